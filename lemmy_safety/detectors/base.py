@@ -1,0 +1,64 @@
+"""The detector contract: samples in, findings out; no verdicts, no storage, no ledger.
+
+A detector opens its model once, is called by one thread at a time with batches, and closes it. What its findings
+mean for an object is decided in ``policy.py`` alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from lemmy_safety.records import Finding, Sample
+
+
+class Detector(ABC):
+    """One way to look at pictures."""
+
+    #: The name used in ``--detectors``, in findings and in the ledger.
+    name: ClassVar[str]
+
+    #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
+    batch_size: int = 1
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """Model, weights and rules that findings come from, such as ``ViT-L-14/openai horde_safety-0.3.1``.
+
+        Known before ``open()``; contains no path of the machine.
+        """
+
+    @abstractmethod
+    def open(self) -> None:
+        """Load models and lists. Calling it again does nothing.
+
+        :raises MissingExtra: a package is not installed.
+        :raises DetectorError: WeightsMissing, WeightsInvalid or DeviceError, naming file, model and device.
+        """
+
+    @abstractmethod
+    def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
+        """Findings for each sample, in the order of ``batch``; an empty list means that nothing is worth recording.
+
+        Every frame of every sample is looked at. A batch may be larger or smaller than ``batch_size``.
+
+        :raises DetectorError: the batch could not be judged; the caller tries the samples one by one.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free models and device memory. Closing twice is fine."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,244 @@
+"""The one exception tree. Every class has its own exit code and a hint that says how to fix it.
+
+::
+
+    LemmySafetyError                 1
+      SettingsError                  3   MissingExtra 4
+      StorageError                  10
+        StorageUnreachable          11   (passing: a retry can help)
+        AccessDenied                12
+        LoginRefused                13
+        StorageMissing              14   (no bucket, no folder)
+        HostUnknown                 15   (name does not resolve)
+        HostKeyUnknown              16   HostKeyChanged 17
+        PrivateKeyError             18   (missing file, passphrase missing or wrong)
+        BadKey                      19
+        ObjectGone                  20
+        ObjectChanged               21
+        ObjectTooLarge              22
+      MediaError                    30   (item statuses; ends no run)
+      DetectorError                 40
+        WeightsMissing              41   WeightsInvalid 42
+        DeviceError                 43
+      LedgerError                   50
+        LedgerTooNew                51   LedgerLocked 52   LedgerReadOnly 53   LedgerFull 54
+        LedgerDamaged               55
+      ActionRefused                 60
+      WorkerDied                    70
+
+Vendor errors become one of these at the edge of the room that imports the vendor's library. Messages name what is
+wrong and where; they never hold a credential. A person sees ``message`` and ``hint``; ``--debug`` adds the traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from lemmy_safety.records import ItemStatus
+
+
+class LemmySafetyError(Exception):
+    """Base of all expected errors. ``hint`` says how to fix it; an instance may replace its class's hint."""
+
+    exit_code: ClassVar[int] = 1
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class SettingsError(LemmySafetyError):
+    """A setting is missing, unknown, out of range, or contradicts another."""
+
+    exit_code = 3
+    default_hint = "Run 'lemmy-safety doctor' to see all settings faults at once."
+
+
+class MissingExtra(LemmySafetyError):
+    """An optional package is needed for what was asked and is not installed."""
+
+    exit_code = 4
+
+    def __init__(self, extra: str, *, needed_for: str, cause: str = "") -> None:
+        detail = f" ({cause})" if cause else ""
+        super().__init__(
+            f"{needed_for} needs packages that are not installed{detail}.",
+            hint=f"Install them with: pip install 'lemmy-safety[{extra}]'",
+        )
+
+
+class StorageError(LemmySafetyError):
+    """Any failure of a storage that is not one of the classes below."""
+
+    exit_code = 10
+    default_hint = "Run 'lemmy-safety doctor' to check the storage step by step."
+
+
+class StorageUnreachable(StorageError):
+    """The storage cannot be reached or broke off: refused, timed out, 5xx. A later try can succeed."""
+
+    exit_code = 11
+    default_hint = "Check that the server is up and that host, port and endpoint are right."
+
+
+class AccessDenied(StorageError):
+    """The account exists, but may not do this."""
+
+    exit_code = 12
+    default_hint = "Give the account read and delete permission on the pict-rs files."
+
+
+class LoginRefused(StorageError):
+    """Wrong key, secret, user or private key."""
+
+    exit_code = 13
+
+
+class StorageMissing(StorageError):
+    """The bucket or folder does not exist."""
+
+    exit_code = 14
+
+
+class HostUnknown(StorageError):
+    """The host name does not resolve."""
+
+    exit_code = 15
+    default_hint = "Check the spelling of the host name."
+
+
+class HostKeyUnknown(StorageError):
+    """The SSH server's key is in no known_hosts file; it is never trusted silently."""
+
+    exit_code = 16
+
+
+class HostKeyChanged(StorageError):
+    """The SSH server shows another key than the one in known_hosts."""
+
+    exit_code = 17
+
+
+class PrivateKeyError(StorageError):
+    """The SSH private key cannot be used: no such file, not a key, passphrase missing or wrong."""
+
+    exit_code = 18
+
+
+class BadKey(StorageError):
+    """A key that would leave the storage's root, or that this storage cannot hold."""
+
+    exit_code = 19
+
+
+class ObjectGone(StorageError):
+    """The object does not exist (any more)."""
+
+    exit_code = 20
+
+
+class ObjectChanged(StorageError):
+    """The object is no longer the one that was judged; nothing was done to it."""
+
+    exit_code = 21
+
+
+class ObjectTooLarge(StorageError):
+    """The object holds more bytes than the caller allows; nothing beyond the limit was kept."""
+
+    exit_code = 22
+
+
+class MediaError(LemmySafetyError):
+    """One medium could not be turned into frames. Carries the item status; never ends a run, never a verdict."""
+
+    exit_code = 30
+
+    def __init__(self, status: ItemStatus, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+class DetectorError(LemmySafetyError):
+    """A detector cannot be opened or failed on a batch."""
+
+    exit_code = 40
+
+
+class WeightsMissing(DetectorError):
+    """Model weights are not on this machine and cannot be fetched."""
+
+    exit_code = 41
+
+
+class WeightsInvalid(DetectorError):
+    """A weights file is damaged or belongs to another model."""
+
+    exit_code = 42
+
+
+class DeviceError(DetectorError):
+    """The chosen device does not exist, or ran out of memory with the smallest batch."""
+
+    exit_code = 43
+
+
+class LedgerError(LemmySafetyError):
+    """Any failure of the database that is not one of the classes below."""
+
+    exit_code = 50
+
+
+class LedgerTooNew(LedgerError):
+    """The database was made by a newer version."""
+
+    exit_code = 51
+    default_hint = "Install the newer lemmy-safety again, or use another database file."
+
+
+class LedgerLocked(LedgerError):
+    """Another process holds the database."""
+
+    exit_code = 52
+    default_hint = "Stop the other lemmy-safety (or the program that has the file open) and try again."
+
+
+class LedgerReadOnly(LedgerError):
+    """The database file or its folder cannot be written."""
+
+    exit_code = 53
+    default_hint = "Give this user write permission on the database file and its folder, or set SQLITE_FILENAME."
+
+
+class LedgerFull(LedgerError):
+    """The disk that holds the database is full."""
+
+    exit_code = 54
+    default_hint = "Free some disk space; nothing is deleted from the storage while verdicts cannot be recorded."
+
+
+class LedgerDamaged(LedgerError):
+    """The file is not a database, or is one of another program."""
+
+    exit_code = 55
+    default_hint = "Set SQLITE_FILENAME to a lemmy-safety database, or to a new file name."
+
+
+class ActionRefused(LemmySafetyError):
+    """A destructive command was not confirmed, or cannot be carried out safely."""
+
+    exit_code = 60
+
+
+class WorkerDied(LemmySafetyError):
+    """A worker of the pipeline ended with an unexpected error; the run stops with that error as its cause."""
+
+    exit_code = 70
+    default_hint = "Run again with --debug for the traceback; what was checked before is recorded."

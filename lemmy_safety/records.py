@@ -1,0 +1,208 @@
+"""The nouns every room speaks: frozen records and the enumerations stored in the ledger.
+
+This room imports no other room and no heavy library, so that every door can name these records for free.
+Words are those of ``docs/architecture.md``: an *object* lies in a storage, *frames* are decoded from it,
+*findings* are what detectors say of them, a *verdict* is what the policy makes of the findings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    import numpy as np
+    import numpy.typing as npt
+
+
+class ItemStatus(StrEnum):
+    """What became of one object in a pass. Only ``CHECKED`` objects have a verdict; none of the others is one."""
+
+    CHECKED = "checked"
+    """Read, decoded and judged by every selected detector."""
+    UNREADABLE = "unreadable"
+    """The bytes are there, but no decoder makes a picture of them (0 bytes, damaged, a text file)."""
+    UNSUPPORTED = "unsupported"
+    """A medium that this installation does not decode (yet, or without an extra)."""
+    TOO_LARGE = "too_large"
+    """Over a limit (bytes or pixels) before anything was decoded."""
+    GONE = "gone"
+    """Vanished between listing and reading; pict-rs removes variants by itself."""
+    DENIED = "denied"
+    """The storage refused this one object; tried again in the next pass."""
+    FETCH_FAILED = "fetch_failed"
+    """The storage could not be read for a passing reason; tried again in the next pass."""
+    DETECTOR_FAILED = "detector_failed"
+    """A detector could not judge it; tried again in the next pass."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether a later pass may skip an unchanged object with this status."""
+        return self in _SETTLED
+
+
+_SETTLED = frozenset(
+    {ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE}
+)
+
+
+class Outcome(StrEnum):
+    """The policy's answer for one object. ``FLAGGED`` means *possible*, never *proven*."""
+
+    CLEAR = "clear"
+    BORDERLINE = "borderline"
+    FLAGGED = "flagged"
+
+
+class ActionState(StrEnum):
+    """How far the action wanted for a flagged object has come."""
+
+    NONE = "none"
+    """Nothing wanted: not flagged, or flagged in a dry run or under ACTION=report."""
+    INTENDED = "intended"
+    """Decided and on disk, not yet known to be carried out; finished at the next start."""
+    DONE = "done"
+    """Carried out (an object that was already gone counts: nothing is left to do)."""
+    REFUSED = "refused"
+    """Not carried out because the object is no longer the one that was judged; it will be judged anew."""
+    FAILED = "failed"
+    """The storage refused for good (no permission); listed in ``flagged`` until it works."""
+    UNKNOWN = "unknown"
+    """Taken over from the ancestor's database, which did not say whether it acted."""
+
+
+class Review(StrEnum):
+    """What a human decided about a flagged object."""
+
+    NONE = "none"
+    CLEARED = "cleared"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object as a storage lists it.
+
+    ``key`` is relative to the storage's root with ``/`` between its parts, on every system. ``size`` is in bytes,
+    ``modified_at`` is aware UTC, ``etag`` is the server's entity tag without quotes (S3 only).
+    """
+
+    key: str
+    size: int
+    modified_at: datetime
+    etag: str | None = None
+
+    def same_content_as(self, other: StoredObject) -> bool:
+        """Whether both descriptions can be of the same bytes.
+
+        Times are compared at whole seconds: S3 servers give milliseconds when listing and seconds on HEAD.
+        Tags are compared only where both sides have one.
+        """
+        if self.size != other.size:
+            return False
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        return int(self.modified_at.timestamp()) == int(other.modified_at.timestamp())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pdq:
+    """A PDQ perceptual hash (ThreatExchange): 256 bits as 64 hex digits, and its quality 0..100."""
+
+    hex: str
+    quality: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One picture as a viewer sees it: orientation applied, transparency composited.
+
+    ``pixels`` has shape (height, width, 3), dtype uint8, RGB, C-contiguous. ``index`` counts frames from 0;
+    ``at_s`` is the time in seconds within an animation or video, None for a still.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    index: int = 0
+    at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaInfo:
+    """What was learned of a medium from its bytes, never from its name.
+
+    ``width`` and ``height`` are the picture's own pixels after orientation (frames may be scaled down),
+    ``frame_count`` is how many the file holds, not how many were decoded.
+    """
+
+    media_type: str
+    width: int
+    height: int
+    frame_count: int = 1
+    anomalies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What detectors are given for one object: its digest, its frames, and one PDQ hash a frame.
+
+    ``sha256`` is 64 lower-case hex digits of the stored bytes. ``frames`` is never empty.
+    """
+
+    sha256: str
+    info: MediaInfo
+    frames: tuple[Frame, ...]
+    pdqs: tuple[Pdq, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing a detector says of a sample.
+
+    A finding with a threshold is a *hit* when ``score >= threshold``; one without is information only.
+    ``label`` is from the detector's own closed set; ``details`` must be JSON-serialisable.
+    """
+
+    detector: str
+    version: str
+    label: str
+    score: float
+    threshold: float | None = None
+    frame: int = 0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hit(self) -> bool:
+        return self.threshold is not None and self.score >= self.threshold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The policy's judgement of one object. ``nsfw`` is None when no detector that can tell has run."""
+
+    outcome: Outcome
+    nsfw: bool | None
+    findings: tuple[Finding, ...]
+    rules_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """Everything a pass learned of one object; what the ledger records.
+
+    ``verdict`` is set exactly when ``status`` is CHECKED. ``detectors`` are the names of those that judged it.
+    ``reused_from`` is the key whose verdict was taken over because the bytes are the same.
+    """
+
+    obj: StoredObject
+    status: ItemStatus
+    reason: str = ""
+    verdict: Verdict | None = None
+    detectors: frozenset[str] = frozenset()
+    sha256: str | None = None
+    pdq: Pdq | None = None
+    info: MediaInfo | None = None
+    reused_from: str | None = None

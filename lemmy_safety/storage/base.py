@@ -1,0 +1,161 @@
+"""The storage contract: what a sweep may ask of the place where pict-rs keeps its files.
+
+Public methods validate and translate; each backend implements the underscored twins. Backends raise nothing but the
+``StorageError`` family of ``lemmy_safety.errors``: vendor exceptions are translated at this edge. Passing faults are
+retried inside the backend (bounded, with backoff); what still fails is raised as ``StorageUnreachable``.
+
+All methods may be called from several threads at once. A storage holds no image bytes after a call returns and never
+writes any to a disk of this machine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from types import TracebackType
+
+    from lemmy_safety.records import StoredObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeStep:
+    """One thing ``doctor`` tried on a storage. ``fix`` is empty when ``ok``."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+class Storage(ABC):
+    """One place that holds objects under relative keys."""
+
+    #: Stable identity for the ledger, without credentials: ``s3:https://host/bucket``, ``ssh:user@host:22/path``,
+    #: ``local:/path``. Two settings that mean the same place give the same name.
+    name: str
+
+    #: Seconds an object must have been left unmodified before it is complete. pict-rs streams straight to the final
+    #: path of a file store (0.3 to 0.5), so a file may be half-written; S3 objects appear whole (0).
+    settle_s: float = 0.0
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect and check that the root (bucket, folder) exists.
+
+        :raises StorageError: LoginRefused, StorageMissing, HostUnknown, HostKeyUnknown, HostKeyChanged,
+            PrivateKeyError, AccessDenied or StorageUnreachable, each with its fix as hint.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections. Closing twice is fine."""
+
+    def list(
+        self, *, since: datetime | None = None, prefix: str = "", after: str | None = None, exhaustive: bool = True
+    ) -> Iterator[StoredObject]:
+        """Yield objects lazily, in memory bounded by one page or one folder, not by the number of objects.
+
+        Order: S3 yields keys in byte order; ssh and local yield folder by folder, in no promised order.
+
+        ``since`` (aware) keeps objects modified at or after that time. ``prefix`` keeps keys that start with it.
+        ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a backend may skip
+        whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is that of
+        the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
+        or cannot be described while listing are left out; a folder that may not be read raises AccessDenied.
+
+        :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing.
+        """
+        if since is not None and since.tzinfo is None:
+            raise ValueError("since must be timezone-aware")
+        return self._list(since=since, prefix=prefix, after=after, exhaustive=exhaustive)
+
+    def read(self, key: str, *, max_bytes: int) -> bytes:
+        """The whole object, in memory.
+
+        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable, BadKey, or ObjectTooLarge when it holds
+            more than ``max_bytes`` (at most ``max_bytes`` + 1 bytes are fetched to find out).
+        """
+        self.check_key(key)
+        return self._read(key, max_bytes)
+
+    def stat(self, key: str) -> StoredObject:
+        """Describe one object.
+
+        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable, BadKey.
+        """
+        self.check_key(key)
+        return self._stat(key)
+
+    def delete(self, key: str, *, expected: StoredObject | None = None) -> bool:
+        """Remove one object; True when it was there, False when it was already gone (which is success).
+
+        With ``expected``, the object is described again first and left alone when it is not the same content:
+        conditional deletes are not portable over S3 servers (radosgw 16 ignores the header).
+
+        :raises StorageError: ObjectChanged, AccessDenied, StorageUnreachable, BadKey.
+        """
+        self.check_key(key)
+        if expected is not None:
+            try:
+                current = self._stat(key)
+            except ObjectGone:
+                return False
+            if not current.same_content_as(expected):
+                raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
+        return self._delete(key)
+
+    def move(self, key: str, new_key: str) -> None:
+        """Rename an object within the storage, on the server, without its bytes passing through this machine.
+
+        Never overwrites: an existing ``new_key`` is refused, unless ``key`` is gone (then the move had been done).
+
+        :raises StorageError: ObjectGone, ObjectChanged (``new_key`` exists), AccessDenied, StorageUnreachable, BadKey.
+        """
+        self.check_key(key)
+        self.check_key(new_key)
+        self._move(key, new_key)
+
+    @abstractmethod
+    def probe(self) -> Iterator[ProbeStep]:
+        """Try connect, list, read, and write plus delete on a probe object of our own; never raises StorageError."""
+
+    def check_key(self, key: str) -> None:
+        """Refuse keys that could leave the root on any backend.
+
+        :raises BadKey: empty, absolute, with a NUL, or with an empty, ``.`` or ``..`` part.
+        """
+        if not key or "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise BadKey(f"{key!r} is not a key this storage may touch.", hint="Keys are relative, without '..'.")
+
+    @abstractmethod
+    def _list(
+        self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
+    ) -> Iterator[StoredObject]: ...
+
+    @abstractmethod
+    def _read(self, key: str, max_bytes: int) -> bytes: ...
+
+    @abstractmethod
+    def _stat(self, key: str) -> StoredObject: ...
+
+    @abstractmethod
+    def _delete(self, key: str) -> bool: ...
+
+    @abstractmethod
+    def _move(self, key: str, new_key: str) -> None: ...
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
