@@ -1,0 +1,14 @@
+"""The door for a person: parse what was typed, call the rooms through ``wiring``, present what they answer.
+
+No judgement and no storage access of its own. Everything heavy is imported inside the functions that need it, so
+that ``lemmy-safety --help`` answers at once; ``tests/cli/test_help.py`` holds that.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Entry point of the ``lemmy-safety`` command; ends the process with the exit code of what happened."""
+    from lemmy_safety.cli.app import app  # noqa: PLC0415 - importing the package stays free for __main__ and tests
+
+    app.main(prog_name="lemmy-safety")

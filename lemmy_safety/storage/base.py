@@ -68,7 +68,9 @@ class Storage(ABC):
         ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a backend may skip
         whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is that of
         the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
-        or cannot be described while listing are left out; a folder that may not be read raises AccessDenied.
+        or cannot be described while listing are left out. A folder that may not be read does not hide the others: it is
+        logged, everything else is listed, and AccessDenied is raised at the end, so that the pass is not complete.
+        Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are seen, not judged.
 
         :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing.
         """
@@ -114,12 +116,15 @@ class Storage(ABC):
     def move(self, key: str, new_key: str) -> None:
         """Rename an object within the storage, on the server, without its bytes passing through this machine.
 
-        Never overwrites: an existing ``new_key`` is refused, unless ``key`` is gone (then the move had been done).
+        Never overwrites: an existing ``new_key`` is refused, unless ``key`` is gone (then the move had been done) or
+        both are known to be the same content (then a move was cut short, and is finished).
 
         :raises StorageError: ObjectGone, ObjectChanged (``new_key`` exists), AccessDenied, StorageUnreachable, BadKey.
         """
         self.check_key(key)
         self.check_key(new_key)
+        if key == new_key:
+            raise BadKey(f"{key!r} cannot be moved onto itself.", hint="")
         self._move(key, new_key)
 
     @abstractmethod

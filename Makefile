@@ -1,0 +1,76 @@
+# make demo   look around: sample pictures, a dry run, a list, a deletion; touches nothing of yours
+# make test   run the tests against real servers started for them
+# make check  format, lint, types, import directions
+# Everything is installed into .venv; PYTHON=python3.12 picks another interpreter, VENV=path another place.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+
+# Like pip on Debian, trust the system's certificates: a network may have a proxy with its own.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= true
+endif
+
+# Byte-compiling while installing uses all cores; otherwise the first import of torch compiles for 10 s and more, and
+# on every start where PYTHONDONTWRITEBYTECODE is set.
+INSTALL := $(BIN)/python -m uv pip install --python $(BIN)/python --compile-bytecode
+STAMPS := $(VENV)/stamps
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format docs dev clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+demo: $(STAMPS)/demo
+	$(BIN)/lemmy-safety demo
+
+test: $(STAMPS)/test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMPS)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMPS)/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# env_example, docs/options.md and docs/errors.md are made from the code.
+docs: $(STAMPS)/demo
+	$(BIN)/python scripts/write_reference.py
+
+dev: $(STAMPS)/dev
+
+clean:
+	rm -rf "$(VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(STAMPS)/venv:
+	bash scripts/prepare_system.sh "$(PYTHON)" venv build
+	$(PYTHON) -m venv "$(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	mkdir -p "$(STAMPS)"
+	touch "$@"
+
+# No torch and no model weights: what the demo needs comes inside the packages.
+$(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
+	$(INSTALL) --quiet -e '.[nudenet]'
+	touch "$@"
+
+$(STAMPS)/test: $(STAMPS)/venv pyproject.toml
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres strace
+	$(INSTALL) --quiet -e '.[all,test]'
+	touch "$@" "$(STAMPS)/demo"
+
+$(STAMPS)/dev: $(STAMPS)/test
+	$(INSTALL) --quiet -e '.[all,dev]'
+	touch "$@"

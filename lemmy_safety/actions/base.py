@@ -1,0 +1,24 @@
+"""What can be done about a flagged object. The runner writes intents and outcomes; an action only does the deed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from lemmy_safety.records import StoredObject
+    from lemmy_safety.storage.base import Storage
+
+
+class Action(ABC):
+    """One deed, idempotent: carrying it out twice is the same as once."""
+
+    #: The name stored with the intent and used in ``--action``.
+    name: ClassVar[str]
+
+    @abstractmethod
+    def carry_out(self, storage: Storage, obj: StoredObject) -> str:
+        """Act on ``obj`` if it still is the object that was judged; returns what was done, in a few words.
+
+        :raises StorageError: ObjectChanged (nothing was done), AccessDenied, StorageUnreachable, BadKey.
+        """

@@ -1,0 +1,104 @@
+"""Carries out actions so that ``kill -9`` at any moment loses nothing and does nothing twice.
+
+Order, always: the intent is in the ledger (``Ledger.record`` or ``Ledger.intend``), then the deed, then the outcome
+(``Ledger.finish_action``). Killed before the deed or before the outcome, the intent is found at the next start and the
+idempotent deed is done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, ObjectGone, StorageUnreachable
+from lemmy_safety.records import ActionState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from lemmy_safety.actions.base import Action
+    from lemmy_safety.ledger import FlaggedRow, Ledger, PendingAction
+    from lemmy_safety.storage.base import Storage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionReport:
+    """What became of one intent. INTENDED means: not now, but it stays on the list."""
+
+    key: str
+    action: str
+    state: ActionState
+    detail: str
+
+
+class ActionRunner:
+    """Intents in, reports out, for one storage."""
+
+    def __init__(self, *, storage: Storage, ledger: Ledger, actions: Mapping[str, Action]) -> None:
+        self.storage = storage
+        self.ledger = ledger
+        self._actions = actions
+
+    def carry_out(self, pending: PendingAction) -> ActionReport:
+        """Do what was intended and record how it went; a passing fault leaves the intent for later.
+
+        :raises LedgerError: the outcome could not be recorded; the intent stands and is repeated at the next start.
+        """
+        key = pending.obj.key
+        try:
+            detail = self._actions[pending.action].carry_out(self.storage, pending.obj)
+            state = ActionState.DONE
+        except ObjectChanged as error:
+            state, detail = ActionState.REFUSED, error.message
+        except (AccessDenied, BadKey) as error:
+            state, detail = ActionState.FAILED, error.message
+        except StorageUnreachable as error:
+            log.warning("action postponed key=%r action=%s reason=%s", key, pending.action, error.message)
+            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=error.message)
+        self.ledger.finish_action(pending.id, state, detail)
+        level = logging.INFO if state is ActionState.DONE else logging.WARNING
+        log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
+        return ActionReport(key=key, action=pending.action, state=state, detail=detail)
+
+    def finish_unfinished(self, action: str) -> Iterator[ActionReport]:
+        """Carry out what an earlier run intended and did not finish.
+
+        Only intents of the ``action`` that is wanted now: whoever has switched to report since may have had a reason.
+        """
+        for pending in self.ledger.unfinished_actions(self.storage.name):
+            if pending.action == action:
+                yield self.carry_out(pending)
+
+    def act_on_flagged(self, rows: Sequence[FlaggedRow], action: str) -> Iterator[ActionReport]:
+        """Write the intent for each row and carry it out, without reading or judging an object again."""
+        for row in rows:
+            pending = self._intend(row, action)
+            if isinstance(pending, ActionReport):
+                yield pending
+            elif pending is not None:
+                yield self.carry_out(pending)
+
+    def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport | None:
+        if row.origin == "ancestor":
+            return self._intend_for_ancestor_row(row, action)
+        written = self.ledger.intend(self.storage.name, [row.key], action)
+        return written[0] if written else None
+
+    def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
+        """The ancestor kept neither size nor tag, and not even whether it had deleted the object.
+
+        Its row is of this very object if the object has not been modified since the row was written.
+        """
+        try:
+            current = self.storage.stat(row.key)
+        except ObjectGone:
+            self.ledger.finish_action(row.id, ActionState.DONE, "was already gone")
+            return ActionReport(key=row.key, action=action, state=ActionState.DONE, detail="was already gone")
+        if current.modified_at > row.checked_at:
+            detail = "modified after the ancestor tool judged it; a sweep will judge it anew"
+            self.ledger.finish_action(row.id, ActionState.REFUSED, detail)
+            return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
+        return self.ledger.adopt(row.id, self.storage.name, current, action)

@@ -1,0 +1,90 @@
+"""The command itself: ``lemmy-safety`` without a subcommand sweeps or watches; the subcommands hang below it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from lemmy_safety import __version__
+from lemmy_safety.cli.canary import canary
+from lemmy_safety.cli.completion import completion
+from lemmy_safety.cli.database import db
+from lemmy_safety.cli.delete_flagged import delete_flagged
+from lemmy_safety.cli.demo import demo
+from lemmy_safety.cli.doctor import doctor
+from lemmy_safety.cli.failures import present
+from lemmy_safety.cli.flagged import flagged
+from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
+from lemmy_safety.cli.review import review
+from lemmy_safety.cli.run import run
+from lemmy_safety.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FLAGS = tuple(name for name, item in OPTIONS.items() if item.flag)
+
+
+class Application(click.Group):
+    """The command group, with our failures and exit codes in place of click's own."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> NoReturn:
+        """Run and end the process; nothing but ``SystemExit`` leaves."""
+        del standalone_mode  # both ways of running end here, so that tests and the console script behave the same
+        invocation = Invocation()
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode=False, obj=invocation, **extra)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the last line of defence: every failure is shown, none escapes
+            code = present(error, debug=invocation.debug, redaction=invocation.redaction)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """After the flags: every setting that has none, by the name to write into the environment or ``.env``."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for item in OPTIONS.values():
+            if item.flag:
+                continue
+            default = shown_default(item)
+            text = f"{item.help}  [default: {default}]" if default else item.help
+            sections.setdefault(item.section, []).append((item.env[0], text))
+        formatter.write_paragraph()
+        formatter.write_text("Settings without a flag; set them in the environment or in a file .env:")
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows, col_max=28)
+        super().format_epilog(ctx, formatter)
+
+
+@click.group(
+    cls=Application,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="To look around without any settings: lemmy-safety demo",
+)
+@click.version_option(__version__, prog_name="lemmy-safety")
+@settings_options(*_FLAGS)
+@click.option("--json", "as_json", is_flag=True, help="With --all: print the summary as JSON.")
+@click.pass_context
+def app(ctx: click.Context, *, as_json: bool) -> None:
+    """Find possibly illegal pictures in a Lemmy instance's pict-rs storage and remove them, in memory only.
+
+    Without a command: watch the storage and check what is newly uploaded, until stopped.
+    With --all: check everything once, then exit.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.exit(run(current(), as_json=as_json))
+
+
+for command in (flagged, delete_flagged, review, doctor, canary, demo, db, completion):
+    app.add_command(command)

@@ -1,0 +1,45 @@
+"""``lemmy-safety canary``: the harmless test picture that every installation flags."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from lemmy_safety.cli.text import printable
+from lemmy_safety.errors import ActionRefused, SettingsError
+
+
+@click.command(short_help="Write the harmless test picture.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write here; without it to stdout, when that is no terminal.",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+def canary(output: Path | None, *, force: bool) -> None:
+    """Write the harmless test picture that every installation flags.
+
+    Upload it to your own instance and watch the whole chain work, as with the EICAR file of virus scanners.
+    """
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("Say where to write the picture: lemmy-safety canary -o canary.png")
+    from lemmy_safety.detectors.canary import canary_png  # noqa: PLC0415 - Pillow is heavy
+
+    picture = canary_png()
+    if output is None:
+        sys.stdout.buffer.write(picture)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with output.open("wb" if force else "xb") as file:
+            file.write(picture)
+    except FileExistsError as error:
+        raise ActionRefused(f"{output} exists.", hint="Overwrite it with --force.") from error
+    except OSError as error:
+        raise SettingsError(
+            f"{output} cannot be written: {error.strerror}.", hint="Choose another file with -o."
+        ) from error
+    click.echo(f"Wrote {printable(str(output))}. Upload it to your instance; the next pass must flag it.", err=True)

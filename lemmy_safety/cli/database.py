@@ -1,0 +1,122 @@
+"""``lemmy-safety db``: the database's version, its upgrade, and what it holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lemmy_safety.cli.invocation import current, settings_options
+from lemmy_safety.cli.text import counted, write_json
+from lemmy_safety.errors import LedgerError
+
+if TYPE_CHECKING:
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.settings import Settings
+
+
+def existing_ledger(settings: Settings) -> Ledger:
+    """The ledger for commands that only look things up: a mistyped file name must not make an empty database.
+
+    :raises LedgerError: there is none yet, or it cannot be opened.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
+
+    _check_exists(settings)
+    return wiring.open_ledger(settings)
+
+
+def as_it_is(settings: Settings) -> Ledger:
+    """The ledger without any upgrade: for looking at a database that may be of another version.
+
+    :raises LedgerError: there is none yet, or it cannot be opened, or it is of a newer version.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - idem
+    from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
+
+    _check_exists(settings)
+    return open_ledger(wiring.ledger_url(settings), upgrade=False)
+
+
+def shown_name(settings: Settings) -> str:
+    """What messages call the database; a URL may hold a password and is not repeated."""
+    return "the database of DATABASE_URL" if settings.database_url else str(settings.sqlite_filename)
+
+
+def _check_exists(settings: Settings) -> None:
+    if settings.database_url is None and not settings.sqlite_filename.exists():
+        raise LedgerError(
+            f"There is no database {settings.sqlite_filename.absolute()} yet.",
+            hint="The first pass makes it: lemmy-safety --all --dry-run. Is SQLITE_FILENAME right, or the folder?",
+        )
+
+
+@click.group()
+def db() -> None:
+    """The database: upgrade, version, statistics."""
+
+
+@db.command()
+@settings_options()
+def upgrade() -> None:
+    """Bring the database to this version's schema.
+
+    An ancestor's database is taken over in place, and one that is not there yet is made. Every start does this by
+    itself; the command is for upgrades at a time you choose.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
+
+    settings = current().settings()
+    with wiring.open_ledger(settings) as ledger:
+        present, _ = ledger.schema_version()
+    click.echo(f"{shown_name(settings)} is at schema {present}.")
+
+
+@db.command()
+@settings_options()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def version(*, as_json: bool) -> None:
+    """Show which schema the database has and which this version needs; changes nothing."""
+    settings = current().settings()
+    with as_it_is(settings) as ledger:
+        present, needed = ledger.schema_version()
+    if as_json:
+        write_json({"present": present or None, "needed": needed})
+        return
+    click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
+    if present != needed:
+        click.echo("The next start upgrades it, or now: lemmy-safety db upgrade")
+
+
+@db.command()
+@settings_options()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def stats(*, as_json: bool) -> None:
+    """Count what the database holds."""
+    with existing_ledger(current().settings()) as ledger:
+        numbers = ledger.stats()
+    if as_json:
+        write_json(
+            {
+                "objects": numbers.objects,
+                "by_status": dict(numbers.by_status),
+                "by_outcome": dict(numbers.by_outcome),
+                "flagged_open": numbers.flagged_open,
+                "acted": numbers.acted,
+                "runs": numbers.runs,
+                "bytes_on_disk": numbers.bytes_on_disk,
+            }
+        )
+        return
+    rows = [
+        ("objects", f"{numbers.objects:,}"),
+        ("by status", counted(numbers.by_status)),
+        ("by verdict", counted(numbers.by_outcome)),
+        ("flagged and open", f"{numbers.flagged_open:,}"),
+        ("acted on", f"{numbers.acted:,}"),
+        ("passes", f"{numbers.runs:,}"),
+    ]
+    if numbers.bytes_on_disk is not None:
+        rows.append(("size", f"{numbers.bytes_on_disk / 1_000_000:,.1f} MB"))
+    for label, text in rows:
+        click.echo(f"  {label.ljust(16)}  {text}")

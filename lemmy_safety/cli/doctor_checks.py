@@ -1,0 +1,185 @@
+"""What ``doctor`` looks at. Each check stands for itself: a fault in one never keeps the others from being made."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lemmy_safety import __version__
+from lemmy_safety.cli.asking import asker
+from lemmy_safety.cli.database import as_it_is, shown_name
+from lemmy_safety.errors import LedgerError, LedgerFull, LedgerReadOnly, LemmySafetyError, SettingsError, StorageError
+from lemmy_safety.settings import choose_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from lemmy_safety.settings import Settings
+
+#: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
+#: some 400,000 objects more.
+_LEAST_FREE_MB = 200
+
+#: Extras that are sums of others or for developers.
+_NOT_FOR_USERS = {"all", "test", "dev"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at. ``ok`` is None where there was nothing to judge; ``exit_code`` counts only for faults."""
+
+    area: str
+    name: str
+    ok: bool | None
+    detail: str
+    fix: str = ""
+    exit_code: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def _fault(area: str, name: str, error: LemmySafetyError) -> Check:
+    return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
+
+
+def check_all(load_settings: Callable[[], Settings], *, load: bool) -> Iterator[Check]:
+    """Everything, in the order in which a person would mend it. ``load`` also loads the detectors' models."""
+    yield Check(
+        area="Program",
+        name="version",
+        ok=True,
+        detail=f"lemmy-safety {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+    )
+    yield from check_extras()
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        for line in error.message.splitlines():
+            yield _fault("Settings", "fault", SettingsError(line, hint="Correct it in .env or the environment."))
+        yield Check(
+            area="Settings", name="rest", ok=None, detail="storage, database and detectors wait for the settings"
+        )
+        return
+    yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
+    yield from check_storage(settings)
+    yield from check_database(settings)
+    yield from check_detectors(settings, load=load)
+
+
+def check_extras() -> Iterator[Check]:
+    """Which optional parts are installed. None is a fault in itself: a detector that needs one says so."""
+    wanted: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires("lemmy-safety") or ():
+        match = re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+        if match and match[2] not in _NOT_FOR_USERS and match[1].lower() != "lemmy-safety":
+            wanted.setdefault(match[2], []).append(match[1])
+    for extra, packages in sorted(wanted.items()):
+        missing = [name for name in packages if not _installed(name)]
+        detail = f"not installed: {', '.join(missing)}" if missing else "installed"
+        yield Check(area="Program", name=f"extra {extra}", ok=None if missing else True, detail=detail)
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_storage(settings: Settings) -> Iterator[Check]:
+    """Choose, connect, then the storage's own steps."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    area = "Storage"
+    try:
+        kind = choose_storage(settings)
+        storage = wiring.build_storage(settings, ask_passphrase=asker())
+        yield Check(area=area, name="chosen", ok=True, detail=f"{kind}, {storage.name}")
+        with storage:
+            for step in storage.probe():
+                yield Check(
+                    area=area,
+                    name=step.name,
+                    ok=step.ok,
+                    detail=step.detail,
+                    fix=step.fix,
+                    exit_code=0 if step.ok else StorageError.exit_code,
+                )
+    except LemmySafetyError as error:
+        yield _fault(area, "connect", error)
+
+
+def check_database(settings: Settings) -> Iterator[Check]:
+    """Schema, what it holds, whether it can be written, and room to grow."""
+    area = "Database"
+    name = shown_name(settings)
+    try:
+        if settings.database_url is None and not settings.sqlite_filename.exists():
+            _check_can_be_made(settings.sqlite_filename)
+            yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
+        else:
+            with as_it_is(settings) as ledger:
+                present, needed = ledger.schema_version()
+                if present == needed:
+                    ledger.check_writable()
+            schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"
+            yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
+    except LemmySafetyError as error:
+        yield _fault(area, "open", error)
+    if settings.database_url is None:
+        yield from _check_space(settings)
+
+
+def _check_can_be_made(file: Path) -> None:
+    folder = file.absolute().parent
+    if not folder.is_dir():
+        raise LedgerError(
+            f"The folder {folder} of the database does not exist.", hint="Make it, or set SQLITE_FILENAME."
+        )
+    if not os.access(folder, os.W_OK):
+        raise LedgerReadOnly(f"The database cannot be made in {folder}: no permission.")
+
+
+def _check_space(settings: Settings) -> Iterator[Check]:
+    folder = settings.sqlite_filename.absolute().parent
+    try:
+        free_mb = shutil.disk_usage(folder).free // 1_000_000
+    except OSError:
+        return  # no such folder: the check before has said so
+    detail = f"{free_mb:,} MB free in {folder}"
+    if free_mb >= _LEAST_FREE_MB:
+        yield Check(area="Database", name="disk space", ok=True, detail=detail)
+    else:
+        yield _fault("Database", "disk space", LedgerFull(f"Only {detail}."))
+
+
+def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
+    """Each chosen detector by itself, so that all that are missing something are named."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    for name in settings.detectors:
+        try:
+            for detector in wiring.build_detectors(dataclasses.replace(settings, detectors=(name,))):
+                if not load:
+                    detail = f"{detector.version}; model not loaded (--quick)"
+                else:
+                    with detector:
+                        detail = f"{detector.version}; loaded{_where(detector)}"
+                yield Check(area="Detectors", name=name, ok=True, detail=detail)
+        except LemmySafetyError as error:
+            yield _fault("Detectors", name, error)
+
+
+def _where(detector: object) -> str:
+    device = getattr(detector, "device", None)
+    return f" on {device}" if device else ""

@@ -1,0 +1,61 @@
+"""How a failure looks to a person, and which exit code it ends with.
+
+===== =========================================================================
+code  meaning
+===== =========================================================================
+0     done; flagged objects were handled, or there were none
+1     a bug of ours (any exception outside our own tree)
+2     the command line itself is wrong (unknown option, missing argument)
+3-70  an error of our tree, one code a class: see ``lemmy_safety.errors``
+130   interrupted before the end (Ctrl-C or SIGTERM); what was done is recorded
+===== =========================================================================
+
+``--exit-code-flagged N`` replaces 0 of ``--all`` when something was flagged.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+import click
+
+from lemmy_safety.errors import LemmySafetyError
+
+if TYPE_CHECKING:
+    from lemmy_safety.cli.redaction import Redaction
+
+BUG = 1
+INTERRUPTED = 130
+
+
+def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
+    """Show one failure on stderr and return its exit code. With ``debug``, the traceback comes first."""
+    if debug and not isinstance(error, click.exceptions.Exit | click.Abort | click.UsageError):
+        click.echo(redaction("".join(traceback.format_exception(error))), err=True)
+    if isinstance(error, LemmySafetyError):
+        _line("error", redaction(error.message), "red")
+        if error.hint:
+            _line("fix", redaction(error.hint), "green")
+        return error.exit_code
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")
+    if not debug:
+        _line("fix", "Run the same command with --debug and report the traceback.", "green")
+    return BUG
+
+
+def warn(text: str) -> None:
+    """One line on stderr that ends nothing."""
+    _line("warning", text, "yellow")
+
+
+def _line(label: str, text: str, colour: str) -> None:
+    # Several faults come as several lines of one message; they are indented to read as one.
+    body = text.replace("\n", "\n" + " " * (len(label) + 2))
+    click.echo(f"{click.style(label + ':', fg=colour, bold=True)} {body}", err=True)

@@ -1,0 +1,178 @@
+"""``lemmy-safety flagged``: what is flagged and not yet acted on, as table, JSON or CSV.
+
+The JSON is a list of rows; ``as_json`` says what a row holds. Fields are only ever added.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lemmy_safety.cli.database import existing_ledger
+from lemmy_safety.cli.invocation import current, settings_options
+from lemmy_safety.cli.text import iso, plural, printable, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lemmy_safety.cli.invocation import Invocation
+    from lemmy_safety.ledger import FlaggedRow
+
+#: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
+_PIPE_WIDTH = 160
+
+
+@click.command(short_help="List what is flagged and not yet acted on.")
+@settings_options()
+@click.option("--all", "settled", is_flag=True, help="Also those that were acted on or cleared by a reviewer.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many, the oldest first.")
+@click.option("--json", "form", flag_value="json", help="As JSON.")
+@click.option("--csv", "form", flag_value="csv", help="As CSV.")
+def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
+    """List what is flagged as possible and not yet acted on.
+
+    With --storage only what was found in that storage. No picture is read or shown.
+    """
+    invocation = current()
+    with existing_ledger(invocation.settings()) as ledger:
+        rows = list(islice(ledger.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
+    if form == "json":
+        write_json([as_json(row) for row in rows])
+    elif form == "csv":
+        write_csv(rows)
+    else:
+        show_table(rows)
+
+
+def storage_filter(invocation: Invocation) -> str | None:
+    """The name in the ledger of the storage that ``--storage`` means, or None when the flag was not given."""
+    if "storage" not in invocation.flags:
+        return None
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    return wiring.build_storage(invocation.settings()).name
+
+
+def why(row: FlaggedRow) -> str:
+    """The findings that count, strongest detector label first, such as ``hashes: canary; clip: ...``."""
+    hits = sorted({f"{finding.detector}: {finding.label}" for finding in row.findings if finding.hit})
+    if hits:
+        return "; ".join(hits)
+    return "flagged by the earlier tool, reason not kept" if row.origin == "ancestor" else "no single finding"
+
+
+def state(row: FlaggedRow) -> str:
+    """What was done about it, in a few words."""
+    words = {
+        "none": "nothing yet (dry run)" if row.dry_run else "nothing yet",
+        "intended": f"{row.action_wanted} is due",
+        "done": f"{row.action_wanted} done",
+        "refused": f"{row.action_wanted} refused",
+        "failed": f"{row.action_wanted} failed",
+        "unknown": "unknown",
+    }[row.action_state.value]
+    return f"{words}: {row.action_detail}" if row.action_detail and row.action_state.value != "done" else words
+
+
+def as_json(row: FlaggedRow) -> dict[str, Any]:
+    """One row as plain JSON types; times are ISO 8601 in UTC."""
+    return {
+        "id": row.id,
+        "storage": row.storage,
+        "key": row.key,
+        "checked_at": iso(row.checked_at),
+        "status": row.status.value,
+        "outcome": row.outcome.value if row.outcome else None,
+        "nsfw": row.nsfw,
+        "why": why(row),
+        "findings": [
+            {
+                "detector": finding.detector,
+                "version": finding.version,
+                "label": finding.label,
+                "score": finding.score,
+                "threshold": finding.threshold,
+                "hit": finding.hit,
+                "frame": finding.frame,
+                "details": dict(finding.details),
+            }
+            for finding in row.findings
+        ],
+        "detectors": sorted(row.detectors),
+        "rules_version": row.rules_version,
+        "sha256": row.sha256,
+        "size": row.obj.size if row.obj else None,
+        "modified_at": iso(row.obj.modified_at) if row.obj else None,
+        "media_type": row.info.media_type if row.info else None,
+        "width": row.info.width if row.info else None,
+        "height": row.info.height if row.info else None,
+        "reused_from": row.reused_from,
+        "dry_run": row.dry_run,
+        "action_wanted": row.action_wanted,
+        "action_state": row.action_state.value,
+        "action_at": iso(row.action_at),
+        "action_detail": row.action_detail,
+        "review": row.review.value,
+        "review_note": row.review_note,
+        "review_at": iso(row.review_at),
+        "origin": row.origin.value,
+    }
+
+
+def write_csv(rows: Sequence[FlaggedRow]) -> None:
+    """Print the rows as CSV with a header; keys are exact, not escaped."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage"))
+    writer.writerows(
+        (
+            row.key,
+            iso(row.checked_at),
+            why(row),
+            row.action_state.value,
+            row.action_detail,
+            row.review.value,
+            row.sha256 or "",
+            row.storage,
+        )
+        for row in rows
+    )
+    write_bytes(text.getvalue())
+
+
+def show_table(rows: Sequence[FlaggedRow]) -> None:
+    """Print the rows for a person; keys are folded over lines rather than cut."""
+    if not rows:
+        click.echo("Nothing is flagged.")
+        return
+    from rich.console import Console  # noqa: PLC0415 - rich costs a tenth of a second
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    reviewed = any(row.review.value != "none" for row in rows)
+    several = len({row.storage for row in rows}) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("judged (UTC)", no_wrap=True)
+    for heading in ("key", "possible because", "action", *["review"] * reviewed, *["storage"] * several):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        cells = [
+            row.checked_at.strftime("%Y-%m-%d %H:%M"),
+            printable(row.key),
+            printable(why(row)),
+            printable(state(row)),
+        ]
+        cells += [f"{row.review.value} {printable(row.review_note)}".strip()] * reviewed + [
+            printable(row.storage)
+        ] * several
+        # Text, not str: a key or note may hold what rich would take for its markup.
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table)
+    click.echo(f"{plural(len(rows), 'object')} flagged as possible.")

@@ -1,0 +1,153 @@
+"""What was typed: flags collected while click parses, turned into settings once, when a command asks for them.
+
+The command line's options are made from ``settings.OPTIONS``; nothing is known here about any single setting except
+that it exists. Values are handed to ``load_settings`` as text, so that a flag and an environment variable are judged
+by the same rule and refused with the same words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+#: Flags of every command that opens the storage or the database.
+EVERYWHERE = ("storage", "debug")
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of the command line; click carries it as the context's object."""
+
+    flags: dict[str, object] = field(default_factory=dict)
+    env_file: Path | None = None
+    redaction: Redaction = field(default_factory=Redaction)
+    _settings: Settings | None = None
+
+    def settings(self) -> Settings:
+        """The settings of this call, read once. From then on their secrets are blotted out of everything shown.
+
+        :raises SettingsError: with all faults at once.
+        """
+        if self._settings is None:
+            self._settings = load_settings(self.flags, env_file=self.env_file)
+            self.redaction.learn(self._settings)
+        return self._settings
+
+    @property
+    def debug(self) -> bool:
+        """Whether tracebacks are wanted, as far as is known yet."""
+        return bool(self.flags.get("debug")) or (self._settings is not None and self._settings.debug)
+
+
+def current() -> Invocation:
+    """The invocation of the command that is running."""
+    return click.get_current_context().ensure_object(Invocation)
+
+
+def settings_options(*names: str) -> Callable[[F], F]:
+    """Give a command the flags for these settings, plus those in ``EVERYWHERE`` and ``--env-file``.
+
+    The flags are accepted before the subcommand and after it; what stands after it wins.
+    """
+
+    def decorate(command: F) -> F:
+        command = _env_file_option(command)
+        for name in reversed(tuple(dict.fromkeys((*names, *EVERYWHERE)))):
+            command = _flag(OPTIONS[name])(command)
+        return command
+
+    return decorate
+
+
+def _flag(item: Option) -> Callable[[F], F]:
+    spellings = [f"--{item.name.replace('_', '-')}"]
+    if "_" in item.name:
+        spellings.append(f"--{item.name}")
+    if item.short:
+        spellings.insert(0, item.short)
+    shared: dict[str, Any] = {
+        "default": None,
+        "expose_value": False,
+        "callback": _remember,
+        "help": described(item),
+    }
+    if item.kind is bool:
+        return click.option(*spellings, item.name, is_flag=True, **shared)
+    return click.option(
+        *spellings, item.name, type=str, metavar=_metavar(item), shell_complete=_complete(item), **shared
+    )
+
+
+def described(item: Option) -> str:
+    """An option's help with its preferred environment name, its range and its default, all from the table."""
+    facts = [f"env: {item.env[0]}"]
+    if item.minimum is not None and item.maximum is not None:
+        facts.append(item.allowed)
+    if shown := shown_default(item):
+        facts.append(f"default: {shown}")
+    return f"{item.help}  [{'; '.join(facts)}]"
+
+
+def shown_default(item: Option) -> str:
+    """A default as it would be typed; empty where there is none to speak of."""
+    if item.secret or item.default is None or item.default is False or item.default == "":
+        return ""
+    if isinstance(item.default, bool):
+        return "true"
+    if isinstance(item.default, tuple):
+        return ",".join(item.default)
+    return f"{item.default:g}" if isinstance(item.default, float) else str(item.default)
+
+
+def _metavar(item: Option) -> str:
+    if item.kind is tuple:
+        return "NAME[,NAME...]"
+    if item.choices:
+        return "|".join(item.choices)
+    return "N" if item.kind in (int, float) else "TEXT"
+
+
+def _complete(item: Option) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    def complete(_ctx: click.Context, _param: click.Parameter, typed: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only a shell asking for completions
+
+        done, comma, part = typed.rpartition(",")
+        return [CompletionItem(f"{done}{comma}{choice}") for choice in item.choices if choice.startswith(part)]
+
+    return complete
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: object) -> None:
+    if value is not None and param.name is not None:
+        ctx.ensure_object(Invocation).flags[param.name] = value
+
+
+def _env_file_option(command: F) -> F:
+    return click.option(
+        "--env-file",
+        "--env_file",
+        "env_file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=None,
+        expose_value=False,
+        callback=_remember_env_file,
+        help=f"Read settings from this file instead of .env.  [env: {ENV_FILE_NAME}]",
+    )(command)
+
+
+def _remember_env_file(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        ctx.ensure_object(Invocation).env_file = value

@@ -1,0 +1,82 @@
+"""What is logged where: our own lines on stderr, other libraries' only when they matter, no memory image ever."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from lemmy_safety.cli.redaction import Redaction
+
+#: Libraries that log what we report ourselves as one line of our own, such as refused logins with tracebacks.
+_SILENT = ("paramiko", "botocore", "boto3", "urllib3", "s3transfer", "py.warnings")
+
+#: Switches read by libraries of the clip detector when they are first imported. Download progress stays on.
+_QUIET_LIBRARIES = {
+    "LOGURU_AUTOINIT": "False",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever ``sys.stderr`` is at that moment, so that lines land above a progress bar, not in it."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _value: TextIO) -> None: ...
+
+
+class _RedactingFormatter(logging.Formatter):
+    def __init__(self, layout: str, redaction: Redaction) -> None:
+        super().__init__(layout)
+        self._redaction = redaction
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redaction(super().format(record))
+
+
+def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = None) -> None:
+    """Log to stderr: warnings only when ``quiet``, else INFO with times, as in a log file; everything with ``debug``.
+
+    Without ``quiet`` being said, a terminal is quiet: somebody sits there and has a progress bar.
+    """
+    bare = not debug and (sys.stderr.isatty() if quiet is None else quiet)
+    handler = _StderrHandler()
+    layout = "%(levelname)s: %(message)s" if bare else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(_RedactingFormatter(layout, redaction))
+    root = logging.getLogger()
+    for old in [known for known in root.handlers if isinstance(known, _StderrHandler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lemmy_safety").setLevel(logging.DEBUG if debug else logging.WARNING if bare else logging.INFO)
+    logging.captureWarnings(capture=True)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.WARNING if debug else logging.CRITICAL)
+    for name, value in _QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+
+
+def forbid_core_dumps() -> None:
+    """Keep a crash from writing this process's memory, and with it a picture, to a disk.
+
+    On Linux the limit is one byte rather than none: where dumps are piped to a program (systemd-coredump, apport) the
+    kernel ignores a limit of 0, but dumps nothing at a limit of 1 (core(5); ``do_coredump`` in fs/coredump.c).
+    """
+    try:
+        import resource  # noqa: PLC0415 - POSIX only; Windows writes no dumps unless an admin sets up WER for it
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    smallest = 1 if sys.platform == "linux" and hard != 0 else 0
+    resource.setrlimit(resource.RLIMIT_CORE, (smallest, smallest))

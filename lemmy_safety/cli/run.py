@@ -1,0 +1,85 @@
+"""``lemmy-safety`` itself: one pass over everything (``--all``), or the daemon."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import click
+
+from lemmy_safety.cli.asking import asker
+from lemmy_safety.cli.failures import INTERRUPTED, warn
+from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.progress import progress
+from lemmy_safety.cli.stopping import StopSignals
+from lemmy_safety.cli.summary import show_summary
+from lemmy_safety.cli.text import plural, write_json
+from lemmy_safety.settings import choose_storage
+
+if TYPE_CHECKING:
+    from lemmy_safety.cli.invocation import Invocation
+    from lemmy_safety.scan.progress import PassSummary
+    from lemmy_safety.settings import Settings
+
+
+log = logging.getLogger(__name__)
+
+
+def run(invocation: Invocation, *, as_json: bool) -> int:
+    """Sweep or watch, as the settings say; returns the exit code.
+
+    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130.
+    """
+    settings = invocation.settings()
+    if as_json and not settings.all:
+        raise click.UsageError("--json goes with --all; the daemon logs instead.")
+    set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=None if settings.all else False)
+    forbid_core_dumps()
+    choose_storage(settings)  # before the heavy imports, so that a missing setting is said at once
+    if not settings.all:
+        _watch(settings)
+        return 0
+    with StopSignals() as signals:
+        summary = sweep(settings, signals)
+    if as_json:
+        write_json(summary.as_dict())
+    else:
+        show_summary(summary)
+        _hint(summary, settings)
+    if summary.stopped:
+        return INTERRUPTED
+    return settings.exit_code_flagged if summary.flagged else 0
+
+
+def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
+    """One pass over everything in the storage.
+
+    :raises LemmySafetyError: whatever ended the pass; what was checked before is recorded.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
+    from lemmy_safety.scan import PassRequest  # noqa: PLC0415
+
+    with (
+        progress() as listener,
+        wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
+    ):
+        log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
+        return scanner.run(PassRequest(kind="sweep"))
+
+
+def _watch(settings: Settings) -> None:
+    from lemmy_safety.daemon import run_daemon  # noqa: PLC0415 - idem
+
+    with StopSignals() as signals, progress() as listener:
+        run_daemon(settings, stop=signals.event, listener=listener, ask_passphrase=asker())
+
+
+def _hint(summary: PassSummary, settings: Settings) -> None:
+    left = summary.flagged - summary.acted
+    if left > 0 and (summary.dry_run or settings.action == "report"):
+        click.echo(
+            f"\n{plural(left, 'object')} flagged and left alone. To see them: lemmy-safety flagged; "
+            "to act on them: lemmy-safety delete-flagged"
+        )
+    elif left > 0 and not summary.stopped:
+        warn(f"{plural(left, 'flagged object')} could not be acted on. To see why: lemmy-safety flagged")

@@ -1,0 +1,48 @@
+"""The end of a pass, as a table for a person or as JSON for a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lemmy_safety.cli.text import counted
+
+if TYPE_CHECKING:
+    from lemmy_safety.scan.progress import PassSummary
+
+
+def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
+    """Label and text of each line, in the order they are shown."""
+    reused = f" ({summary.reused:,} by the same bytes seen before)" if summary.reused else ""
+    acted = f"{summary.acted:,}"
+    if summary.dry_run:
+        acted += " (dry run: the storage was left alone)"
+    lines = [
+        ("seen", f"{summary.seen:,}"),
+        ("skipped, known before", f"{summary.skipped:,}"),
+        ("checked", f"{summary.checked:,}{reused}"),
+        ("flagged as possible", f"{summary.flagged:,}"),
+        ("acted on", acted),
+        ("unreadable", counted(summary.unreadable)),
+        ("failed, tried again next time", counted(summary.failed)),
+        ("speed", f"{summary.images_per_s:.1f} images/s over {summary.seconds:.1f} s"),
+        ("detectors", ", ".join(summary.detectors)),
+    ]
+    optional = [
+        ("borderline", summary.borderline),
+        ("not acted on, changed meanwhile", summary.refused),
+        ("still being written", summary.waiting),
+    ]
+    lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]
+    return lines
+
+
+def show_summary(summary: PassSummary) -> None:
+    """Print the table on stdout."""
+    rows = summary_lines(summary)
+    width = max(len(label) for label, _ in rows)
+    how = "stopped before the end" if summary.stopped else "complete" if summary.complete else "incomplete"
+    click.echo(f"Pass {summary.run_id}: {how}")
+    for label, text in rows:
+        click.echo(f"  {label.ljust(width)}  {text}")

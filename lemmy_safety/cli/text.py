@@ -1,0 +1,55 @@
+"""How names and numbers are written for a person and for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+
+def printable(name: str) -> str:
+    """A key with control characters, line breaks and undecodable bytes written as escapes.
+
+    Keys are chosen by whoever can write to the storage; raw, they could move the cursor or fake a line. A backslash
+    stays one, for Windows paths; ``--json`` has the exact text.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
+
+
+def iso(moment: datetime | None) -> str | None:
+    """UTC, ISO 8601, whole seconds, such as ``2026-11-20T10:43:44Z``."""
+    if moment is None:
+        return None
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 object``, ``1,234 objects``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def counted(numbers: Mapping[Any, int]) -> str:
+    """``3 unreadable, 1 gone``; ``0`` when empty."""
+    return (
+        ", ".join(
+            f"{number:,} {str(name).replace('_', ' ')}" for name, number in sorted(numbers.items(), key=str) if number
+        )
+        or "0"
+    )
+
+
+def write_json(value: Any) -> None:
+    """Print one JSON document on stdout. ASCII only: keys may hold what no output encoding can."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def write_bytes(text: str) -> None:
+    """Print text on stdout exactly, with undecodable bytes of file names as they were."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()

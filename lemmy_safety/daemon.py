@@ -1,0 +1,208 @@
+"""The door for time: a pass, a rest, a pass, for as long as nobody says stop.
+
+Without gaps: a pass looks back ``--minutes``, and after downtime or an outage to where the last complete pass began.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from lemmy_safety.errors import (
+    HostKeyChanged,
+    HostKeyUnknown,
+    LedgerError,
+    LedgerLocked,
+    LedgerTooNew,
+    LemmySafetyError,
+    PrivateKeyError,
+    StorageError,
+    StorageUnreachable,
+)
+from lemmy_safety.scan import PassRequest
+from lemmy_safety.wiring import open_scanner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from apscheduler.job import Job
+
+    from lemmy_safety.scan import PassSummary, ProgressListener, Scanner
+    from lemmy_safety.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: A pass looks back this much further than the last complete one began: objects of one store appear late (an upload
+#: is dated when its first chunk arrives) and clocks differ. What is found twice is known and costs one look-up.
+OVERLAP = timedelta(minutes=10)
+
+#: The rest after a failed pass doubles up to this.
+_LONGEST_REST_S = 900.0
+
+#: Faults that do not pass by themselves, or that nobody should get used to.
+_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew)
+
+
+#: A pass ends itself within 5 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
+_STOP_GRACE_S = 5.0
+
+
+class _DaemonThreadExecutor(BaseExecutor):  # type: ignore[misc]
+    """Runs each job in a daemon thread: APScheduler's own pools are joined at exit, however long a call hangs."""
+
+    def _do_submit_job(self, job: Job, run_times: Sequence[datetime]) -> None:
+        def run() -> None:
+            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
+            self._run_job_success(job.id, events)
+
+        threading.Thread(target=run, name="pass", daemon=True).start()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonOptions:
+    """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings."""
+
+    minutes: int
+    interval_s: float
+    full_listing_hours: float
+
+
+class Daemon:
+    """Runs passes until the stop event is set; outages are waited out, faults of ours are not."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        options: DaemonOptions,
+        *,
+        stop: threading.Event,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._scanner = scanner
+        self._options = options
+        self._stop = stop
+        self._clock = clock
+        self._failures = 0
+        self._worked = False
+        self._fatal: BaseException | None = None
+        # In memory, because the next run is always derived from the settings; 3.x job stores on SQLite lock up.
+        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": _DaemonThreadExecutor()})
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def run(self) -> None:
+        """Block until the stop event is set.
+
+        :raises LemmySafetyError: what no waiting can mend; a first pass that fails on settings is such a case.
+        """
+        self._schedule(0)
+        self._scheduler.start()
+        try:
+            self._stop.wait()
+        finally:
+            self._idle.wait(_STOP_GRACE_S)
+            self._scheduler.shutdown(wait=False)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _schedule(self, rest_s: float) -> None:
+        self._scheduler.add_job(
+            self._cycle,
+            trigger="date",
+            run_date=self._clock() + timedelta(seconds=rest_s),
+            id="pass",
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,  # however late the machine wakes up, the pass is wanted
+            replace_existing=True,
+        )
+
+    def _cycle(self) -> None:
+        self._idle.clear()
+        try:
+            rest_s = self._one_pass()
+        except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it in the main thread
+            self._fatal = error
+            self._stop.set()
+            return
+        finally:
+            self._idle.set()
+        if not self._stop.is_set():
+            self._schedule(rest_s)
+
+    def _one_pass(self) -> float:
+        """Run a pass; returns the seconds to rest after it."""
+        try:
+            summary = self.pass_once()
+        except (StorageError, LedgerError) as error:
+            if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
+                raise
+            self._failures += 1
+            rest_s = min(self._options.interval_s * 2 ** min(self._failures - 1, 20), _LONGEST_REST_S)
+            log.error("pass failed (%d in a row), next try in %.0f s: %s", self._failures, rest_s, error)  # noqa: TRY400
+            return rest_s
+        if self._failures:
+            log.warning("storage and database are back after %d failed passes", self._failures)
+        self._failures = 0
+        log.info(
+            "pass done: %d seen, %d new checked, %d flagged, %d acted on, %d unreadable, %d to be tried again, %.1f s",
+            summary.seen,
+            summary.checked,
+            summary.flagged,
+            summary.acted,
+            sum(summary.unreadable.values()),
+            sum(summary.failed.values()),
+            summary.seconds,
+        )
+        return self._options.interval_s
+
+    def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:
+        """Before any pass has worked, all but an outage is most likely a setting that somebody must mend."""
+        return not self._worked and not isinstance(error, (StorageUnreachable, LedgerLocked))
+
+    def pass_once(self) -> PassSummary:
+        """One daemon pass, now."""
+        summary = self._scanner.run(self.next_request())
+        self._worked = True
+        return summary
+
+    def next_request(self) -> PassRequest:
+        """Where the next pass has to begin, and whether every key is to be listed for it."""
+        now = self._clock()
+        since = now - timedelta(minutes=self._options.minutes)
+        watermark = self._scanner.watermark()
+        if watermark is not None:
+            since = min(since, watermark - OVERLAP)
+        listed_at = self._scanner.last_full_listing()
+        if listed_at is not None and now - listed_at < timedelta(hours=self._options.full_listing_hours):
+            return PassRequest(kind="daemon", since=since, exhaustive=False)
+        if listed_at is not None:
+            since = min(since, listed_at - OVERLAP)
+        return PassRequest(kind="daemon", since=since, exhaustive=True)
+
+
+def run_daemon(
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    listener: ProgressListener | None = None,
+    ask_passphrase: Callable[[str], str] | None = None,
+) -> None:
+    """Watch the storage that the settings mean until ``stop`` is set.
+
+    :raises LemmySafetyError: it could not start with everything that was asked for, or met what no waiting can mend.
+    """
+    options = DaemonOptions(
+        minutes=settings.minutes,
+        interval_s=settings.interval_s,
+        full_listing_hours=settings.full_listing_hours,
+    )
+    with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
+        log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.detector_names))
+        Daemon(scanner, options, stop=stop).run()

@@ -1,0 +1,206 @@
+"""An open_clip model as two encoders at reference precision (fp32): pictures to features, words to features.
+
+Says nothing about what features mean (``horde.py`` does) and finds no weights (``clip_weights.py`` does). The towers
+are built apart, so that a start with cached text features never holds the text tower.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from open_clip.transformer import QuickGELU
+from PIL import Image
+
+from lemmy_safety.detectors.clip_checkpoint import read_checkpoint
+from lemmy_safety.detectors.clip_weights import pretrained_config
+from lemmy_safety.detectors.device import default_batch_size, free_device_memory, is_out_of_memory
+from lemmy_safety.errors import DetectorError, DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
+
+_VISUAL = "visual."
+
+#: The transform scales the short side to the model's 224 pixels and then keeps the middle square. A picture of 50,000
+#: x 1 pixels would become 11,200,000 x 224 on the way (7.5 GB), so beyond this ratio the middle is cut out first.
+_MAX_ASPECT = 256
+
+
+class ClipImageEncoder:
+    """The image tower on its device."""
+
+    def __init__(self, visual: Any, preprocess: Any, *, device: str, batch_size: int = 0) -> None:
+        self.device = device
+        self.batch_size = batch_size or default_batch_size(device)
+        self._visual = visual
+        self._preprocess = preprocess
+
+    def encode_images(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        """Unit features of RGB pictures, each of shape (height, width, 3), uint8.
+
+        Answers (len(pixels), D), fp32, on the CPU. When the device runs out of memory the batch is halved and stays so.
+
+        :raises DeviceError: not even one picture fits into the device's memory.
+        :raises DetectorError: the model failed, or answered something that is not a number.
+        """
+        parts = []
+        start = 0
+        while start < len(pixels):
+            batch = pixels[start : start + self.batch_size]
+            try:
+                parts.append(self._encode(batch))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise DetectorError(f"The CLIP model failed on {self.device}: {_first_line(error)}.") from error
+                self._halve_batch(len(batch), error)
+                continue
+            start += len(batch)
+        features = torch.cat(parts) if parts else torch.empty(0, 0)
+        if not torch.isfinite(features).all():
+            # Every comparison with NaN is false: the rules would call such a picture clear.
+            raise DetectorError(f"The CLIP model on {self.device} answered values that are not numbers.")
+        return features
+
+    def _encode(self, batch: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        images = torch.stack([self._preprocess(Image.fromarray(middle(picture))) for picture in batch])
+        # cuDNN rounds convolutions to TF32 (10 bits) unless told otherwise; matrix products are exact by default.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            features = self._visual(images.to(self.device))
+            features /= features.norm(dim=-1, keepdim=True)
+        result: torch.Tensor = features.float().cpu()
+        return result
+
+    def _halve_batch(self, tried: int, error: BaseException) -> None:
+        if tried == 1:
+            raise DeviceError(
+                f"One picture is too much for the memory of device '{self.device}'.",
+                hint="Close other programs that use the device, or set DEVICE=cpu.",
+            ) from error
+        self.batch_size = tried // 2
+        logger.warning("Out of memory on %s with %d pictures; going on with %d.", self.device, tried, self.batch_size)
+        free_device_memory(self.device)
+
+
+class ClipTextEncoder:
+    """The text tower on its device; needed once per model and word list."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, device: str) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._device = device
+
+    def encode_texts(self, words: Sequence[str]) -> torch.Tensor:
+        """Unit features of ``words``, (len(words), D), fp32, on the CPU.
+
+        All words go through in one batch, because clip_interrogator does so, and sums in another order differ in the
+        last bit.
+
+        :raises DetectorError: the model failed.
+        """
+        tokens = self._tokenizer(list(words)).to(self._device)
+        try:
+            with torch.inference_mode():
+                features = self._model.encode_text(tokens)
+                features /= features.norm(dim=-1, keepdim=True)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise DeviceError(f"The text model does not fit into the memory of '{self._device}'.") from error
+            raise DetectorError(f"The CLIP text model failed on {self._device}: {_first_line(error)}.") from error
+        result: torch.Tensor = features.float().cpu()
+        return result
+
+
+def load_image_encoder(model: str, weights: Path, *, device: str, batch_size: int = 0) -> ClipImageEncoder:
+    """The image tower of ``model`` with the weights of a file. ``batch_size`` 0 chooses by device.
+
+    :raises WeightsInvalid: the file is damaged or of another model.
+    :raises DeviceError: the model does not fit into the device's memory.
+    """
+    clip = _build(model)
+    expected = clip.state_dict()
+    tensors = read_checkpoint(
+        weights, model=model, expected=expected, wanted=[name for name in expected if name.startswith(_VISUAL)]
+    )
+    visual = clip.visual
+    visual.load_state_dict({name.removeprefix(_VISUAL): tensor for name, tensor in tensors.items()}, assign=True)
+    _to_device(visual, model, device)
+    return ClipImageEncoder(visual, preprocessing(visual, model), device=device, batch_size=batch_size)
+
+
+def load_text_encoder(model: str, weights: Path, *, device: str) -> ClipTextEncoder:
+    """The text tower of ``model`` with the weights of a file.
+
+    :raises WeightsInvalid: the file is damaged or of another model.
+    :raises DeviceError: the model does not fit into the device's memory.
+    """
+    clip = _build(model)
+    expected = clip.state_dict()
+    clip.visual = torch.nn.Identity()
+    wanted = list(clip.state_dict())
+    clip.load_state_dict(read_checkpoint(weights, model=model, expected=expected, wanted=wanted), assign=True)
+    # The one tensor that checkpoints leave out: no word looks at words behind it.
+    clip.attn_mask = torch.full(clip.attn_mask.shape, float("-inf")).triu_(1)
+    _to_device(clip, model, device)
+    # open_clip.get_tokenizer would set up the root logger as a side effect of its own messages.
+    return ClipTextEncoder(clip, open_clip.SimpleTokenizer(context_length=clip.context_length), device=device)
+
+
+def preprocessing(visual: Any, model: str) -> Any:
+    """open_clip's own transform for evaluation with these weights: scale, crop the middle, normalise; PIL to tensor."""
+    config = merge_preprocess_dict(PreprocessCfg(size=visual.image_size), pretrained_config(model))
+    return image_transform_v2(PreprocessCfg(**config), is_train=False)
+
+
+def middle(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture, or its middle where it is so long that scaling all of it would exhaust the memory."""
+    height, width = picture.shape[:2]
+    longest = min(height, width) * _MAX_ASPECT
+    if max(height, width) <= longest:
+        return picture
+    # Cut evenly on both sides, so that the middle stays where it is.
+    cut = (max(height, width) - longest) // 2
+    return picture[:, cut : width - cut] if width > height else picture[cut : height - cut]
+
+
+def _build(model: str) -> Any:
+    """The architecture without any numbers in it: nothing is drawn at random, so nothing random can be left over."""
+    config = open_clip.get_model_config(model)
+    if config is None:
+        raise DetectorError(f"open_clip {open_clip.__version__} knows no model '{model}'.")
+    pretrained = pretrained_config(model)
+    if pretrained:
+        # open_clip 3 only warns when a model trained with QuickGELU is built with the default GELU.
+        config["quick_gelu"] = bool(pretrained.get("quick_gelu", False))
+    quick = bool(config.get("quick_gelu", False))
+    with torch.device("meta"):
+        clip = open_clip.CLIP(**config)
+    wrong = [
+        name for name, part in clip.named_modules() if name.endswith("gelu") and isinstance(part, QuickGELU) != quick
+    ]
+    if wrong:
+        raise DetectorError(f"open_clip built {model} with the wrong activation in {len(wrong)} layers.")
+    return clip.eval().requires_grad_(requires_grad=False)
+
+
+def _to_device(module: Any, model: str, device: str) -> None:
+    empty = [name for name, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.is_meta]
+    if empty:
+        raise DetectorError(f"{len(empty)} tensors of {model} got no weights, '{empty[0]}' among them.")
+    try:
+        module.to(device)
+    except (RuntimeError, MemoryError) as error:
+        raise DeviceError(f"CLIP {model} cannot be placed on device '{device}': {_first_line(error)}.") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,33 @@
+"""Is there a network at all? Asked before any vendor library starts to download weights.
+
+The libraries retry a dead network for half a minute (huggingface_hub) or wait without a limit (horde_safety).
+Downloads nothing itself.
+"""
+
+from __future__ import annotations
+
+import ssl
+import urllib.error
+import urllib.request
+
+#: Seconds for one answer. A name that does not resolve fails at once; only a network that swallows packets takes this.
+TIMEOUT_S = 8.0
+
+
+def why_unreachable(url: str, *, timeout_s: float = TIMEOUT_S) -> str | None:
+    """None when some server answers for ``url``, else why not. Proxies from the environment are used.
+
+    A refusal (401, 404, 503) or a certificate that this Python does not know is an answer: whether the file can be
+    had is then for the library to find out.
+    """
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https addresses of the vendors' own hubs
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:
+        error.close()
+        return None
+    except urllib.error.URLError as error:
+        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+    except OSError as error:
+        return str(error) or type(error).__name__

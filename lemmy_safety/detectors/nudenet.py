@@ -1,0 +1,159 @@
+"""The ``nudenet`` detector: boxes of nudity and faces by the ``nudenet`` package, with the weights inside it.
+
+The package decides how pictures are prepared and boxes are made; this module hands it frames and sums up what it says.
+Its classes know nothing of age. It errs: of scikit-image's sample pictures, a colour wheel scores 0.83 as
+BUTTOCKS_EXPOSED. What a class means for a verdict is decided in ``policy.py``.
+
+The package opens its onnxruntime session without asking for a device, which is the CPU with the ordinary onnxruntime.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from lemmy_safety.detectors.base import Detector
+from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
+from lemmy_safety.records import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from lemmy_safety.records import Frame, Sample
+
+log = logging.getLogger(__name__)
+
+#: The model inside the package: "320n", that is 320 x 320 pixels, the "nano" size.
+_MODEL = "320n"
+
+#: The package pads frames to squares before it scales them to 320 x 320, so that a strip of 1 x 40,000 pixels would take
+#: 4.8 GB. Frames that are longer are scaled down first; up to here (three copies of 50 MB) they are handed over as they are.
+_MAX_SIDE = 4096
+
+
+class NudenetDetector(Detector):
+    """Labels: the package's 18 classes, such as ``FACE_FEMALE`` and ``FEMALE_BREAST_EXPOSED``.
+
+    One finding a class and sample, highest score first: the highest score of all its frames (6 decimals), the frame it
+    is from, and in the details its ``box`` as fractions of the frame's width and height: left, top, width, height.
+    Boxes that score 0.25 or less do not exist: the package drops them.
+
+    On a 2-core CPU a frame takes about 25 ms in batches of any size; the working memory grows with the batch by
+    16 MB a frame.
+    """
+
+    name: ClassVar[str] = "nudenet"
+
+    def __init__(self, min_score: float = 0.6, *, batch_size: int = 8) -> None:
+        """``min_score`` (0 to 1) is the threshold of all findings; lower ones are recorded and are no hits."""
+        self.batch_size = batch_size
+        self._min_score = min_score
+        self._detector: Any = None
+
+    @property
+    def version(self) -> str:
+        """Such as ``nudenet-3.4.2 320n``; the weights are part of the package, so that its version is theirs too.
+
+        :raises MissingExtra: the package is not installed.
+        """
+        try:
+            return f"nudenet-{importlib.metadata.version('nudenet')} {_MODEL}"
+        except importlib.metadata.PackageNotFoundError as error:
+            raise _missing(error) from error
+
+    def open(self) -> None:
+        """Load the model.
+
+        :raises MissingExtra: the package, or a library it needs, is not installed.
+        :raises WeightsInvalid: the model file in the package is damaged.
+        """
+        if self._detector is not None:
+            return
+        # From 1.31 on onnxruntime keeps a device id and usage events in the user's cache folder and may send them to its
+        # maker; it looks at this once, when it is first imported. Nothing leaves, and nothing but our own is written.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        try:
+            package = importlib.import_module("nudenet")
+            runtime = importlib.import_module("onnxruntime")
+        except ImportError as error:
+            raise _missing(error) from error
+        # Older builds, on Windows, know only this way of being told.
+        runtime.disable_telemetry_events()
+        try:
+            self._detector = package.NudeDetector()
+        except Exception as error:  # onnxruntime's own errors have no common base but Exception
+            raise WeightsInvalid(
+                f"The model {_MODEL} of nudenet cannot be loaded: {_first_line(error)}",
+                hint="Install it anew: pip install --force-reinstall --no-deps nudenet",
+            ) from error
+        log.info("%s runs on %s.", self.version, ", ".join(self._detector.onnx_session.get_providers()))
+
+    def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
+        """Findings for each sample; all frames of all samples go through the model together.
+
+        :raises DetectorError: the model or the package failed on the batch.
+        """
+        self.open()
+        frames = [frame for sample in batch for frame in sample.frames]
+        # The package expects what cv2.imread gives: BGR. A view is enough, one frame at a time is copied later.
+        pictures = [_within_limit(frame.pixels)[:, :, ::-1] for frame in frames]
+        try:
+            boxes = self._detector.detect_batch(pictures, batch_size=self.batch_size)
+        except Exception as error:  # cv2's and onnxruntime's own errors have no common base but Exception
+            raise DetectorError(
+                f"nudenet failed on a batch of {len(frames)} frames: {_first_line(error)}",
+                hint="Run again with --debug for the traceback.",
+            ) from error
+        version = self.version
+        rest = iter(zip(frames, pictures, boxes, strict=True))
+        return [self._summed_up([next(rest) for _ in sample.frames], version) for sample in batch]
+
+    def close(self) -> None:
+        self._detector = None
+
+    def _summed_up(
+        self, looked_at: list[tuple[Frame, npt.NDArray[np.uint8], list[dict[str, Any]]]], version: str
+    ) -> list[Finding]:
+        best: dict[str, Finding] = {}
+        for frame, picture, boxes in looked_at:
+            high, wide = picture.shape[:2]
+            for box in boxes:
+                label, score = str(box["class"]), round(float(box["score"]), 6)
+                if label in best and best[label].score >= score:
+                    continue
+                sides = zip(box["box"], (wide, high, wide, high), strict=True)
+                best[label] = Finding(
+                    detector=self.name,
+                    version=version,
+                    label=label,
+                    score=score,
+                    threshold=self._min_score,
+                    frame=frame.index,
+                    details={"box": [round(side / whole, 4) for side, whole in sides]},
+                )
+        return sorted(best.values(), key=lambda finding: (-finding.score, finding.label))
+
+
+def _within_limit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    longest = max(pixels.shape[:2])
+    if longest <= _MAX_SIDE:
+        return pixels
+    high, wide = (max(1, side * _MAX_SIDE // longest) for side in pixels.shape[:2])
+    return np.asarray(Image.fromarray(pixels).resize((wide, high), Image.Resampling.BOX))
+
+
+def _missing(error: ImportError) -> MissingExtra:
+    return MissingExtra("nudenet", needed_for="The nudenet detector", cause=str(error))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,215 @@
+"""Records to table rows and back. Pure: no query is made here, and no rule is applied."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.rows import FlaggedRow, KnownVerdict, PendingAction
+from lemmy_safety.records import Finding, MediaInfo, Pdq, StoredObject, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Row
+
+    from lemmy_safety.records import ItemResult
+
+#: A row of any query over ``images``; its columns are looked up by name.
+AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
+
+#: The columns of a verdict as they are where there is none.
+NO_VERDICT: dict[str, Any] = {
+    "outcome": None,
+    "nsfw": None,
+    "findings": None,
+    "detectors": frozenset(),
+    "rules_version": "",
+    "reused_from": None,
+}
+
+#: The columns of an action as they are where none is wanted.
+NO_ACTION: dict[str, Any] = {
+    "action_wanted": None,
+    "action_state": "none",
+    "action_at": None,
+    "action_detail": "",
+}
+
+
+def checked_keys(keys: Iterable[str]) -> list[str]:
+    """The keys, each of which every database can hold.
+
+    :raises LedgerError: a key is empty, or has a NUL or a lone surrogate in it; storages yield none of these.
+    """
+    listed = list(keys)
+    for key in listed:
+        if not key or "\0" in key or not _encodes(key):
+            raise LedgerError(f"{key!r} cannot be recorded: keys are Unicode text without NUL.", hint="")
+    return listed
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def object_columns(obj: StoredObject | None) -> dict[str, Any]:
+    if obj is None:
+        return {"size": None, "modified_at": None, "etag": None}
+    return {"size": obj.size, "modified_at": obj.modified_at, "etag": obj.etag}
+
+
+def object_of(row: AnyRow) -> StoredObject | None:
+    """The object a row describes; None for rows of the ancestor."""
+    if row.size is None or row.modified_at is None:
+        return None
+    return StoredObject(key=row.key, size=row.size, modified_at=row.modified_at, etag=row.etag)
+
+
+def content_columns(result: ItemResult) -> dict[str, Any]:
+    """What a result says of the bytes themselves."""
+    info, pdq = result.info, result.pdq
+    return {
+        "sha256": result.sha256,
+        "pdq": pdq.hex if pdq else None,
+        "pdq_quality": pdq.quality if pdq else None,
+        "media_type": clean_text(info.media_type) if info else None,
+        "width": info.width if info else None,
+        "height": info.height if info else None,
+        "frame_count": info.frame_count if info else None,
+        "anomalies": list(info.anomalies) if info and info.anomalies else None,
+    }
+
+
+def verdict_columns(result: ItemResult) -> dict[str, Any]:
+    """What a result says by way of judgement; all empty unless it has a verdict."""
+    verdict = result.verdict
+    if verdict is None:
+        return dict(NO_VERDICT)
+    return {
+        "outcome": verdict.outcome,
+        "nsfw": verdict.nsfw,
+        "findings": [_finding_fields(finding) for finding in verdict.findings],
+        "detectors": result.detectors,
+        "rules_version": clean_text(verdict.rules_version),
+        "reused_from": result.reused_from,
+    }
+
+
+def _finding_fields(finding: Finding) -> dict[str, Any]:
+    """A finding with its defaults left out: at 10 million rows they would be most of the file."""
+    fields: dict[str, Any] = {
+        "detector": finding.detector,
+        "version": finding.version,
+        "label": finding.label,
+        "score": finding.score,
+    }
+    if finding.threshold is not None:
+        fields["threshold"] = finding.threshold
+    if finding.frame:
+        fields["frame"] = finding.frame
+    if finding.details:
+        fields["details"] = dict(finding.details)
+    return fields
+
+
+def findings_of(stored: Sequence[dict[str, Any]] | None) -> tuple[Finding, ...]:
+    # float() also reads back the NaN and infinities that lie there as text.
+    return tuple(
+        Finding(
+            detector=fields["detector"],
+            version=fields["version"],
+            label=fields["label"],
+            score=float(fields["score"]),
+            threshold=float(fields["threshold"]) if "threshold" in fields else None,
+            frame=fields.get("frame", 0),
+            details=fields.get("details", {}),
+        )
+        for fields in stored or ()
+    )
+
+
+def info_of(row: AnyRow) -> MediaInfo | None:
+    if row.media_type is None:
+        return None
+    return MediaInfo(
+        media_type=row.media_type,
+        width=row.width,
+        height=row.height,
+        frame_count=row.frame_count,
+        anomalies=tuple(row.anomalies or ()),
+    )
+
+
+#: An action's id is its row's id with the row's judgement above these bits. So an action on an earlier judgement is
+#: told from the present one, and the id of a row of the ancestor (judgement 0) is also that of its action.
+_ROW_BITS = 40
+
+
+def action_id_of(row_id: int, judgement: int) -> int:
+    return judgement << _ROW_BITS | row_id
+
+
+def row_and_judgement(action_id: int) -> tuple[int, int]:
+    return action_id & ((1 << _ROW_BITS) - 1), action_id >> _ROW_BITS
+
+
+def pending_action_of(row: AnyRow) -> PendingAction:
+    """The intent of a row that describes an object."""
+    obj = object_of(row)
+    if obj is None:
+        raise ValueError(f"{row.key!r} was never described")
+    action_id = action_id_of(row.id, row.judgement)
+    return PendingAction(id=action_id, obj=obj, action=row.action_wanted, sha256=row.sha256)
+
+
+def known_verdict_of(row: AnyRow) -> KnownVerdict:
+    return KnownVerdict(
+        key=row.key,
+        verdict=Verdict(
+            outcome=row.outcome,
+            nsfw=row.nsfw,
+            findings=findings_of(row.findings),
+            rules_version=row.rules_version,
+        ),
+        detectors=row.detectors,
+        sha256=row.sha256,
+        pdq=None if row.pdq is None else Pdq(hex=row.pdq, quality=row.pdq_quality),
+        info=info_of(row),
+        review=row.review,
+    )
+
+
+def flagged_row_of(row: AnyRow) -> FlaggedRow:
+    """``row`` is one of ``images`` with the storage's name beside it as ``storage``."""
+    return FlaggedRow(
+        id=row.id,
+        storage=row.storage,
+        key=row.key,
+        obj=object_of(row),
+        status=row.status,
+        reason=row.reason,
+        outcome=row.outcome,
+        nsfw=row.nsfw,
+        findings=findings_of(row.findings),
+        detectors=row.detectors,
+        rules_version=row.rules_version,
+        sha256=row.sha256,
+        info=info_of(row),
+        reused_from=row.reused_from,
+        dry_run=row.dry_run,
+        checked_at=row.checked_at,
+        action_wanted=row.action_wanted,
+        action_state=row.action_state,
+        action_at=row.action_at,
+        action_detail=row.action_detail,
+        review=row.review,
+        review_note=row.review_note,
+        review_at=row.review_at,
+        origin=row.origin,
+    )

@@ -1,0 +1,156 @@
+"""Writing intents, how they ended, and what humans decided, inside one transaction that the caller holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.codec import flagged_row_of, object_columns, object_of, pending_action_of, row_and_judgement
+from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.lookups import FULL_ROW, chunks, storage_id_of
+from lemmy_safety.ledger.models import events, images, storages
+from lemmy_safety.ledger.recording import EARLIER, ensure_storage
+from lemmy_safety.ledger.rows import EventKind, FlaggedRow, Origin, PendingAction
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.codec import AnyRow
+    from lemmy_safety.records import StoredObject
+
+_FINISHED: Mapping[ActionState, EventKind] = {
+    ActionState.DONE: EventKind.DONE,
+    ActionState.REFUSED: EventKind.REFUSED,
+    ActionState.FAILED: EventKind.FAILED,
+}
+
+#: States from which an action may be (or already is) intended. A done one needs none, a refused one is judged anew.
+_ACTIONABLE = frozenset({ActionState.NONE, ActionState.FAILED, ActionState.INTENDED, ActionState.UNKNOWN})
+
+
+def intend_actions(
+    connection: Connection, storage: str, keys: Sequence[str], action: str, *, run_id: int | None, now: datetime
+) -> list[PendingAction]:
+    """Write intents for rows that are flagged and wait; the intents there are already come back as they are."""
+    storage_id = storage_id_of(connection, storage)
+    pending: list[PendingAction] = []
+    for chunk in chunks(keys):
+        query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
+        pending.extend(
+            _intended(connection, row, {}, action, run_id=run_id, now=now)
+            for row in connection.execute(query).all()
+            if _may_be_acted_on(row) and object_of(row) is not None
+        )
+    return pending
+
+
+def adopt_row(
+    connection: Connection, row_id: int, storage: str, obj: StoredObject, action: str, *, now: datetime
+) -> PendingAction | None:
+    """Say which object a row of the ancestor is about, and intend an action on it."""
+    row = connection.execute(select(*EARLIER).where(images.c.id == row_id)).one_or_none()
+    if row is None or row.origin is not Origin.ANCESTOR or row.key != obj.key:
+        raise LedgerError(
+            f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
+        )
+    if not _may_be_acted_on(row):
+        return None
+    described = {"storage_id": ensure_storage(connection, storage), **object_columns(obj)}
+    return _intended(connection, row, described, action, run_id=None, now=now)
+
+
+def _may_be_acted_on(row: AnyRow) -> bool:
+    return (
+        row.outcome is Outcome.FLAGGED
+        and row.review is not Review.CLEARED
+        and row.status is not ItemStatus.GONE
+        and row.action_state in _ACTIONABLE
+    )
+
+
+def _intended(
+    connection: Connection, row: AnyRow, described: Mapping[str, Any], action: str, *, run_id: int | None, now: datetime
+) -> PendingAction:
+    if row.action_state is not ActionState.INTENDED:
+        described = {
+            **described,
+            "action_wanted": action,
+            "action_state": ActionState.INTENDED,
+            "action_at": now,
+            "action_detail": "",
+        }
+        place = {**_place(row), "storage_id": described.get("storage_id", row.storage_id)}
+        connection.execute(
+            events.insert().values(_event(place, EventKind.INTENDED, {"action": action}, now, run_id=run_id))
+        )
+    if described:
+        connection.execute(images.update().where(images.c.id == row.id).values(described))
+        row = connection.execute(select(*EARLIER).where(images.c.id == row.id)).one()
+    return pending_action_of(row)
+
+
+def finish(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
+    """Write how an intended action ended. One whose object was judged anew meanwhile leaves only its event."""
+    kind = _FINISHED.get(state)
+    if kind is None:
+        raise ValueError(f"an action cannot end as {state!r}")
+    row_id, judgement = row_and_judgement(action_id)
+    row = connection.execute(select(*EARLIER).where(images.c.id == row_id)).one_or_none()
+    if row is None or judgement > row.judgement:
+        raise LedgerError(f"There is no action {action_id} in the ledger.", hint="")
+    present = judgement == row.judgement
+    if present:
+        values = {"action_state": state, "action_at": now, "action_detail": clean_text(detail)}
+        connection.execute(images.update().where(images.c.id == row_id).values(values))
+    told = {"action": row.action_wanted, "detail": detail, "judged_anew_meanwhile": not present}
+    connection.execute(events.insert().values(_event(_place(row), kind, told, now)))
+
+
+def decide(
+    connection: Connection, keys: Sequence[str], decision: Review, note: str, now: datetime
+) -> tuple[list[FlaggedRow], list[str]]:
+    """Write a human's decision on all rows of these keys and of their bytes; the rows, and the keys without any."""
+    everywhere = select(storages.c.id)  # named, because the index on keys begins with the storage
+    hits: dict[int, AnyRow] = {}
+    for chunk in chunks(keys):
+        query = select(*EARLIER).where(images.c.storage_id.in_(everywhere), images.c.key.in_(chunk))
+        hits.update((row.id, row) for row in connection.execute(query))
+    unknown = set(keys) - {row.key for row in hits.values()}
+    for chunk in chunks(sorted({row.sha256 for row in hits.values() if row.sha256 is not None})):
+        copies = select(*EARLIER).where(images.c.sha256.in_(chunk))
+        hits.update((row.id, row) for row in connection.execute(copies))
+
+    # The judgement of a dropped one stays: if its action is under way, the ledger must still learn that it was done.
+    dropped = [row for row in hits.values() if decision is Review.CLEARED and row.action_state is ActionState.INTENDED]
+    told = {"decision": decision.value, "note": note}
+    audit = [_event(_place(row), EventKind.REVIEWED, told, now) for row in hits.values()]
+    audit += [_event(_place(row), EventKind.DROPPED, {"why": "cleared by a human"}, now) for row in dropped]
+    if audit:
+        connection.execute(events.insert(), audit)
+    values = {"review": decision, "review_note": clean_text(note), "review_at": now}
+    for ids in chunks(sorted(hits)):
+        connection.execute(images.update().where(images.c.id.in_(ids)).values(values))
+    for ids in chunks([row.id for row in dropped]):
+        connection.execute(images.update().where(images.c.id.in_(ids)).values(action_state=ActionState.NONE))
+
+    changed: list[FlaggedRow] = []
+    for ids in chunks(sorted(hits)):
+        full = FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
+        changed.extend(flagged_row_of(row) for row in connection.execute(full))
+    return changed, [key for key in dict.fromkeys(keys) if key in unknown]
+
+
+def _place(row: AnyRow) -> dict[str, Any]:
+    return {"storage_id": row.storage_id, "key": row.key, "sha256": row.sha256}
+
+
+def _event(
+    place: Mapping[str, Any], kind: EventKind, detail: Mapping[str, Any], now: datetime, *, run_id: int | None = None
+) -> dict[str, Any]:
+    return {**place, "kind": kind, "detail": detail, "at": now, "run_id": run_id}

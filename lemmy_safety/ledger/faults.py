@@ -1,0 +1,83 @@
+"""Database errors become ours here, by code and never by wording. No message holds a password or a parameter."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import sqlalchemy.exc
+from alembic.util import CommandError
+
+from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerFull, LedgerLocked, LedgerReadOnly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are not here
+# (a mistake in SQL, a constraint, no memory) are plain ledger errors.
+_SQLITE_FAULTS: Mapping[int, type[LedgerError]] = {
+    sqlite3.SQLITE_PERM: LedgerReadOnly,
+    sqlite3.SQLITE_BUSY: LedgerLocked,
+    sqlite3.SQLITE_LOCKED: LedgerLocked,
+    sqlite3.SQLITE_PROTOCOL: LedgerLocked,  # the WAL's locks stayed contended through all retries
+    sqlite3.SQLITE_READONLY: LedgerReadOnly,
+    sqlite3.SQLITE_CORRUPT: LedgerDamaged,
+    sqlite3.SQLITE_FULL: LedgerFull,
+    sqlite3.SQLITE_CANTOPEN: LedgerReadOnly,  # the folder exists (checked before), so it may not be written
+    sqlite3.SQLITE_NOTADB: LedgerDamaged,
+}
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
+    "25006": LedgerReadOnly,  # read_only_sql_transaction: a standby
+    "42501": LedgerReadOnly,  # insufficient_privilege
+    "53100": LedgerFull,  # disk_full
+    "40001": LedgerLocked,  # serialization_failure
+    "40P01": LedgerLocked,  # deadlock_detected
+    "55P03": LedgerLocked,  # lock_not_available: waited longer than lock_timeout
+    "XX001": LedgerDamaged,  # data_corrupted
+    "XX002": LedgerDamaged,  # index_corrupted
+}
+
+_WORDS: Mapping[type[LedgerError], str] = {
+    LedgerDamaged: "is not a database, or is damaged",
+    LedgerFull: "cannot grow: the disk is full",
+    LedgerLocked: "is held by another process",
+    LedgerReadOnly: "cannot be written",
+}
+
+_SERVER_HINT = "Check that the database server is up and that DATABASE_URL names its host, port, user and database."
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Run a block; what the database throws leaves as a ``LedgerError`` that names ``where``.
+
+    :raises LedgerError: LedgerLocked, LedgerReadOnly, LedgerFull, LedgerDamaged, or itself.
+    """
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        raise _from_driver(error.orig, where) from error
+    except sqlite3.Error as error:
+        raise _from_driver(error, where) from error
+    except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
+        raise LedgerError(f"The database {where} failed: {type(error).__name__}.") from error
+
+
+def _from_driver(error: BaseException | None, where: str) -> LedgerError:
+    said = " ".join(str(error).split())
+    if isinstance(error, sqlite3.Error):
+        # 3.11 sets no code on errors of the module itself, such as a closed connection.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        kind = _SQLITE_FAULTS.get(code & 0xFF, LedgerError)
+        hint = None
+        if kind is LedgerError:
+            hint = "If its schema is old, run 'lemmy-safety db upgrade'."
+    else:
+        state = getattr(error, "sqlstate", None)
+        kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
+        # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
+        hint = _SERVER_HINT if state is None or state[:2] in {"08", "28", "3D", "57"} else None
+    return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)

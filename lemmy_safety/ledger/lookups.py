@@ -1,0 +1,181 @@
+"""Reading the ledger: each function asks on a connection that the caller holds, in pieces that every database takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import func, select
+
+from lemmy_safety.ledger.codec import flagged_row_of, known_verdict_of, object_of, pending_action_of
+from lemmy_safety.ledger.merging import EarlierRow, standing
+from lemmy_safety.ledger.models import IS_FLAGGED, IS_INTENDED, IS_RETRYABLE, events, images, runs, storages
+from lemmy_safety.ledger.rows import ANCESTOR, EventRow, FlaggedRow, Known, KnownVerdict, PendingAction
+from lemmy_safety.records import ActionState, ItemStatus, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.records import Outcome, StoredObject
+
+T = TypeVar("T")
+
+#: Values in one IN list. SQLite before 3.32 takes 999 parameters a statement; some stay for the rest of the query.
+_CHUNK = 500
+
+#: Rows of ``flagged()`` read at a time; between two pieces no transaction is open that would hold back a checkpoint.
+FLAGGED_PAGE = 500
+
+#: Only a done action closes a flagged row; a failed, refused or unknown one is for a human to see.
+_OPEN_STATES = tuple(state for state in ActionState if state is not ActionState.DONE)
+
+FULL_ROW = select(images, storages.c.name.label("storage")).join(storages, images.c.storage_id == storages.c.id)
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]
+
+
+def storage_id_of(connection: Connection, name: str) -> int | None:
+    return connection.execute(select(storages.c.id).where(storages.c.name == name)).scalar_one_or_none()
+
+
+def known(
+    connection: Connection, storage: str, objects: Sequence[StoredObject], *, detectors: frozenset[str], decoder: str
+) -> dict[str, Known]:
+    places = [storage_id_of(connection, name) for name in (storage, ANCESTOR)]
+    places = [place for place in places if place is not None]
+    found: dict[str, Known] = {}
+    for chunk in chunks(objects):
+        listed = {obj.key: obj for obj in chunk}
+        query = select(
+            images.c.key,
+            images.c.size,
+            images.c.modified_at,
+            images.c.etag,
+            images.c.status,
+            images.c.decoder,
+            images.c.outcome,
+            images.c.detectors,
+            images.c.action_state,
+            images.c.review,
+            images.c.origin,
+        ).where(images.c.storage_id.in_(places), images.c.key.in_(list(listed)))
+        for row in connection.execute(query):
+            before = EarlierRow(
+                obj=object_of(row),
+                sha256=None,  # a listing has none to compare with
+                status=row.status,
+                decoder=row.decoder,
+                outcome=row.outcome,
+                detectors=row.detectors,
+                action_state=row.action_state,
+                review=row.review,
+                origin=row.origin,
+                judgement=0,  # of no matter here
+            )
+            answer = standing(before, listed[row.key], detectors=detectors, decoder=decoder)
+            if answer is not None:
+                found[row.key] = answer
+    return found
+
+
+def verdict_for(connection: Connection, sha256: str, *, detectors: frozenset[str]) -> KnownVerdict | None:
+    query = (
+        select(images)
+        .where(images.c.sha256 == sha256, images.c.outcome.is_not(None))
+        .order_by(images.c.checked_at.desc(), images.c.id.desc())
+    )
+    # A set cannot be compared in portable SQL; nearly always the first row answers.
+    with connection.execute(query) as rows:
+        for row in rows:
+            if detectors <= row.detectors:
+                return known_verdict_of(row)
+    return None
+
+
+def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
+    query = (
+        select(images.c.key)
+        .where(images.c.storage_id == storage_id_of(connection, storage), IS_RETRYABLE)
+        .order_by(images.c.checked_at)
+        .limit(limit)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def described(connection: Connection, storage: str, key: str) -> StoredObject | None:
+    query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else object_of(row)
+
+
+def unfinished_actions(connection: Connection, storage: str) -> list[PendingAction]:
+    query = (
+        select(images)
+        .where(images.c.storage_id == storage_id_of(connection, storage), IS_INTENDED)
+        .order_by(images.c.id)
+    )
+    return [pending_action_of(row) for row in connection.execute(query)]
+
+
+def flagged_page(
+    connection: Connection, *, storage: str | None, include_settled: bool, after_id: int
+) -> list[FlaggedRow]:
+    query = FULL_ROW.where(IS_FLAGGED, images.c.id > after_id).order_by(images.c.id).limit(FLAGGED_PAGE)
+    if storage is not None:
+        query = query.where(storages.c.name.in_([storage, ANCESTOR]))
+    if not include_settled:
+        query = query.where(*_open())
+    return [flagged_row_of(row) for row in connection.execute(query)]
+
+
+def _open() -> tuple[Any, ...]:
+    return (
+        images.c.review != Review.CLEARED,
+        images.c.status != ItemStatus.GONE,
+        images.c.action_state.in_(_OPEN_STATES),
+    )
+
+
+def history(connection: Connection, key: str) -> list[EventRow]:
+    query = (
+        select(events, storages.c.name.label("storage"))
+        .join(storages, events.c.storage_id == storages.c.id, isouter=True)
+        .where(events.c.key == key)
+        .order_by(events.c.id)
+    )
+    return [
+        EventRow(
+            id=row.id,
+            at=row.at,
+            storage=row.storage,
+            key=row.key,
+            sha256=row.sha256,
+            kind=row.kind,
+            detail=row.detail or {},
+            run_id=row.run_id,
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome, int], int, int, int]:
+    """Objects by status, objects by outcome, open flagged ones, acted-on ones, runs; from one walk over the table and two short ones."""
+    by_status: dict[ItemStatus, int] = {}
+    by_outcome: dict[Outcome, int] = {}
+    acted = 0
+    query = select(images.c.status, images.c.outcome, images.c.action_state, func.count()).group_by(
+        images.c.status, images.c.outcome, images.c.action_state
+    )
+    for status, outcome, state, number in connection.execute(query):
+        by_status[status] = by_status.get(status, 0) + number
+        if outcome is not None:
+            by_outcome[outcome] = by_outcome.get(outcome, 0) + number
+        if state is ActionState.DONE:
+            acted += number
+    still_open = connection.execute(select(func.count()).select_from(images).where(IS_FLAGGED, *_open())).scalar_one()
+    passes = connection.execute(select(func.count()).select_from(runs)).scalar_one()
+    return by_status, by_outcome, still_open, acted, passes

@@ -1,0 +1,202 @@
+"""The ledger's rules, pure: what a new result does to an earlier row, and when a row makes reading needless.
+
+The promises that everything else rests on:
+
+- A verdict is about bytes. It stays while they can be the same, whatever happens to later attempts, and it goes when
+  they change; a failed attempt never erases it and never counts as one.
+- An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
+  that nothing unjudged is ever deleted.
+- A human's decision is about bytes too: it follows the SHA-256 to other keys, and does not outlive a change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lemmy_safety.ledger.codec import NO_ACTION, content_columns, object_columns, verdict_columns
+from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.rows import EventKind, Known, Origin
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lemmy_safety.records import ItemResult, StoredObject
+
+_NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
+
+_UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierRow:
+    """What the rules need to know of a row that is already there. ``obj`` is None for rows of the ancestor."""
+
+    obj: StoredObject | None
+    sha256: str | None
+    status: ItemStatus
+    decoder: str
+    outcome: Outcome | None
+    detectors: frozenset[str]
+    action_state: ActionState
+    review: Review
+    origin: Origin
+    judgement: int
+
+    def same_content_as(self, obj: StoredObject, sha256: str | None = None) -> bool:
+        """Whether the row can be about these bytes; hashes decide where both sides have one."""
+        if self.sha256 is not None and sha256 is not None:
+            return self.sha256 == sha256
+        return self.obj is not None and self.obj.same_content_as(obj)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A human's decision as it is carried to other rows."""
+
+    review: Review
+    note: str = ""
+    at: Any = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {"review": self.review, "review_note": self.note, "review_at": self.at}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What to write for one result. ``intends`` says that the values hold a new intent."""
+
+    values: Mapping[str, Any]
+    intends: bool = False
+    events: tuple[tuple[EventKind, Mapping[str, Any]], ...] = field(default=())
+
+
+def standing(row: EarlierRow, obj: StoredObject, *, detectors: frozenset[str], decoder: str) -> Known | None:
+    """Whether the listed object need not be read, and why; None when it must be.
+
+    Gone, done and refused rows never stand: an object that is listed again is there, whatever was written.
+    """
+    ancestor = row.origin is Origin.ANCESTOR
+    if row.status is ItemStatus.GONE or row.action_state in (ActionState.DONE, ActionState.REFUSED):
+        return None
+    if ancestor and row.obj is None:
+        # Known by key alone; without a verdict it was a failed attempt.
+        return Known.SETTLED if row.outcome is not None else None
+    if not row.same_content_as(obj):
+        return None
+    judged = row.outcome is not None and (ancestor or detectors <= row.detectors)
+    undecoded = row.status in _UNDECODED and row.decoder == decoder
+    if not judged and not undecoded:
+        return None
+    waiting = row.action_state in (ActionState.NONE, ActionState.FAILED) and row.review is not Review.CLEARED
+    return Known.PENDING if row.outcome is Outcome.FLAGGED and waiting else Known.SETTLED
+
+
+def merge(
+    row: EarlierRow | None,
+    result: ItemResult,
+    *,
+    decision: Decision | None,
+    dry_run: bool,
+    action: str | None,
+    decoder: str,
+) -> Change:
+    """What a new result makes of the row for its key.
+
+    ``decision`` is what a human decided about the same bytes, under this key or another. ``action`` is what is done
+    about flagged objects, None when they are only reported.
+    """
+    if result.verdict is None:
+        if row is not None and _keeps_verdict(row, result):
+            values = {"status": result.status, "reason": clean_text(result.reason), "decoder": decoder}
+            # The same bytes may be described anew (touched, copied in place); an object that is gone is described as judged.
+            described = row.obj is not None and result.status is not ItemStatus.GONE
+            values |= object_columns(result.obj if described else row.obj)
+            return Change(values=values)
+        return _without_verdict(row, result, decision, dry_run=dry_run, decoder=decoder)
+    return _judged(row, result, decision, dry_run=dry_run, action=action, decoder=decoder)
+
+
+def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
+    if row.outcome is None:
+        return False
+    if result.status is ItemStatus.GONE:
+        return True  # the bytes that were judged are gone; what was said of them stays true
+    if row.origin is Origin.ANCESTOR and not result.status.settled:
+        return True
+    return row.same_content_as(result.obj, result.sha256)
+
+
+def _facts(
+    row: EarlierRow | None, result: ItemResult, decision: Decision | None, *, dry_run: bool, decoder: str
+) -> dict[str, Any]:
+    return {
+        **object_columns(result.obj),
+        **content_columns(result),
+        **verdict_columns(result),
+        **NO_ACTION,
+        **(_NO_REVIEW if decision is None else decision.columns),
+        "status": result.status,
+        "reason": clean_text(result.reason),
+        "decoder": decoder,
+        "dry_run": dry_run,
+        "origin": Origin.SCAN,
+        "judgement": 1 if row is None else row.judgement + 1,
+    }
+
+
+def _without_verdict(
+    row: EarlierRow | None, result: ItemResult, decision: Decision | None, *, dry_run: bool, decoder: str
+) -> Change:
+    """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
+    events = [] if row is None else _endings(row, f"content changed, now {result.status.value}")
+    return Change(
+        values=_facts(row, result, decision, dry_run=dry_run, decoder=decoder),
+        events=tuple(events),
+    )
+
+
+def _judged(
+    row: EarlierRow | None,
+    result: ItemResult,
+    decision: Decision | None,
+    *,
+    dry_run: bool,
+    action: str | None,
+    decoder: str,
+) -> Change:
+    values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
+    verdict = result.verdict
+    if verdict is None or verdict.outcome is not Outcome.FLAGGED:
+        events = [] if row is None else _endings(row, "judged again, not flagged")
+        return Change(values=values, events=tuple(events))
+
+    said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
+    flagged = (EventKind.FLAGGED, said)
+    if decision is not None and decision.review is Review.CLEARED:
+        dropped = [] if row is None else _drops(row, "cleared by a human")
+        return Change(values=values, events=(flagged, *dropped))
+    values["action_wanted"] = action
+    if action is not None and not dry_run:
+        values["action_state"] = ActionState.INTENDED
+        superseded = [] if row is None else _drops(row, "decided anew")
+        return Change(values=values, intends=True, events=(flagged, *superseded))
+    if row is not None and row.action_state is ActionState.INTENDED:
+        if row.same_content_as(result.obj, result.sha256):
+            # Decided by an earlier live pass and perhaps already under way: it stays decided.
+            for name in ("judgement", *NO_ACTION):
+                values.pop(name)
+            return Change(values=values, events=(flagged,))
+        return Change(values=values, events=(flagged, *_drops(row, "content changed")))
+    return Change(values=values, events=(flagged,))
+
+
+def _drops(row: EarlierRow, why: str) -> list[tuple[EventKind, Mapping[str, Any]]]:
+    return [(EventKind.DROPPED, {"why": why})] if row.action_state is ActionState.INTENDED else []
+
+
+def _endings(row: EarlierRow, why: str) -> list[tuple[EventKind, Mapping[str, Any]]]:
+    unflagged = [(EventKind.UNFLAGGED, {"why": why})] if row.outcome is Outcome.FLAGGED else []
+    return [*_drops(row, why), *unflagged]

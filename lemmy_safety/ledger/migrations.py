@@ -1,0 +1,101 @@
+"""The schema's versions: where the migrations lie, what a database holds, and how it gets to the newest one.
+
+Only alembic makes or changes tables. Everything runs inside the caller's one transaction, so that a process that is
+killed in the middle leaves the database as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect
+
+from alembic import command
+from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerTooNew
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
+
+#: The columns of the one table that the ancestor's tool makes; without our other tables beside it, it is the ancestor's.
+_ANCESTOR_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
+
+#: Tables that every version of our schema has; a version table without them is another program's.
+_OUR_TABLES = {"storages", "images", "events"}
+
+#: What lies in databases without belonging to a program: SQLite's own tables and PostGIS's.
+_NOBODYS_TABLES = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4", "spatial_ref_sys"}
+
+# Alembic keeps the migration that is running in module globals, so two threads must not migrate at the same time.
+_alembic_lock = threading.Lock()
+
+
+def script_location(package: Path | None = None) -> Path:
+    """The folder with the migrations: inside the installed package, else at the top of a source tree.
+
+    :raises LedgerError: neither exists, so the installation is broken.
+    """
+    package = Path(__file__).parent if package is None else package
+    for folder in (package / "alembic", package.parent.parent / "alembic"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise LedgerError(
+        f"The database migrations are missing from {package}.",
+        hint="Install lemmy-safety again from a complete package.",
+    )
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    # The option is read with interpolation, so a percent sign in the folder's name is doubled.
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    if connection is not None:
+        config.attributes["connection"] = connection
+    return config
+
+
+def newest() -> str:
+    """The revision that this version of the program needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise LedgerError("The database migrations are empty.", hint="Install lemmy-safety again.")
+    return head
+
+
+def present(connection: Connection) -> str | None:
+    """The revision a database is at; None for an empty one and for one of the ancestor.
+
+    Changes nothing.
+
+    :raises LedgerTooNew: made by a version of the program that we do not know.
+    :raises LedgerDamaged: the tables are another program's.
+    """
+    tables = set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
+    revisions = MigrationContext.configure(connection).get_current_heads()
+    if not revisions:
+        foreign = tables - {"alembic_version"}
+        if not foreign or (foreign == {"images"} and is_ancestor(connection)):
+            return None
+        raise LedgerDamaged(f"The database holds another program's tables ({', '.join(sorted(foreign)[:5])}).")
+    if not tables >= _OUR_TABLES:
+        raise LedgerDamaged("The database is kept by another program's migrations.")
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    unknown = sorted(set(revisions) - known)
+    if unknown:
+        raise LedgerTooNew(f"The database was made by a newer version (its schema is {', '.join(unknown)}).")
+    return revisions[0]
+
+
+def is_ancestor(connection: Connection) -> bool:
+    """Whether the table ``images`` is the one of the ancestor's tool."""
+    return {column["name"] for column in inspect(connection).get_columns("images")} >= _ANCESTOR_COLUMNS
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to the newest revision, within the connection's transaction."""
+    with _alembic_lock:
+        command.upgrade(_config(connection), "head")

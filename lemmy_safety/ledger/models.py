@@ -1,0 +1,149 @@
+"""The tables, as the newest migration leaves them. Nothing is created from here: the schema is alembic's alone.
+
+A test compares these tables with what the migrations make, so that neither can drift.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    literal_column,
+    or_,
+)
+
+from lemmy_safety.ledger.columns import EnumText, HexBytes, JsonText, NameSet, RowId, UtcDateTime
+from lemmy_safety.ledger.rows import EventKind, Origin
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+
+# Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
+metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
+
+storages = Table(
+    "storages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("name", name="uq_storages_name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("storage_id", ForeignKey("storages.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("detectors", NameSet, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("complete", Boolean, nullable=False),
+    Column("counts", JsonText),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("storage_id", ForeignKey("storages.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    # The object as it was listed when it was judged; NULL for rows of the ancestor.
+    Column("size", BigInteger),
+    Column("modified_at", UtcDateTime),
+    Column("etag", Text),
+    # What its bytes are.
+    Column("sha256", HexBytes),
+    Column("pdq", HexBytes),
+    Column("pdq_quality", Integer),
+    Column("media_type", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("frame_count", Integer),
+    Column("anomalies", JsonText),
+    # What became of it in the last pass that looked at it.
+    Column("status", EnumText(ItemStatus), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decoder", Text, nullable=False),
+    Column("checked_at", UtcDateTime, nullable=False),
+    Column("run_id", ForeignKey("runs.id")),
+    # The verdict, NULL where there is none; never one of other bytes than those described above.
+    Column("outcome", EnumText(Outcome)),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("reused_from", Text),
+    Column("dry_run", Boolean, nullable=False),
+    Column("origin", EnumText(Origin), nullable=False),
+    # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
+    Column("judgement", Integer, nullable=False),
+    # What is done about it.
+    Column("action_wanted", Text),
+    Column("action_state", EnumText(ActionState), nullable=False),
+    Column("action_at", UtcDateTime),
+    Column("action_detail", Text, nullable=False),
+    # What a human decided.
+    Column("review", EnumText(Review), nullable=False),
+    Column("review_note", Text, nullable=False),
+    Column("review_at", UtcDateTime),
+    UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("storage_id", ForeignKey("storages.id")),
+    Column("key", Text),
+    Column("sha256", HexBytes),
+    Column("kind", EnumText(EventKind), nullable=False),
+    Column("detail", JsonText),
+    Column("run_id", ForeignKey("runs.id")),
+    Index("ix_events_key", "key"),
+)
+
+
+def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
+    """The column equals one of the values, written into the SQL.
+
+    A partial index serves a query only if the query's text implies the index's condition, so neither may use
+    parameters here. The values are our own enumerations, never input.
+    """
+    return or_(*(column == literal_column(f"'{value}'") for value in values))
+
+
+# Conditions of the partial indexes; queries must use these very expressions. Each index holds only the few rows in
+# question, so that asking for them costs what they are, not what 10 million rows are.
+IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
+IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
+IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
+IS_REVIEWED = _is(images.c.review, Review.CLEARED, Review.CONFIRMED)
+
+Index("ix_images_sha256", images.c.sha256)
+for _name, _columns, _condition in (
+    ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
+    ("ix_images_intended", (images.c.storage_id, images.c.id), IS_INTENDED),
+    ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
+    ("ix_images_reviewed", (images.c.sha256,), IS_REVIEWED),
+):
+    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)

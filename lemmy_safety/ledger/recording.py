@@ -1,0 +1,229 @@
+"""Writing the results of a pass, inside one transaction that the caller holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, select
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.codec import object_of, pending_action_of
+from lemmy_safety.ledger.lookups import chunks, storage_id_of
+from lemmy_safety.ledger.merging import Decision, EarlierRow, merge
+from lemmy_safety.ledger.models import IS_REVIEWED, events, images, storages
+from lemmy_safety.ledger.rows import ANCESTOR, EventKind, PendingAction
+from lemmy_safety.records import Review
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Insert
+
+    from lemmy_safety.ledger.codec import AnyRow
+    from lemmy_safety.ledger.merging import Change
+    from lemmy_safety.records import ItemResult
+
+EARLIER = (
+    images.c.id,
+    images.c.storage_id,
+    images.c.key,
+    images.c.size,
+    images.c.modified_at,
+    images.c.etag,
+    images.c.sha256,
+    images.c.status,
+    images.c.decoder,
+    images.c.outcome,
+    images.c.detectors,
+    images.c.action_wanted,
+    images.c.action_state,
+    images.c.judgement,
+    images.c.review,
+    images.c.review_note,
+    images.c.review_at,
+    images.c.origin,
+)
+
+
+def new_id(connection: Connection, statement: Insert) -> int:
+    """Insert one row; the number it got."""
+    (number,) = connection.execute(statement).inserted_primary_key or (None,)
+    if number is None:
+        raise LedgerError("The database gave a new row no number.")
+    return int(number)
+
+
+def ensure_storage(connection: Connection, name: str) -> int:
+    """The storage's number, made on first use.
+
+    :raises ValueError: the name is the reserved one.
+    """
+    if name == ANCESTOR:
+        raise ValueError(f"{ANCESTOR!r} is no storage that can be scanned")
+    found = storage_id_of(connection, name)
+    if found is None:
+        found = new_id(connection, storages.insert().values(name=name))
+    return found
+
+
+def record_results(
+    connection: Connection,
+    storage: str,
+    results: Sequence[ItemResult],
+    *,
+    run_id: int,
+    dry_run: bool,
+    action: str | None,
+    decoder: str,
+    now: datetime,
+) -> list[PendingAction]:
+    """Merge a batch into the ledger; the actions that were decided by it."""
+    storage_id = ensure_storage(connection, storage)
+    pending: list[PendingAction] = []
+    for batch in _without_repeats(results):
+        earlier = _earlier_rows(connection, storage_id, [result.obj.key for result in batch])
+        decisions = _decisions(connection, {result.sha256 for result in batch if result.sha256})
+        writes = _Writes(storage_id, run_id, now)
+        for result in batch:
+            row = earlier.get(result.obj.key)
+            before = None if row is None else earlier_row_of(row)
+            change = merge(
+                before,
+                result,
+                decision=_decision(row, before, result, decisions),
+                dry_run=dry_run,
+                action=action,
+                decoder=decoder,
+            )
+            writes.add(None if row is None else row.id, result, change)
+        writes.send(connection)
+        for keys in chunks(writes.intended):
+            query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(keys))
+            pending.extend(pending_action_of(row) for row in connection.execute(query.order_by(images.c.id)))
+    return pending
+
+
+def _without_repeats(results: Sequence[ItemResult]) -> Iterable[list[ItemResult]]:
+    """The results in order, cut wherever a key comes again, so that the second meets what the first wrote."""
+    batch: dict[str, ItemResult] = {}
+    for result in results:
+        if result.obj.key in batch:
+            yield list(batch.values())
+            batch = {}
+        batch[result.obj.key] = result
+    if batch:
+        yield list(batch.values())
+
+
+class _Writes:
+    """Statements of one batch, grouped so that each kind is sent once."""
+
+    def __init__(self, storage_id: int, run_id: int, now: datetime) -> None:
+        self.intended: list[str] = []
+        self._common = {"storage_id": storage_id, "run_id": run_id, "checked_at": now}
+        self._inserts: list[dict[str, Any]] = []
+        self._updates: dict[frozenset[str], list[dict[str, Any]]] = {}
+        self._events: list[dict[str, Any]] = []
+
+    def add(self, row_id: int | None, result: ItemResult, change: Change) -> None:
+        values = {**change.values, **self._common}
+        for kind, detail in change.events:
+            self._add_event(result, kind, detail)
+        if change.intends:
+            values["action_at"] = self._common["checked_at"]
+            self._add_event(result, EventKind.INTENDED, {"action": values["action_wanted"]})
+            self.intended.append(result.obj.key)
+        if row_id is None:
+            self._inserts.append({"key": result.obj.key, **values})
+        else:
+            # storage_id is among the values: a row of the ancestor moves to the storage where its key was found.
+            self._updates.setdefault(frozenset(values), []).append({"row_id": row_id, **values})
+
+    def _add_event(self, result: ItemResult, kind: EventKind, detail: Mapping[str, Any]) -> None:
+        self._events.append(
+            {
+                "at": self._common["checked_at"],
+                "storage_id": self._common["storage_id"],
+                "key": result.obj.key,
+                "sha256": result.sha256,
+                "kind": kind,
+                "detail": detail,
+                "run_id": self._common["run_id"],
+            }
+        )
+
+    def send(self, connection: Connection) -> None:
+        if self._inserts:
+            connection.execute(images.insert(), self._inserts)
+        for names, rows in self._updates.items():
+            # Prefixed: SQLAlchemy keeps the plain column names in an UPDATE for itself.
+            connection.execute(
+                images.update()
+                .where(images.c.id == bindparam("row_id"))
+                .values({name: bindparam(f"new_{name}") for name in sorted(names)}),
+                [{"row_id": row["row_id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
+            )
+        if self._events:
+            connection.execute(events.insert(), self._events)
+
+
+def _earlier_rows(connection: Connection, storage_id: int, keys: Sequence[str]) -> dict[str, AnyRow]:
+    """What is known by key: the storage's own row, else the one taken over from the ancestor."""
+    ancestor_id = storage_id_of(connection, ANCESTOR)
+    found: dict[str, AnyRow] = {}
+    for chunk in chunks(keys):
+        query = select(*EARLIER).where(images.c.storage_id.in_([storage_id, ancestor_id]), images.c.key.in_(chunk))
+        for row in connection.execute(query):
+            if row.key not in found or row.storage_id == storage_id:
+                found[row.key] = row
+    return found
+
+
+def earlier_row_of(row: AnyRow) -> EarlierRow:
+    return EarlierRow(
+        obj=object_of(row),
+        sha256=row.sha256,
+        status=row.status,
+        decoder=row.decoder,
+        outcome=row.outcome,
+        detectors=row.detectors,
+        action_state=row.action_state,
+        review=row.review,
+        origin=row.origin,
+        judgement=row.judgement,
+    )
+
+
+def _decisions(connection: Connection, hashes: Iterable[str]) -> dict[str, Decision]:
+    """What humans decided about these bytes, by SHA-256; the latest where there are several."""
+    found: dict[str, Decision] = {}
+    for chunk in chunks(sorted(hashes)):
+        query = (
+            select(images.c.sha256, images.c.review, images.c.review_note, images.c.review_at)
+            .where(IS_REVIEWED, images.c.sha256.in_(chunk))
+            .order_by(images.c.review_at, images.c.id)
+        )
+        for row in connection.execute(query):
+            found[row.sha256] = Decision(review=row.review, note=row.review_note, at=row.review_at)
+    return found
+
+
+def _decision(
+    row: AnyRow | None,
+    before: EarlierRow | None,
+    result: ItemResult,
+    by_hash: Mapping[str, Decision],
+) -> Decision | None:
+    if result.sha256 is not None and result.sha256 in by_hash:
+        return by_hash[result.sha256]
+    # A row without hash (the ancestor's) was decided on by its key, which pict-rs never gives to other bytes.
+    unhashed = before is not None and before.sha256 is None
+    if (
+        row is not None
+        and before is not None
+        and before.review is not Review.NONE
+        and (unhashed or before.same_content_as(result.obj, result.sha256))
+    ):
+        return Decision(review=row.review, note=row.review_note, at=row.review_at)
+    return None

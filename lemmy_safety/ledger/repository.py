@@ -1,0 +1,350 @@
+"""The ledger as other rooms see it: what was seen, decided and done. It never touches an object.
+
+Look-ups may come from any thread at any time. Writes are one transaction each and follow one another: a lock in this
+process, the database's own lock between processes. When a writing method has returned, what it wrote survives
+``kill -9`` and a power cut. Every method raises the ``LedgerError`` family only, besides ``ValueError`` for arguments
+that no caller should give.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording
+from lemmy_safety.ledger.codec import checked_keys
+from lemmy_safety.ledger.engine import (
+    BUSY_TIMEOUT_S,
+    check_file,
+    make_engine,
+    parse_url,
+    shown_url,
+    sqlite_file,
+    use_wal,
+    writing,
+)
+from lemmy_safety.ledger.faults import translated
+from lemmy_safety.ledger.models import storages
+from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
+from lemmy_safety.records import ItemStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from types import TracebackType
+
+    from sqlalchemy import Connection, Engine
+
+    from lemmy_safety.ledger.rows import EventRow, FlaggedRow, Known, KnownVerdict, PendingAction, RunCounts
+    from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_ledger(
+    url: str,
+    *,
+    upgrade: bool = True,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    clock: Callable[[], datetime] = _now,
+) -> Ledger:
+    """Open the database at a SQLAlchemy URL (SQLite or PostgreSQL), made or upgraded to the newest schema.
+
+    A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
+    the ledger may fail on an old schema; ``schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
+    another writer. A database of the ancestor's tool is taken over in place.
+
+    :raises LedgerTooNew: its schema is one that this version does not know.
+    :raises LedgerLocked: another process writes for longer than ``busy_timeout_s``.
+    :raises LedgerReadOnly: file or folder (or server) cannot be written.
+    :raises LedgerFull: the disk is full.
+    :raises LedgerDamaged: not a database, or another program's.
+    :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
+    :raises MissingExtra: the PostgreSQL driver is not installed.
+    """
+    parsed = parse_url(url)
+    check_file(parsed, may_create=upgrade)
+    where = shown_url(parsed)
+    engine = make_engine(parsed, busy_timeout_s=busy_timeout_s)
+    ledger = Ledger(engine, where=where, clock=clock)
+    try:
+        with translated(where):
+            if upgrade:
+                # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
+                with writing(engine) as connection:
+                    if migrations.present(connection) != migrations.newest():
+                        migrations.upgrade(connection)
+                use_wal(engine)
+            else:
+                with engine.connect() as connection:
+                    migrations.present(connection)
+        if upgrade:
+            ledger.check_writable()
+    except BaseException:
+        engine.dispose()
+        raise
+    return ledger
+
+
+class Ledger:
+    """An open database. Made by ``open_ledger``."""
+
+    def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = _now) -> None:
+        self._engine = engine
+        self._where = where
+        self._clock = clock
+        self._writer = threading.RLock()
+        self._closed = False
+
+    def close(self) -> None:
+        """Give all connections back. Closing twice is fine."""
+        self._closed = True
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._check_open()
+        with translated(self._where), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._check_open()
+        with self._writer, translated(self._where), writing(self._engine) as connection:
+            yield connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerError(f"The database {self._where} was closed.", hint="")
+
+    # What is known already.
+
+    def known(
+        self, storage: str, objects: Sequence[StoredObject], *, detectors: frozenset[str], decoder: str
+    ) -> dict[str, Known]:
+        """The listed objects that need not be read, by key, and why.
+
+        An object is settled when it is unchanged since it was judged by at least ``detectors``, or since this very
+        ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included).
+        It is pending when it is settled, flagged, not cleared by a human, and no action is taken or under way. Objects
+        that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
+        Rows of the ancestor settle their key in every storage, unless it recorded no verdict.
+        """
+        checked_keys(obj.key for obj in objects)
+        with self._reading() as connection:
+            return lookups.known(connection, storage, objects, detectors=detectors, decoder=decoder)
+
+    def verdict_for(self, sha256: str, *, detectors: frozenset[str]) -> KnownVerdict | None:
+        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage."""
+        with self._reading() as connection:
+            return lookups.verdict_for(connection, sha256, detectors=detectors)
+
+    def retryable(self, storage: str, limit: int) -> list[str]:
+        """Keys whose last attempt failed for a passing reason, the one that waited longest first.
+
+        Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
+        """
+        with self._reading() as connection:
+            return lookups.retryable(connection, storage, limit)
+
+    def described(self, storage: str, key: str) -> StoredObject | None:
+        """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""
+        checked_keys([key])
+        with self._reading() as connection:
+            return lookups.described(connection, storage, key)
+
+    def unfinished_actions(self, storage: str) -> list[PendingAction]:
+        """Actions intended and not known to be carried out, in the order their objects were first seen."""
+        with self._reading() as connection:
+            return lookups.unfinished_actions(connection, storage)
+
+    def flagged(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Flagged rows by rising id, lazily, in bounded memory; rows written meanwhile may or may not appear.
+
+        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Rows of the ancestor are
+        open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
+        a pass has judged them.
+        """
+        while True:
+            with self._reading() as connection:
+                page = lookups.flagged_page(
+                    connection, storage=storage, include_settled=include_settled, after_id=after_id
+                )
+            yield from page
+            if len(page) < lookups.FLAGGED_PAGE:
+                return
+            after_id = page[-1].id
+
+    def history(self, key: str) -> list[EventRow]:
+        """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""
+        checked_keys([key])
+        with self._reading() as connection:
+            return lookups.history(connection, key)
+
+    # What is decided and done.
+
+    def record(
+        self,
+        storage: str,
+        results: Sequence[ItemResult],
+        *,
+        run_id: int,
+        dry_run: bool,
+        action: str | None,
+        decoder: str,
+    ) -> list[PendingAction]:
+        """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
+
+        A flagged object gets an intent when ``action`` is given, it is no dry run, and no human cleared its bytes,
+        under this key or another. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
+        on the same content, and takes away one on other content together with its intent. ``run_id`` is from
+        ``start_run``.
+
+        :raises ValueError: a result has a verdict without being CHECKED, or is CHECKED without one.
+        """
+        checked_keys(result.obj.key for result in results)
+        for result in results:
+            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+                raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
+        if not results:
+            return []
+        with self._writing() as connection:
+            return recording.record_results(
+                connection,
+                storage,
+                results,
+                run_id=run_id,
+                dry_run=dry_run,
+                action=action,
+                decoder=decoder,
+                now=self._clock(),
+            )
+
+    def intend(
+        self, storage: str, keys: Sequence[str], action: str, *, run_id: int | None = None
+    ) -> list[PendingAction]:
+        """Write intents for those keys that are flagged, not cleared and wait for an action; return them.
+
+        Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
+        refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
+        """
+        checked_keys(keys)
+        with self._writing() as connection:
+            return deeds.intend_actions(connection, storage, keys, action, run_id=run_id, now=self._clock())
+
+    def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
+        """Say that a row of the ancestor is about this object, and intend the action; it is then the storage's row.
+
+        The caller vouches that ``obj`` is what the ancestor judged. None when a human cleared it or it was acted on.
+
+        :raises LedgerError: the row is none of the ancestor, or of another key.
+        """
+        checked_keys([obj.key])
+        with self._writing() as connection:
+            return deeds.adopt_row(connection, row_id, storage, obj, action, now=self._clock())
+
+    def finish_action(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
+        """Write how an action ended: DONE, REFUSED (the object changed; it is judged anew) or FAILED.
+
+        Finishing again overwrites. An action whose object was judged anew meanwhile leaves its event only. The id of a
+        row of the ancestor stands for the action that is unknown of it.
+
+        :raises LedgerError: no such action.
+        :raises ValueError: another state.
+        """
+        with self._writing() as connection:
+            deeds.finish(connection, id, state, detail, self._clock())
+
+    def review(self, keys: Sequence[str], decision: Review, *, note: str = "") -> ReviewResult:
+        """Write a human's decision on these keys, in all storages, and on every key with the same bytes.
+
+        Clearing drops an intended action. ``Review.NONE`` takes a decision back.
+        """
+        checked_keys(keys)
+        with self._writing() as connection:
+            changed, unknown = deeds.decide(connection, keys, decision, note, self._clock())
+        return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
+
+    # Passes.
+
+    def start_run(self, storage: str, kind: str, *, dry_run: bool, detectors: Collection[str]) -> int:
+        """Note the start of a pass; the number that its results carry."""
+        with self._writing() as connection:
+            return passes.start_run(connection, storage, kind, dry_run=dry_run, detectors=detectors, now=self._clock())
+
+    def finish_run(self, run_id: int, counts: RunCounts, *, complete: bool) -> None:
+        """Note the end of a pass, and whether it saw everything it meant to.
+
+        :raises LedgerError: no such run.
+        """
+        with self._writing() as connection:
+            passes.finish_run(connection, run_id, counts, complete=complete, now=self._clock())
+
+    def cursor(self, scope: str, name: str) -> datetime | None:
+        """A time that a pass left for the next one, such as up to when everything was seen; None before the first.
+
+        ``scope`` says for what it holds: at least the storage, and whatever makes passes incomparable.
+        """
+        with self._reading() as connection:
+            return passes.cursor(connection, scope, name)
+
+    def set_cursor(self, scope: str, name: str, at: datetime) -> None:
+        """Set a cursor to an aware time; ``scope`` and ``name`` are any text.
+
+        :raises ValueError: ``at`` is not aware.
+        """
+        if at.tzinfo is None:
+            raise ValueError("at must be timezone-aware")
+        with self._writing() as connection:
+            passes.set_cursor(connection, scope, name, at)
+
+    # The database itself.
+
+    def stats(self) -> LedgerStats:
+        """Counts over everything; walks the whole table, so seconds at 10 million rows."""
+        with self._reading() as connection:
+            by_status, by_outcome, flagged_open, acted, runs = lookups.counts(connection)
+        return LedgerStats(
+            objects=sum(by_status.values()),
+            by_status=by_status,
+            by_outcome=by_outcome,
+            flagged_open=flagged_open,
+            acted=acted,
+            runs=runs,
+            bytes_on_disk=self._bytes_on_disk(),
+        )
+
+    def _bytes_on_disk(self) -> int | None:
+        path = sqlite_file(self._engine.url)
+        if path is None:
+            return None
+        parts = (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+
+    def schema_version(self) -> tuple[str, str]:
+        """The revision of the database (empty when it has none yet) and the one this version needs."""
+        with self._reading() as connection:
+            return migrations.present(connection) or "", migrations.newest()
+
+    def check_writable(self) -> None:
+        """Prove by a committed transaction that verdicts can be recorded now.
+
+        :raises LedgerError: LedgerReadOnly, LedgerLocked, LedgerFull, LedgerDamaged.
+        """
+        with self._writing() as connection:
+            # The same value again: the page is written and synced all the same.
+            connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR))

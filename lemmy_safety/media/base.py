@@ -1,0 +1,75 @@
+"""The contract of the media room: limits in, frames or a ``MediaError`` out. Imports no decoder.
+
+A ``Decoder`` is what the pipeline holds. The one of today works in the caller's thread; one that decodes in worker
+processes can take its place without a change elsewhere, because data and result are plain bytes and records.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from lemmy_safety.records import Frame, MediaInfo
+
+_MEBI = 1024 * 1024
+_MEGA = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """What one medium may cost: ``max_bytes`` as stored, ``max_pixels`` = width x height of its canvas."""
+
+    max_bytes: int
+    max_pixels: int
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1 or self.max_pixels < 1:
+            raise ValueError("media limits must be at least 1 byte and 1 pixel")
+
+    def __str__(self) -> str:
+        return f"{self.max_bytes / _MEBI:g} MiB, {self.max_pixels / _MEGA:g} megapixels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedMedia:
+    """One medium as its viewer sees it. ``frames`` is never empty."""
+
+    info: MediaInfo
+    frames: tuple[Frame, ...]
+
+
+class Decoder(ABC):
+    """Turns stored bytes into frames. All methods may be called from several threads at once."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """What this decoder is able and allowed to decode.
+
+        Recorded with every object that could not be decoded: when the text differs, a later pass reads those again.
+        """
+
+    @abstractmethod
+    def decode(self, data: bytes) -> DecodedMedia:
+        """Decode one medium.
+
+        :raises MediaError: its ``status`` is UNREADABLE (no picture in it), UNSUPPORTED (a medium that this
+            installation does not decode) or TOO_LARGE (over a limit); its ``reason`` is for a person. Nothing else
+            is raised, whatever the bytes are.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the decoder holds. Closing twice is fine."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

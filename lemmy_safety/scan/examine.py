@@ -1,0 +1,62 @@
+"""Third stage: bytes in, frames and fingerprints out."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from lemmy_safety.detectors.fingerprints import pdq_of
+from lemmy_safety.errors import MediaError
+from lemmy_safety.records import ItemResult, ItemStatus, Sample
+from lemmy_safety.scan.items import Examined
+
+if TYPE_CHECKING:
+    from lemmy_safety.media import Decoder
+    from lemmy_safety.scan.budget import ByteBudget
+    from lemmy_safety.scan.items import Fetched, OpenAction
+    from lemmy_safety.scan.pipeline import Channel
+
+log = logging.getLogger(__name__)
+
+
+class Examiner:
+    """Decodes; what cannot be decoded is recorded with its reason and never reaches a detector."""
+
+    def __init__(
+        self,
+        *,
+        decoder: Decoder,
+        budget: ByteBudget,
+        to_judge: Channel[Examined],
+        to_record: Channel[ItemResult | OpenAction],
+    ) -> None:
+        self._decoder = decoder
+        self._budget = budget
+        self._to_judge = to_judge
+        self._to_record = to_record
+
+    def run(self, inbox: Channel[Fetched]) -> None:
+        """One worker's loop."""
+        while (fetched := inbox.get()) is not None:
+            try:
+                examined = self._examine(fetched)
+            finally:
+                self._budget.give_back(fetched.obj.size)
+            if isinstance(examined, Examined):
+                self._to_judge.put(examined)
+            else:
+                self._to_record.put(examined)
+
+    def _examine(self, fetched: Fetched) -> Examined | ItemResult:
+        try:
+            media = self._decoder.decode(fetched.data)
+            pdqs = tuple(pdq_of(frame.pixels) for frame in media.frames)
+        except MediaError as error:
+            return ItemResult(obj=fetched.obj, status=error.status, reason=error.reason, sha256=fetched.sha256)
+        except Exception as error:
+            # The bytes are chosen by strangers: a fault of ours that they find costs their object, never the run.
+            log.exception("decoder fault key=%r", fetched.obj.key)
+            reason = f"fault in the decoder: {type(error).__name__}"
+            return ItemResult(obj=fetched.obj, status=ItemStatus.UNREADABLE, reason=reason, sha256=fetched.sha256)
+        sample = Sample(sha256=fetched.sha256, info=media.info, frames=media.frames, pdqs=pdqs)
+        return Examined(obj=fetched.obj, sample=sample)

@@ -1,0 +1,157 @@
+"""Second stage: object in, bytes out; and no bytes at all where the same ones were judged before."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from lemmy_safety.detectors.fingerprints import sha256_of
+from lemmy_safety.errors import (
+    AccessDenied,
+    BadKey,
+    LemmySafetyError,
+    ObjectGone,
+    ObjectTooLarge,
+    StorageUnreachable,
+)
+from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.scan.items import Fetched
+
+if TYPE_CHECKING:
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.records import StoredObject
+    from lemmy_safety.scan.budget import ByteBudget
+    from lemmy_safety.scan.items import OpenAction
+    from lemmy_safety.scan.pipeline import Channel
+    from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.storage.base import Storage
+
+log = logging.getLogger(__name__)
+
+#: Reads in a row that may fail for a passing reason (each after the storage's own retries) before the storage counts
+#: as down and the pass ends: recording 400,000 single failures helps nobody.
+_DOWN_AFTER = 20
+
+_MIB = 1024 * 1024
+
+#: What a refusal of one object means for it. More bytes than were listed: it grew meanwhile, so it is read again later.
+_STATUS_OF: dict[type[LemmySafetyError], ItemStatus] = {
+    ObjectTooLarge: ItemStatus.FETCH_FAILED,
+    AccessDenied: ItemStatus.DENIED,
+    BadKey: ItemStatus.UNREADABLE,
+}
+
+
+class Fetcher:
+    """Reads objects within the byte budget; failures that may pass are tried once more at the end of the pass."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        detectors: frozenset[str],
+        max_bytes: int,
+        budget: ByteBudget,
+        counter: PassCounter,
+        to_decode: Channel[Fetched],
+        to_record: Channel[ItemResult | OpenAction],
+    ) -> None:
+        self._storage = storage
+        self._ledger = ledger
+        self._detectors = detectors
+        self._max_bytes = max_bytes
+        self._budget = budget
+        self._counter = counter
+        self._to_decode = to_decode
+        self._to_record = to_record
+        self._lock = threading.Lock()
+        self._failed_in_a_row = 0
+        self._postponed: list[StoredObject] = []
+
+    def run(self, inbox: Channel[StoredObject]) -> None:
+        """One worker's loop."""
+        while (obj := inbox.get()) is not None:
+            try:
+                self._take(obj)
+            except StorageUnreachable as error:
+                self._postpone(obj, error)
+
+    def retry_postponed(self) -> None:
+        """Once, when all else is fetched: a last try before a failure is recorded.
+
+        :raises StorageUnreachable: the storage went down meanwhile.
+        """
+        for obj in self._postponed:
+            try:
+                self._take(obj)
+            except StorageUnreachable as error:
+                self._count_failure(error)
+                reason = f"could not be read: {error.message}"
+                self._to_record.put(ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason))
+
+    def _postpone(self, obj: StoredObject, error: StorageUnreachable) -> None:
+        log.warning("read failed, tried again later key=%r reason=%s", obj.key, error.message)
+        self._count_failure(error)
+        with self._lock:
+            self._postponed.append(obj)
+
+    def _count_failure(self, error: StorageUnreachable) -> None:
+        with self._lock:
+            self._failed_in_a_row += 1
+            down = self._failed_in_a_row >= _DOWN_AFTER
+        if down:
+            raise error
+
+    def _take(self, obj: StoredObject) -> None:
+        if obj.size > self._max_bytes:
+            self._to_record.put(ItemResult(obj=obj, status=ItemStatus.TOO_LARGE, reason=self._too_large(obj.size)))
+            return
+        self._budget.take(obj.size)
+        passed_on = False
+        try:
+            result = self._read(obj)
+            if isinstance(result, Fetched):
+                self._to_decode.put(result)
+                passed_on = True
+            else:
+                self._to_record.put(result)
+        finally:
+            if not passed_on:
+                self._budget.give_back(obj.size)
+
+    def _read(self, obj: StoredObject) -> Fetched | ItemResult:
+        """:raises StorageUnreachable: the read may succeed later."""
+        try:
+            data = self._storage.read(obj.key, max_bytes=max(obj.size, 1))
+        except ObjectGone:
+            return ItemResult(obj=obj, status=ItemStatus.GONE, reason="vanished between listing and reading")
+        except (ObjectTooLarge, AccessDenied, BadKey) as error:
+            return ItemResult(obj=obj, status=_STATUS_OF[type(error)], reason=error.message)
+        with self._lock:
+            self._failed_in_a_row = 0
+        self._counter.add("bytes_read", len(data))
+        if len(data) != obj.size:
+            reason = f"read {len(data)} of {obj.size} bytes: it changed or the transfer was cut"
+            return ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason)
+        return self._reuse(obj, data)
+
+    def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
+        sha256 = sha256_of(data)
+        known = self._ledger.verdict_for(sha256, detectors=self._detectors)
+        if known is None:
+            return Fetched(obj=obj, data=data, sha256=sha256)
+        return ItemResult(
+            obj=obj,
+            status=ItemStatus.CHECKED,
+            verdict=known.verdict,
+            detectors=known.detectors,
+            sha256=sha256,
+            pdq=known.pdq,
+            info=known.info,
+            reused_from=known.key,
+        )
+
+    def _too_large(self, size: int) -> str:
+        return f"{size / _MIB:.1f} MiB is over the limit of {self._max_bytes / _MIB:g} MiB"

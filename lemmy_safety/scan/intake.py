@@ -1,0 +1,140 @@
+"""First stage: which objects of the storage this pass has to read."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import AccessDenied, BadKey, ObjectGone
+from lemmy_safety.ledger import Known
+from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.scan.items import OpenAction
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Iterator
+
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.records import StoredObject
+    from lemmy_safety.scan.pipeline import Channel
+    from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.storage.base import Storage
+
+log = logging.getLogger(__name__)
+
+#: Objects per look-up in the ledger: one query, one page of an S3 listing or less.
+_LOOKUP_BATCH = 500
+
+#: Failures of earlier passes that a daemon pass tries again; more wait for the pass after it.
+_RETRY_LIMIT = 1000
+
+
+class Intake:
+    """Lists, skips what is known, holds back what is still being written."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        detectors: frozenset[str],
+        decoder: str,
+        counter: PassCounter,
+        stop: threading.Event,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._storage = storage
+        self._ledger = ledger
+        self._detectors = detectors
+        self._decoder = decoder
+        self._counter = counter
+        self._stop = stop
+        self._clock = clock
+
+    def run(
+        self,
+        *,
+        since: datetime | None,
+        prefix: str,
+        exhaustive: bool,
+        to_fetch: Channel[StoredObject],
+        to_record: Channel[ItemResult | OpenAction],
+    ) -> None:
+        """List everything of this pass; a pass with ``since`` also takes up what failed in earlier passes."""
+        failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT)) if since is not None else set()
+        young: list[StoredObject] = []
+        listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
+        for batch in _batches(listing):
+            self._counter.add("seen", len(batch))
+            failed_before.difference_update(obj.key for obj in batch)
+            settled = [obj for obj in batch if not self._is_young(obj)]
+            young.extend(obj for obj in batch if self._is_young(obj))
+            self._pass_on(settled, to_fetch, to_record)
+        self._pass_on(self._settle(young), to_fetch, to_record)
+        self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
+
+    def _pass_on(
+        self,
+        objects: Iterable[StoredObject],
+        to_fetch: Channel[StoredObject],
+        to_record: Channel[ItemResult | OpenAction],
+    ) -> None:
+        for batch in _batches(objects):
+            known = self._ledger.known(self._storage.name, batch, detectors=self._detectors, decoder=self._decoder)
+            for obj in batch:
+                state = known.get(obj.key)
+                if state is None:
+                    to_fetch.put(obj)
+                    continue
+                self._counter.add("skipped")
+                if state is Known.PENDING:
+                    to_record.put(OpenAction(key=obj.key))
+
+    def _is_young(self, obj: StoredObject) -> bool:
+        return obj.modified_at > self._clock() - timedelta(seconds=self._storage.settle_s)
+
+    def _settle(self, young: list[StoredObject]) -> Iterator[StoredObject]:
+        """Objects that did not change while we waited; the others are left to the next pass.
+
+        Two looks, ``settle_s`` of our own time apart, need no agreement between our clock and the server's.
+        """
+        if not young or self._stop.wait(self._storage.settle_s):
+            return
+        for obj in young:
+            try:
+                current = self._storage.stat(obj.key)
+            except (ObjectGone, AccessDenied, BadKey):
+                continue
+            if current == obj:
+                yield obj
+            else:
+                log.info("still being written, left to the next pass key=%r", obj.key)
+                self._counter.add("waiting")
+
+    def _found_again(
+        self, keys: set[str], prefix: str, to_record: Channel[ItemResult | OpenAction]
+    ) -> Iterator[StoredObject]:
+        """Objects that failed in an earlier pass and lie outside the time window of this one."""
+        for key in sorted(keys):
+            if not key.startswith(prefix):
+                continue
+            try:
+                obj = self._storage.stat(key)
+            except ObjectGone:
+                gone = self._ledger.described(self._storage.name, key)
+                if gone is not None:
+                    to_record.put(ItemResult(obj=gone, status=ItemStatus.GONE, reason="vanished after a failed read"))
+                continue
+            except (AccessDenied, BadKey) as error:
+                log.warning("still not readable key=%r reason=%s", key, error.message)
+                continue
+            self._counter.add("seen")
+            yield obj
+
+
+def _batches(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:
+    iterator = iter(objects)
+    while batch := list(islice(iterator, _LOOKUP_BATCH)):
+        yield batch

@@ -1,0 +1,129 @@
+"""What a pass counts while it runs and says when it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from lemmy_safety.records import ItemStatus, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lemmy_safety.records import ItemResult
+
+#: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
+_UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassCounts:
+    """A snapshot of a running pass. All are numbers of objects, but ``bytes_read`` and ``seconds``.
+
+    ``seen`` were listed, ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
+    of which ``reused`` took it over from the same bytes under another key. ``acted`` were deleted (or found gone).
+    ``unreadable`` counts by reason class, ``failed`` by status; the latter are tried again in the next pass.
+    ``waiting`` were still being written when the pass ended.
+    """
+
+    seen: int = 0
+    skipped: int = 0
+    checked: int = 0
+    reused: int = 0
+    flagged: int = 0
+    borderline: int = 0
+    acted: int = 0
+    refused: int = 0
+    waiting: int = 0
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    bytes_read: int = 0
+    seconds: float = 0.0
+
+    @property
+    def images_per_s(self) -> float:
+        """Objects judged or found unreadable per second of the whole pass."""
+        done = self.checked + sum(self.unreadable.values())
+        return done / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassSummary(PassCounts):
+    """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it."""
+
+    run_id: int
+    kind: str
+    dry_run: bool
+    detectors: tuple[str, ...]
+    complete: bool
+    stopped: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """The summary as plain JSON types; stored with the run and printed by ``--json``."""
+        return {
+            "run": self.run_id,
+            "kind": self.kind,
+            "dry_run": self.dry_run,
+            "detectors": list(self.detectors),
+            "complete": self.complete,
+            "stopped": self.stopped,
+            "seen": self.seen,
+            "skipped": self.skipped,
+            "checked": self.checked,
+            "reused": self.reused,
+            "flagged": self.flagged,
+            "borderline": self.borderline,
+            "acted": self.acted,
+            "refused": self.refused,
+            "waiting": self.waiting,
+            "unreadable": dict(self.unreadable),
+            "failed": dict(self.failed),
+            "bytes_read": self.bytes_read,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.images_per_s, 3),
+        }
+
+
+class ProgressListener(Protocol):
+    """Somebody who wants to see a pass run. Called several times a second from one thread; must return quickly."""
+
+    def update(self, counts: PassCounts) -> None: ...
+
+
+class PassCounter:
+    """The counts while they grow; safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._numbers: Counter[str] = Counter()
+        self._unreadable: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+
+    def add(self, name: str, number: int = 1) -> None:
+        """``name`` is one of the integer fields of ``PassCounts``."""
+        with self._lock:
+            self._numbers[name] += number
+
+    def add_result(self, result: ItemResult) -> None:
+        """Count one recorded object."""
+        with self._lock:
+            if result.verdict is not None:
+                self._numbers["checked"] += 1
+                self._numbers["reused"] += result.reused_from is not None
+                self._numbers["flagged"] += result.verdict.outcome is Outcome.FLAGGED
+                self._numbers["borderline"] += result.verdict.outcome is Outcome.BORDERLINE
+            elif result.status in _UNREADABLE:
+                self._unreadable[result.status.value] += 1
+            else:
+                self._failed[result.status.value] += 1
+
+    def snapshot(self, seconds: float) -> PassCounts:
+        with self._lock:
+            return PassCounts(
+                **self._numbers,  # type: ignore[arg-type]
+                unreadable=dict(self._unreadable),
+                failed=dict(self._failed),
+                seconds=seconds,
+            )

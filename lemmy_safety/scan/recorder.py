@@ -1,0 +1,80 @@
+"""Last stage: results into the ledger in groups, then the deeds that the ledger now holds as intents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lemmy_safety.records import ActionState, ItemResult
+
+if TYPE_CHECKING:
+    import threading
+
+    from lemmy_safety.actions import ActionRunner
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.scan.items import OpenAction
+    from lemmy_safety.scan.pipeline import Channel
+    from lemmy_safety.scan.progress import PassCounter
+
+#: Results per transaction at most, and seconds that a result waits for company at most.
+_GROUP_SIZE = 64
+_GROUP_WAIT_S = 0.5
+
+
+class Recorder:
+    """The only stage that writes: to the ledger first, to the storage after that."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        runner: ActionRunner,
+        run_id: int,
+        decoder: str,
+        dry_run: bool,
+        action: str | None,
+        counter: PassCounter,
+        stop: threading.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._runner = runner
+        self._run_id = run_id
+        self._decoder = decoder
+        self._dry_run = dry_run
+        self._action = action
+        self._counter = counter
+        self._stop = stop
+
+    def run(self, inbox: Channel[ItemResult | OpenAction]) -> None:
+        """The worker's loop; ends when the channel is closed and everything in it is recorded.
+
+        :raises LedgerError: nothing can be recorded; nothing more is deleted.
+        """
+        try:
+            while group := inbox.get_batch(_GROUP_SIZE, _GROUP_WAIT_S):
+                self._record(group)
+        except BaseException:
+            inbox.abort()  # nobody reads it any more: the stages before must not wait for room
+            raise
+
+    def _record(self, group: list[ItemResult | OpenAction]) -> None:
+        storage = self._runner.storage.name
+        results = [item for item in group if isinstance(item, ItemResult)]
+        open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
+        wanted = None if self._dry_run else self._action
+        pending = self._ledger.record(
+            storage, results, run_id=self._run_id, dry_run=self._dry_run, action=wanted, decoder=self._decoder
+        )
+        for result in results:
+            self._counter.add_result(result)
+        if wanted is not None and open_keys:
+            pending = [*pending, *self._ledger.intend(storage, open_keys, wanted, run_id=self._run_id)]
+        for intent in pending:
+            if self._stop.is_set():
+                return  # the intents are on disk; the next start finishes them
+            self._count(self._runner.carry_out(intent).state)
+
+    def _count(self, state: ActionState) -> None:
+        if state is ActionState.DONE:
+            self._counter.add("acted")
+        elif state is not ActionState.INTENDED:
+            self._counter.add("refused")

@@ -1,0 +1,260 @@
+r"""One pass over a storage: builds the stages, joins them, watches them, sums up.
+
+::
+
+    storage -> Intake -> Fetcher xN -> Examiner xM -> Judge -> Recorder -> ledger, then actions
+                  \__________\______________\________________^   (known, gone, unreadable: no detour over the model)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.examine import Examiner
+from lemmy_safety.scan.fetch import Fetcher
+from lemmy_safety.scan.intake import Intake
+from lemmy_safety.scan.judge import Judge
+from lemmy_safety.scan.pipeline import Pipeline
+from lemmy_safety.scan.progress import PassCounter, PassSummary
+from lemmy_safety.scan.recorder import Recorder
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+
+    from lemmy_safety.actions import ActionRunner
+    from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.media import Decoder
+    from lemmy_safety.policy import Policy
+    from lemmy_safety.records import ItemResult, StoredObject
+    from lemmy_safety.scan.items import Examined, Fetched, OpenAction
+    from lemmy_safety.scan.pipeline import Channel
+    from lemmy_safety.scan.progress import ProgressListener
+    from lemmy_safety.storage.base import Storage
+
+log = logging.getLogger(__name__)
+
+#: How often the listener is shown the counts and the stop signal is looked at.
+_TICK_S = 0.2
+
+#: After a stop: seconds for the batch in the model to come back, then for its results to be recorded. Together under
+#: the 5 s that a service manager or an impatient person is promised.
+_JUDGE_GRACE_S = 3.0
+_RECORD_GRACE_S = 1.5
+
+#: Names of the ledger's cursors.
+_WATERMARK = "watermark"
+_FULL_LISTING = "full-listing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """What does not change from pass to pass. ``action`` is None when flagged objects are only reported."""
+
+    threads: int
+    decode_workers: int
+    max_bytes: int
+    memory_bytes: int
+    dry_run: bool
+    action: str | None
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRequest:
+    """``since`` limits a pass to what was modified at or after that time; ``exhaustive`` lists every key for it."""
+
+    kind: str
+    since: datetime | None = None
+    exhaustive: bool = True
+
+
+class Scanner:
+    """Runs passes, one at a time."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        detectors: Sequence[Detector],
+        policy: Policy,
+        decoder: Decoder,
+        runner: ActionRunner,
+        options: ScanOptions,
+        stop: threading.Event,
+        listener: ProgressListener | None = None,
+    ) -> None:
+        self.storage = storage
+        self.ledger = ledger
+        self._detectors = detectors
+        self._policy = policy
+        self._decoder = decoder
+        self._runner = runner
+        self._options = options
+        self._stop = stop
+        self._listener = listener
+        self.detector_names = tuple(sorted(detector.name for detector in detectors))
+
+    def run(self, request: PassRequest) -> PassSummary:
+        """One pass, from the storage's own check to the summary; also finishes what an earlier run intended.
+
+        :raises StorageError: the storage cannot be opened or went down.
+        :raises LedgerError: nothing can be recorded; then nothing is deleted either.
+        :raises DetectorError: a detector fails on everything.
+        :raises WorkerDied: a fault of ours; what was checked before is recorded.
+        """
+        began, started = datetime.now(UTC), time.monotonic()
+        counter = PassCounter()
+        self.storage.open()
+        run_id = self.ledger.start_run(
+            self.storage.name, request.kind, dry_run=self._options.dry_run, detectors=self.detector_names
+        )
+        try:
+            self._finish_unfinished(counter)
+            complete = self._run_stages(request, run_id, counter, started)
+        except BaseException:
+            self._note_broken_run(self._summary(request, run_id, counter, started, complete=False))
+            raise
+        summary = self._summary(request, run_id, counter, started, complete=complete)
+        self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
+        if complete:
+            self._advance_cursors(request, began)
+        return summary
+
+    @property
+    def _scope(self) -> str:
+        """What a cursor speaks of: a pass with fewer detectors or a narrower prefix covers nothing for another."""
+        return f"{self.storage.name}|{','.join(self.detector_names)}|{self._options.prefix}"
+
+    def watermark(self) -> datetime | None:
+        """Everything modified before this time has been through a complete pass like this scanner's."""
+        return self.ledger.cursor(self._scope, _WATERMARK)
+
+    def last_full_listing(self) -> datetime | None:
+        """When the last complete pass began that listed every key."""
+        return self.ledger.cursor(self._scope, _FULL_LISTING)
+
+    def _advance_cursors(self, request: PassRequest, began: datetime) -> None:
+        covered = self.watermark()
+        if request.since is None or covered is None or request.since <= covered:  # never over a gap
+            self.ledger.set_cursor(self._scope, _WATERMARK, began)
+        if request.exhaustive:
+            self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
+
+    def _note_broken_run(self, summary: PassSummary) -> None:
+        """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""
+        try:
+            self.ledger.finish_run(summary.run_id, summary.as_dict(), complete=False)
+        except LedgerError as error:
+            log.warning("the end of run %d could not be recorded: %s", summary.run_id, error.message)
+
+    def _finish_unfinished(self, counter: PassCounter) -> None:
+        if self._options.dry_run or self._options.action is None:
+            return
+        for report in self._runner.finish_unfinished(self._options.action):
+            log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
+            counter.add("acted")
+            if self._stop.is_set():
+                return
+
+    def _run_stages(self, request: PassRequest, run_id: int, counter: PassCounter, started: float) -> bool:
+        """Whether everything listed was dealt with."""
+        options = self._options
+        names = frozenset(self.detector_names)
+        judge = Judge(detectors=self._detectors, policy=self._policy)
+        budget = ByteBudget(options.memory_bytes)
+        pipeline = Pipeline()
+        to_fetch: Channel[StoredObject] = pipeline.channel(4 * options.threads)
+        to_decode: Channel[Fetched] = pipeline.channel(2 * options.decode_workers)
+        to_judge: Channel[Examined] = pipeline.channel(2 * judge.batch_size)
+        to_record: Channel[ItemResult | OpenAction] = pipeline.detached_channel(4 * judge.batch_size)
+
+        intake = Intake(
+            storage=self.storage,
+            ledger=self.ledger,
+            detectors=names,
+            decoder=self._decoder.version,
+            counter=counter,
+            stop=self._stop,
+        )
+        fetcher = Fetcher(
+            storage=self.storage,
+            ledger=self.ledger,
+            detectors=names,
+            max_bytes=options.max_bytes,
+            budget=budget,
+            counter=counter,
+            to_decode=to_decode,
+            to_record=to_record,
+        )
+        examiner = Examiner(decoder=self._decoder, budget=budget, to_judge=to_judge, to_record=to_record)
+        recorder = Recorder(
+            ledger=self.ledger,
+            runner=self._runner,
+            run_id=run_id,
+            decoder=self._decoder.version,
+            dry_run=options.dry_run,
+            action=options.action,
+            counter=counter,
+            stop=self._stop,
+        )
+
+        def list_objects() -> None:
+            intake.run(
+                since=request.since,
+                prefix=options.prefix,
+                exhaustive=request.exhaustive,
+                to_fetch=to_fetch,
+                to_record=to_record,
+            )
+
+        def fetched_all() -> None:
+            try:
+                fetcher.retry_postponed()
+            finally:
+                to_decode.close()
+
+        # Last stage first, so that nobody puts into a channel that nobody reads.
+        pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)
+        pipeline.stage("judge", lambda: judge.run(to_judge, to_record), workers=1, when_done=to_record.close)
+        pipeline.stage(
+            "decode", lambda: examiner.run(to_decode), workers=options.decode_workers, when_done=to_judge.close
+        )
+        pipeline.stage("fetch", lambda: fetcher.run(to_fetch), workers=options.threads, when_done=fetched_all)
+        pipeline.stage("list", list_objects, workers=1, when_done=to_fetch.close)
+
+        while not pipeline.wait(_TICK_S):
+            if self._listener is not None:
+                self._listener.update(counter.snapshot(time.monotonic() - started))
+            if self._stop.is_set() or pipeline.failed:
+                pipeline.stop()
+                budget.abort()
+                pipeline.wait(_JUDGE_GRACE_S)
+                # A model may compute longer than anybody waits: its batch is given up, what was judged is recorded.
+                to_record.close()
+                pipeline.wait(_RECORD_GRACE_S)
+                break
+        pipeline.raise_error()
+        return not self._stop.is_set()
+
+    def _summary(
+        self, request: PassRequest, run_id: int, counter: PassCounter, started: float, *, complete: bool
+    ) -> PassSummary:
+        counts = counter.snapshot(time.monotonic() - started)
+        return PassSummary(
+            **{name: getattr(counts, name) for name in counts.__slots__},
+            run_id=run_id,
+            kind=request.kind,
+            dry_run=self._options.dry_run,
+            detectors=self.detector_names,
+            complete=complete,
+            stopped=self._stop.is_set(),
+        )

@@ -1,0 +1,56 @@
+r"""The text form of file names, so that every name a disk can hold has exactly one key that a ledger can hold.
+
+POSIX file names are bytes. Those that are UTF-8 are their own key. A byte that is not part of UTF-8 is written as
+``\xHH`` (lower-case hex), and a backslash that is really in the name is doubled, so that the form can be undone:
+``b"caf\xe9.jpg"`` is the key ``caf\xe9.jpg`` (eleven plain characters), ``b"a\b"`` is ``a\\b``. pict-rs itself writes
+neither; such files come from hands and backup tools, and must not hide the folder they lie in.
+
+Used by the backends that list file systems (local, ssh). S3 keys are UTF-8 by definition and are not escaped.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lemmy_safety.errors import BadKey
+
+_ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2}))")
+
+
+def to_key(raw: bytes) -> str:
+    """The key of a relative path given as bytes with ``/`` between its parts. Always encodable as UTF-8."""
+    return raw.replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
+
+
+def from_key(key: str) -> bytes:
+    r"""The path of a key; undoes ``to_key``.
+
+    Only the form that ``to_key`` makes is accepted, so that no two keys name one file and no escape can smuggle in a
+    ``/`` or ``..`` (``\x2e\x2e`` is refused).
+
+    :raises BadKey: ``to_key`` cannot have made this key.
+    """
+    try:
+        raw = b"".join(_decoded(key))
+    except UnicodeEncodeError:
+        raise _refusal(key) from None
+    if to_key(raw) != key:
+        raise _refusal(key)
+    return raw
+
+
+def _decoded(key: str) -> list[bytes]:
+    parts, position = [], 0
+    for match in _ESCAPE.finditer(key):
+        parts.append(key[position : match.start()].encode("utf-8"))
+        parts.append(b"\\" if match[1] else bytes.fromhex(match[2]))
+        position = match.end()
+    parts.append(key[position:].encode("utf-8"))
+    return parts
+
+
+def _refusal(key: str) -> BadKey:
+    return BadKey(
+        f"{key!r} is not the key of any file.",
+        hint=r"In keys of files a backslash is written \\ and a byte that is not UTF-8 is written \xHH.",
+    )

@@ -1,0 +1,74 @@
+"""What ``doctor`` tries on a storage, the same for every backend: connect, list, read, write and delete.
+
+Nothing is changed but one probe object of our own, a short text under a random name at the root.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import ObjectGone, ObjectTooLarge, StorageError
+from lemmy_safety.storage.base import ProbeStep, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lemmy_safety.records import StoredObject
+
+PROBE_PREFIX = "lemmy-safety-probe-"
+_PROBE_TEXT = b"lemmy-safety doctor wrote this to see whether it may. It can be deleted."
+
+
+def probe_steps(
+    storage: Storage, *, write: Callable[[str, bytes], None], details: Callable[[], str] = str
+) -> Iterator[ProbeStep]:
+    """Yield one step after the other; a step that the next ones depend on ends the row when it fails.
+
+    ``write`` puts an object and raises StorageError only; ``details`` says more about a storage that could be opened.
+    """
+    try:
+        storage.open()
+        more = details()
+    except StorageError as error:
+        yield _failed("connect", error)
+        return
+    yield ProbeStep(name="connect", ok=True, detail=f"{storage.name}{f'; {more}' if more else ''}")
+    try:
+        first = next(storage.list(), None)
+    except StorageError as error:
+        yield _failed("list", error)
+        return
+    yield ProbeStep(name="list", ok=True, detail="no object yet" if first is None else f"found {first.key!r}")
+    if first is not None:
+        yield _read_step(storage, first)
+    yield _write_step(storage, write)
+
+
+def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
+    # One byte is enough to see whether reading is allowed, and a picture need not travel for it.
+    try:
+        storage.read(first.key, max_bytes=1)
+    except (ObjectTooLarge, ObjectGone):
+        pass
+    except StorageError as error:
+        return _failed("read", error)
+    return ProbeStep(name="read", ok=True, detail=f"may read {first.key!r}")
+
+
+def _write_step(storage: Storage, write: Callable[[str, bytes], None]) -> ProbeStep:
+    name, key = "write and delete", PROBE_PREFIX + secrets.token_hex(8)
+    rest = ""
+    try:
+        write(key, _PROBE_TEXT)
+        rest = f" The probe object {key!r} may still be there."
+        if storage.read(key, max_bytes=len(_PROBE_TEXT)) != _PROBE_TEXT:
+            return ProbeStep(name=name, ok=False, detail=f"{key!r} came back changed.", fix="Check the storage itself.")
+        storage.delete(key)
+    except StorageError as error:
+        return _failed(name, error, rest)
+    return ProbeStep(name=name, ok=True, detail="wrote, read and deleted a probe object")
+
+
+def _failed(name: str, error: StorageError, rest: str = "") -> ProbeStep:
+    return ProbeStep(name=name, ok=False, detail=error.message + rest, fix=error.hint or StorageError.default_hint)

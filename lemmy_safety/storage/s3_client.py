@@ -1,0 +1,96 @@
+"""How a boto3 client for any S3-compatible server is made: timeouts, retries, region, and one spelling of its address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from lemmy_safety.errors import StorageError
+from lemmy_safety.storage.s3_errors import translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+# Where no region is set, requests are signed for this one; a server that wants another names it in its refusal, and
+# botocore signs again for that and remembers it for the bucket.
+_FIRST_REGION = "us-east-1"
+
+_CONNECT_TIMEOUT_S = 10
+_READ_TIMEOUT_S = 60
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def connect(
+    endpoint: str,
+    *,
+    login: tuple[str | None, str | None, str | None],
+    region: str,
+    addressing: str,
+    connections: int,
+    attempts: int,
+) -> S3Client:
+    """A client, which has not sent anything yet. ``login`` is access key, secret key and session token.
+
+    :raises StorageError: the endpoint is no URL; LoginRefused when boto3's own places hold no login that can be used.
+    """
+    url = _normalised(endpoint)
+    if url is None:
+        raise StorageError(
+            f"{shown_endpoint(endpoint)!r} is not the URL of a server.",
+            hint="Write OBJECT_STORAGE_ENDPOINT with its scheme, such as https://eu2.example.com.",
+        )
+    with translated(url):
+        config = Config(
+            s3=cast("Any", {"addressing_style": addressing}),
+            signature_version="s3v4",
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            read_timeout=_READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            max_pool_connections=connections,
+            tcp_keepalive=True,
+            # The newer checksum headers are refused by older S3-compatible servers; TLS and ETag do without.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        session = boto3.session.Session(*login)
+        client = session.client(
+            "s3",
+            endpoint_url=url,
+            region_name=_FIRST_REGION if region == "auto" else region,
+            config=config,
+        )
+    client.meta.events.register("before-parameter-build.s3.HeadBucket", _ask_no_bucket_for_its_region)
+    return client
+
+
+def shown_endpoint(endpoint: str) -> str:
+    """The endpoint in one spelling, without a login that someone put into it; what is no URL is not spelt anew."""
+    return _normalised(endpoint) or endpoint.strip().rpartition("@")[2]
+
+
+def _normalised(endpoint: str) -> str | None:
+    try:
+        parts = urlsplit(endpoint.strip())
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
+        host += f":{port}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+
+
+def _ask_no_bucket_for_its_region(**_: Any) -> None:
+    """Keep botocore from asking HEAD for the region after a redirect that names none.
+
+    A server that redirects every request (http to https, an apex to www) redirects that HEAD as well, and botocore
+    1.44 then calls itself until the stack is full. We never send HeadBucket ourselves, and servers that redirect for
+    a region's sake name it in the refusal.
+    """
+    raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")  # type: ignore[typeddict-item]

@@ -1,0 +1,220 @@
+"""What boto3 and S3 servers raise, in the words of ``lemmy_safety.errors``.
+
+Servers answer with a code (or, where an answer has no body, with the bare HTTP status); botocore raises classes of its
+own for everything that happens before an answer. Both are looked up in tables, and a test finds botocore exceptions
+that no table names. Messages hold the server's code, never a credential.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+from typing import TYPE_CHECKING
+
+import botocore.exceptions as boto
+from boto3.exceptions import Boto3Error
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError as UrllibError
+
+from lemmy_safety.errors import (
+    AccessDenied,
+    BadKey,
+    HostUnknown,
+    LoginRefused,
+    ObjectChanged,
+    ObjectGone,
+    StorageError,
+    StorageMissing,
+    StorageUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Everything boto3 lets through, from building a request to reading the last byte of a body. OSError and urllib3's
+#: and http.client's own classes come from a body that breaks off: botocore translates only some of them.
+VENDOR_ERRORS = (
+    boto.ClientError,
+    boto.BotoCoreError,
+    Boto3Error,
+    ResponseParserError,
+    UrllibError,
+    http.client.HTTPException,
+    OSError,
+)
+
+_LOGIN_HINT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+_CLOCK_HINT = "Set this machine's clock; S3 refuses requests that are more than 15 minutes off."
+_BUCKET_HINT = "Check PICTRS_BUCKET; pict-rs calls it bucket_name."
+_AWS_FILES_HINT = "Check the AWS files in ~/.aws and the AWS_* environment variables."
+_ENDPOINT_HINT = "Check OBJECT_STORAGE_ENDPOINT; it is the S3 server's URL, such as https://eu2.example.com."
+
+#: Server's code -> our class and, where the class's own is not good enough, a hint.
+#: Sources: AWS's list of S3 error codes; the sources of Swift s3api, Ceph radosgw, MinIO and Garage.
+CODES: dict[str, tuple[type[StorageError], str | None]] = {
+    **dict.fromkeys(
+        (
+            "SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidSecurity", "NotSignedUp", "AccountProblem",
+            "Unauthorized", "UnauthorizedAccess", "InvalidClientTokenId", "UnrecognizedClientException", "AuthFailure",
+            "MissingSecurityHeader", "XAmzContentSHA256Mismatch", "401",
+        ),
+        (LoginRefused, _LOGIN_HINT),
+    ),
+    **dict.fromkeys(
+        ("InvalidToken", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
+        (LoginRefused, "Get a new AWS_SESSION_TOKEN, or leave it empty if the keys are permanent."),
+    ),
+    "AuthorizationHeaderMalformed": (LoginRefused, "Check AWS_DEFAULT_REGION; the server did not say which it wants."),
+    **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired", "AccessDeniedExpired"), (LoginRefused, _CLOCK_HINT)),
+    **dict.fromkeys(
+        ("AccessDenied", "AllAccessDisabled", "Forbidden", "403"),
+        (AccessDenied, None),
+    ),
+    "InvalidObjectState": (AccessDenied, "The object is archived (Glacier); restore it first."),
+    **dict.fromkeys(("NoSuchBucket", "InvalidBucketName"), (StorageMissing, _BUCKET_HINT)),
+    **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "NotFound", "404", "410"), (ObjectGone, None)),
+    **dict.fromkeys(
+        ("KeyTooLongError", "KeyTooLong", "InvalidObjectName", "XMinioInvalidObjectName", "InvalidURI", "414"),
+        (BadKey, None),
+    ),
+    **dict.fromkeys(("PreconditionFailed", "ConditionalRequestConflict", "412", "409"), (ObjectChanged, None)),
+    **dict.fromkeys(
+        (
+            "InternalError", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite", "RequestTimeout",
+            "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequests", "RequestLimitExceeded",
+            "BandwidthLimitExceeded", "OperationAborted", "XMinioServerNotInitialized", "IncompleteBody", "408", "429",
+        ),
+        (StorageUnreachable, None),
+    ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "TemporaryRedirect", "Redirect", "301", "302", "307", "308"),
+        (StorageError, f"The server sends requests elsewhere. {_ENDPOINT_HINT}"),
+    ),
+}  # fmt: skip
+
+#: botocore's class -> ours; the first that fits along the class's ancestors.
+CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
+    boto.SSLError: (StorageUnreachable, "The server's certificate is not accepted, or it does not speak TLS there."),
+    boto.ProxyConnectionError: (StorageUnreachable, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
+    **dict.fromkeys(
+        (
+            boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.ChecksumError,
+            boto.FlexibleChecksumError, boto.AwsChunkedWrapperError, boto.CapacityNotAvailableError,
+            boto.UnseekableStreamError,
+        ),
+        (StorageUnreachable, None),
+    ),
+    **dict.fromkeys(
+        (
+            boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError,
+            boto.MetadataRetrievalError, boto.UnknownCredentialError, boto.NoAuthTokenError, boto.SSOError,
+            boto.LoginError, boto.TokenRetrievalError, boto.UnknownTokenProviderError, boto.ProfileNotFound,
+            boto.RefreshWithMFAUnsupportedError, boto.InvalidIMDSEndpointError, boto.InvalidIMDSEndpointModeError,
+        ),
+        (LoginRefused, f"{_LOGIN_HINT} Without them boto3's own places are asked (profile, role)."),
+    ),
+    **dict.fromkeys(
+        (
+            boto.InvalidDNSNameError, boto.InvalidHostLabelError, boto.UnsupportedOutpostResourceError,
+            boto.UnsupportedS3AccesspointConfigurationError, boto.UnsupportedS3ArnError,
+            boto.UnsupportedS3ControlArnError,
+        ),
+        (StorageMissing, _BUCKET_HINT),
+    ),
+    **dict.fromkeys((boto.ParamValidationError, boto.MissingParametersError), (BadKey, None)),
+    **dict.fromkeys(
+        (
+            boto.NoRegionError, boto.InvalidRegionError, boto.UnknownRegionError, boto.ServiceNotInRegionError,
+        ),
+        (StorageError, "Check AWS_DEFAULT_REGION; auto asks the server."),
+    ),
+    **dict.fromkeys(
+        (boto.BaseEndpointResolverError, boto.EndpointProviderError, boto.InvalidEndpointConfigurationError),
+        (StorageError, _ENDPOINT_HINT),
+    ),
+    **dict.fromkeys(
+        (
+            boto.ConfigNotFound, boto.ConfigParseError, boto.InvalidConfigError, boto.InvalidDefaultsMode,
+            boto.InvalidChecksumConfigError, boto.InvalidEndpointDiscoveryConfigurationError,
+            boto.InvalidProxiesConfigError, boto.InvalidRetryConfigurationError, boto.InvalidS3AddressingStyleError,
+            boto.InvalidS3UsEast1RegionalEndpointConfigError, boto.InvalidSTSRegionalEndpointsConfigError,
+            boto.UnsupportedS3ConfigurationError, boto.UnsupportedS3ControlConfigurationError,
+        ),
+        (StorageError, _AWS_FILES_HINT),
+    ),
+    # The installation itself is at fault: files of botocore missing or not fitting together.
+    **dict.fromkeys(
+        (
+            boto.DataNotFoundError, boto.MissingDependencyException, boto.MD5UnavailableError,
+            boto.ApiVersionNotFoundError, boto.UnknownServiceStyle, boto.UnknownSignatureVersionError,
+            boto.UnsupportedSignatureVersionError, boto.UnsupportedServiceProtocolsError,
+            boto.UnknownClientMethodError, boto.OperationNotPageableError, boto.InvalidExpressionError,
+            boto.ValidationError, boto.PaginationError, boto.WaiterError, boto.WaiterConfigError,
+            boto.StubResponseError,
+        ),
+        (StorageError, "Reinstall boto3 and botocore in versions that belong together."),
+    ),
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def translated(place: str, key: str | None = None) -> Iterator[None]:
+    """Turn whatever boto3 raises inside into our errors. ``place`` names bucket and server, ``key`` the object."""
+    try:
+        yield
+    except VENDOR_ERRORS as error:
+        raise storage_error(error, place, key) from error
+
+
+def storage_error(error: Exception, place: str, key: str | None = None) -> StorageError:
+    """Our error for one of ``VENDOR_ERRORS``."""
+    subject = place if key is None else f"{key!r} in {place}"
+    if isinstance(error, boto.ClientError):
+        return _from_answer(error, subject, key)
+    if _name_does_not_resolve(error):
+        return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
+    if isinstance(error, ResponseParserError):
+        return StorageError(f"{subject}: the answer is not one of an S3 server.", hint=_ENDPOINT_HINT)
+    if isinstance(error, boto.ParamValidationError) and key is None:
+        return StorageMissing(f"{place}: that is no bucket name.", hint=_BUCKET_HINT)
+    kind, hint = next(
+        (CLASSES[ancestor] for ancestor in type(error).__mro__ if ancestor in CLASSES),
+        # Not botocore's: a connection that broke off, as the operating system or urllib3 names it.
+        (StorageError, None) if isinstance(error, boto.BotoCoreError) else (StorageUnreachable, None),
+    )
+    return kind(f"{subject}: {_reason(error)}", hint=hint)
+
+
+def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> StorageError:
+    answer = error.response.get("Error", {})
+    code = str(answer.get("Code", "") or "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    kind, hint = CODES.get(code) or CODES.get(str(status)) or (_by_status(status), None)
+    if kind is ObjectGone and key is None:
+        kind, hint = StorageMissing, _BUCKET_HINT
+    if kind is LoginRefused:
+        # The server's own words may repeat the access key.
+        return kind(f"{subject}: the server refused the login ({code or status}).", hint=hint)
+    words = " ".join(str(answer.get("Message", "") or "").split())[:200]
+    return kind(f"{subject}: the server answered {code or status}{f' ({words})' if words else ''}.", hint=hint)
+
+
+def _by_status(status: int) -> type[StorageError]:
+    return StorageUnreachable if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else StorageError
+
+
+def _name_does_not_resolve(error: BaseException | None) -> bool:
+    """Look down the chain of causes for the resolver's own error; 'try again later' (EAI_AGAIN) is a passing fault."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, socket.gaierror):
+            return error.errno != socket.EAI_AGAIN
+        inner = getattr(error, "kwargs", {}).get("error") if isinstance(error, boto.BotoCoreError) else None
+        error = inner or error.__cause__ or error.__context__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

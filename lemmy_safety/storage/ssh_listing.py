@@ -1,0 +1,273 @@
+"""Two ways to list the files below a folder on the server: ``find`` in the account's shell, or SFTP folder by folder.
+
+``find`` tells of 20,000 files in one round trip and is used wherever it proves to work; accounts that may only do SFTP
+get the other way, which asks for many folders at once. Neither follows symbolic links, and both tell of regular files
+only. Paths are bytes relative to the root, times whole seconds as SFTP counts them, so that both ways and ``stat``
+describe a file alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import shlex
+import stat
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
+from lemmy_safety.storage.names import to_key
+from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from lemmy_safety.storage.ssh_connection import RemoteCommand, SshConnections
+    from lemmy_safety.storage.ssh_sftp_wire import Entry
+    from lemmy_safety.storage.wanted_keys import WantedKeys
+
+_LOG = logging.getLogger(__name__)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+#: Folders asked for together over SFTP: 32 share three round trips, and their names are what is held in memory.
+FOLDERS_AT_ONCE = 32
+
+#: More start folders than this do not make find faster, only its command line longer.
+_MOST_STARTS = 64
+
+#: Cells of 65.5 s (``01/a1/96/fb``); below them there is one folder for nearly every file.
+_START_DEPTH = 4
+
+#: SFTP version 3 has 32 bits for a time.
+_TIME_MODULUS = 2**32
+
+#: Longest answer that is read when the shell is tried out.
+_MOST_PROBE_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One regular file: path relative to the root, size in bytes, mtime in seconds since 1970 modulo 2**32."""
+
+    path: bytes
+    size: int
+    mtime: int
+
+
+class FindListing:
+    """Listing by GNU find over exec."""
+
+    def __init__(self, connections: SshConnections, root: bytes, name: str) -> None:
+        self._connections = connections
+        self._root = root
+        self._name = name
+        self._available: bool | None = None
+        self._probing = threading.Lock()
+
+    def available(self) -> bool:
+        """Whether the account has a shell that sees the same root and a find with -printf; found out once.
+
+        An account for SFTP only answers any command with a text of its own and status 1, a busybox has no -printf, and
+        some shells quote otherwise: only the exact answer to a question with a random mark counts.
+        """
+        with self._probing:
+            if self._available is None:
+                self._available = self._probe()
+                _LOG.debug("%s: listing by %s", self._name, "find" if self._available else "SFTP")
+            return self._available
+
+    def files(self, starts: Sequence[bytes], since: datetime | None) -> Iterator[FoundFile]:
+        """Files below the start folders (relative to the root; empty: the root itself), as the server finds them.
+
+        :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read;
+            StorageUnreachable if the listing was cut off.
+        """
+        since_us = None if since is None else microseconds(since)
+        with self._connections.command(self._command(starts, since)) as command:
+            for record in split_records(command.output()):
+                found, modified_us = parse_record(record)
+                if since_us is None or modified_us >= since_us:
+                    yield found
+            status = command.exit_status()
+        if status != 0:
+            self._complain(command, status)
+
+    def _command(self, starts: Sequence[bytes], since: datetime | None) -> bytes:
+        places = [_quoted(b"./" + start if start else b".") for start in starts]
+        parts = [b"cd", _quoted(self._root), b"&& exec env LC_ALL=C find", *places, b"-type f"]
+        if since is not None and since > EPOCH:
+            # "Newer" is exclusive and find's parser knows whole seconds only; the exact comparison is ours.
+            parts.append(b"-newermt @%d" % (int(since.timestamp()) - 1))
+        parts.append(rb"-printf '%T@ %s %p\0'")
+        return b" ".join(parts)
+
+    def _probe(self) -> bool:
+        mark = secrets.token_hex(16) + " '\\\\ \" `!$HOME"
+        expected = b"\n".join([mark.encode(), self._root, b"find"])
+        script = b" ".join(
+            [
+                b"printf '%s\\n'",
+                _quoted(mark.encode()),
+                b"&& cd",
+                _quoted(self._root),
+                b"&& pwd -P && exec env LC_ALL=C find . -maxdepth 0 -newermt @0 -printf find",
+            ]
+        )
+        answer = b""
+        try:
+            with self._connections.command(script) as command:
+                for chunk in command.output():
+                    answer += chunk
+                    if len(answer) > _MOST_PROBE_BYTES:
+                        return False
+                command.exit_status()
+        except StorageUnreachable as error:
+            # Some servers close the channel, or the whole connection, on a command. If it is there at all, that was it.
+            _LOG.debug("no shell: %s", error.message)
+            self._connections.run(lambda session: session.realpath(self._root))
+            return False
+        return answer == expected
+
+    def _complain(self, command: RemoteCommand, status: int) -> None:
+        """Say what find could not do; what vanished while it looked is no fault."""
+        lines = [line for line in command.stderr.decode("utf-8", errors="replace").splitlines() if line.strip()]
+        refused = [line for line in lines if line.endswith("Permission denied")]
+        others = [line for line in lines if not line.endswith(("Permission denied", "No such file or directory"))]
+        if others or not lines:
+            raise StorageError(f"Listing {self._name} failed with status {status}: {others[-1] if others else ''}")
+        if refused:
+            raise denied(self._name, [line.removeprefix("find: ").rpartition(":")[0] for line in refused])
+
+
+class SftpListing:
+    """Listing by SFTP, many folders at a time."""
+
+    def __init__(self, connections: SshConnections, root: bytes, name: str) -> None:
+        self._connections = connections
+        self._root = root
+        self._name = name
+
+    def files(
+        self,
+        start: bytes,
+        wanted: WantedKeys,
+        since: datetime | None = None,
+        *,
+        at_once: int = FOLDERS_AT_ONCE,
+    ) -> Iterator[FoundFile]:
+        """Files below a start folder. With ``at_once=1`` they come in the order of their names, folders last.
+
+        A batch of folders is listed anew if the line breaks, so nothing comes twice.
+
+        :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read.
+        """
+        earliest = 0 if since is None else microseconds(since) // 1_000_000
+        waiting = [start]
+        refused: list[bytes] = []
+        while waiting:
+            batch = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
+            below: list[bytes] = []
+            for folder, found in self._scan(batch, refused):
+                if isinstance(found, FoundFile):
+                    if found.mtime >= earliest:
+                        yield found
+                elif wanted.leads_to_wanted(to_key(folder)):
+                    below.append(folder)
+            waiting += sorted(below, reverse=True)
+        if refused:
+            raise denied(self._name, [repr(to_key(folder)) for folder in refused])
+
+    def start_folders(self, start: bytes, wanted: WantedKeys) -> list[bytes]:
+        """The few folders below ``start`` that hold everything wanted, for find to start from."""
+        refused: list[bytes] = []
+        starts = [start]
+        for _ in range(_START_DEPTH - start.count(b"/") - 1):
+            below = [
+                folder
+                for folder, found in self._scan(starts, refused)
+                if found is None and wanted.leads_to_wanted(to_key(folder))
+            ]
+            if refused or len(below) > _MOST_STARTS:
+                # find meets the same refusal and reports it.
+                return starts
+            starts = sorted(below)
+        return starts
+
+    def _scan(self, folders: Sequence[bytes], refused: list[bytes]) -> Iterator[tuple[bytes, FoundFile | None]]:
+        """Each file as (path, file) and each folder as (path, None); folders that may not be read go to ``refused``."""
+        for at in range(0, len(folders), FOLDERS_AT_ONCE):
+            batch = folders[at : at + FOLDERS_AT_ONCE]
+            paths = [join(self._root, folder) for folder in batch]
+            answers = self._connections.run(lambda session, paths=paths: session.scan_folders(paths))  # type: ignore[misc]
+            for folder, answer in zip(batch, answers, strict=True):
+                if not isinstance(answer, SftpRefusal):
+                    yield from _described(folder, answer)
+                elif answer.code == PERMISSION_DENIED:
+                    refused.append(folder)
+                elif answer.code != NO_SUCH_FILE:
+                    raise StorageError(f"The folder {to_key(folder)!r} in {self._name} cannot be listed: {answer}.")
+
+
+def join(folder: bytes, name: bytes) -> bytes:
+    """A path below a folder; the folder itself for an empty name."""
+    return folder.rstrip(b"/") + b"/" + name if name else folder
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def denied(name: str, folders: Sequence[str]) -> AccessDenied:
+    return AccessDenied(
+        f"{len(folders)} folders of {name} may not be read, the first is {folders[0]}; everything else was listed.",
+        hint="Give this user read and execute permission on the folders.",
+    )
+
+
+def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """What stands before each NUL.
+
+    :raises EOFError: the output ends in the middle of a record.
+    """
+    rest = b""
+    for chunk in chunks:
+        *records, rest = (rest + chunk).split(b"\0")
+        yield from records
+    if rest:
+        raise EOFError("the listing was cut off")
+
+
+def parse_record(record: bytes) -> tuple[FoundFile, int]:
+    """One record of find (``1700000000.1234567890 1024 ./01/a1/x.webp``) and its mtime in microseconds since 1970.
+
+    :raises StorageError: it is none.
+    """
+    try:
+        time, size, path = record.split(b" ", 2)
+        whole, _, fraction = time.partition(b".")
+        modified_us = int(whole) * 1_000_000 + int(fraction[:6].ljust(6, b"0"))
+        found = FoundFile(path.removeprefix(b"./"), int(size), int(whole) % _TIME_MODULUS)
+    except ValueError as error:
+        raise StorageError(f"find on the server wrote something unexpected: {record[:80]!r}") from error
+    return found, modified_us
+
+
+def _described(folder: bytes, entries: Iterable[Entry]) -> Iterator[tuple[bytes, FoundFile | None]]:
+    for entry in entries:
+        mode = entry.attributes.mode or 0
+        path = join(folder, entry.name) if folder else entry.name
+        # A server could answer with a name that leads elsewhere.
+        if not entry.name or b"/" in entry.name or b"\0" in entry.name:
+            continue
+        if stat.S_ISDIR(mode):
+            yield path, None
+        elif stat.S_ISREG(mode):
+            yield path, FoundFile(path, entry.attributes.size, entry.attributes.mtime)
+
+
+def _quoted(text: bytes) -> bytes:
+    return shlex.quote(text.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")

@@ -1,0 +1,297 @@
+"""What can be done with files over SFTP, with paths as bytes and requests in flight together.
+
+paramiko's own ``SFTPClient`` is not used, for four reasons met in practice: one file name that is not UTF-8 makes it
+raise ``UnicodeDecodeError`` for the whole folder; a refusal by the server and a broken line are both an ``OSError``
+without errno; its prefetch starts a thread per file that nobody can stop when the line breaks; and a listing costs at
+least four round trips a folder.
+
+This module knows no keys and no root, opens no connection and translates no error: it raises ``SftpRefusal`` and
+``SftpBroken``, and lets the channel's own exceptions pass.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+
+from lemmy_safety.storage.ssh_sftp_wire import (
+    EOF,
+    FAILURE,
+    NO_SUCH_FILE,
+    UNSUPPORTED,
+    Attributes,
+    Entry,
+    SftpBroken,
+    SftpRefusal,
+    SftpWire,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import paramiko
+
+# Packet types of draft-ietf-secsh-filexfer-02, section 3.
+_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _OPENDIR, _READDIR = 3, 4, 5, 6, 7, 11, 12
+_REMOVE, _MKDIR, _RMDIR, _REALPATH, _STAT, _RENAME, _EXTENDED = 13, 14, 15, 16, 17, 18, 200
+_HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 102, 103, 104, 105, 201
+_FLAG_READ, _FLAG_WRITE, _FLAG_CREATE, _FLAG_EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
+
+#: Where f_fsid stands in the answer to statvfs.
+_FSID_INDEX = 8
+
+#: The largest read that every server must answer in full (the draft, section 3: 34000 byte packets).
+PIECE_BYTES = 32_768
+
+#: Read requests in flight for one file; OpenSSH's own sftp keeps 64 (its -R option).
+READS_IN_FLIGHT = 64
+
+#: Folder requests in flight for one folder; each answer of OpenSSH holds up to 100 names.
+_FOLDER_READS = 32
+
+
+class SftpSession:
+    """One SFTP session. Used by one thread at a time.
+
+    All methods raise SftpRefusal, SftpBroken, and what the channel raises (``OSError``, ``TimeoutError``).
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self.channel = channel
+        self._wire = SftpWire(channel)
+
+    def realpath(self, path: bytes) -> bytes:
+        """The absolute path with every symbolic link resolved."""
+        return self._name(self._wire.ask(_REALPATH, path))
+
+    def stat(self, path: bytes) -> Attributes:
+        return self._attributes(self._wire.ask(_STAT, path))
+
+    def lstat(self, path: bytes) -> Attributes:
+        return self._attributes(self._wire.ask(_LSTAT, path))
+
+    def lstat_all(self, paths: Sequence[bytes]) -> list[Attributes | None]:
+        """``lstat`` of each path in one round trip; None for those that do not exist."""
+        requests = [self._wire.ask(_LSTAT, path) for path in paths]
+        found: list[Attributes | None] = []
+        for index, request in enumerate(requests):
+            try:
+                found.append(self._attributes(request))
+            except SftpRefusal as refusal:
+                if refusal.code != NO_SUCH_FILE:
+                    for other in requests[index + 1 :]:
+                        self._wire.forget(other)
+                    raise
+                found.append(None)
+        return found
+
+    def file_system(self, path: bytes) -> int | None:
+        """The id of the file system that holds a path; None where the server cannot say.
+
+        OpenSSH's extension ``statvfs@openssh.com`` (its PROTOCOL file, section 4.4); sizes come before the id.
+        """
+        try:
+            fields = self._wire.expect(_EXTENDED_REPLY, self._wire.ask(_EXTENDED, b"statvfs@openssh.com", path))
+        except SftpRefusal as refusal:
+            if refusal.code == UNSUPPORTED:
+                return None
+            raise
+        return [fields.long() for _ in range(_FSID_INDEX + 1)][_FSID_INDEX]
+
+    def is_empty(self, path: bytes) -> bool:
+        """Whether a folder holds nothing at all; one round of names is read to find out."""
+        handle = self._handle(self._wire.ask(_OPENDIR, path))
+        try:
+            names = self._names(self._wire.ask(_READDIR, handle))
+            while names is not None and not names:
+                names = self._names(self._wire.ask(_READDIR, handle))
+        except SftpRefusal:
+            self._close(handle)
+            raise
+        self._close(handle)
+        return names is None
+
+    def locate(self, folder: bytes, path: bytes) -> tuple[bytes, Attributes]:
+        """``realpath(folder)`` and ``lstat(path)`` in one round trip."""
+        first, second = self._wire.ask(_REALPATH, folder), self._wire.ask(_LSTAT, path)
+        try:
+            real = self._name(first)
+        except SftpRefusal:
+            self._wire.forget(second)
+            raise
+        return real, self._attributes(second)
+
+    def read(self, path: bytes, *, size: int, limit: int) -> bytes:
+        """The content, at most ``limit`` bytes of it. ``size`` is what it probably holds; asking ahead relies on it."""
+        handle = self._handle(self._wire.ask(_OPEN, path, _FLAG_READ, 0))
+        try:
+            content = self._read_handle(handle, size, limit)
+        except SftpRefusal:
+            self._close(handle)
+            raise
+        self._close(handle)
+        return content
+
+    def scan_folders(self, paths: Sequence[bytes]) -> list[list[Entry] | SftpRefusal]:
+        """The entries of each folder, or why the server refused to list it; all folders share the round trips."""
+        opening = [self._wire.ask(_OPENDIR, path) for path in paths]
+        handles: list[bytes | SftpRefusal] = []
+        for request in opening:
+            try:
+                handles.append(self._handle(request))
+            except SftpRefusal as no:
+                handles.append(no)
+        # Two requests each: the names, and the end. Longer folders are asked further below.
+        asked = [
+            deque([self._wire.ask(_READDIR, handle), self._wire.ask(_READDIR, handle)])
+            if isinstance(handle, bytes)
+            else deque()
+            for handle in handles
+        ]
+        found: list[list[Entry] | SftpRefusal] = []
+        for path, handle, requests in zip(paths, handles, asked, strict=True):
+            if isinstance(handle, SftpRefusal):
+                found.append(handle)
+                continue
+            try:
+                found.append(self._entries(path, handle, requests))
+            except SftpRefusal as refusal:
+                found.append(refusal)
+            self._close(handle)
+        return found
+
+    def remove(self, path: bytes) -> None:
+        """Remove a file or a symbolic link."""
+        self._wire.done(self._wire.ask(_REMOVE, path))
+
+    def remove_empty_folders(self, paths: Sequence[bytes]) -> None:
+        """Try to remove each folder, in order; the server keeps those that hold something, and that is fine."""
+        for request in [self._wire.ask(_RMDIR, path) for path in paths]:
+            try:
+                self._wire.done(request)
+            except SftpRefusal:
+                continue
+
+    def make_folders(self, paths: Sequence[bytes]) -> None:
+        """Make folders, in order, with the server's default permissions.
+
+        Those that another client made meanwhile are refused with FAILURE, and that is fine.
+        """
+        requests = [self._wire.ask(_MKDIR, path, 0) for path in paths]
+        refusals = []
+        for request in requests:
+            try:
+                self._wire.done(request)
+            except SftpRefusal as refusal:
+                refusals.append(refusal)
+        for other in refusals:
+            if other.code != FAILURE:
+                raise other
+
+    def rename(self, path: bytes, new_path: bytes) -> None:
+        """Rename; OpenSSH refuses with FAILURE when ``new_path`` exists (its posix-rename extension overwrites)."""
+        self._wire.done(self._wire.ask(_RENAME, path, new_path))
+
+    def write_new(self, path: bytes, content: bytes) -> None:
+        """Make a small file (at most PIECE_BYTES) that must not exist yet."""
+        handle = self._handle(self._wire.ask(_OPEN, path, _FLAG_WRITE | _FLAG_CREATE | _FLAG_EXCLUSIVE, 0))
+        try:
+            self._wire.done(self._wire.ask(_WRITE, handle, struct.pack(">Q", 0), content, raw=1))
+        finally:
+            self._wire.done(self._wire.ask(_CLOSE, handle))
+
+    def _read_handle(self, handle: bytes, size: int, limit: int) -> bytes:
+        content = bytearray()
+        pending: deque[tuple[int, int]] = deque()
+        offset = 0
+        # One byte more than expected, so that a file that has grown is noticed without another round trip.
+        end = min(size + 1, limit)
+        while True:
+            while offset < end and len(pending) < READS_IN_FLIGHT:
+                length = min(PIECE_BYTES, end - offset)
+                position = struct.pack(">Q", offset)
+                pending.append((length, self._wire.ask(_READ, handle, position, length, raw=1)))
+                offset += length
+            if not pending:
+                if end >= limit:
+                    return bytes(content)
+                end = min(end + READS_IN_FLIGHT * PIECE_BYTES, limit)
+                continue
+            length, request = pending.popleft()
+            piece = self._data(request)
+            if piece is not None:
+                if len(piece) > length:
+                    raise SftpBroken("the server sent more than was asked for")
+                content += piece
+                if len(piece) == length:
+                    continue
+            for _, other in pending:
+                self._wire.forget(other)
+            if piece is None or not piece or len(content) >= size:
+                return bytes(content)
+            # A short piece before the end: allowed to servers that read less at a time. Ask from there on.
+            pending.clear()
+            offset = len(content)
+
+    def _entries(self, path: bytes, handle: bytes, requests: deque[int]) -> list[Entry]:
+        entries: list[Entry] = []
+        ahead = len(requests)
+        try:
+            while (names := self._names(requests.popleft())) is not None:
+                entries += [self._with_mode(path, entry) for entry in names]
+                ahead = min(ahead * 2, _FOLDER_READS)
+                while len(requests) < ahead:
+                    requests.append(self._wire.ask(_READDIR, handle))
+        finally:
+            for request in requests:
+                self._wire.forget(request)
+        return entries
+
+    def _with_mode(self, path: bytes, entry: Entry) -> Entry:
+        if entry.attributes.mode is not None:
+            return entry
+        return Entry(entry.name, self.lstat(path + b"/" + entry.name))
+
+    def _close(self, handle: bytes) -> None:
+        """Give a handle back without waiting for the answer."""
+        self._wire.forget(self._wire.ask(_CLOSE, handle))
+        self._wire.flush()
+
+    def _handle(self, request: int) -> bytes:
+        return self._wire.expect(_HANDLE, request).text()
+
+    def _attributes(self, request: int) -> Attributes:
+        return self._wire.expect(_ATTRS, request).attributes()
+
+    def _name(self, request: int) -> bytes:
+        fields = self._wire.expect(_NAME, request)
+        if fields.number() != 1:
+            raise SftpBroken("the server did not answer with one name")
+        return fields.text()
+
+    def _names(self, request: int) -> list[Entry] | None:
+        """One answer to READDIR; None at the end of the folder."""
+        try:
+            fields = self._wire.expect(_NAME, request)
+        except SftpRefusal as refusal:
+            if refusal.code == EOF:
+                return None
+            raise
+        entries = []
+        for _ in range(fields.number()):
+            name = fields.text()
+            fields.text()  # the line as of ls -l
+            attributes = fields.attributes()
+            if name not in (b".", b".."):
+                entries.append(Entry(name, attributes))
+        return entries
+
+    def _data(self, request: int) -> bytes | None:
+        """One answer to READ; None at the end of the file."""
+        try:
+            return self._wire.expect(_DATA, request).text()
+        except SftpRefusal as refusal:
+            if refusal.code == EOF:
+                return None
+            raise

@@ -1,0 +1,50 @@
+"""Which keys a listing of folders wants, and into which folders it need not look. Pure; touches no storage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lemmy_safety.pictrs import keys
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedKeys:
+    """``prefix`` and ``after`` as in ``Storage.list``.
+
+    ``created_from`` leaves out what pict-rs's time-ordered keys prove to have been drawn before it, and everything
+    outside that scheme.
+    """
+
+    prefix: str = ""
+    after: str = ""
+    created_from: datetime | None = None
+
+    @property
+    def folder(self) -> str:
+        """The deepest folder that all wanted keys are known to lie below, without a slash at its end; "" is the root."""
+        folder = self.prefix.rpartition("/")[0]
+        return keys.V7_ROOT.rstrip("/") if not folder and self.created_from is not None else folder
+
+    def wants(self, key: str) -> bool:
+        if not key.startswith(self.prefix) or key <= self.after:
+            return False
+        if self.created_from is None:
+            return True
+        created_at = keys.created_at(key)
+        return created_at is not None and created_at >= self.created_from
+
+    def leads_to_wanted(self, folder: str) -> bool:
+        """Whether a wanted key can lie below this folder (no slash at its end, not the root)."""
+        below = folder + "/"
+        if not (below.startswith(self.prefix) or self.prefix.startswith(below)):
+            return False
+        if below < self.after and not self.after.startswith(below):
+            return False
+        if self.created_from is None:
+            return True
+        newest = keys.newest_below(folder)
+        return newest is not None and newest > self.created_from

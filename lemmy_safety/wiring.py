@@ -1,0 +1,183 @@
+"""The only place that turns settings into objects; what it opens it closes in reverse.
+
+Heavy rooms are imported where they are needed, so that ``--help`` and the commands that need no model stay quick.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemmy_safety.settings import choose_storage
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterator
+
+    from lemmy_safety.actions import ActionRunner
+    from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.scan import ProgressListener, Scanner
+    from lemmy_safety.settings import Settings
+    from lemmy_safety.storage.base import Storage
+
+    AskPassphrase = Callable[[str], str]
+
+_MIB = 1024 * 1024
+
+#: Pillow and the hashes release the interpreter lock most of the time; more threads than cores only fill memory.
+_MOST_DECODE_WORKERS = 8
+
+
+def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Storage:
+    """The storage that the settings mean, not yet connected.
+
+    :raises SettingsError: none or several are filled in, or something is missing.
+    """
+    kind = choose_storage(settings)
+    if kind == "s3":
+        from lemmy_safety.storage.s3 import S3Storage
+
+        return S3Storage(
+            endpoint=settings.s3_endpoint or "",
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            session_token=settings.s3_session_token,
+            region=settings.s3_region,
+            addressing=settings.s3_addressing,
+            connections=settings.threads + 2,  # the lister and the recorder talk to it beside the fetchers
+        )
+    root = settings.files_directory or ""
+    if kind == "ssh":
+        from lemmy_safety.storage.ssh import SshStorage
+
+        return SshStorage(
+            host=settings.ssh_hostname or "",
+            port=settings.ssh_port,
+            username=settings.ssh_username or "",
+            private_key=settings.ssh_privkey,
+            passphrase=settings.ssh_passphrase,
+            known_hosts=settings.ssh_known_hosts,
+            root=root,
+            ask_passphrase=ask_passphrase,
+        )
+    from lemmy_safety.storage.local import LocalStorage
+
+    return LocalStorage(Path(root).expanduser())
+
+
+def cache_dir(settings: Settings) -> Path:
+    """Where text features are kept: never an image."""
+    from platformdirs import user_cache_path
+
+    return settings.cache_dir or user_cache_path("lemmy-safety")
+
+
+def build_detectors(settings: Settings) -> tuple[Detector, ...]:
+    """The detectors that the settings name, cheapest first, not yet opened."""
+    made: list[Detector] = []
+    if "hashes" in settings.detectors:
+        from lemmy_safety.detectors.hashes import HashesDetector
+
+        made.append(HashesDetector(settings.hash_list))
+    if "nudenet" in settings.detectors:
+        from lemmy_safety.detectors.nudenet import NudenetDetector
+
+        made.append(NudenetDetector(min_score=settings.nudenet_min_score))
+    if "clip" in settings.detectors:
+        from lemmy_safety.detectors.clip import ClipDetector
+
+        made.append(
+            ClipDetector(
+                model=settings.clip_model,
+                weights=settings.clip_weights,
+                device=settings.device,
+                batch_size=settings.clip_batch,
+                use_new_safety=settings.use_new_safety,
+                cache_dir=cache_dir(settings),
+                danbooru=settings.danbooru,
+                danbooru_weights=settings.danbooru_weights,
+            )
+        )
+    return tuple(made)
+
+
+def ledger_url(settings: Settings) -> str:
+    """The database's SQLAlchemy URL; may hold a password."""
+    from lemmy_safety.ledger import sqlite_url
+
+    return settings.database_url or sqlite_url(settings.sqlite_filename)
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger, its schema brought up to date; a context manager.
+
+    :raises LedgerError: too new, locked, read-only, full, damaged, unreachable.
+    """
+    from lemmy_safety.ledger import open_ledger as open_it
+
+    return open_it(ledger_url(settings))
+
+
+def build_runner(storage: Storage, ledger: Ledger) -> ActionRunner:
+    """The runner with every action it may meet in an intent."""
+    from lemmy_safety.actions import ActionRunner, DeleteAction
+
+    return ActionRunner(storage=storage, ledger=ledger, actions={DeleteAction.name: DeleteAction()})
+
+
+@contextmanager
+def open_runner(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Iterator[ActionRunner]:
+    """For ``delete-flagged``: ledger and storage opened, no detector, so that no object can be read or judged."""
+    with open_ledger(settings) as ledger, build_storage(settings, ask_passphrase=ask_passphrase) as storage:
+        yield build_runner(storage, ledger)
+
+
+@contextmanager
+def open_scanner(
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    listener: ProgressListener | None = None,
+    ask_passphrase: AskPassphrase | None = None,
+) -> Iterator[Scanner]:
+    """For sweeps and the daemon: ledger and detectors opened; each pass opens the storage (again) by itself.
+
+    The order matters: a faulty setting or database is said before gigabytes of weights are loaded.
+
+    :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
+    """
+    from lemmy_safety.media import InlineDecoder, MediaLimits
+    from lemmy_safety.policy import build_policy
+    from lemmy_safety.scan import Scanner, ScanOptions
+
+    storage = build_storage(settings, ask_passphrase=ask_passphrase)
+    max_bytes = int(settings.max_mb * _MIB)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(open_ledger(settings))
+        stack.callback(storage.close)
+        detectors = [stack.enter_context(detector) for detector in build_detectors(settings)]
+        decoder = InlineDecoder(MediaLimits(max_bytes=max_bytes, max_pixels=int(settings.max_megapixels * 1_000_000)))
+        stack.callback(decoder.close)
+        yield Scanner(
+            storage=storage,
+            ledger=ledger,
+            detectors=detectors,
+            policy=build_policy(nudenet_flags=settings.nudenet_flags),
+            decoder=decoder,
+            runner=build_runner(storage, ledger),
+            options=ScanOptions(
+                threads=settings.threads,
+                decode_workers=min(os.cpu_count() or 1, _MOST_DECODE_WORKERS),
+                max_bytes=max_bytes,
+                memory_bytes=int(settings.memory_mb * _MIB),
+                dry_run=settings.dry_run,
+                action=None if settings.action == "report" else settings.action,
+                prefix=settings.prefix,
+            ),
+            stop=stop,
+            listener=listener,
+        )

@@ -1,0 +1,136 @@
+"""Render ``env_example``, ``docs/options.md`` and ``docs/errors.md`` from the settings table and the error tree.
+
+``make docs`` writes them; ``tests/project/test_docs.py`` compares what is committed with what would be written.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemmy_safety import errors
+from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ENV_EXAMPLE_HEAD = f"""\
+# Copy this file to .env and fill in one storage; the rest can stay as it is.
+# A line counts once its leading # is gone. Flags win over the environment, the environment wins over this file.
+# {ENV_FILE_NAME} names another file than .env in the working folder.
+"""
+
+OPTIONS_HEAD = f"""\
+# Options
+
+<!-- Made by `make docs` from lemmy_safety/settings.py; edit there. -->
+
+A setting is looked for in this order: the flag, the environment, the file `.env` in the working folder, the default.
+`{ENV_FILE_NAME}` names another file than `.env`. Flags may be spelled with `-` or `_` (`--dry-run`, `--dry_run`).
+
+Where several names are given, all of them work; the last one wins within one source. An unknown name that starts
+with `LEMMY_SAFETY_` is refused, and so is a near miss of any name in `.env`: the message names the nearest right one.
+Secrets are never printed.
+"""
+
+ERRORS_HEAD = """\
+# Exit codes
+
+<!-- Made by `make docs` from lemmy_safety/errors.py; edit there. -->
+
+Every failure is one line that says what is wrong and where, and how to fix it. `--debug` adds the traceback.
+What concerns a single object (gone, denied, unreadable) is recorded for that object and ends no run.
+
+| code | class | meaning |
+|---|---|---|
+"""
+
+#: Codes that no exception of ours stands for.
+OTHER_CODES = {
+    0: ("", "Done, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code then."),
+    1: ("", "A bug in lemmy-safety; please report it with the traceback that `--debug` shows."),
+    2: ("", "The command line could not be understood."),
+    130: ("", "Interrupted before the end (Ctrl-C, SIGTERM). What was done is recorded; the next run goes on."),
+}
+
+
+def _default_text(item: Option) -> str:
+    if item.secret or item.default is None:
+        return ""
+    if item.kind is bool:
+        return "true" if item.default else "false"
+    if item.kind is tuple:
+        return ",".join(item.default)
+    if item.kind is float:
+        return f"{item.default:g}"
+    return item.default.as_posix() if isinstance(item.default, Path) else str(item.default)
+
+
+def _sections() -> Iterator[tuple[str, list[Option]]]:
+    for section, items in itertools.groupby(OPTIONS.values(), key=lambda item: item.section):
+        yield section, list(items)
+
+
+def render_env_example() -> str:
+    lines = [ENV_EXAMPLE_HEAD]
+    for section, items in _sections():
+        lines.append(f"\n### {section}\n")
+        for item in items:
+            allowed = f" Allowed: {item.allowed}." if item.allowed else ""
+            lines += [f"# {line}" for line in textwrap.wrap(item.help + allowed, 110)]
+            # A secret is never prefilled: a copied placeholder would be sent to a real server.
+            value = "" if item.secret else (_default_text(item) or item.example)
+            lines.append(f"#{item.env[0]}={value}\n")
+    return "\n".join(lines).replace("\n\n\n", "\n\n")
+
+
+def render_options() -> str:
+    lines = [OPTIONS_HEAD]
+    for section, items in _sections():
+        lines += [f"## {section}", "", "| setting | flag | default | allowed | what it does |", "|---|---|---|---|---|"]
+        for item in items:
+            names = "<br>".join(f"`{name}`" for name in item.env)
+            flag = f"`--{item.name.replace('_', '-')}`" if item.flag else ""
+            short = f", `{item.short}`" if item.short else ""
+            default = f"`{_default_text(item)}`" if _default_text(item) else ""
+            secret = " Secret." if item.secret else ""
+            lines.append(f"| {names} | {flag}{short} | {default} | {item.allowed} | {item.help}{secret} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _error_classes(parent: type[errors.LemmySafetyError]) -> Iterator[type[errors.LemmySafetyError]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _error_classes(child)
+
+
+def render_errors() -> str:
+    rows = dict(OTHER_CODES)
+    for error in _error_classes(errors.LemmySafetyError):
+        meaning = " ".join((error.__doc__ or "").split("\n\n")[0].split())
+        hint = vars(error).get("default_hint", "")
+        rows[error.exit_code] = (f"`{error.__name__}`", f"{meaning} {hint}".strip())
+    table = [f"| {code} | {name} | {meaning} |" for code, (name, meaning) in sorted(rows.items())]
+    return ERRORS_HEAD + "\n".join(table) + "\n"
+
+
+RENDERINGS = {
+    "env_example": render_env_example,
+    "docs/options.md": render_options,
+    "docs/errors.md": render_errors,
+}
+
+
+def main() -> None:
+    for name, render in RENDERINGS.items():
+        (ROOT / name).write_text(render(), encoding="utf-8", newline="\n")
+        print(name)
+
+
+if __name__ == "__main__":
+    main()

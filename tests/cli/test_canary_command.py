@@ -1,0 +1,51 @@
+"""``lemmy-safety canary``."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.errors import ActionRefused, SettingsError
+
+
+def test_the_canary_is_written_to_a_file(call, tmp_path):
+    """``-o`` writes a PNG with the canary."""
+    assert call("canary", "-o", "canary.png").exit_code == 0
+    with Image.open(tmp_path / "canary.png") as picture:
+        assert picture.format == "PNG"
+    assert (tmp_path / "canary.png").read_bytes() == canary_png()
+
+
+def test_the_canary_goes_to_a_pipe(call):
+    """Without ``-o`` the picture goes to stdout, where that is no terminal."""
+    result = call("canary")
+    with Image.open(io.BytesIO(result.stdout_bytes)) as picture:
+        picture.load()
+    assert result.stdout_bytes == canary_png()
+
+
+def test_an_existing_file_is_kept_without_force(call, tmp_path):
+    """Nothing is overwritten unless --force says so."""
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    assert call("canary", "-o", "mine.png").exit_code == ActionRefused.exit_code
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+    assert call("canary", "-o", "mine.png", "--force").exit_code == 0
+    assert (tmp_path / "mine.png").read_bytes() == canary_png()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(call):
+    """A folder that does not exist is an error with a fix, not a traceback."""
+    result = call("canary", "-o", "missing/canary.png")
+    assert result.exit_code == SettingsError.exit_code
+    assert "missing" in result.output
+
+
+def test_the_canary_is_flagged_by_a_sweep(call, store):
+    """What the command writes is what every installation flags."""
+    (store.folder / "01/aa/canary.png").unlink()
+    (store.folder / "01/bb/canary thumbnail.webp").unlink()
+    store.put("3/uploaded.png", call("canary").stdout_bytes)
+    assert call("--all", "--exit-code-flagged", "9").exit_code == 9
+    assert store.present() == store.pictures

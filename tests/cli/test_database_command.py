@@ -1,0 +1,34 @@
+"""``lemmy-safety db``."""
+
+from __future__ import annotations
+
+import json
+
+from lemmy_safety.errors import LedgerError
+
+
+def test_upgrade_makes_the_database_and_version_agrees(call, tmp_path):
+    """A new database is at the schema that this version needs."""
+    assert call("db", "upgrade").exit_code == 0
+    assert (tmp_path / "lemmy_safety.db").is_file()
+    versions = json.loads(call("db", "version", "--json").stdout)
+    assert versions["present"] == versions["needed"]
+    assert versions["needed"] in call("db", "version").output
+
+
+def test_stats_count_what_a_sweep_left(call, store):
+    """Objects by status and verdict, what is flagged, and the passes."""
+    call("--all", "--dry-run")
+    stats = json.loads(call("db", "stats", "--json").stdout)
+    assert (stats["objects"], stats["flagged_open"], stats["acted"], stats["runs"]) == (5, 2, 0, 1)
+    assert stats["by_status"] == {"checked": 5}
+    assert stats["by_outcome"] == {"clear": 3, "flagged": 2}
+    assert stats["bytes_on_disk"] > 0
+    assert "flagged and open  2" in call("db", "stats").output
+
+
+def test_a_database_url_with_a_password_is_never_shown(call):
+    """The server's URL holds a password; no message repeats it."""
+    result = call("db", "upgrade", env={"DATABASE_URL": "mysql://me:hunter2hunter2@127.0.0.1:9/db"})
+    assert result.exit_code == LedgerError.exit_code
+    assert "hunter2" not in result.output

@@ -1,0 +1,147 @@
+"""``lemmy-safety doctor``: every fault at once, each with its fix."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+
+import pytest
+
+from lemmy_safety.errors import (
+    LedgerDamaged,
+    LedgerError,
+    LedgerTooNew,
+    SettingsError,
+    StorageMissing,
+    StorageUnreachable,
+    WeightsMissing,
+)
+
+
+def _checks(result):
+    report = json.loads(result.stdout)
+    assert report["ok"] == (not [check for check in report["checks"] if check["ok"] is False])
+    for check in report["checks"]:
+        assert set(check) == {"area", "name", "ok", "detail", "fix", "exit_code"}
+        assert bool(check["exit_code"]) == (check["ok"] is False)
+    return report["checks"]
+
+
+def test_a_good_installation_passes(call, store, tmp_path):
+    """With a readable store and a detector that loads, all is well; no trace is left in store and folder."""
+    before = store.present()
+    result = call("doctor")
+    assert result.exit_code == 0
+    assert "All is well." in result.output
+    assert "FAULT" not in result.output
+    assert store.present() == before
+    assert not (tmp_path / "lemmy_safety.db").exists()
+
+
+def test_the_json_report_covers_every_area(call, store):
+    """A program gets each check with its area, result, detail and fix."""
+    checks = _checks(call("doctor", "--json"))
+    assert {check["area"] for check in checks} == {"Program", "Settings", "Storage", "Database", "Detectors"}
+    assert {"extra clip", "extra nudenet", "extra postgres"} <= {check["name"] for check in checks}
+
+
+def test_every_fault_is_told_at_once(call, store, monkeypatch, tmp_path):
+    """A wrong folder, a broken database and missing weights are three faults of one call; the first gives the code."""
+    monkeypatch.setenv("PICTRS_FILES_DIRECTORY", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("SQLITE_FILENAME", str(tmp_path / "broken.db"))
+    (tmp_path / "broken.db").write_bytes(b"no database at all, but long enough to look at" * 50)
+    monkeypatch.setenv("HASH_LIST", str(tmp_path / "no-list.txt"))
+    result = call("doctor", "--json")
+    assert result.exit_code == StorageMissing.exit_code
+    faults = {check["area"]: check for check in _checks(result) if check["ok"] is False}
+    assert {area: check["exit_code"] for area, check in faults.items()}.items() >= {
+        "Storage": StorageMissing.exit_code,
+        "Database": LedgerDamaged.exit_code,
+    }.items()
+    assert set(faults) == {"Storage", "Database", "Detectors"}
+    assert all(check["fix"] for check in faults.values())
+
+
+def test_all_settings_faults_are_listed(call):
+    """Each wrong setting is a fault of its own, and what depends on settings is said to wait."""
+    result = call("doctor", "--json", env={"LEMMY_SAFETY_MINUTES": "0", "LEMMY_SAFETY_NOPE": "1"})
+    assert result.exit_code == SettingsError.exit_code
+    details = [check["detail"] for check in _checks(result) if check["ok"] is False]
+    assert len(details) == 2
+    assert any("LEMMY_SAFETY_MINUTES" in detail for detail in details)
+    assert any("LEMMY_SAFETY_NOPE" in detail for detail in details)
+
+
+def test_no_settings_at_all_still_checks_the_rest(call):
+    """Without a storage the database and the detectors are checked all the same."""
+    result = call("doctor", "--json", "--detectors", "hashes")
+    assert result.exit_code == SettingsError.exit_code
+    checks = _checks(result)
+    assert "lemmy-safety demo" in next(check["fix"] for check in checks if check["ok"] is False)
+    assert {check["area"] for check in checks if check["ok"]} >= {"Database", "Detectors"}
+
+
+def test_a_server_that_does_not_answer_is_a_fault_and_shows_no_secret(call, monkeypatch):
+    """Nothing listens on the port: the fault names the endpoint, and the secret key appears nowhere."""
+    env = {
+        "OBJECT_STORAGE_ENDPOINT": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "accesskey-of-test",
+        "AWS_SECRET_ACCESS_KEY": "secretkey-of-test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    result = call("doctor", "--detectors", "hashes", env=env)
+    assert result.exit_code == StorageUnreachable.exit_code
+    assert "127.0.0.1:9" in result.output
+    assert "secretkey-of-test" not in result.output
+    assert "accesskey-of-test" not in result.output
+
+
+def test_the_database_is_only_looked_at(call, store, tmp_path):
+    """doctor upgrades nothing: an ancestor's database stays as it is, and is said to be upgraded later."""
+    with sqlite3.connect(tmp_path / "lemmy_safety.db") as database:
+        database.execute(
+            "CREATE TABLE images (id INTEGER PRIMARY KEY, filename TEXT, nsfw BOOLEAN, csam BOOLEAN, created DATETIME)"
+        )
+    database.close()
+    before = (tmp_path / "lemmy_safety.db").read_bytes()
+    result = call("doctor")
+    assert result.exit_code == 0
+    assert "will be upgraded" in result.output
+    assert (tmp_path / "lemmy_safety.db").read_bytes() == before
+
+
+def test_a_database_of_a_newer_version_is_a_fault(call, store, tmp_path):
+    """A database that this version cannot read is found before anything is swept."""
+    call("db", "upgrade")
+    with sqlite3.connect(tmp_path / "lemmy_safety.db") as database:
+        database.execute("UPDATE alembic_version SET version_num = 'from_the_future'")
+    database.close()
+    assert call("doctor").exit_code == LedgerTooNew.exit_code
+    assert call("--all").exit_code == LedgerTooNew.exit_code
+    assert store.canaries <= store.present()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rules for folders")
+def test_a_folder_for_the_database_that_is_missing_is_a_fault(call, store, monkeypatch, tmp_path):
+    """The database file's folder must exist; nothing is made in secret."""
+    monkeypatch.setenv("SQLITE_FILENAME", str(tmp_path / "missing" / "lemmy_safety.db"))
+    assert call("doctor").exit_code == LedgerError.exit_code
+
+
+def test_missing_weights_name_the_three_ways_out(call, store, monkeypatch, tmp_path):
+    """Weights that are not where CLIP_WEIGHTS says are a fault with all ways to mend it."""
+    pytest.importorskip("open_clip")
+    monkeypatch.setenv("CLIP_WEIGHTS", str(tmp_path / "nowhere.pt"))
+    result = call("doctor", "--detectors", "clip")
+    assert result.exit_code == WeightsMissing.exit_code
+    assert "nowhere.pt" in result.output
+    assert "(3)" in result.output
+
+
+def test_quick_loads_no_model(call, store, monkeypatch, tmp_path):
+    """--quick builds the detectors without opening them, and says so."""
+    monkeypatch.setenv("CLIP_WEIGHTS", str(tmp_path / "nowhere.pt"))
+    result = call("doctor", "--quick", "--detectors", "hashes,clip")
+    assert result.exit_code == 0
+    assert "not loaded" in result.output

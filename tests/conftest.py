@@ -1,0 +1,59 @@
+"""What every test gets: no settings of the person who runs it, and real servers on demand."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from support.swift import SwiftServer, SwiftUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Settings of the ancestor tool and of S3 clients that would reach into tests, besides the two prefixes below.
+_OTHER_NAMES = (
+    "OBJECT_STORAGE_ENDPOINT", "PICTRS_BUCKET", "PICTRS_FILES_DIRECTORY", "SSH_PICTRS_FILES_DIRECTORY", "SSH_HOSTNAME",
+    "SSH_PORT", "SSH_USERNAME", "SSH_PRIVKEY", "SSH_PASSPHRASE", "SSH_KNOWN_HOSTS", "PICTRS_SAFETY_URL",
+    "PICTRS_SAFETY_APIKEY", "SQLITE_FILENAME", "USE_NEW_SAFETY", "DETECTORS", "HASH_LIST", "CLIP_MODEL", "CLIP_WEIGHTS",
+    "CLIP_BATCH", "DANBOORU", "DANBOORU_WEIGHTS", "NUDENET_MIN_SCORE", "NUDENET_FLAGS", "DATABASE_URL", "CACHE_DIR",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Start each test in an empty folder (so that no .env is found) and without any of our settings."""
+    for name in list(os.environ):
+        if name.startswith(("LEMMY_SAFETY_", "AWS_")) or name in _OTHER_NAMES:
+            monkeypatch.delenv(name)
+    # boto3 must find neither the person's AWS profile nor a cloud machine's role.
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def swift() -> Iterator[SwiftServer]:
+    """One real S3 server for the session, started when first asked for."""
+    server = None
+    try:
+        try:
+            server = SwiftServer()
+            server.start()
+        except SwiftUnavailable as error:
+            message = f"NOT TESTED AGAINST A REAL S3 SERVER: Swift cannot be started: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+        yield server
+    finally:
+        if server is not None:
+            server.stop()
+
+
+@pytest.fixture
+def bucket(swift: SwiftServer) -> str:
+    """A new, empty bucket."""
+    return swift.new_bucket()

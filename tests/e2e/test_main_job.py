@@ -1,0 +1,86 @@
+"""The main job as an admin does it, on real storages: dry run, list, delete what was flagged, sweep again."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+from support.corpus import sample_pictures
+
+from lemmy_safety.detectors.canary import canary_image
+
+OBJECTS = 1000
+CANARIES = 20
+
+pytestmark = pytest.mark.slow
+
+
+def canary_files(count: int) -> list[bytes]:
+    """The canary as pict-rs would hold it: other sizes, formats and qualities, no two files alike."""
+    files = []
+    for number in range(count):
+        image = canary_image().convert("RGB")
+        image.thumbnail((256 + 24 * number, 1024), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        image.save(out, ("PNG", "JPEG", "WEBP")[number % 3], quality=60)
+        files.append(out.getvalue())
+    return files
+
+
+def fill(put) -> set[str]:
+    """1,000 objects with keys of both layouts, 20 of them canaries; returns the keys of the canaries."""
+    canaries = canary_files(CANARIES)
+    flagged = set()
+    for number, (key, data) in enumerate(sample_pictures(OBJECTS, seed=7)):
+        if number % (OBJECTS // CANARIES) == 11:
+            put(key, canaries.pop())
+            flagged.add(key)
+        else:
+            put(key, data)
+    assert len(flagged) == CANARIES
+    return flagged
+
+
+def check_main_job(admin, flagged, *, present, reads):
+    """The same story for every storage. ``present()`` gives the keys there, ``reads()`` those read since last asked."""
+    before = present()
+    assert len(before) == OBJECTS
+
+    summary = admin.json("--all", "--dry_run")
+    assert (summary["seen"], summary["checked"]) == (OBJECTS, OBJECTS)
+    assert (summary["flagged"], summary["acted"]) == (CANARIES, 0)
+    assert present() == before
+    assert len(reads()) >= OBJECTS - 1
+
+    listed = admin.json("flagged")
+    assert {row["key"] for row in listed} == flagged
+
+    admin.run("delete-flagged", code=60)  # nobody to ask, and no --yes
+    assert present() == before
+    admin.run("delete-flagged", "--yes")
+    assert present() == before - flagged
+    assert reads() == []
+
+    summary = admin.json("--all")
+    assert (summary["seen"], summary["skipped"]) == (OBJECTS - CANARIES, OBJECTS - CANARIES)
+    assert (summary["checked"], summary["bytes_read"]) == (0, 0)
+    assert reads() == []
+    assert admin.json("flagged") == []
+
+
+@pytest.mark.external_service
+def test_the_main_job_on_a_real_s3_server(admin_on_s3):
+    """Swift with s3api: exactly the 20 canaries go, nothing is downloaded twice."""
+    admin, bucket = admin_on_s3
+    flagged = fill(bucket.put)
+    check_main_job(admin, flagged, present=bucket.keys, reads=bucket.reads)
+
+
+@pytest.mark.external_service
+@pytest.mark.parametrize("account", ["ssh", "sftp"])
+def test_the_main_job_over_real_ssh(admin_on_ssh, account):
+    """OpenSSH, with a shell account and with one that may do SFTP only: the same story, deletes on the server."""
+    admin, store = admin_on_ssh(account)
+    flagged = fill(store.put)
+    check_main_job(admin, flagged, present=store.keys, reads=store.reads)

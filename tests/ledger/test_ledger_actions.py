@@ -1,0 +1,185 @@
+"""Intents before deeds: what is decided, carried out, dropped, and seen by a human meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from support.ledgers import STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger import EventKind, PendingAction
+from lemmy_safety.records import ActionState, ItemStatus, Review
+
+
+def kinds(ledger, key):
+    return [event.kind for event in ledger.history(key)]
+
+
+def test_flagged_objects_get_an_intent_and_clear_ones_do_not(ledger) -> None:
+    """The intent comes back once it is on disk, and is listed until it is finished."""
+    pending = record(ledger, [checked("a"), flagged("b"), flagged("c")])
+    assert [(one.obj, one.action, one.sha256) for one in pending] == [
+        (stored("b"), "delete", sha256_of("b")),
+        (stored("c"), "delete", sha256_of("c")),
+    ]
+    assert ledger.unfinished_actions(STORAGE) == pending
+    assert ledger.unfinished_actions("local:/other") == []
+    ledger.finish_action(pending[0].id, ActionState.DONE)
+    assert ledger.unfinished_actions(STORAGE) == pending[1:]
+    assert kinds(ledger, "b") == [EventKind.FLAGGED, EventKind.INTENDED, EventKind.DONE]
+    assert kinds(ledger, "a") == []
+
+
+def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
+    """The rows are flagged and open, and marked as those of a dry run."""
+    assert record(ledger, [flagged("a")], dry_run=True) == []
+    assert record(ledger, [flagged("b")], action=None) == []
+    assert [(row.key, row.dry_run, row.action_wanted, row.action_state) for row in ledger.flagged()] == [
+        ("a", True, "delete", ActionState.NONE),
+        ("b", False, None, ActionState.NONE),
+    ]
+    assert ledger.unfinished_actions(STORAGE) == []
+
+
+def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
+    """Only on rows that are flagged, open and not cleared, and twice gives the same intents."""
+    record(ledger, [flagged("a"), flagged("b"), checked("c"), failed("d"), flagged("e")], dry_run=True)
+    ledger.review(["b"], Review.CLEARED)
+    record(ledger, [failed("e", ItemStatus.GONE)])
+    pending = ledger.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], "delete")
+    assert [(one.obj, one.action) for one in pending] == [(stored("a"), "delete")]
+    assert ledger.intend(STORAGE, ["a"], "delete") == pending == ledger.unfinished_actions(STORAGE)
+    assert kinds(ledger, "a") == [EventKind.FLAGGED, EventKind.INTENDED]
+    ledger.finish_action(pending[0].id, ActionState.DONE)
+    assert ledger.intend(STORAGE, ["a"], "delete") == []
+    assert ledger.intend("local:/other", ["a"], "delete") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open", "again"),
+    [(ActionState.DONE, False, False), (ActionState.REFUSED, True, False), (ActionState.FAILED, True, True)],
+)
+def test_how_an_action_ends(ledger, state, is_open, again) -> None:
+    """Done is closed; refused waits for a new verdict; failed can be tried again."""
+    (pending,) = record(ledger, [flagged("a")])
+    ledger.finish_action(pending.id, state, "because\0of \udc80")
+    row = row_of(ledger, "a")
+    assert (row.action_state, row.action_detail) == (state, "because\N{REPLACEMENT CHARACTER}of ?")
+    assert [one.key for one in ledger.flagged()] == (["a"] if is_open else [])
+    assert bool(ledger.intend(STORAGE, ["a"], "delete")) is again
+
+
+def test_an_action_cannot_end_as_something_else(ledger) -> None:
+    """Nor can one end that never was."""
+    (pending,) = record(ledger, [flagged("a")])
+    with pytest.raises(ValueError, match="cannot end"):
+        ledger.finish_action(pending.id, ActionState.NONE)
+    with pytest.raises(LedgerError, match="no action"):
+        ledger.finish_action(999, ActionState.DONE)
+    with pytest.raises(LedgerError, match="no action"):
+        ledger.finish_action(pending.id << 1, ActionState.DONE)
+
+
+def test_an_object_judged_anew_gets_a_new_action(ledger) -> None:
+    """And the end of the old one changes nothing but the audit."""
+    (old,) = record(ledger, [flagged("a", "old")])
+    (new,) = record(ledger, [flagged("a", "new")])
+    assert new.id != old.id
+    assert new.obj == stored("a", "new")
+    ledger.finish_action(old.id, ActionState.DONE)
+    assert ledger.unfinished_actions(STORAGE) == [new]
+    assert kinds(ledger, "a") == [
+        EventKind.FLAGGED,
+        EventKind.INTENDED,
+        EventKind.FLAGGED,
+        EventKind.DROPPED,
+        EventKind.INTENDED,
+        EventKind.DONE,
+    ]
+    assert ledger.history("a")[-1].detail["judged_anew_meanwhile"] is True
+
+
+@pytest.mark.parametrize(
+    "later", [checked("a", content="new"), checked("a"), failed("a", content="new")], ids=["new", "same", "failed"]
+)
+def test_an_intent_is_dropped_when_the_object_is_no_longer_the_flagged_one(ledger, later) -> None:
+    """Nothing that was not judged is ever acted on."""
+    (pending,) = record(ledger, [flagged("a")])
+    record(ledger, [later])
+    assert ledger.unfinished_actions(STORAGE) == []
+    assert row_of(ledger, "a") is None
+    assert kinds(ledger, "a")[2:] == [EventKind.DROPPED, EventKind.UNFLAGGED]
+    ledger.finish_action(pending.id, ActionState.DONE)
+    assert ledger.unfinished_actions(STORAGE) == []
+
+
+def test_an_intent_survives_failed_attempts_and_the_objects_end(ledger) -> None:
+    """It was decided about bytes that may still be there; finishing it is harmless if they are not."""
+    (pending,) = record(ledger, [flagged("a")])
+    record(ledger, [failed("a")])
+    assert ledger.unfinished_actions(STORAGE) == [pending]
+    record(ledger, [failed("a", ItemStatus.GONE)])
+    assert ledger.unfinished_actions(STORAGE) == [pending]
+    assert list(ledger.flagged()) == []
+
+
+def test_a_dry_run_that_judges_again_leaves_an_intent_standing(ledger) -> None:
+    """A live pass decided it, and it may be under way."""
+    (pending,) = record(ledger, [flagged("a")])
+    assert record(ledger, [flagged("a")], dry_run=True, action=None) == []
+    assert ledger.unfinished_actions(STORAGE) == [pending]
+    ledger.finish_action(pending.id, ActionState.DONE)
+    assert row_of(ledger, "a").action_state is ActionState.DONE
+
+
+def test_a_dry_run_on_other_content_drops_the_intent(ledger) -> None:
+    """The new content is flagged and open, and nothing is decided about it."""
+    record(ledger, [flagged("a", "old")])
+    record(ledger, [flagged("a", "new")], dry_run=True, action=None)
+    assert ledger.unfinished_actions(STORAGE) == []
+    assert row_of(ledger, "a").action_state is ActionState.NONE
+
+
+def test_an_object_that_is_back_after_its_deletion_is_acted_on_again(ledger) -> None:
+    """Somebody restored it: the old deletion does not excuse the new object."""
+    (first,) = record(ledger, [flagged("a")])
+    ledger.finish_action(first.id, ActionState.DONE)
+    (second,) = record(ledger, [flagged("a")])
+    assert second.id != first.id
+    assert ledger.unfinished_actions(STORAGE) == [second]
+
+
+def test_a_gone_object_keeps_its_verdict_and_deed(ledger) -> None:
+    """After a deletion the next look finds nothing; what was said and done stays on record."""
+    (pending,) = record(ledger, [flagged("a")])
+    ledger.finish_action(pending.id, ActionState.DONE)
+    record(ledger, [failed("a", ItemStatus.GONE)])
+    row = row_of(ledger, "a")
+    assert (row.status, row.action_state) == (ItemStatus.GONE, ActionState.DONE)
+    assert row.findings == flagged("a").verdict.findings
+
+
+def test_flagged_streams_in_order_and_resumes(ledger, monkeypatch) -> None:
+    """By id, page by page, from any point, while rows are written."""
+    monkeypatch.setattr("lemmy_safety.ledger.lookups.FLAGGED_PAGE", 7)
+    record(ledger, [flagged(f"k{number:03}") for number in range(50)], dry_run=True)
+    rows = ledger.flagged()
+    first = [next(rows) for _ in range(10)]
+    record(ledger, [flagged("late")], dry_run=True)
+    keys = [row.key for row in (*first, *rows)]
+    assert keys == [*(f"k{number:03}" for number in range(50)), "late"]
+    assert [row.key for row in ledger.flagged(after_id=first[-1].id)] == keys[10:]
+    assert list(ledger.flagged(storage="local:/other")) == []
+
+
+def test_one_batch_may_hold_the_same_key_twice(ledger) -> None:
+    """A retry within a pass: the second result meets the first."""
+    pending = record(ledger, [failed("a"), flagged("a"), failed("b"), checked("b")])
+    assert [one.obj.key for one in pending] == ["a"]
+    assert ledger.stats().by_status == {ItemStatus.CHECKED: 2}
+
+
+def test_actions_are_values(ledger) -> None:
+    """What comes back later equals what came back first, so that callers may compare and hash it."""
+    pending = record(ledger, [flagged("a")])
+    assert set(pending) == set(ledger.unfinished_actions(STORAGE))
+    assert isinstance(pending[0], PendingAction)

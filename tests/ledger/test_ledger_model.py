@@ -1,0 +1,176 @@
+"""The rules against a model of them: whatever happens in whatever order, the promises of the ledger hold."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, record, sha256_of, stored
+
+from lemmy_safety.ledger import Known, open_ledger, sqlite_url
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+
+KEYS = st.sampled_from(["a", "b", "c"])
+CONTENTS = st.sampled_from(["one", "twos", "three"])
+FINISHED = st.sampled_from([ActionState.DONE, ActionState.REFUSED, ActionState.FAILED])
+
+
+@dataclass
+class Expected:
+    """What we know of a key: the verdict on which content, and how far the action has come."""
+
+    content: str
+    outcome: Outcome | None
+    state: ActionState = ActionState.NONE
+    status: ItemStatus = ItemStatus.CHECKED
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """A storage in which objects come, change and vanish, and a ledger that is told of it."""
+
+    @initialize()
+    def make(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ledger."))
+        self.url = sqlite_url(self.folder / "a.db")
+        self.ledger = open_ledger(self.url)
+        self.rows: dict[str, Expected] = {}
+        self.reviews: dict[str, Review] = {}
+        self.intents: dict[int, tuple[str, str]] = {}
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        shutil.rmtree(self.folder)
+
+    def take(self, pending) -> None:
+        for one in pending:
+            content = next(text for text in ("one", "twos", "three") if stored(one.obj.key, text) == one.obj)
+            assert one.sha256 == sha256_of(content)
+            assert self.rows[one.obj.key].content == content, "an action on bytes that were not judged"
+            self.intents[one.id] = (one.obj.key, content)
+
+    @rule(key=KEYS, content=CONTENTS, outcome=st.sampled_from(Outcome), dry_run=st.booleans())
+    def judge(self, key, content, outcome, dry_run) -> None:
+        before = self.rows.get(key)
+        row = self.rows[key] = Expected(content, outcome)
+        cleared = self.reviews.get(content) is Review.CLEARED
+        if outcome is Outcome.FLAGGED and not cleared:
+            kept = before is not None and before.content == content and before.state is ActionState.INTENDED
+            if not dry_run or kept:
+                row.state = ActionState.INTENDED
+        pending = record(self.ledger, [checked(key, outcome, content)], dry_run=dry_run)
+        assert bool(pending) is (outcome is Outcome.FLAGGED and not dry_run and not cleared)
+        self.take(pending)
+
+    @rule(key=KEYS, content=CONTENTS, status=st.sampled_from([s for s in ItemStatus if s is not ItemStatus.CHECKED]))
+    def fail(self, key, content, status) -> None:
+        before = self.rows.get(key)
+        kept = (
+            before is not None
+            and before.outcome is not None
+            and (before.content == content or status is ItemStatus.GONE)
+        )
+        if kept:
+            before.status = status
+        else:
+            self.rows[key] = Expected(content, None, status=status)
+        assert record(self.ledger, [failed(key, status, content)]) == []
+
+    @rule(key=KEYS)
+    def intend(self, key) -> None:
+        row = self.rows.get(key)
+        pending = self.ledger.intend(STORAGE, [key], "delete")
+        wanted = (
+            row is not None
+            and row.outcome is Outcome.FLAGGED
+            and row.status is not ItemStatus.GONE
+            and self.review_of(row) is not Review.CLEARED
+            and row.state in (ActionState.NONE, ActionState.FAILED, ActionState.INTENDED)
+        )
+        assert bool(pending) is wanted
+        if row is not None and wanted:
+            row.state = ActionState.INTENDED
+        self.take(pending)
+
+    @rule(data=st.data(), state=FINISHED)
+    def finish(self, data, state) -> None:
+        if not self.intents:
+            return
+        number = data.draw(st.sampled_from(sorted(self.intents)))
+        self.ledger.finish_action(number, state)
+        key, _ = self.intents.pop(number)
+        present = {one.id for one in self.ledger.unfinished_actions(STORAGE)}
+        assert number not in present
+        after = self.actual().get(key)
+        if after is not None and after.action_state is state:
+            self.rows[key].state = state
+
+    @rule(key=KEYS, decision=st.sampled_from(Review))
+    def review(self, key, decision) -> None:
+        result = self.ledger.review([key], decision)
+        row = self.rows.get(key)
+        if row is None:
+            assert result.unknown == (key,)
+            return
+        if row.outcome is None:
+            return  # no hash is known of it: a decision on the key alone reaches nobody
+        self.reviews[row.content] = decision
+        assert {one.key for one in result.changed} == {
+            name for name, other in self.rows.items() if other.outcome is not None and other.content == row.content
+        }
+        for other in self.rows.values():
+            if other.content == row.content and decision is Review.CLEARED and other.state is ActionState.INTENDED:
+                other.state = ActionState.NONE
+
+    @rule()
+    def restart(self) -> None:
+        self.ledger.close()
+        self.ledger = open_ledger(self.url)
+
+    def review_of(self, row: Expected) -> Review:
+        return self.reviews.get(row.content, Review.NONE)
+
+    def actual(self):
+        return {row.key: row for row in self.ledger.flagged(include_settled=True)}
+
+    @invariant()
+    def every_flagged_row_is_in_exactly_the_state_it_should_be(self) -> None:
+        actual = self.actual()
+        flagged = {key: row for key, row in self.rows.items() if row.outcome is Outcome.FLAGGED}
+        assert {key: (row.action_state, row.status) for key, row in actual.items()} == {
+            key: (row.state, row.status) for key, row in flagged.items()
+        }
+        unfinished = {one.obj.key for one in self.ledger.unfinished_actions(STORAGE)}
+        assert unfinished == {key for key, row in flagged.items() if row.state is ActionState.INTENDED}
+
+    @invariant()
+    def nothing_cleared_is_about_to_be_acted_on(self) -> None:
+        for one in self.ledger.unfinished_actions(STORAGE):
+            assert self.actual()[one.obj.key].review is not Review.CLEARED
+
+    @invariant()
+    def only_unchanged_objects_are_known(self) -> None:
+        for content in ("one", "twos", "three"):
+            objects = [stored(key, content) for key in ("a", "b", "c")]
+            found = self.ledger.known(STORAGE, objects, detectors=DETECTORS, decoder=DECODER)
+            for key, answer in found.items():
+                row = self.rows[key]
+                assert row.content == content
+                assert row.status is not ItemStatus.GONE
+                assert row.state not in (ActionState.DONE, ActionState.REFUSED)
+                assert row.outcome is not None or row.status.settled
+                waiting = row.outcome is Outcome.FLAGGED and row.state in (ActionState.NONE, ActionState.FAILED)
+                assert (answer is Known.PENDING) is (waiting and self.review_of(row) is not Review.CLEARED)
+
+    @invariant()
+    def what_is_to_be_retried_is_what_failed(self) -> None:
+        failing = {key for key, row in self.rows.items() if not row.status.settled}
+        assert set(self.ledger.retryable(STORAGE, 10)) == failing
+
+
+LedgerMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLedgerModel = LedgerMachine.TestCase

@@ -1,0 +1,59 @@
+"""Many threads, one ledger: look-ups beside writes, and writers one after another."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, record, sha256_of, stored
+
+from lemmy_safety.ledger import EventKind, Known, open_ledger, sqlite_url
+from lemmy_safety.records import ActionState
+
+
+def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
+    """Twelve threads that look up while four write: no error, and every batch is seen whole or not at all."""
+    batches, size = 24, 20
+    with open_ledger(url) as ledger:
+        run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
+        done = threading.Event()
+
+        def write(number):
+            results = [flagged(f"{number}/{item}") for item in range(size)]
+            return ledger.record(STORAGE, results, run_id=run_id, dry_run=False, action="delete", decoder=DECODER)
+
+        def read(number):
+            rounds = 0
+            objects = [stored(f"{number}/{item}") for item in range(size)]
+            while not done.is_set() or rounds == 0:
+                found = ledger.known(STORAGE, objects, detectors=DETECTORS, decoder=DECODER)
+                assert len(found) in (0, size)
+                ledger.verdict_for(sha256_of(f"{number}/0"), detectors=DETECTORS)
+                rounds += 1
+            return rounds
+
+        with ThreadPoolExecutor(16) as pool:
+            readers = [pool.submit(read, number) for number in range(12)]
+            writers = ThreadPoolExecutor(4)
+            pending = [one for batch in writers.map(write, range(batches)) for one in batch]
+            list(writers.map(lambda one: ledger.finish_action(one.id, ActionState.DONE), pending))
+            writers.shutdown()
+            done.set()
+            assert all(reader.result() > 0 for reader in readers)
+        stats = ledger.stats()
+        assert (stats.objects, stats.acted) == (batches * size, batches * size)
+        assert len({one.id for one in pending}) == batches * size
+        kinds = [event.kind for event in ledger.history("7/7")]
+        assert kinds == [EventKind.FLAGGED, EventKind.INTENDED, EventKind.DONE]
+
+
+def test_a_slow_reader_holds_nobody_back(database_file) -> None:
+    """Somebody pages through ``flagged`` while a pass writes on."""
+    with open_ledger(sqlite_url(database_file), busy_timeout_s=0.05) as ledger:
+        record(ledger, [flagged("a"), flagged("b")], dry_run=True)
+        rows = ledger.flagged()
+        next(rows)
+        record(ledger, [checked("c")])
+        ledger.check_writable()
+        assert ledger.known(STORAGE, [stored("c")], detectors=DETECTORS, decoder=DECODER) == {"c": Known.SETTLED}
+        assert [row.key for row in rows] == ["b"]

@@ -1,0 +1,442 @@
+"""Whole passes over a real folder and a real database: what is read, recorded, deleted, and what is left alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from PIL import Image
+from support.passes import LONG_AGO, WatchedStorage, keys_in, minutes_ago, put, scanner_over
+
+from lemmy_safety.detectors.base import Detector
+from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.errors import DetectorError, LedgerFull, StorageUnreachable, WorkerDied
+from lemmy_safety.records import ActionState, Finding, ItemStatus, Outcome, Review
+from lemmy_safety.scan import PassRequest
+
+SWEEP = PassRequest(kind="sweep")
+
+
+def picture(number: int) -> bytes:
+    """A small harmless PNG; each number gives other bytes."""
+    image = Image.linear_gradient("L").resize((64 + number, 48)).convert("RGB")
+    image.putpixel((0, 0), (number % 256, number // 256, 7))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def canary_thumbnail() -> bytes:
+    """The canary as pict-rs would cache it: 256 px, WebP."""
+    image = canary_image().convert("RGB")
+    image.thumbnail((256, 256))
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=50)
+    return out.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Ten harmless pictures, two canaries (one re-encoded), in both of pict-rs's key layouts."""
+    root = tmp_path / "files"
+    for number in range(5):
+        put(root, f"01/a1/96/fb/16/00/7a/bc/9d/ef/0123456789a{number}.png", picture(number))
+        put(root, f"2/13/5{number}/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c0{number}", picture(10 + number))
+    put(root, "01/a1/96/fb/16/00/7a/bc/9d/ef/canary000001.png", canary_png())
+    put(root, "2/13/99/canary", canary_thumbnail())
+    return root
+
+
+@pytest.fixture
+def database(tmp_path):
+    return tmp_path / "lemmy_safety.db"
+
+
+CANARIES = {"01/a1/96/fb/16/00/7a/bc/9d/ef/canary000001.png", "2/13/99/canary"}
+
+
+class Recognizer(Detector):
+    """A detector for faults: says nothing of anything, except what a test has planted by sha256.
+
+    Stands in for detectors whose failures cannot be provoked with harmless pictures.
+    """
+
+    name = "clip"
+    batch_size = 4
+
+    def __init__(self, *, fails_on=(), breaks_whole_batches=False, error=DetectorError("planted")):
+        self.fails_on = set(fails_on)
+        self.breaks_whole_batches = breaks_whole_batches
+        self.error = error
+        self.looked_at = []
+
+    @property
+    def version(self):
+        return "recognizer-1"
+
+    def open(self): ...
+
+    def detect(self, batch):
+        if self.breaks_whole_batches and len(batch) > 1:
+            raise self.error
+        for sample in batch:
+            if sample.info.width in self.fails_on:
+                raise self.error
+        self.looked_at.extend(sample.sha256 for sample in batch)
+        return [
+            [Finding(detector=self.name, version=self.version, label="nsfw", score=0.0, threshold=1.0)] for _ in batch
+        ]
+
+    def close(self): ...
+
+
+def test_a_sweep_judges_everything_and_deletes_exactly_the_flagged(store, database):
+    """Twelve objects, two canaries: two gone, ten left, and the summary says so."""
+    before = keys_in(store)
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+    assert keys_in(store) == before - CANARIES
+    assert (summary.seen, summary.checked, summary.flagged, summary.acted) == (12, 12, 2, 2)
+    assert summary.complete
+    assert not summary.failed
+    assert summary.images_per_s > 0
+
+
+def test_a_second_sweep_reads_nothing(store, database):
+    """What is known and unchanged costs a look-up, not a download."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+        assert scanner.storage.reads == []
+    assert (summary.seen, summary.skipped, summary.checked) == (10, 10, 0)
+
+
+def test_an_object_that_changed_is_judged_again(store, database):
+    """The same key with other bytes is another picture."""
+    key = "2/13/50/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c00"
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+    put(store, key, canary_png(), modified_at=minutes_ago(5))
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+        assert scanner.storage.reads == [key]
+    assert summary.acted == 1
+    assert key not in keys_in(store)
+
+
+def test_a_dry_run_marks_and_touches_nothing_and_a_live_sweep_acts_without_reading_again(store, database):
+    """The finds of a dry run are not lost to the sweep that follows it (the ancestor skipped them for ever)."""
+    before = keys_in(store)
+    with scanner_over(store, database, dry_run=True) as scanner:
+        summary = scanner.run(SWEEP)
+        rows = list(scanner.ledger.flagged())
+    assert keys_in(store) == before
+    assert (summary.flagged, summary.acted) == (2, 0)
+    assert {row.key for row in rows} == CANARIES
+    assert all(row.dry_run and row.action_state is ActionState.NONE for row in rows)
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+        assert scanner.storage.reads == []
+    assert summary.acted == 2
+    assert keys_in(store) == before - CANARIES
+
+
+def test_report_only_records_and_never_deletes(store, database):
+    """ACTION=report leaves every object where it is, run after run."""
+    before = keys_in(store)
+    for _ in range(2):
+        with scanner_over(store, database, action=None) as scanner:
+            scanner.run(SWEEP)
+    assert keys_in(store) == before
+
+
+def test_what_a_reviewer_cleared_is_left_alone_also_under_another_key(store, database):
+    """A false positive that was cleared stays, and so does the same picture uploaded again."""
+    with scanner_over(store, database, dry_run=True) as scanner:
+        scanner.run(SWEEP)
+        scanner.ledger.review(sorted(CANARIES), Review.CLEARED)
+    put(store, "2/14/0/again", canary_png())
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.acted == 0
+    assert keys_in(store) >= {*CANARIES, "2/14/0/again"}
+
+
+def test_the_same_bytes_under_another_key_reuse_the_verdict(store, database):
+    """A copy is read, recognised by its digest, and never reaches a detector."""
+    detector = Recognizer()
+    with scanner_over(store, database, detectors=[detector]) as scanner:
+        scanner.run(SWEEP)
+        seen_before = len(detector.looked_at)
+        put(store, "2/99/1/copy", picture(3))
+        summary = scanner.run(SWEEP)
+    assert summary.reused == 1
+    assert len(detector.looked_at) == seen_before
+
+
+def test_objects_judged_by_fewer_detectors_are_judged_again_when_one_is_added(store, database):
+    """A store that was only swept with hashes does not count as checked once clip is on."""
+    with scanner_over(store, database, action=None) as scanner:
+        scanner.run(SWEEP)
+    detector = Recognizer()
+    with scanner_over(store, database, action=None, detectors=[detector]) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.checked == 12
+    assert len(detector.looked_at) == 12
+
+
+def test_one_bad_object_never_stops_a_run(store, database):
+    """Text, emptiness, a truncated header, a giant canvas: each gets its status and its reason."""
+    put(store, "bad/text.jpg", b"this is no picture at all\n" * 10)
+    put(store, "bad/empty.png", b"")
+    put(store, "bad/cut.png", picture(1)[:40])
+    huge = bytearray(picture(1))
+    huge[16:24] = (50_000).to_bytes(4, "big") * 2
+    put(store, "bad/huge.png", bytes(huge))
+    put(store, "bad/heavy.png", bytes(30_000_000))
+    with scanner_over(store, database) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.checked == 12
+    assert sum(summary.unreadable.values()) == 5
+    assert summary.unreadable["too_large"] >= 1
+    assert {"bad/text.jpg", "bad/empty.png", "bad/cut.png", "bad/huge.png", "bad/heavy.png"} <= keys_in(store)
+    assert summary.complete
+
+
+def test_a_read_that_fails_once_is_retried_in_the_same_pass(store, database):
+    """A passing failure costs a second try, not the object."""
+    storage = WatchedStorage(store)
+    storage.failures_left = dict.fromkeys(sorted(keys_in(store))[:3], 1)
+    with scanner_over(store, database, storage=storage) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.checked == 12
+    assert not summary.failed
+
+
+def test_a_read_that_keeps_failing_is_recorded_as_such_and_tried_in_the_next_pass(store, database):
+    """Not checked, not flagged, not forgotten (the ancestor recorded it as checked)."""
+    storage = WatchedStorage(store)
+    key = min(keys_in(store))
+    storage.failures_left = {key: 99}
+    with scanner_over(store, database, storage=storage) as scanner:
+        summary = scanner.run(SWEEP)
+        assert summary.failed == {ItemStatus.FETCH_FAILED.value: 1}
+        assert summary.checked == 11
+        storage.failures_left = {}
+        again = scanner.run(PassRequest(kind="daemon", since=minutes_ago(1)))
+    assert (again.seen, again.checked) == (1, 1)
+
+
+def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp_path, database):
+    """400,000 single failures help nobody: the pass says that the storage is down."""
+    root = tmp_path / "many"
+    for number in range(100):
+        put(root, f"x/{number}.png", picture(number))
+    storage = WatchedStorage(root)
+    storage.down = True
+    with scanner_over(root, database, storage=storage) as scanner:
+        with pytest.raises(StorageUnreachable, match="line is cut"):
+            scanner.run(SWEEP)
+        assert scanner.ledger.stats().by_outcome == {}
+        storage.down = False
+        assert scanner.run(SWEEP).checked == 100
+
+
+def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, database):
+    """The intent is on disk before the deed; the next pass carries it out first."""
+    storage = WatchedStorage(store)
+
+    class CutBeforeDeleting(Recognizer):
+        def detect(self, batch):
+            storage.down = True
+            return [
+                [Finding(detector="clip", version="1", label="csam", score=1.0, threshold=1.0)]
+                if sample.info.width > 800
+                else []
+                for sample in batch
+            ]
+
+    put(store, "only/one.png", canary_png())
+    with scanner_over(store, database, storage=storage, detectors=[CutBeforeDeleting()], prefix="only/") as scanner:
+        summary = scanner.run(SWEEP)
+        assert (summary.flagged, summary.acted) == (1, 0)
+        assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.INTENDED]
+    with scanner_over(store, database, prefix="nothing-new/") as scanner:
+        summary = scanner.run(SWEEP)
+        assert scanner.storage.reads == []
+    assert summary.acted == 1
+    assert "only/one.png" not in keys_in(store)
+
+
+def test_an_object_replaced_between_judgement_and_deletion_is_left_alone(store, database):
+    """What was judged is not what is there now: refused, and judged anew by the next pass."""
+    key = "2/13/99/canary"
+
+    class Replacing(Recognizer):
+        def detect(self, batch):
+            put(store, key, picture(42), modified_at=minutes_ago(1))
+            return [[Finding(detector="clip", version="1", label="csam", score=1.0, threshold=1.0)] for _ in batch]
+
+    with scanner_over(store, database, detectors=[Replacing()], prefix="2/13/99/") as scanner:
+        summary = scanner.run(SWEEP)
+    assert (summary.flagged, summary.acted, summary.refused) == (1, 0, 1)
+    assert key in keys_in(store)
+    with scanner_over(store, database, prefix="2/13/99/") as scanner:
+        again = scanner.run(SWEEP)
+    assert (again.checked, again.flagged) == (1, 0)
+    assert key in keys_in(store)
+
+
+def test_a_sample_that_breaks_a_detector_costs_only_itself(store, database):
+    """The batch is split: its neighbours are judged, the culprit is recorded as failed and tried again later."""
+    detector = Recognizer(fails_on={64 + 3}, breaks_whole_batches=True)
+    with scanner_over(store, database, detectors=[detector]) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.failed == {ItemStatus.DETECTOR_FAILED.value: 1}
+    assert summary.checked == 11
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(DetectorError("no memory"), DetectorError), (ValueError("bug"), WorkerDied)]
+)
+def test_a_detector_that_fails_on_everything_ends_the_run_with_its_own_error(tmp_path, database, error, expected):
+    """A broken model is the run's failure, not that of 400,000 objects."""
+    root = tmp_path / "files"
+    for number in range(40):
+        put(root, f"x/{number}.png", picture(number))
+
+    class Broken(Recognizer):
+        def detect(self, batch):
+            raise self.error
+
+    with scanner_over(root, database, detectors=[Broken(error=error)]) as scanner, pytest.raises(expected) as caught:
+        scanner.run(SWEEP)
+    assert caught.value is error or caught.value.__cause__ is error
+    assert len(keys_in(root)) == 40
+
+
+def test_nothing_is_deleted_when_nothing_can_be_recorded(store, database):
+    """A full disk under the ledger ends the run before the first deed."""
+    before = keys_in(store)
+    with scanner_over(store, database) as scanner:
+        ledger = scanner.ledger
+
+        class Full:
+            """The real ledger, on a disk that is full."""
+
+            def __getattr__(self, name):
+                return getattr(ledger, name)
+
+            def record(self, *_args, **_more):
+                raise LedgerFull("the disk is full")
+
+        with (
+            scanner_over(store, database, ledger=Full(), storage=WatchedStorage(store)) as full,
+            pytest.raises(LedgerFull),
+        ):
+            full.run(SWEEP)
+    assert keys_in(store) == before
+
+
+def test_a_file_that_is_still_being_written_waits_for_the_next_pass(store, database):
+    """pict-rs writes straight to the final path: half a file is not judged."""
+
+    class Growing(WatchedStorage):
+        def _stat(self, key):
+            if key == "new/half.png" and not self.whole:
+                with (store / key).open("ab") as file:
+                    file.write(b"more")
+            return super()._stat(key)
+
+        whole = False
+
+    storage = Growing(store)
+    put(store, "new/half.png", picture(77)[:60], modified_at=minutes_ago(-1))
+    put(store, "new/fresh.png", picture(78), modified_at=minutes_ago(0))
+    with scanner_over(store, database, storage=storage, prefix="new/") as scanner:
+        summary = scanner.run(SWEEP)
+        assert (summary.checked, summary.waiting) == (1, 1)
+        assert "new/half.png" not in storage.reads
+        put(store, "new/half.png", picture(77))
+        storage.whole = True
+        assert scanner.run(SWEEP).checked == 1
+
+
+def test_a_stop_ends_the_pass_soon_and_keeps_what_was_judged(tmp_path, database):
+    """The stop signal in the middle: not complete, no watermark, and the next sweep does only the rest."""
+    root = tmp_path / "files"
+    for number in range(200):
+        put(root, f"x/{number:03}.png", picture(number))
+    stop = threading.Event()
+
+    class StopAfterSome(Recognizer):
+        def detect(self, batch):
+            findings = super().detect(batch)
+            if len(self.looked_at) > 20:
+                stop.set()
+            return findings
+
+    with scanner_over(root, database, detectors=[StopAfterSome()], stop=stop) as scanner:
+        summary = scanner.run(SWEEP)
+        assert summary.stopped
+        assert not summary.complete
+        assert scanner.watermark() is None
+    assert 20 < summary.checked < 200
+    with scanner_over(root, database, detectors=[Recognizer()]) as scanner:
+        rest = scanner.run(SWEEP)
+    assert rest.skipped >= 20
+    assert rest.skipped + rest.checked == 200
+
+
+def test_the_listener_sees_the_pass_grow(store, database):
+    """Whoever shows progress gets snapshots that never shrink."""
+    shown = []
+
+    class Listener:
+        def update(self, counts):
+            shown.append(counts)
+
+    class Slow(Recognizer):
+        def detect(self, batch):
+            threading.Event().wait(0.15)
+            return super().detect(batch)
+
+    with scanner_over(store, database, detectors=[Slow()], listener=Listener()) as scanner:
+        scanner.run(SWEEP)
+    assert shown
+    assert [counts.checked for counts in shown] == sorted(counts.checked for counts in shown)
+
+
+def test_the_watermark_never_jumps_over_a_gap(store, database):
+    """A pass that looked back less far than the last complete one began proves nothing of the time between."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+        first = scanner.watermark()
+        scanner.run(PassRequest(kind="daemon", since=minutes_ago(-5)))
+        assert scanner.watermark() == first
+        scanner.run(PassRequest(kind="daemon", since=LONG_AGO))
+        assert scanner.watermark() > first
+
+
+def test_a_pass_by_other_detectors_or_over_a_part_has_its_own_watermark(store, database):
+    """What was swept with hashes alone says nothing of a daemon with clip."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+        assert scanner.watermark() is not None
+    with scanner_over(store, database, detectors=[Recognizer()]) as scanner:
+        assert scanner.watermark() is None
+    with scanner_over(store, database, prefix="2/") as scanner:
+        assert scanner.watermark() is None
+
+
+def test_every_object_has_exactly_one_row_with_its_verdict(store, database):
+    """The ledger after a sweep: as many verdicts as objects, flagged ones done."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+        stats = scanner.ledger.stats()
+        done = [row.action_state for row in scanner.ledger.flagged(include_settled=True)]
+    assert stats.objects == 12
+    assert stats.by_outcome == {Outcome.CLEAR: 10, Outcome.FLAGGED: 2}
+    assert done == [ActionState.DONE, ActionState.DONE]

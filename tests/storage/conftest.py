@@ -1,0 +1,45 @@
+"""The four kinds of place the storage contract is held against."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.backends import LocalBackend, S3Backend
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.backends import StorageBackend
+
+    from lemmy_safety.storage.base import Storage
+
+_SERVER = pytest.mark.external_service
+
+
+@pytest.fixture(
+    params=["local", *(pytest.param(kind, marks=_SERVER) for kind in ("s3", "ssh", "sftp"))],
+)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageBackend]:
+    """An empty place, with ways to fill, look at and break it that go around our code."""
+    if request.param == "local":
+        root = tmp_path / "files"
+        root.mkdir()
+        yield LocalBackend(root)
+    elif request.param == "s3":
+        place = S3Backend(request.getfixturevalue("swift"), request.getfixturevalue("bucket"))
+        yield place
+        place.close()
+    else:
+        from support.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
+
+        with open_backend(request.param) as place:
+            yield place
+
+
+@pytest.fixture
+def storage(backend: StorageBackend) -> Iterator[Storage]:
+    """Our storage on that place, open."""
+    with backend.storage() as opened:
+        yield opened

@@ -1,0 +1,47 @@
+"""The text form of file names: one key per name, and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lemmy_safety.errors import BadKey
+from lemmy_safety.storage.names import from_key, to_key
+
+
+@given(st.binary())
+def test_every_name_survives_the_way_to_its_key_and_back(raw: bytes) -> None:
+    """Any bytes come back unchanged, by way of a text that UTF-8 can hold."""
+    key = to_key(raw)
+    key.encode("utf-8")
+    assert from_key(key) == raw
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\\")))
+def test_utf8_names_are_their_own_key(name: str) -> None:
+    """A name in UTF-8 without a backslash is not altered."""
+    assert to_key(name.encode()) == name
+
+
+@given(st.text())
+def test_a_key_is_either_refused_or_the_only_one_of_its_name(key: str) -> None:
+    """No two keys name the same file."""
+    try:
+        raw = from_key(key)
+    except BadKey:
+        return
+    assert to_key(raw) == key
+
+
+def test_the_documented_examples_hold() -> None:
+    """What the module promises in prose is so."""
+    assert to_key(b"caf\xe9.jpg") == r"caf\xe9.jpg"
+    assert to_key(rb"a\b") == r"a\\b"
+
+
+@pytest.mark.parametrize("key", [r"\x2e\x2e/etc", r"a\x2fb", r"\x41", r"a\b", "a\\", r"\xC3", "\ud800", r"\xc3\xa9"])
+def test_escapes_that_hide_something_are_refused(key: str) -> None:
+    """Needless, wrong or unfinished escapes are no keys, so that none can mean '..' or '/'."""
+    with pytest.raises(BadKey, match="is not the key of any file"):
+        from_key(key)

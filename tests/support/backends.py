@@ -1,0 +1,136 @@
+"""What the storage conformance suite needs of a place besides our own code: to fill it, look at it and break it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lemmy_safety.storage.local import LocalStorage
+from lemmy_safety.storage.names import from_key
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from support.swift import SwiftServer
+
+    from lemmy_safety.storage.base import Storage
+
+
+class StorageBackend(Protocol):
+    """One empty place under test. Everything here goes around our code.
+
+    A backend whose file names are bytes may also have ``put_raw_name(name: bytes, data: bytes) -> None``.
+    """
+
+    label: str
+    keeps_mtime: bool  # put() can set the time of modification
+    can_forbid: bool  # forbid() works here
+    has_server: bool  # break_off() and come_back() work here
+    has_etag: bool
+
+    def storage(self) -> Storage:
+        """A new storage on this place, not yet opened."""
+
+    def put(self, key: str, data: bytes, modified_at: datetime | None = None) -> None: ...
+
+    def exists(self, key: str) -> bool: ...
+
+    def forbid(self, key: str) -> None:
+        """From now on ``storage()`` gives an account that may list, but may neither read nor delete this object."""
+
+    def break_off(self) -> None:
+        """Kill the server."""
+
+    def come_back(self) -> None:
+        """Start it again with the same data at the same address."""
+
+
+class LocalBackend:
+    label = "local"
+    keeps_mtime = True
+    can_forbid = hasattr(os, "geteuid") and os.geteuid() != 0  # root may read everything
+    has_server = False
+    has_etag = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def storage(self) -> LocalStorage:
+        return LocalStorage(self.root)
+
+    def put(self, key: str, data: bytes, modified_at: datetime | None = None) -> None:
+        self.put_raw_name(from_key(key), data)
+        if modified_at is not None:
+            os.utime(self._path(key), (modified_at.timestamp(), modified_at.timestamp()))
+
+    def put_raw_name(self, name: bytes, data: bytes) -> None:
+        path = self.root / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def exists(self, key: str) -> bool:
+        return os.path.lexists(self._path(key))
+
+    def forbid(self, key: str) -> None:
+        path = self._path(key)
+        path.chmod(0)
+        path.parent.chmod(stat.S_IRUSR | stat.S_IXUSR)
+
+    def break_off(self) -> None:
+        raise NotImplementedError
+
+    def come_back(self) -> None:
+        raise NotImplementedError
+
+    def _path(self, key: str) -> Path:
+        return self.root / os.fsdecode(from_key(key))
+
+
+class S3Backend:
+    """A fresh bucket on Swift. ``page_size`` keeps paging tests small."""
+
+    label = "s3"
+    keeps_mtime = False
+    can_forbid = True
+    has_server = True
+    has_etag = True
+
+    def __init__(self, server: SwiftServer, bucket: str) -> None:
+        self.server = server
+        self.bucket = bucket
+        self._client: Any = server.client()
+        self._as_reader = False
+
+    def storage(self) -> Storage:
+        from lemmy_safety.storage.s3 import S3Storage  # noqa: PLC0415 - boto3 takes half a second to import
+
+        user, secret = self.server.READER if self._as_reader else self.server.OWNER
+        return S3Storage(
+            self.server.endpoint, self.bucket, access_key=user, secret_key=secret, page_size=100, attempts=2
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def put(self, key: str, data: bytes, modified_at: datetime | None = None) -> None:  # noqa: ARG002 - S3 sets it
+        self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def exists(self, key: str) -> bool:
+        listed = self._client.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1)
+        return any(item["Key"] == key for item in listed.get("Contents", ()))
+
+    def forbid(self, key: str) -> None:
+        grants = {"GrantRead": 'id="test:reader"', "GrantFullControl": 'id="test:tester"'}
+        self._client.put_bucket_acl(Bucket=self.bucket, **grants)
+        for item in self._client.list_objects_v2(Bucket=self.bucket)["Contents"]:
+            if item["Key"] != key:
+                self._client.put_object_acl(Bucket=self.bucket, Key=item["Key"], **grants)
+        self._as_reader = True
+
+    def break_off(self) -> None:
+        self.server.kill()
+
+    def come_back(self) -> None:
+        self.server.start()

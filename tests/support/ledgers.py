@@ -1,0 +1,94 @@
+"""Ready-made objects and results for tests that write to a ledger."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lemmy_safety.records import Finding, ItemResult, ItemStatus, MediaInfo, Outcome, Pdq, StoredObject, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lemmy_safety.ledger import Ledger, PendingAction
+
+STORAGE = "s3:https://objects.example/pictrs"
+DETECTORS = frozenset({"hashes", "clip"})
+DECODER = "pillow-1"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class StepClock:
+    """A clock that goes one second forward each time it is read."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+
+def sha256_of(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def stored(key: str, content: str = "", *, etag: bool = True) -> StoredObject:
+    """An object whose size and tag follow from its content, and its content from its key unless given."""
+    content = content or key
+    digest = sha256_of(content)
+    return StoredObject(
+        key=key,
+        size=1000 + len(content),
+        modified_at=NOON + timedelta(seconds=int(digest[:4], 16)),
+        etag=digest[:32] if etag else None,
+    )
+
+
+def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **more: Any) -> ItemResult:
+    """A result with a verdict."""
+    findings = (
+        Finding(detector="clip", version="ViT-L-14", label="csam", score=0.25, threshold=0.2, details={"words": [1]}),
+    )
+    fields: dict[str, Any] = {
+        "obj": stored(key, content),
+        "status": ItemStatus.CHECKED,
+        "verdict": Verdict(outcome=outcome, nsfw=None, findings=findings, rules_version="rules-1"),
+        "detectors": DETECTORS,
+        "sha256": sha256_of(content or key),
+        "pdq": Pdq(hex="0f" * 32, quality=90),
+        "info": MediaInfo(media_type="image/webp", width=640, height=480, anomalies=("trailing bytes",)),
+    }
+    return ItemResult(**{**fields, **more})
+
+
+def flagged(key: str, content: str = "", **more: Any) -> ItemResult:
+    return checked(key, Outcome.FLAGGED, content, **more)
+
+
+def failed(key: str, status: ItemStatus = ItemStatus.FETCH_FAILED, content: str = "", **more: Any) -> ItemResult:
+    """A result without a verdict."""
+    return ItemResult(obj=stored(key, content), status=status, reason=f"why {status.value}", **more)
+
+
+def record(
+    ledger: Ledger,
+    results: Iterable[ItemResult],
+    *,
+    storage: str = STORAGE,
+    dry_run: bool = False,
+    action: str | None = "delete",
+    decoder: str = DECODER,
+    **more: Any,
+) -> list[PendingAction]:
+    """Record in a run of its own."""
+    run_id = ledger.start_run(storage, "sweep", dry_run=dry_run, detectors=DETECTORS)
+    return ledger.record(storage, list(results), run_id=run_id, dry_run=dry_run, action=action, decoder=decoder, **more)
+
+
+def row_of(ledger: Ledger, key: str) -> Any:
+    """The flagged row of a key, open or not; None when it is not flagged."""
+    rows = [row for row in ledger.flagged(include_settled=True) if row.key == key]
+    assert len(rows) <= 1
+    return rows[0] if rows else None

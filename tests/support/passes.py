@@ -1,0 +1,113 @@
+"""A scanner over a folder, wired by hand from real parts, with faults added where a test wants one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lemmy_safety.actions import ActionRunner, DeleteAction
+from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.errors import StorageUnreachable
+from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.policy import build_policy
+from lemmy_safety.scan import Scanner, ScanOptions
+from lemmy_safety.storage.local import LocalStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def put(root: Path, key: str, data: bytes, *, modified_at: datetime = LONG_AGO) -> None:
+    """Write an object as pict-rs would have, some time ago."""
+    path = root / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    os.utime(path, (modified_at.timestamp(), modified_at.timestamp()))
+
+
+def keys_in(root: Path) -> set[str]:
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+class WatchedStorage(LocalStorage):
+    """The real local storage, with a diary and with reads that fail as often as a test asks for."""
+
+    settle_s = 0.2  # as the real rule, only shorter than a test's patience
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: list[str] = []
+        self.deletes: list[str] = []
+        self.failures_left: dict[str, int] = {}
+        self.down = False
+        self._diary = threading.Lock()
+
+    def _read(self, key: str, max_bytes: int) -> bytes:
+        with self._diary:
+            self.reads.append(key)
+            left = self.failures_left.get(key, 0)
+            self.failures_left[key] = left - 1
+        if self.down or left > 0:
+            raise StorageUnreachable("the line is cut")
+        return super()._read(key, max_bytes)
+
+    def _delete(self, key: str) -> bool:
+        if self.down:
+            raise StorageUnreachable("the line is cut")
+        with self._diary:
+            self.deletes.append(key)
+        return super()._delete(key)
+
+
+@contextmanager
+def scanner_over(
+    root: Path,
+    database: Path,
+    *,
+    detectors=None,
+    nudenet_flags: bool = False,
+    stop: threading.Event | None = None,
+    storage: LocalStorage | None = None,
+    listener=None,
+    ledger=None,
+    **options,
+):
+    """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
+    settings = {
+        "threads": 4,
+        "decode_workers": 2,
+        "max_bytes": 20_000_000,
+        "memory_bytes": 50_000_000,
+        "dry_run": False,
+        "action": "delete",
+    } | options
+    storage = storage or WatchedStorage(root)
+    with open_ledger(sqlite_url(database)) as opened:
+        ledger = ledger or opened
+        detectors = detectors or [HashesDetector()]
+        for detector in detectors:
+            detector.open()
+        yield Scanner(
+            storage=storage,
+            ledger=ledger,
+            detectors=detectors,
+            policy=build_policy(nudenet_flags=nudenet_flags),
+            decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
+            runner=ActionRunner(storage=storage, ledger=ledger, actions={DeleteAction.name: DeleteAction()}),
+            options=ScanOptions(**settings),
+            stop=stop or threading.Event(),
+            listener=listener,
+        )
+        for detector in detectors:
+            detector.close()
+        storage.close()
+
+
+def minutes_ago(minutes: float) -> datetime:
+    return datetime.now(UTC) - timedelta(minutes=minutes)
