@@ -49,6 +49,9 @@ _LONGEST_REST_S = 900.0
 _FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew)
 
 
+#: Windows does not let Ctrl-C interrupt a wait without an end.
+_WAKE_S = 0.5
+
 #: A pass ends itself within 5 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
 _STOP_GRACE_S = 5.0
 
@@ -104,18 +107,28 @@ class Daemon:
         self._schedule(0)
         self._scheduler.start()
         try:
-            self._stop.wait()
+            while not self._stop.wait(_WAKE_S):
+                pass
         finally:
             self._idle.wait(_STOP_GRACE_S)
-            self._scheduler.shutdown(wait=False)
+            self._close_scheduler()
         if self._fatal is not None:
             raise self._fatal
+
+    def _close_scheduler(self) -> None:
+        """Shut down without tripping the scheduler's thread over a job that it is just handing out.
+
+        ``shutdown`` empties the job store first; ``get_jobs`` waits for the lock that the thread holds while it works.
+        """
+        self._scheduler.pause()
+        self._scheduler.get_jobs()
+        self._scheduler.shutdown(wait=False)
 
     def _schedule(self, rest_s: float) -> None:
         self._scheduler.add_job(
             self._cycle,
             trigger="date",
-            run_date=self._clock() + timedelta(seconds=rest_s),
+            run_date=datetime.now(UTC) + timedelta(seconds=rest_s),
             id="pass",
             max_instances=1,
             coalesce=True,
@@ -144,7 +157,7 @@ class Daemon:
             if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
                 raise
             self._failures += 1
-            rest_s = min(self._options.interval_s * 2 ** min(self._failures - 1, 20), _LONGEST_REST_S)
+            rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
             log.error("pass failed (%d in a row), next try in %.0f s: %s", self._failures, rest_s, error)  # noqa: TRY400
             return rest_s
         if self._failures:

@@ -518,12 +518,14 @@ def choose_storage(settings: Settings) -> str:
 def _read_env_file(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
     named = env_file or (Path(environ[ENV_FILE_NAME]) if environ.get(ENV_FILE_NAME) else None)
     path = named or Path(".env")
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         if named:
             raise SettingsError(f"The settings file {path} does not exist.", hint="Check --env-file.")
         return {}
     try:
-        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+        # Notepad puts a byte order mark in front; it is no part of the first name.
+        values = dotenv_values(path, encoding="utf-8-sig")
+        return {name: value for name, value in values.items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"The settings file {path} cannot be read: {error}.", hint="Save it as UTF-8 text."

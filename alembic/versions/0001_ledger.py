@@ -122,6 +122,14 @@ def _create_tables() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_images_run_id"),
     )
     op.create_table(
+        "reviews",
+        sa.Column("sha256", _HASH, nullable=False),
+        sa.Column("review", _ENUM, nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name="pk_reviews"),
+    )
+    op.create_table(
         "events",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("at", _TIME, nullable=False),
@@ -145,7 +153,6 @@ def _create_indexes() -> None:
         ("ix_images_flagged", ["id"], "outcome = 'flagged'"),
         ("ix_images_intended", ["storage_id", "id"], "action_state = 'intended'"),
         ("ix_images_retryable", ["storage_id", "checked_at"], retryable),
-        ("ix_images_reviewed", ["sha256"], "review = 'cleared' OR review = 'confirmed'"),
     ):
         where = sa.text(condition)
         op.create_index(name, "images", columns, sqlite_where=where, postgresql_where=where)

@@ -87,7 +87,7 @@ class ActionRunner:
         written = self.ledger.intend(self.storage.name, [row.key], action)
         return written[0] if written else None
 
-    def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
+    def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport | None:
         """The ancestor kept neither size nor tag, and not even whether it had deleted the object.
 
         Its row is of this very object if the object has not been modified since the row was written.

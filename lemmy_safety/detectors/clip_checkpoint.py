@@ -29,7 +29,8 @@ _NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})
 _TEMPERATURES = frozenset({"logit_scale", "logit_bias"})
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_PICKLE_MAGIC = b"\x80"
+#: torch.save before version 1.6; it always wrote pickle protocol 2.
+_PICKLE_MAGIC = b"\x80\x02"
 _TEXT_START = 64
 
 _BROKEN = (

@@ -10,8 +10,9 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import flagged_row_of, object_columns, object_of, pending_action_of, row_and_judgement
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.lookups import FULL_ROW, chunks, storage_id_of
+from lemmy_safety.ledger.merging import Decision
 from lemmy_safety.ledger.models import events, images, storages
-from lemmy_safety.ledger.recording import EARLIER, ensure_storage
+from lemmy_safety.ledger.recording import EARLIER, ensure_storage, write_decision
 from lemmy_safety.ledger.rows import EventKind, FlaggedRow, Origin, PendingAction
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
@@ -122,7 +123,9 @@ def decide(
         query = select(*EARLIER).where(images.c.storage_id.in_(everywhere), images.c.key.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(query))
     unknown = set(keys) - {row.key for row in hits.values()}
-    for chunk in chunks(sorted({row.sha256 for row in hits.values() if row.sha256 is not None})):
+    hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None})
+    write_decision(connection, hashes, Decision(review=decision, note=clean_text(note), at=now))
+    for chunk in chunks(hashes):
         copies = select(*EARLIER).where(images.c.sha256.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(copies))
 

@@ -6,7 +6,7 @@ The promises that everything else rests on:
   they change; a failed attempt never erases it and never counts as one.
 - An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
   that nothing unjudged is ever deleted.
-- A human's decision is about bytes too: it follows the SHA-256 to other keys, and does not outlive a change.
+- A human's decision is about bytes too: it follows the SHA-256 to every key, and stays behind when a key's bytes change.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from lemmy_safety.records import ItemResult, StoredObject
 
@@ -56,8 +57,8 @@ class Decision:
     """A human's decision as it is carried to other rows."""
 
     review: Review
-    note: str = ""
-    at: Any = None
+    note: str
+    at: datetime
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -101,11 +101,21 @@ images = Table(
     Column("action_state", EnumText(ActionState), nullable=False),
     Column("action_at", UtcDateTime),
     Column("action_detail", Text, nullable=False),
-    # What a human decided.
+    # What a human decided about it; the same as in reviews, where its hash is known.
     Column("review", EnumText(Review), nullable=False),
     Column("review_note", Text, nullable=False),
     Column("review_at", UtcDateTime),
     UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
+)
+
+# What humans decided about bytes, so that it outlives every object that held them.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("sha256", HexBytes, primary_key=True),
+    Column("review", EnumText(Review), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )
 
 events = Table(
@@ -137,13 +147,11 @@ def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
 IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
 IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
-IS_REVIEWED = _is(images.c.review, Review.CLEARED, Review.CONFIRMED)
 
 Index("ix_images_sha256", images.c.sha256)
 for _name, _columns, _condition in (
     ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
     ("ix_images_intended", (images.c.storage_id, images.c.id), IS_INTENDED),
     ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
-    ("ix_images_reviewed", (images.c.sha256,), IS_REVIEWED),
 ):
     Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)

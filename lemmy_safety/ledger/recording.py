@@ -10,8 +10,8 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import object_of, pending_action_of
 from lemmy_safety.ledger.lookups import chunks, storage_id_of
 from lemmy_safety.ledger.merging import Decision, EarlierRow, merge
-from lemmy_safety.ledger.models import IS_REVIEWED, events, images, storages
-from lemmy_safety.ledger.rows import ANCESTOR, EventKind, PendingAction
+from lemmy_safety.ledger.models import events, images, reviews, storages
+from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
 from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
@@ -88,10 +88,15 @@ def record_results(
         for result in batch:
             row = earlier.get(result.obj.key)
             before = None if row is None else earlier_row_of(row)
+            decision = _decision(row, before, result, decisions)
+            if decision is not None and result.sha256 is not None and result.sha256 not in decisions:
+                # It was decided on before its hash was known.
+                write_decision(connection, [result.sha256], decision)
+                decisions[result.sha256] = decision
             change = merge(
                 before,
                 result,
-                decision=_decision(row, before, result, decisions),
+                decision=decision,
                 dry_run=dry_run,
                 action=action,
                 decoder=decoder,
@@ -196,17 +201,22 @@ def earlier_row_of(row: AnyRow) -> EarlierRow:
 
 
 def _decisions(connection: Connection, hashes: Iterable[str]) -> dict[str, Decision]:
-    """What humans decided about these bytes, by SHA-256; the latest where there are several."""
+    """What humans decided about these bytes, by SHA-256."""
     found: dict[str, Decision] = {}
     for chunk in chunks(sorted(hashes)):
-        query = (
-            select(images.c.sha256, images.c.review, images.c.review_note, images.c.review_at)
-            .where(IS_REVIEWED, images.c.sha256.in_(chunk))
-            .order_by(images.c.review_at, images.c.id)
-        )
+        query = select(reviews).where(reviews.c.sha256.in_(chunk), reviews.c.review != Review.NONE)
         for row in connection.execute(query):
-            found[row.sha256] = Decision(review=row.review, note=row.review_note, at=row.review_at)
+            found[row.sha256] = Decision(review=row.review, note=row.note, at=row.at)
     return found
+
+
+def write_decision(connection: Connection, hashes: Sequence[str], decision: Decision) -> None:
+    """Keep what a human decided about these bytes."""
+    for chunk in chunks(hashes):
+        connection.execute(reviews.delete().where(reviews.c.sha256.in_(chunk)))
+    if hashes:
+        values = {"review": decision.review, "note": decision.note, "at": decision.at}
+        connection.execute(reviews.insert(), [{"sha256": sha256, **values} for sha256 in hashes])
 
 
 def _decision(
@@ -217,13 +227,9 @@ def _decision(
 ) -> Decision | None:
     if result.sha256 is not None and result.sha256 in by_hash:
         return by_hash[result.sha256]
-    # A row without hash (the ancestor's) was decided on by its key, which pict-rs never gives to other bytes.
-    unhashed = before is not None and before.sha256 is None
-    if (
-        row is not None
-        and before is not None
-        and before.review is not Review.NONE
-        and (unhashed or before.same_content_as(result.obj, result.sha256))
-    ):
+    if row is None or before is None or before.review is Review.NONE:
+        return None
+    # A row of the ancestor was decided on by its key, which pict-rs never gives to other bytes.
+    if before.origin is Origin.ANCESTOR or before.same_content_as(result.obj, result.sha256):
         return Decision(review=row.review, note=row.review_note, at=row.review_at)
     return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
 
 #: What a pass counted, by the caller's own names; stored as JSON.
-RunCounts: TypeAlias = "Mapping[str, int | float]"
+RunCounts: TypeAlias = "Mapping[str, object]"
 
 ANCESTOR = "ancestor"
 """Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""

@@ -52,6 +52,8 @@ class Intake:
         self._counter = counter
         self._stop = stop
         self._clock = clock
+        #: Set when folders could not be listed; everything else of the pass is done before anybody is told.
+        self.refused: AccessDenied | None = None
 
     def run(
         self,
@@ -66,7 +68,7 @@ class Intake:
         failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT)) if since is not None else set()
         young: list[StoredObject] = []
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
-        for batch in _batches(listing):
+        for batch in _batches(self._all_that_may_be_listed(listing)):
             self._counter.add("seen", len(batch))
             failed_before.difference_update(obj.key for obj in batch)
             settled = [obj for obj in batch if not self._is_young(obj)]
@@ -74,6 +76,12 @@ class Intake:
             self._pass_on(settled, to_fetch, to_record)
         self._pass_on(self._settle(young), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
+
+    def _all_that_may_be_listed(self, listing: Iterator[StoredObject]) -> Iterator[StoredObject]:
+        try:
+            yield from listing
+        except AccessDenied as error:  # raised by storages after everything else
+            self.refused = error
 
     def _pass_on(
         self,

@@ -122,7 +122,7 @@ class PassCounter:
     def snapshot(self, seconds: float) -> PassCounts:
         with self._lock:
             return PassCounts(
-                **self._numbers,  # type: ignore[arg-type]
+                **self._numbers,
                 unreadable=dict(self._unreadable),
                 failed=dict(self._failed),
                 seconds=seconds,

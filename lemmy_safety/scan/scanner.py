@@ -106,7 +106,8 @@ class Scanner:
     def run(self, request: PassRequest) -> PassSummary:
         """One pass, from the storage's own check to the summary; also finishes what an earlier run intended.
 
-        :raises StorageError: the storage cannot be opened or went down.
+        :raises StorageError: the storage cannot be opened or went down, or (AccessDenied) some of its folders may not
+            be listed: then everything else has been dealt with.
         :raises LedgerError: nothing can be recorded; then nothing is deleted either.
         :raises DetectorError: a detector fails on everything.
         :raises WorkerDied: a fault of ours; what was checked before is recorded.
@@ -243,6 +244,8 @@ class Scanner:
                 pipeline.wait(_RECORD_GRACE_S)
                 break
         pipeline.raise_error()
+        if intake.refused is not None:
+            raise intake.refused
         return not self._stop.is_set()
 
     def _summary(

@@ -45,6 +45,13 @@ class Storage(ABC):
     #: path of a file store (0.3 to 0.5), so a file may be half-written; S3 objects appear whole (0).
     settle_s: float = 0.0
 
+    #: A place that holds no more objects than this is listed whole even where the cheap listing would do: then nobody
+    #: has to trust the key scheme, and a file that an admin copied in by hand is found like any other.
+    whole_listing_up_to: int = 0
+
+    #: Learnt while listing: more objects than ``whole_listing_up_to``.
+    _is_large = False
+
     @abstractmethod
     def open(self) -> None:
         """Connect and check that the root (bucket, folder) exists.
@@ -65,9 +72,9 @@ class Storage(ABC):
         Order: S3 yields keys in byte order; ssh and local yield folder by folder, in no promised order.
 
         ``since`` (aware) keeps objects modified at or after that time. ``prefix`` keeps keys that start with it.
-        ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a backend may skip
-        whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is that of
-        the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
+        ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a large place
+        may skip whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is
+        that of the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
         or cannot be described while listing are left out. A folder that may not be read does not hide the others: it is
         logged, everything else is listed, and AccessDenied is raised at the end, so that the pass is not complete.
         Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are seen, not judged.
@@ -76,7 +83,27 @@ class Storage(ABC):
         """
         if since is not None and since.tzinfo is None:
             raise ValueError("since must be timezone-aware")
-        return self._list(since=since, prefix=prefix, after=after, exhaustive=exhaustive)
+        if since is None or exhaustive:
+            return self._list(since=since, prefix=prefix, after=after, exhaustive=True)
+        return self._list_new(since, prefix, after)
+
+    def _list_new(self, since: datetime, prefix: str, after: str | None) -> Iterator[StoredObject]:
+        """Everything, as long as that turns out to be little; else what the key scheme does not prove to be older."""
+        given: set[str] = set()
+        if not self._is_large and self.whole_listing_up_to:
+            whole = self._list(since=None, prefix=prefix, after=after, exhaustive=True)
+            for number, obj in enumerate(whole):
+                if number >= self.whole_listing_up_to:
+                    self._is_large = True
+                    break
+                if obj.modified_at >= since:
+                    given.add(obj.key)
+                    yield obj
+            else:
+                return
+        for obj in self._list(since=since, prefix=prefix, after=after, exhaustive=False):
+            if obj.key not in given:
+                yield obj
 
     def read(self, key: str, *, max_bytes: int) -> bytes:
         """The whole object, in memory.

@@ -55,6 +55,8 @@ class S3Storage(Storage):
     1,000; servers may give fewer). ``attempts`` is how often one request is tried, with backoff.
     """
 
+    whole_listing_up_to = 10_000  # ten requests
+
     def __init__(
         self,
         endpoint: str,

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
-    ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
     StorageError,
@@ -29,9 +28,10 @@ from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.ssh_connection import SshConnections
-from lemmy_safety.storage.ssh_listing import EPOCH, FindListing, SftpListing, join
+from lemmy_safety.storage.ssh_listing import EPOCH, FindListing, SftpListing
 from lemmy_safety.storage.ssh_login import SshLogin
-from lemmy_safety.storage.ssh_sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, SftpRefusal
+from lemmy_safety.storage.ssh_tree import SshTree, is_kind
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ _MOVE_ATTEMPTS = 5
 CHANNELS_PER_CONNECTION = 10
 
 _HINT_MISSING = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
-_HINT_LINK = "Links in the store are never followed."
 
 
 class SshStorage(Storage):
@@ -91,25 +90,24 @@ class SshStorage(Storage):
             ask_passphrase=ask_passphrase,
         )
         self._channels = channels
-        path = posixpath.normpath(root.removeprefix("~/") or ".")
+        path = posixpath.normpath(root.removeprefix("~/") or ".").encode("utf-8", "surrogateescape")
         # normpath keeps two leading slashes, which POSIX allows to mean something else; nobody means it.
-        self._configured_root = ("/" + path.lstrip("/") if path.startswith("/") else path).encode("utf-8")
-        shown = path.lstrip("/") if path.startswith("/") else f"~/{path}"
+        self._configured_root = b"/" + path.lstrip(b"/") if path.startswith(b"/") else path
+        shown = path.lstrip(b"/") if path.startswith(b"/") else b"~/" + path
         address = f"[{host.lower()}]" if ":" in host else host.lower()
-        self.name = f"ssh:{username}@{address}:{port}/{shown}"
+        self.name = f"ssh:{username}@{address}:{port}/{to_key(shown)}"
         self._connections: SshConnections | None = None
+        self._tree = SshTree(b"", self.name)
         self._find: FindListing | None = None
-        self._root = b""
         self._file_system: int | None = None
         self._first_created_at: datetime | None = None
 
     def open(self) -> None:
         if self._connections is not None:
             return
-        self._root = b""
         self._connections = SshConnections(self._login, self._channels)
         try:
-            self._check_root()
+            self._on_root(self._find_root)
         except BaseException:
             self.close()
             raise
@@ -154,10 +152,10 @@ class SshStorage(Storage):
         try:
             self.check_key(folder)
             path = from_key(folder)
-            facts = self._run(folder, lambda session: self._locate(session, folder, path))
+            facts = self._run(folder, lambda session: self._tree.locate(session, folder, path))
         except (BadKey, ObjectGone):
             return None
-        return path if _is(stat.S_ISDIR, facts) else None
+        return path if is_kind(stat.S_ISDIR, facts) else None
 
     def _rest_is_older(self, since: datetime) -> bool:
         """Whether everything outside pict-rs's time-ordered keys is known to have been there before ``since``."""
@@ -179,10 +177,10 @@ class SshStorage(Storage):
         path = from_key(key)
 
         def read(session: SftpSession) -> bytes:
-            facts = self._regular(session, key, path)
+            facts = self._tree.regular(session, key, path)
             if facts.size > max_bytes:
                 raise _too_large(key, max_bytes)
-            return session.read(join(self._root, path), size=facts.size, limit=max_bytes + 1)
+            return session.read(self._tree.full(path), size=facts.size, limit=max_bytes + 1)
 
         content = self._run(key, read)
         if len(content) > max_bytes:
@@ -191,7 +189,7 @@ class SshStorage(Storage):
 
     def _stat(self, key: str) -> StoredObject:
         path = from_key(key)
-        return _described(key, self._run(key, lambda session: self._regular(session, key, path)))
+        return _described(key, self._run(key, lambda session: self._tree.regular(session, key, path)))
 
     def _delete(self, key: str) -> bool:
         path = from_key(key)
@@ -200,15 +198,15 @@ class SshStorage(Storage):
         def delete(session: SftpSession) -> bool:
             nonlocal asked
             try:
-                self._regular(session, key, path)
+                self._tree.regular(session, key, path)
             except ObjectGone:
                 if asked:
                     # The line broke after the request, and the server had carried it out.
                     return True
                 raise
             asked = True
-            session.remove(join(self._root, path))
-            session.remove_empty_folders(self._parents(path)[::-1])
+            session.remove(self._tree.full(path))
+            session.remove_empty_folders(self._tree.parents(path)[::-1])
             return True
 
         try:
@@ -221,88 +219,36 @@ class SshStorage(Storage):
 
         def move(session: SftpSession) -> None:
             try:
-                self._regular(session, key, path)
+                self._tree.regular(session, key, path)
             except ObjectGone:
-                self._regular(session, new_key, new_path)
+                self._tree.regular(session, new_key, new_path)
                 return
             for attempt in range(1, _MOVE_ATTEMPTS + 1):
-                self._make_parents(session, new_key, new_path)
-                self._check_free(session, key, new_key, new_path)
+                self._tree.make_parents(session, new_key, new_path)
+                self._tree.check_free(session, key, new_key, new_path)
                 try:
-                    session.rename(join(self._root, path), join(self._root, new_path))
+                    session.rename(self._tree.full(path), self._tree.full(new_path))
                 except SftpRefusal as refusal:
                     if refusal.code != NO_SUCH_FILE or attempt == _MOVE_ATTEMPTS:
-                        self._check_free(session, key, new_key, new_path)
+                        self._tree.check_free(session, key, new_key, new_path)
                         raise
-                    self._regular(session, key, path)
+                    self._tree.regular(session, key, path)
                 else:
                     break
-            session.remove_empty_folders(self._parents(path)[::-1])
+            session.remove_empty_folders(self._tree.parents(path)[::-1])
 
         self._run(key, move)
-
-    def _make_parents(self, session: SftpSession, key: str, path: bytes) -> None:
-        """Make the folders above a key that are missing, none of them through a link."""
-        folders = self._parents(path)
-        missing = []
-        for folder, facts in zip(folders, session.lstat_all(folders), strict=True):
-            if facts is None:
-                missing.append(folder)
-            elif not _is(stat.S_ISDIR, facts):
-                raise BadKey(f"{key!r} leads through something that is no folder.", hint=_HINT_LINK)
-        session.make_folders(missing)
-
-    def _check_free(self, session: SftpSession, key: str, new_key: str, new_path: bytes) -> None:
-        with contextlib.suppress(ObjectGone):
-            self._locate(session, new_key, new_path)
-            raise ObjectChanged(f"{new_key!r} already exists; {key!r} was left alone.")
-
-    def _parents(self, path: bytes) -> list[bytes]:
-        """The folders above a path, from the top, without the root."""
-        parts = path.split(b"/")[:-1]
-        return [join(self._root, b"/".join(parts[: count + 1])) for count in range(len(parts))]
-
-    def _regular(self, session: SftpSession, key: str, path: bytes) -> Attributes:
-        facts = self._locate(session, key, path)
-        if _is(stat.S_ISLNK, facts):
-            raise BadKey(f"{key!r} is a symbolic link.", hint=_HINT_LINK)
-        if not _is(stat.S_ISREG, facts):
-            raise ObjectGone(f"{key!r} is no regular file.")
-        return facts
-
-    def _locate(self, session: SftpSession, key: str, path: bytes) -> Attributes:
-        """Describe what lies at a path, none of whose folders is a link."""
-        full = join(self._root, path)
-        folder = posixpath.dirname(full)
-        try:
-            real, facts = session.locate(folder, full)
-        except SftpRefusal as refusal:
-            raise self._refused(key, refusal) from refusal
-        if real != folder:
-            raise BadKey(f"{key!r} leads through a symbolic link.", hint=_HINT_LINK)
-        return facts
 
     def _run(self, key: str, operation: Callable[[SftpSession], T]) -> T:
         try:
             try:
                 return self._pool().run(operation)
             except SftpRefusal as refusal:
-                raise self._refused(key, refusal) from refusal
+                raise self._tree.refused(key, refusal) from refusal
         except ObjectGone:
             # Were the whole folder away, every object would look deleted.
             self._check_root()
             raise
-
-    def _refused(self, key: str, refusal: SftpRefusal) -> StorageError:
-        where = f"{key!r} in {self.name}"
-        if refusal.code == NO_SUCH_FILE:
-            return ObjectGone(f"{where} does not exist (any more).")
-        if refusal.code == PERMISSION_DENIED:
-            return AccessDenied(f"{where}: permission denied by the server.")
-        if refusal.code == BAD_MESSAGE:
-            # sshd's word for ENAMETOOLONG and EINVAL.
-            return BadKey(f"{where} is a name that the server cannot have.")
-        return StorageError(f"{where}: the server refused ({refusal}).")
 
     def _pool(self) -> SshConnections:
         if self._connections is None:
@@ -311,14 +257,15 @@ class SshStorage(Storage):
 
     def _listings(self) -> tuple[FindListing, SftpListing]:
         if self._find is None:
-            self._find = FindListing(self._pool(), self._root, self.name)
-        return self._find, SftpListing(self._pool(), self._root, self.name)
+            self._find = FindListing(self._pool(), self._tree.root, self.name)
+        return self._find, SftpListing(self._pool(), self._tree.root, self.name)
 
-    def _resolve_root(self, session: SftpSession) -> bytes:
+    def _find_root(self, session: SftpSession) -> None:
         root = session.realpath(self._configured_root)
-        if not _is(stat.S_ISDIR, session.stat(root)):
-            raise StorageMissing(f"{self.name} is not a folder.", hint=_HINT_MISSING)
-        return root
+        self._see_folder(session, root)
+        session.is_empty(root)
+        self._tree = SshTree(root, self.name)
+        self._file_system = session.file_system(root)
 
     def _check_root(self) -> None:
         """See that the root is there and is still the one that was opened.
@@ -327,34 +274,34 @@ class SshStorage(Storage):
         """
 
         def check(session: SftpSession) -> None:
-            root = self._resolve_root(session)
-            file_system = session.file_system(root)
-            if self._root == b"":
-                session.is_empty(root)
-                self._root, self._file_system = root, file_system
-            elif file_system != self._file_system and session.is_empty(self._root):
+            root = self._tree.root
+            self._see_folder(session, root)
+            if session.file_system(root) != self._file_system and session.is_empty(root):
                 raise StorageUnreachable(
                     f"{self.name} is empty and no longer on the file system that was opened.",
                     hint="Check on the server that its file system is still mounted.",
                 )
 
+        self._on_root(check)
+
+    def _see_folder(self, session: SftpSession, path: bytes) -> None:
+        if not is_kind(stat.S_ISDIR, session.stat(path)):
+            raise StorageMissing(f"{self.name} is not a folder.", hint=_HINT_MISSING)
+
+    def _on_root(self, operation: Callable[[SftpSession], None]) -> None:
         try:
-            self._pool().run(check)
+            self._pool().run(operation)
         except SftpRefusal as refusal:
             if refusal.code == NO_SUCH_FILE:
                 raise StorageMissing(f"The folder {self.name} does not exist.", hint=_HINT_MISSING) from refusal
-            raise self._refused("", refusal) from refusal
+            raise self._tree.refused(".", refusal) from refusal
 
     def _details(self) -> str:
         return "listed by find" if self._listings()[0].available() else "listed by SFTP"
 
     def _write_probe(self, key: str, data: bytes) -> None:
-        path = join(self._root, from_key(key))
+        path = self._tree.full(from_key(key))
         self._run(key, lambda session: session.write_new(path, data))
-
-
-def _is(kind: Callable[[int], bool], facts: Attributes) -> bool:
-    return facts.mode is not None and kind(facts.mode)
 
 
 def _described(key: str, facts: Attributes | FoundFile) -> StoredObject:

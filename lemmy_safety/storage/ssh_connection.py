@@ -44,11 +44,48 @@ class _Link:
         self.transport = transport
         self.capacity = capacity
         self.channels = 0
-        self.retired = False
+        self._opening = threading.Lock()
+        self._retired = False
 
     @property
     def alive(self) -> bool:
-        return not self.retired and self.transport.is_active()
+        return not self._retired and self.transport.is_active()
+
+    def open_channel(self) -> paramiko.Channel:
+        """A new channel; a link whose server does not even refuse is given up.
+
+        :raises paramiko.ChannelException: the server allows no more.
+        """
+        # One at a time: paramiko keeps one exception a transport, and of two refusals one would look like a dead line.
+        with self._opening:
+            if self._retired:
+                raise paramiko.SSHException("the connection was given up")
+            try:
+                channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
+            except paramiko.ChannelException:
+                raise
+            except (paramiko.SSHException, EOFError, OSError):
+                self.give_up()
+                raise
+        channel.settimeout(CHANNEL_TIMEOUT_S)
+        return channel
+
+    def check(self) -> None:
+        """See that the server answers: ask for one more channel; a refusal is an answer too.
+
+        :raises paramiko.SSHException: it does not (EOFError and OSError too).
+        """
+        with contextlib.suppress(paramiko.ChannelException):
+            close_quietly(self.open_channel())
+
+    def retire_after(self, error: BaseException) -> None:
+        """Give up a link whose server is silent or gone; if only a channel was closed, the others may go on."""
+        if isinstance(error, TimeoutError) or not self.transport.is_active():
+            self.give_up()
+
+    def give_up(self) -> None:
+        self._retired = True
+        close_quietly(self.transport)
 
 
 class SshConnections:
@@ -84,8 +121,10 @@ class SshConnections:
             return operation(session)
 
     @contextlib.contextmanager
-    def command(self, command: bytes) -> Iterator[RemoteCommand]:
+    def command(self, command: bytes, complaint: Callable[[str], None]) -> Iterator[RemoteCommand]:
         """Run a command in the account's shell; the channel is closed at the end, which stops the command.
+
+        ``complaint`` is given each line that the command writes to stderr.
 
         :raises StorageUnreachable: the line broke; not repeated, since output may have been used already.
         """
@@ -93,9 +132,9 @@ class SshConnections:
         try:
             with _deadline(channel):
                 channel.exec_command(command)
-            yield RemoteCommand(link.transport, channel)
+            yield RemoteCommand(link, channel, complaint)
         except CONNECTION_ERRORS as error:
-            self._retire(link, error)
+            link.retire_after(error)
             raise translate(error, self._login.where) from error
         finally:
             close_quietly(channel)
@@ -121,7 +160,7 @@ class SshConnections:
             reusable = True
             raise
         except CONNECTION_ERRORS as error:
-            self._retire(link, error)
+            link.retire_after(error)
             raise translate(error, self._login.where) from error
         finally:
             self._release(link, session, reusable=reusable)
@@ -141,13 +180,20 @@ class SshConnections:
             close_quietly(channel)
             with self._lock:
                 link.channels -= 1
-            if link.alive and isinstance(error, paramiko.SSHException):
+            link.retire_after(error)
+            if isinstance(error, paramiko.SSHException) and self._answers(link):
                 raise StorageError(
-                    f"The SSH server {self._login.where} does not offer SFTP: {error}.",
+                    f"The SSH server {self._login.where} does not offer SFTP: {error}",
                     hint="Switch it on in sshd_config: Subsystem sftp internal-sftp",
                 ) from error
-            self._retire(link, error)
             raise translate(error, self._login.where) from error
+
+    def _answers(self, link: _Link) -> bool:
+        try:
+            link.check()
+        except (paramiko.SSHException, EOFError, OSError):
+            return False
+        return True
 
     def _release(self, link: _Link, session: SftpSession, *, reusable: bool) -> None:
         if not reusable:
@@ -163,23 +209,19 @@ class SshConnections:
         while True:
             link = self._reserve()
             try:
-                channel = link.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
+                return link, link.open_channel()
             except paramiko.ChannelException as error:
                 with self._lock:
                     link.channels -= 1
                     link.capacity = link.channels
-                if link.capacity > 0:
-                    _LOG.info("the SSH server allows %d sessions per connection", link.capacity)
-                    continue
-                raise translate(error, self._login.where) from error
+                if link.capacity == 0:
+                    link.give_up()
+                    raise translate(error, self._login.where) from error
+                _LOG.info("the SSH server allows %d sessions per connection", link.capacity)
             except (paramiko.SSHException, EOFError, OSError) as error:
-                # Refusals were handled above, so the server is silent or gone.
                 with self._lock:
                     link.channels -= 1
-                self._retire(link, TimeoutError())
                 raise translate(error, self._login.where) from error
-            channel.settimeout(CHANNEL_TIMEOUT_S)
-            return link, channel
 
     def _reserve(self) -> _Link:
         """A link with one channel more counted on it."""
@@ -206,17 +248,12 @@ class SshConnections:
             if self._closing.is_set():
                 raise self._closed_error()
             self._links = [link for link in self._links if link.alive]
+            self._idle = [(link, session) for link, session in self._idle if link.alive]
             for link in self._links:
                 if link.channels < link.capacity:
                     link.channels += 1
                     return link
         return None
-
-    def _retire(self, link: _Link, error: BaseException) -> None:
-        """Give up a link whose server is silent or gone; if only a channel was closed, the others may go on."""
-        if isinstance(error, TimeoutError) or not link.transport.is_active():
-            link.retired = True
-            close_quietly(link.transport)
 
     def _closed_error(self) -> StorageError:
         return StorageUnreachable(f"The connection to {self._login.where} was closed.", hint="Open the storage again.")
@@ -225,16 +262,17 @@ class SshConnections:
 class RemoteCommand:
     """A command that runs on the server. Read its output to the end, then ask for its status."""
 
-    #: How much of what the command says on stderr is kept; it is read to the end all the same, or the command blocks.
-    STDERR_BYTES = 65_536
+    #: Longest line of stderr; find writes paths of at most 4 KiB, with some escaped.
+    _LINE_BYTES = 65_536
 
     #: How long output is waited for before stderr is emptied in between.
     _POLL_S = 1.0
 
-    def __init__(self, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
-        self._transport = transport
+    def __init__(self, link: _Link, channel: paramiko.Channel, complaint: Callable[[str], None]) -> None:
+        self._link = link
         self._channel = channel
-        self.stderr = b""
+        self._complaint = complaint
+        self._line = b""
 
     def output(self) -> Iterator[bytes]:
         """Chunks of stdout as they come.
@@ -249,7 +287,7 @@ class RemoteCommand:
             except TimeoutError:
                 silent_s += self._POLL_S
                 if silent_s >= CHANNEL_TIMEOUT_S:
-                    self._check_server_answers()
+                    self._link.check()
                     silent_s = 0.0
                 self._take_stderr()
                 continue
@@ -267,21 +305,22 @@ class RemoteCommand:
         with _deadline(self._channel):
             status = self._channel.recv_exit_status()
         self._take_stderr()
+        if self._line:
+            self._complaint(self._line.decode("utf-8", errors="replace"))
         if status < 0:
             raise EOFError("the command on the server was cut off")
         return status
 
     def _take_stderr(self) -> None:
+        """Read along what is there: when nobody does, the channel's window fills up and the command blocks."""
         while self._channel.recv_stderr_ready():
-            said = self._channel.recv_stderr(self.STDERR_BYTES)
+            said = self._channel.recv_stderr(self._LINE_BYTES)
             if not said:
                 return
-            self.stderr += said[: self.STDERR_BYTES - len(self.stderr)]
-
-    def _check_server_answers(self) -> None:
-        """Ask for one more channel; a refusal is an answer too."""
-        with contextlib.suppress(paramiko.ChannelException):
-            close_quietly(self._transport.open_session(timeout=CHANNEL_TIMEOUT_S))
+            *lines, rest = (self._line + said).split(b"\n")
+            self._line = rest[: self._LINE_BYTES]
+            for line in lines:
+                self._complaint(line.decode("utf-8", errors="replace"))
 
 
 @contextlib.contextmanager

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
 from lemmy_safety.storage.names import to_key
 from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.ssh_tree import join
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from lemmy_safety.storage.ssh_connection import RemoteCommand, SshConnections
+    from lemmy_safety.storage.ssh_connection import SshConnections
     from lemmy_safety.storage.ssh_sftp_wire import Entry
     from lemmy_safety.storage.wanted_keys import WantedKeys
 
@@ -43,6 +44,9 @@ _START_DEPTH = 4
 
 #: SFTP version 3 has 32 bits for a time.
 _TIME_MODULUS = 2**32
+
+#: Exit status that says that the root cannot be entered; find's own are 0 and 1.
+_NO_ROOT = 77
 
 #: Longest answer that is read when the shell is tried out.
 _MOST_PROBE_BYTES = 65_536
@@ -86,18 +90,19 @@ class FindListing:
             StorageUnreachable if the listing was cut off.
         """
         since_us = None if since is None else microseconds(since)
-        with self._connections.command(self._command(starts, since)) as command:
+        complaints = _FindComplaints()
+        with self._connections.command(self._command(starts, since), complaints.hear) as command:
             for record in split_records(command.output()):
                 found, modified_us = parse_record(record)
                 if since_us is None or modified_us >= since_us:
                     yield found
             status = command.exit_status()
         if status != 0:
-            self._complain(command, status)
+            complaints.raise_for(status, self._name)
 
     def _command(self, starts: Sequence[bytes], since: datetime | None) -> bytes:
         places = [_quoted(b"./" + start if start else b".") for start in starts]
-        parts = [b"cd", _quoted(self._root), b"&& exec env LC_ALL=C find", *places, b"-type f"]
+        parts = [b"cd", _quoted(self._root), b"|| exit %d; exec env LC_ALL=C find" % _NO_ROOT, *places, b"-type f"]
         if since is not None and since > EPOCH:
             # "Newer" is exclusive and find's parser knows whole seconds only; the exact comparison is ours.
             parts.append(b"-newermt @%d" % (int(since.timestamp()) - 1))
@@ -118,7 +123,7 @@ class FindListing:
         )
         answer = b""
         try:
-            with self._connections.command(script) as command:
+            with self._connections.command(script, _LOG.debug) as command:
                 for chunk in command.output():
                     answer += chunk
                     if len(answer) > _MOST_PROBE_BYTES:
@@ -131,15 +136,33 @@ class FindListing:
             return False
         return answer == expected
 
-    def _complain(self, command: RemoteCommand, status: int) -> None:
-        """Say what find could not do; what vanished while it looked is no fault."""
-        lines = [line for line in command.stderr.decode("utf-8", errors="replace").splitlines() if line.strip()]
-        refused = [line for line in lines if line.endswith("Permission denied")]
-        others = [line for line in lines if not line.endswith(("Permission denied", "No such file or directory"))]
-        if others or not lines:
-            raise StorageError(f"Listing {self._name} failed with status {status}: {others[-1] if others else ''}")
-        if refused:
-            raise denied(self._name, [line.removeprefix("find: ").rpartition(":")[0] for line in refused])
+
+class _FindComplaints:
+    """What find says on stderr, heard line by line: how many folders are refused, and anything worse."""
+
+    def __init__(self) -> None:
+        self._refused = 0
+        self._first_refused = ""
+        self._others = ""
+
+    def hear(self, line: str) -> None:
+        if line.endswith("Permission denied"):
+            self._first_refused = self._first_refused or line.removeprefix("find: ").rpartition(":")[0]
+            self._refused += 1
+        # What vanished while find looked is no fault.
+        elif line.strip() and not line.endswith("No such file or directory"):
+            self._others = line
+
+    def raise_for(self, status: int, name: str) -> None:
+        """Turn a status other than 0 into an error, unless it only means that something vanished."""
+        if status == _NO_ROOT:
+            raise denied(name, 1, "the root")
+        if self._others or status != 1:
+            raise StorageError(
+                f"Listing {name} by find failed with status {status}: {self._others or 'no reason given'}."
+            )
+        if self._refused:
+            raise denied(name, self._refused, self._first_refused)
 
 
 class SftpListing:
@@ -178,7 +201,7 @@ class SftpListing:
                     below.append(folder)
             waiting += sorted(below, reverse=True)
         if refused:
-            raise denied(self._name, [repr(to_key(folder)) for folder in refused])
+            raise denied(self._name, len(refused), repr(to_key(refused[0])))
 
     def start_folders(self, start: bytes, wanted: WantedKeys) -> list[bytes]:
         """The few folders below ``start`` that hold everything wanted, for find to start from."""
@@ -211,19 +234,14 @@ class SftpListing:
                     raise StorageError(f"The folder {to_key(folder)!r} in {self._name} cannot be listed: {answer}.")
 
 
-def join(folder: bytes, name: bytes) -> bytes:
-    """A path below a folder; the folder itself for an empty name."""
-    return folder.rstrip(b"/") + b"/" + name if name else folder
-
-
 def microseconds(moment: datetime) -> int:
     """Since 1970."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def denied(name: str, folders: Sequence[str]) -> AccessDenied:
+def denied(name: str, count: int, first: str) -> AccessDenied:
     return AccessDenied(
-        f"{len(folders)} folders of {name} may not be read, the first is {folders[0]}; everything else was listed.",
+        f"{count} folders of {name} may not be read, the first is {first}; everything else was listed.",
         hint="Give this user read and execute permission on the folders.",
     )
 

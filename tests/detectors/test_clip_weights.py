@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from support.clip_checkpoints import (
     random_clip,
     register_tiny,
+    save_old_state_dict,
     save_openai_archive,
     save_safetensors,
     save_state_dict,
@@ -56,6 +57,7 @@ def features(model, path):
     [
         (save_state_dict, "open_clip_pytorch_model.bin", 0),
         (save_training_run, "epoch_3.pt", 0),
+        (save_old_state_dict, "old.pth", 0),
         (save_openai_archive, "ViT.pt", 1e-3),  # half precision, as OpenAI published it
         (save_safetensors, "named_like_another.pt", 0),
     ],
@@ -93,7 +95,9 @@ def wrong_files(tmp_path, clip, good):
     noise = tmp_path / "noise.bin"
     noise.write_bytes(bytes(range(128, 256)) * 99)
     bomb = tmp_path / "bomb.pt"
-    bomb.write_bytes(pickle.dumps({"visual.proj": _Bomb()}))
+    torch.save({"visual.proj": _Bomb()}, bomb)
+    old_bomb = tmp_path / "bomb.bin"
+    old_bomb.write_bytes(pickle.dumps({"visual.proj": _Bomb()}, protocol=2))
     numbers = tmp_path / "numbers.pt"
     torch.save([1, 2, 3], numbers)
     state = load_file(good)
@@ -111,6 +115,7 @@ def wrong_files(tmp_path, clip, good):
         "empty": (empty, "empty"),
         "noise": (noise, "neither safetensors nor"),
         "code": (bomb, "damaged or no checkpoint"),
+        "code in an old file": (old_bomb, "damaged or no checkpoint"),
         "list": (numbers, "holds no tensors by name"),
         "partial": (partial, "tensors are missing"),
         "surplus": (surplus, "1 tensors too many, 'visual.adapter'"),

@@ -51,7 +51,8 @@ def check_main_job(admin, flagged, *, present, reads):
     assert (summary["seen"], summary["checked"]) == (OBJECTS, OBJECTS)
     assert (summary["flagged"], summary["acted"]) == (CANARIES, 0)
     assert present() == before
-    assert len(reads()) >= OBJECTS - 1
+    read = reads()
+    assert read is None or len(read) >= OBJECTS
 
     listed = admin.json("flagged")
     assert {row["key"] for row in listed} == flagged
@@ -60,12 +61,12 @@ def check_main_job(admin, flagged, *, present, reads):
     assert present() == before
     admin.run("delete-flagged", "--yes")
     assert present() == before - flagged
-    assert reads() == []
+    assert not reads()
 
     summary = admin.json("--all")
     assert (summary["seen"], summary["skipped"]) == (OBJECTS - CANARIES, OBJECTS - CANARIES)
     assert (summary["checked"], summary["bytes_read"]) == (0, 0)
-    assert reads() == []
+    assert not reads()
     assert admin.json("flagged") == []
 
 
@@ -74,7 +75,7 @@ def test_the_main_job_on_a_real_s3_server(admin_on_s3):
     """Swift with s3api: exactly the 20 canaries go, nothing is downloaded twice."""
     admin, bucket = admin_on_s3
     flagged = fill(bucket.put)
-    check_main_job(admin, flagged, present=bucket.keys, reads=bucket.reads)
+    check_main_job(admin, flagged, present=bucket.present, reads=bucket.reads)
 
 
 @pytest.mark.external_service
@@ -83,4 +84,4 @@ def test_the_main_job_over_real_ssh(admin_on_ssh, account):
     """OpenSSH, with a shell account and with one that may do SFTP only: the same story, deletes on the server."""
     admin, store = admin_on_ssh(account)
     flagged = fill(store.put)
-    check_main_job(admin, flagged, present=store.keys, reads=store.reads)
+    check_main_job(admin, flagged, present=store.present, reads=store.reads)

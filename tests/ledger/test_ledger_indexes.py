@@ -22,7 +22,7 @@ from lemmy_safety.records import Review
         (lambda ledger: ledger.intend(STORAGE, ["a"], "delete"), "storage_key"),
         (lambda ledger: ledger.review(["a"], Review.CONFIRMED), "storage_key"),
         (lambda ledger: ledger.history("a"), "ix_events_key"),
-        (lambda ledger: record(ledger, [flagged("a")]), "ix_images_reviewed"),
+        (lambda ledger: record(ledger, [flagged("a")]), "autoindex_reviews"),
     ],
 )
 def test_no_question_walks_over_the_table(database_file, ask, index) -> None:

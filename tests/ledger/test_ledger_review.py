@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.ledgers import STORAGE, checked, flagged, record, row_of
+from support.ledgers import STORAGE, checked, failed, flagged, record, row_of
 
 from lemmy_safety.ledger import EventKind
 from lemmy_safety.records import ActionState, Outcome, Review
@@ -40,6 +40,24 @@ def test_a_decision_does_not_outlive_its_bytes(ledger) -> None:
     (pending,) = record(ledger, [flagged("a", "new")])
     assert row_of(ledger, "a").review is Review.NONE
     assert pending.obj.key == "a"
+
+
+def test_a_decision_outlives_the_objects_that_held_its_bytes(ledger) -> None:
+    """The key got other bytes; the cleared ones are uploaded again."""
+    record(ledger, [flagged("a", "old")], dry_run=True)
+    ledger.review(["a"], Review.CLEARED)
+    record(ledger, [checked("a", content="new")])
+    assert record(ledger, [flagged("b", "old")]) == []
+    assert row_of(ledger, "b").review is Review.CLEARED
+
+
+def test_a_decision_on_an_object_that_could_not_be_read_waits_for_its_bytes(ledger) -> None:
+    """It is one on them if they are still those, and on nothing if they are not."""
+    record(ledger, [failed("a"), failed("b")])
+    ledger.review(["a", "b"], Review.CLEARED)
+    assert record(ledger, [flagged("a")]) == []
+    assert record(ledger, [flagged("c", "a")]) == []
+    assert len(record(ledger, [flagged("b", "other")])) == 1
 
 
 def test_clearing_drops_an_intended_action(ledger) -> None:

@@ -65,10 +65,10 @@ class Recognizer(Detector):
     name = "clip"
     batch_size = 4
 
-    def __init__(self, *, fails_on=(), breaks_whole_batches=False, error=DetectorError("planted")):
+    def __init__(self, *, fails_on=(), breaks_whole_batches=False, error=None):
         self.fails_on = set(fails_on)
         self.breaks_whole_batches = breaks_whole_batches
-        self.error = error
+        self.error = error or DetectorError("planted")
         self.looked_at = []
 
     @property
@@ -308,7 +308,7 @@ def test_a_detector_that_fails_on_everything_ends_the_run_with_its_own_error(tmp
         put(root, f"x/{number}.png", picture(number))
 
     class Broken(Recognizer):
-        def detect(self, batch):
+        def detect(self, _batch):
             raise self.error
 
     with scanner_over(root, database, detectors=[Broken(error=error)]) as scanner, pytest.raises(expected) as caught:

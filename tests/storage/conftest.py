@@ -28,9 +28,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageB
         root.mkdir()
         yield LocalBackend(root)
     elif request.param == "s3":
-        place = S3Backend(request.getfixturevalue("swift"), request.getfixturevalue("bucket"))
-        yield place
-        place.close()
+        yield S3Backend(request.getfixturevalue("swift"), request.getfixturevalue("bucket"))
     else:
         from support.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
 

@@ -169,7 +169,8 @@ def test_since_without_a_time_zone_is_a_programming_error(storage: Storage) -> N
 
 @pytest.mark.parametrize("prefix", ["", "0", "01/", "1/"])
 def test_an_incremental_listing_gives_what_is_new(backend: StorageBackend, storage: Storage, prefix: str) -> None:
-    """On a store with keys of both forms it equals the full listing filtered by time, without the long past."""
+    """On a large store with keys of both forms it equals the full listing filtered by time, without the long past."""
+    storage.whole_listing_up_to = 0
     now = datetime.now(UTC).replace(microsecond=0)
     rng = random.Random(1)
     ages = [0, 1, 19, 21, 45, 60 * 5, 60 * 24 * 3, 60 * 24 * 60, 60 * 24 * 400]
@@ -194,12 +195,30 @@ def test_an_incremental_listing_gives_what_is_new(backend: StorageBackend, stora
 @pytest.mark.parametrize("upgraded", ["never", "an hour ago"])
 def test_older_keys_are_listed_while_they_can_be_new(backend: StorageBackend, storage: Storage, upgraded: str) -> None:
     """Before and shortly after the upgrade to pict-rs 0.5.7 an incremental listing sees keys of the older form."""
+    storage.whole_listing_up_to = 0
     now = datetime.now(UTC)
     backend.put("1/23/legacy", b"x")
     if upgraded == "an hour ago":
         backend.put(make_key(now - timedelta(hours=1), 7, ".png"), b"x", now - timedelta(hours=1))
         assert timedelta(hours=1) < LEGACY_GRACE
     assert "1/23/legacy" in keys_of(storage, since=now - timedelta(minutes=20), exhaustive=False)
+
+
+@pytest.mark.parametrize(("up_to", "found"), [(4, True), (0, False)])
+def test_a_small_store_is_listed_whole_whatever_its_keys(
+    backend: StorageBackend, storage: Storage, up_to: int, found: bool
+) -> None:
+    """A file copied in by hand beside pict-rs's keys is seen at once; a large store shows it in the next full listing."""
+    storage.whole_listing_up_to = up_to
+    now = datetime.now(UTC)
+    long_ago = now - timedelta(days=60)
+    for number in range(3):
+        backend.put(make_key(long_ago + timedelta(minutes=number), number, ".png"), b"x", long_ago)
+    backend.put("copied-by-hand.png", b"x")
+    incremental = keys_of(storage, since=now - timedelta(minutes=20), exhaustive=False)
+    assert ("copied-by-hand.png" in incremental) is found
+    assert len(incremental) == len(set(incremental))
+    assert "copied-by-hand.png" in keys_of(storage, since=now - timedelta(minutes=20))
 
 
 def test_reading_is_limited_by_bytes(backend: StorageBackend, storage: Storage) -> None:

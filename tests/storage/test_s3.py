@@ -178,7 +178,6 @@ def test_pages_of_any_length_are_one_listing(swift: SwiftServer, bucket: str) ->
     client = swift.client()
     for key in expected:
         client.put_object(Bucket=bucket, Key=key, Body=b"x")
-    client.close()
     with storage_on(swift, bucket, page_size=5) as storage:
         swift.clear_requests()
         assert [obj.key for obj in storage.list()] == expected
@@ -233,7 +232,6 @@ def test_an_outage_in_the_middle_of_a_listing_is_passing(swift: SwiftServer, buc
     client = swift.client()
     for number in range(6):
         client.put_object(Bucket=bucket, Key=f"{number}.jpg", Body=b"x")
-    client.close()
     with storage_on(swift, bucket, page_size=2) as storage:
         listing = storage.list()
         got = [next(listing).key, next(listing).key]
@@ -256,9 +254,9 @@ def test_an_incremental_listing_costs_what_is_new(swift: SwiftServer, bucket: st
     client = swift.client()
     for key in [*old, *new, "1/legacy"]:
         client.put_object(Bucket=bucket, Key=key, Body=b"x")
-    client.close()
     since = now - timedelta(minutes=20)
     with storage_on(swift, bucket, page_size=5) as storage:
+        storage.whole_listing_up_to = 0  # as in a large store
         swift.clear_requests()
         assert [obj.key for obj in storage.list(since=since, exhaustive=False)] == sorted(new)
         assert len(swift.requests()) == 2
@@ -273,7 +271,6 @@ def test_keys_that_are_no_paths_are_seen_and_not_touched(swift: SwiftServer, buc
     client = swift.client()
     for key in ("a//b.jpg", "./c.jpg", "folder/"):
         client.put_object(Bucket=bucket, Key=key, Body=b"" if key == "folder/" else b"x")
-    client.close()
     with storage_on(swift, bucket) as storage:
         assert [obj.key for obj in storage.list()] == ["./c.jpg", "a//b.jpg"]
         with pytest.raises(BadKey):
@@ -487,7 +484,6 @@ def test_the_probe_tells_of_old_versions(swift: SwiftServer, bucket: str) -> Non
     """Where a bucket keeps old versions a delete does not remove the bytes, and the admin must know."""
     client = swift.client()
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    client.close()
     with storage_on(swift, bucket) as storage:
         connect = next(iter(storage.probe()))
     assert connect.ok

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lemmy_safety.storage.local import LocalStorage
@@ -11,7 +13,6 @@ from lemmy_safety.storage.names import from_key
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
     from support.swift import SwiftServer
 
@@ -47,10 +48,23 @@ class StorageBackend(Protocol):
         """Start it again with the same data at the same address."""
 
 
+def _permissions_bind_us() -> bool:
+    """Whether a file's permissions keep this process out; root and Windows do not care."""
+    with tempfile.TemporaryDirectory() as folder:
+        closed = Path(folder, "closed")
+        closed.touch()
+        closed.chmod(0)
+        try:
+            closed.read_bytes()
+        except PermissionError:
+            return True
+        return False
+
+
 class LocalBackend:
     label = "local"
     keeps_mtime = True
-    can_forbid = hasattr(os, "geteuid") and os.geteuid() != 0  # root may read everything
+    can_forbid = _permissions_bind_us()
     has_server = False
     has_etag = False
 
@@ -110,9 +124,6 @@ class S3Backend:
         return S3Storage(
             self.server.endpoint, self.bucket, access_key=user, secret_key=secret, page_size=100, attempts=2
         )
-
-    def close(self) -> None:
-        self._client.close()
 
     def put(self, key: str, data: bytes, modified_at: datetime | None = None) -> None:  # noqa: ARG002 - S3 sets it
         self._client.put_object(Bucket=self.bucket, Key=key, Body=data)

@@ -54,6 +54,12 @@ def save_state_dict(clip: Any, path: Path) -> Path:
     return path
 
 
+def save_old_state_dict(clip: Any, path: Path) -> Path:
+    """As torch wrote it before version 1.6."""
+    torch.save(clip.state_dict(), path, _use_new_zipfile_serialization=False)
+    return path
+
+
 def save_training_run(clip: Any, path: Path) -> Path:
     """As a distributed training of open_clip leaves it."""
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": part for name, part in clip.state_dict().items()}}, path)

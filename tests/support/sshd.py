@@ -1,7 +1,8 @@
 """A real OpenSSH server for tests, on a free port of this machine, with a shell account and one for SFTP only.
 
-The shell account is whoever runs the tests. The SFTP-only account needs root: a system user of its own is made for the
-process, locked into a folder (ChrootDirectory) and removed at the end.
+The shell account is whoever runs the tests. The SFTP-only account needs root: a system user is made for the process,
+locked into a folder (ChrootDirectory, ForceCommand internal-sftp), and removed at the end. The same user with a shell
+and without the jail is an account that may not do everything.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from lemmy_safety.storage.ssh import SshStorage
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from support.backends import StorageBackend
 
 #: sshd insists on being started by its absolute path.
 _SSHD = next(
@@ -82,20 +82,23 @@ def _keygen(path: Path, *options: str, passphrase: str = "") -> None:
 
 
 @cache
-def sftp_only_user() -> str:
-    """A system user of this process, who may do nothing but SFTP; skips loudly where none can be made."""
+def plain_user() -> str:
+    """A system user of this process, who owns nothing; skips loudly where none can be made."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("useradd") is None:
-        pytest.skip("only root can make an account for SFTP only: SFTP WITHOUT A SHELL IS NOT TESTED")
+        pytest.skip("only root can make accounts: SFTP WITHOUT A SHELL AND REFUSED PERMISSIONS ARE NOT TESTED")
     # Of this process, so that two test runs on one machine do not take each other's user away.
     name = f"lemmysftp{os.getpid()}"
     # "*" is no password and, unlike "!", no locked account.
-    subprocess.run(["useradd", "-M", "-d", "/", "-s", "/usr/sbin/nologin", "-p", "*", name], check=True)
+    subprocess.run(["useradd", "-M", "-d", "/", "-s", "/bin/sh", "-p", "*", name], check=True)
     atexit.register(subprocess.run, ["userdel", name], check=False, stderr=subprocess.DEVNULL)
     return name
 
 
 class SshServer:
-    """Start, stop and start again on the same port. ``options`` are further lines of sshd_config."""
+    """Start, stop and start again on the same port. ``options`` are further lines of sshd_config.
+
+    ``environment`` is that of the accounts' commands from the next start on.
+    """
 
     host = "127.0.0.1"
 
@@ -108,6 +111,9 @@ class SshServer:
         self._authorized = self.folder / "authorized_keys"
         self._authorized.touch()
         self._options = list(options)
+        self._first_options: list[str] = []
+        # The start-up files of whoever runs the tests are no part of them.
+        self.environment = {"HOME": str(self.folder)}
         self._process: subprocess.Popen[bytes] | None = None
         self.host_keys: list[Path] = []
         self.new_host_keys(host_key_types)
@@ -132,6 +138,10 @@ class SshServer:
         """Write the present host keys into known_hosts."""
         self.known_hosts.write_text("".join(self.known_hosts_lines()))
 
+    def prepend(self, options: Sequence[str]) -> None:
+        """Lines that count before all others (sshd takes the first value it sees) from the next start on."""
+        self._first_options = list(options)
+
     def host_fingerprint(self) -> str:
         """What ssh-keygen says of the first host key."""
         shown = subprocess.run(["ssh-keygen", "-lf", self.host_keys[0]], check=True, capture_output=True, text=True)
@@ -154,6 +164,7 @@ class SshServer:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.folder / "sshd_config"
         lines = [
+            *self._first_options,
             f"Port {self.port}",
             f"ListenAddress {self.host}",
             *(f"HostKey {key}" for key in self.host_keys),
@@ -165,8 +176,7 @@ class SshServer:
             "KbdInteractiveAuthentication no",
             "PermitRootLogin prohibit-password",
             "LogLevel VERBOSE",
-            # The start-up files of whoever runs the tests are no part of them.
-            f"SetEnv HOME={self.folder}",
+            "SetEnv " + " ".join(f"{name}={value}" for name, value in self.environment.items()),
             *([] if any(line.startswith("Subsystem") for line in self._options) else ["Subsystem sftp internal-sftp"]),
             *self._options,
         ]
@@ -188,6 +198,12 @@ class SshServer:
         """What the server wrote so far."""
         path = self.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
+    def process(self) -> psutil.Process:
+        """The process that listens."""
+        assert self._process is not None
+        return psutil.Process(self._process.pid)
 
     def sessions(self) -> list[psutil.Process]:
         """The processes that serve live connections."""
@@ -259,16 +275,14 @@ class SshBackend(LocalBackend):
         self.server.start()
 
 
-class SftpBackend(SshBackend):
-    """A folder reached by an account that may do nothing but SFTP and sees nothing but its jail."""
+class PlainUserBackend(SshBackend):
+    """A folder reached by an account with a shell that is not root."""
 
-    label = "sftp"
     can_forbid = True
 
     def __init__(self, server: SshServer, root: Path, username: str) -> None:
         super().__init__(server, root)
         self.username = username
-        self.seen_root = "/" + root.name
         shutil.chown(root, username)
 
     def put_raw_name(self, name: bytes, data: bytes) -> None:
@@ -285,13 +299,26 @@ class SftpBackend(SshBackend):
             item.chmod(mode)
 
 
+class SftpBackend(PlainUserBackend):
+    """The same account, which may do nothing but SFTP and sees nothing but its jail."""
+
+    label = "sftp"
+
+    def __init__(self, server: SshServer, root: Path, username: str) -> None:
+        super().__init__(server, root, username)
+        self.seen_root = "/" + root.name
+
+
 @contextlib.contextmanager
 def open_backend(
-    kind: Literal["ssh", "sftp"], options: Sequence[str] = (), *, host_key_types: Sequence[str] = ("ed25519",)
-) -> Iterator[StorageBackend]:
+    kind: Literal["ssh", "sftp", "ssh-plain-user"],
+    options: Sequence[str] = (),
+    *,
+    host_key_types: Sequence[str] = ("ed25519",),
+) -> Iterator[SshBackend]:
     """A server of its own with an empty folder, reached with a shell (ssh) or without one (sftp)."""
     require_sshd()
-    username = sftp_only_user() if kind == "sftp" else ""
+    username = "" if kind == "ssh" else plain_user()
     # Every folder above a jail must belong to root and be writable by root only, which /tmp is not.
     jail = Path(tempfile.mkdtemp(prefix="lemmy-safety-", dir="/run" if kind == "sftp" else None)).resolve()
     try:
@@ -308,7 +335,10 @@ def open_backend(
                 "PermitTTY no",
             ]
         with SshServer(options, host_key_types=host_key_types) as server:
-            yield SftpBackend(server, root, username) if kind == "sftp" else SshBackend(server, root)
+            if kind == "ssh":
+                yield SshBackend(server, root)
+            else:
+                yield (SftpBackend if kind == "sftp" else PlainUserBackend)(server, root, username)
     finally:
         for folder, _, _ in os.walk(jail):
             Path(folder).chmod(0o755)

@@ -38,6 +38,7 @@ class SwiftServer:
             self.port: int = free.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._buckets = 0
+        self._client: Any = None
 
     def start(self) -> None:
         """Return when it answers.
@@ -54,9 +55,8 @@ class SwiftServer:
                     "ignore",
                     "-P",  # this folder's own swift.py must not be found for Swift
                     Path(__file__).with_name("swift_process.py"),
-                    self._folder / "data",
+                    self._folder,
                     str(self.port),
-                    self._log,
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -69,6 +69,8 @@ class SwiftServer:
     def stop(self) -> None:
         """End it and remove its data."""
         self.kill()
+        if self._client is not None:
+            self._client.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self) -> None:
@@ -79,23 +81,23 @@ class SwiftServer:
             self._process = None
 
     def client(self) -> Any:
-        """A boto3 client of the owner, for tests to work around our code. Not for use by several threads."""
-        import boto3  # noqa: PLC0415 - half a second, for those who need it
-        from botocore.config import Config  # noqa: PLC0415
+        """The owner's boto3 client, one for all, for tests to work around our code."""
+        if self._client is None:
+            import boto3  # noqa: PLC0415 - half a second, for those who need it
+            from botocore.config import Config  # noqa: PLC0415
 
-        return boto3.session.Session(*self.OWNER).client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=self.REGION,
-            config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
-        )
+            self._client = boto3.session.Session(*self.OWNER).client(
+                "s3",
+                endpoint_url=self.endpoint,
+                region_name=self.REGION,
+                config=Config(s3={"addressing_style": "path"}, max_pool_connections=16),
+            )
+        return self._client
 
     def new_bucket(self) -> str:
         self._buckets += 1
         name = f"pictrs-{self._buckets}"
-        client = self.client()
-        client.create_bucket(Bucket=name)
-        client.close()
+        self.client().create_bucket(Bucket=name)
         return name
 
     def requests(self) -> list[tuple[str, str]]:

@@ -1,11 +1,11 @@
 """A whole OpenStack Swift with its S3 API in one process: run as a script by ``support.swift``, never imported.
 
-    python swift_process.py ROOT PORT REQUEST_LOG
+    python swift_process.py ROOT PORT
 
 Account, container, object and proxy server run as green threads beside each other, all on 127.0.0.1; only the proxy's
-port is given, so a second start on the same ROOT serves the same data at the same address. Prints READY, and ends
-when its standard input ends: then it cannot outlive the tests, however those ended. Every request to the proxy is
-appended to REQUEST_LOG as a JSON line [method, path with query] before it is answered.
+port is given, so a second start on the same ROOT serves the same data at the same address. Prints READY. When
+its standard input ends, the tests have ended without stopping it: it removes ROOT and ends. Every request to the proxy
+is appended to ROOT/requests as a JSON line [method, path with query] before it is answered.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from urllib.parse import unquote
@@ -93,13 +94,13 @@ def _logged(app, log):
 
 
 def main() -> None:
-    root, proxy_port, log_path = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    root, proxy_port = Path(sys.argv[1]), int(sys.argv[2])
     sockets = {kind: eventlet.listen(("127.0.0.1", 0)) for kind in ("account", "container", "object")}
     sockets["proxy"] = eventlet.listen(("127.0.0.1", proxy_port))
     etc = _configure(root, sockets)
     set_swift_dir(str(etc))
     quiet = Path(os.devnull).open("w")  # noqa: SIM115 - open for the life of the process
-    request_log = Path(log_path).open("a", encoding="utf-8")  # noqa: SIM115
+    request_log = (root / "requests").open("a", encoding="utf-8")
     for kind, listener in sockets.items():
         app = loadapp(str(etc / f"{kind}-server.conf"))
         if kind == "proxy":
@@ -110,6 +111,7 @@ def main() -> None:
     while True:
         eventlet.hubs.trampoline(sys.stdin.fileno(), read=True)
         if not os.read(sys.stdin.fileno(), 1):
+            shutil.rmtree(root, ignore_errors=True)
             os._exit(0)
 
 

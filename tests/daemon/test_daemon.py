@@ -1,0 +1,158 @@
+"""The daemon's own logic: where passes begin, what ends it, what it waits out. The scanner is a stand-in that keeps a
+diary, because outages of days and clocks that jump cannot be had for real; e2e/test_daemon_live.py runs the real one.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lemmy_safety.daemon import OVERLAP, Daemon, DaemonOptions
+from lemmy_safety.errors import (
+    HostKeyChanged,
+    LedgerFull,
+    LedgerTooNew,
+    LoginRefused,
+    StorageMissing,
+    StorageUnreachable,
+    WorkerDied,
+)
+from lemmy_safety.scan import PassSummary
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PATIENCE_S = 20.0
+
+
+def summary() -> PassSummary:
+    return PassSummary(
+        run_id=1, kind="daemon", dry_run=False, detectors=("hashes",), complete=True, stopped=False, seconds=0.1
+    )
+
+
+class DiaryScanner:
+    """Ends each pass as the list says (an error or None), then stops the daemon."""
+
+    def __init__(self, stop, *endings, watermark=None, listed_at=None):
+        self._stop = stop
+        self._endings = list(endings)
+        self._watermark = watermark
+        self._listed_at = listed_at
+        self.requests = []
+
+    def watermark(self):
+        return self._watermark
+
+    def last_full_listing(self):
+        return self._listed_at
+
+    def run(self, request):
+        self.requests.append(request)
+        ending = self._endings.pop(0) if self._endings else None
+        if not self._endings:
+            self._stop.set()
+        if ending is not None:
+            raise ending
+        return summary()
+
+
+def daemon_with(*endings, minutes=20, clock=lambda: NOW, **state):
+    stop = threading.Event()
+    scanner = DiaryScanner(stop, *endings, **state)
+    options = DaemonOptions(minutes=minutes, interval_s=0.01, full_listing_hours=24)
+    return Daemon(scanner, options, stop=stop, clock=clock), scanner
+
+
+def test_the_first_pass_ever_looks_back_as_far_as_was_asked_and_lists_every_key():
+    """No watermark yet: --minutes back, and all keys, for nothing is known of their scheme."""
+    daemon, _ = daemon_with(minutes=20)
+    request = daemon.next_request()
+    assert request.since == NOW - timedelta(minutes=20)
+    assert request.exhaustive
+
+
+def test_in_daily_life_a_pass_looks_back_the_window_and_lists_only_what_can_be_new():
+    """With a recent watermark the window decides, and the cheap listing will do."""
+    daemon, _ = daemon_with(watermark=NOW - timedelta(seconds=40), listed_at=NOW - timedelta(hours=2))
+    request = daemon.next_request()
+    assert request.since == NOW - timedelta(minutes=20)
+    assert not request.exhaustive
+
+
+def test_after_downtime_a_pass_begins_where_the_last_complete_one_did():
+    """Two days without a pass: everything since then, with an overlap, and every key once."""
+    daemon, _ = daemon_with(watermark=NOW - timedelta(days=2), listed_at=NOW - timedelta(days=2))
+    request = daemon.next_request()
+    assert request.since == NOW - timedelta(days=2) - OVERLAP
+    assert request.exhaustive
+
+
+def test_the_daily_full_listing_covers_the_time_since_the_last_one():
+    """Keys outside pict-rs's scheme may have come at any time since every key was last listed."""
+    daemon, _ = daemon_with(watermark=NOW - timedelta(minutes=1), listed_at=NOW - timedelta(hours=25))
+    request = daemon.next_request()
+    assert request.since == NOW - timedelta(hours=25) - OVERLAP
+    assert request.exhaustive
+
+
+def run(daemon):
+    """Run to the end in a thread, so that a daemon that never ends fails the test instead of hanging it."""
+    caught = []
+
+    def work():
+        try:
+            daemon.run()
+        except BaseException as error:  # noqa: BLE001 - handed to the test
+            caught.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    return caught[0] if caught else None
+
+
+def real_clock():
+    return datetime.now(UTC)
+
+
+def test_passes_follow_one_another_until_the_stop():
+    """Pass, rest, pass; the stop ends it without an error."""
+    daemon, scanner = daemon_with(None, None, None, clock=real_clock)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 3
+
+
+@pytest.mark.parametrize("error", [StorageUnreachable("down"), LedgerFull("full"), StorageMissing("not mounted")])
+def test_an_outage_after_a_good_pass_is_waited_out(error, caplog):
+    """Storage or database gone for a while: said, and tried again, and its end is said too."""
+    daemon, scanner = daemon_with(None, error, error, None, clock=real_clock)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 4
+    said = [record.getMessage() for record in caplog.records]
+    assert any("2 in a row" in line and error.message in line for line in said)
+    assert any("are back after 2 failed passes" in line for line in said)
+
+
+def test_a_storage_that_is_down_at_the_start_is_waited_for():
+    """The server may boot later than we do."""
+    daemon, scanner = daemon_with(StorageUnreachable("down"), None, clock=real_clock)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 2
+
+
+@pytest.mark.parametrize("error", [LoginRefused("wrong secret"), StorageMissing("no such bucket")])
+def test_a_first_pass_that_fails_on_a_setting_ends_the_daemon_with_that_error(error):
+    """Before anything has worked it is a person who must mend it."""
+    daemon, scanner = daemon_with(error, None, None)
+    assert run(daemon) is error
+    assert len(scanner.requests) == 1
+
+
+@pytest.mark.parametrize("error", [HostKeyChanged("other key"), LedgerTooNew("newer"), WorkerDied("bug")])
+def test_what_no_waiting_mends_ends_the_daemon_also_later(error):
+    """A changed host key may be an attack; a fault of ours is not hidden by trying again."""
+    daemon, scanner = daemon_with(None, error, None, clock=real_clock)
+    assert run(daemon) is error
+    assert len(scanner.requests) == 2
