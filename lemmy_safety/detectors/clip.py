@@ -102,7 +102,6 @@ class ClipDetector(Detector):
         # The folder in which the ancestor tool kept its downloads is looked through too.
         path = find_weights(self._model, self._weights, caches=[Path(CACHE_FOLDER_PATH)])
         rules = HordeRules(use_new_safety=self._use_new_safety, danbooru_model=self._open_danbooru(device))
-        encoder = load_image_encoder(self._model, path, device=device, batch_size=self._asked_batch_size)
 
         @functools.cache
         def text_encoder() -> ClipTextEncoder:
@@ -111,6 +110,9 @@ class ClipDetector(Detector):
 
         cache = TextFeatureCache(self._cache_dir, model=self._model, weights_digest=weights_digest(path))
         rules.use_text_features(cache.get(rules.word_lists, lambda words: text_encoder().encode_texts(words)))
+        # The text tower goes before the image tower comes: the two are never in memory together.
+        text_encoder.cache_clear()
+        encoder = load_image_encoder(self._model, path, device=device, batch_size=self._asked_batch_size)
         self.batch_size = encoder.batch_size
         self._rules, self._encoder = rules, encoder
         logger.info("CLIP %s on %s, %d pictures per batch.", self._model, device, encoder.batch_size)

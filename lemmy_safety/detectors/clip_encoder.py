@@ -84,7 +84,7 @@ class ClipImageEncoder:
         if tried == 1:
             raise DeviceError(
                 f"One picture is too much for the memory of device '{self.device}'.",
-                hint="Close other programs that use the device, or set DEVICE=cpu.",
+                hint="Close other programs that use the device, or use --device cpu.",
             ) from error
         self.batch_size = tried // 2
         logger.warning("Out of memory on %s with %d pictures; going on with %d.", self.device, tried, self.batch_size)

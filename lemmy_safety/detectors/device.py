@@ -45,7 +45,7 @@ def choose_device(asked: str) -> str:
     if asked not in present:
         raise DeviceError(
             f"Device '{asked}' is not available on this machine; available: {', '.join(present)}.",
-            hint="Set DEVICE=auto, or install the build of torch for your device (https://pytorch.org/get-started).",
+            hint="Use --device auto, or install the build of torch for your device (https://pytorch.org/get-started).",
         )
     return asked
 

@@ -53,6 +53,12 @@ _MOVE_ATTEMPTS = 5
 #: transport.
 CHANNELS_PER_CONNECTION = 10
 
+#: find walks about 100,000 folders a second on a warm disk, and there are some seven for each object.
+WHOLE_BY_FIND = 5_000
+
+#: Seven folders an object, 32 of them in three round trips: two seconds at 30 ms each.
+WHOLE_BY_SFTP = 100
+
 _HINT_MISSING = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
 
 
@@ -60,6 +66,8 @@ class SshStorage(Storage):
     """One folder on a server. ``root`` itself may be a symbolic link; what it points to when opened is the root."""
 
     settle_s = 5.0
+
+    whole_listing_up_to = WHOLE_BY_SFTP
 
     def __init__(
         self,
@@ -108,14 +116,23 @@ class SshStorage(Storage):
         self._connections = SshConnections(self._login, self._channels)
         try:
             self._on_root(self._find_root)
+            by_find = self._listings()[0].available()
         except BaseException:
             self.close()
             raise
+        self.whole_listing_up_to = WHOLE_BY_FIND if by_find else WHOLE_BY_SFTP
 
     def close(self) -> None:
         if self._connections is not None:
             self._connections.close()
             self._connections = self._find = None
+
+    def list(
+        self, *, since: datetime | None = None, prefix: str = "", after: str | None = None, exhaustive: bool = True
+    ) -> Iterator[StoredObject]:
+        # SFTP tells whole seconds: with a fraction, what was modified later in that second would be left out.
+        whole = None if since is None else since.replace(microsecond=0)
+        return super().list(since=whole, prefix=prefix, after=after, exhaustive=exhaustive)
 
     def probe(self) -> Iterator[ProbeStep]:
         return probe_steps(self, write=self._write_probe, details=self._details)
@@ -135,6 +152,8 @@ class SshStorage(Storage):
             key = to_key(found.path)
             if wanted.wants(key):
                 yield _described(key, found)
+        # What vanishes while it is listed is no fault, unless everything did.
+        self._check_root()
 
     def _found(self, start: bytes, wanted: WantedKeys, since: datetime | None) -> Iterator[FoundFile]:
         find, sftp = self._listings()

@@ -158,7 +158,8 @@ class SftpSession:
                 found.append(self._entries(path, handle, requests))
             except SftpRefusal as refusal:
                 found.append(refusal)
-            self._close(handle)
+            self._wire.forget(self._wire.ask(_CLOSE, handle))
+        self._wire.flush()
         return found
 
     def remove(self, path: bytes) -> None:
@@ -240,9 +241,9 @@ class SftpSession:
         try:
             while (names := self._names(requests.popleft())) is not None:
                 entries += [self._with_mode(path, entry) for entry in names]
-                ahead = min(ahead * 2, _FOLDER_READS)
-                while len(requests) < ahead:
-                    requests.append(self._wire.ask(_READDIR, handle))
+                if not requests:
+                    ahead = min(ahead * 2, _FOLDER_READS)
+                    requests += [self._wire.ask(_READDIR, handle) for _ in range(ahead)]
         finally:
             for request in requests:
                 self._wire.forget(request)

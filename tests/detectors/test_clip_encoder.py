@@ -164,7 +164,7 @@ def test_a_device_without_room_for_one_picture_is_an_error(tiny):
 
     with pytest.raises(DeviceError, match="One picture is too much") as caught:
         encoder.encode_images(list(sample_pictures(4, seed=6)))
-    assert "DEVICE=cpu" in caught.value.hint
+    assert "--device cpu" in caught.value.hint
 
 
 def test_other_failures_of_the_model_are_detector_errors(tiny):

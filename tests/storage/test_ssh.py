@@ -115,6 +115,7 @@ def test_links_are_neither_listed_nor_followed(backend: SshBackend, storage: Ssh
 @BOTH_WAYS
 def test_a_linked_tree_is_not_listed_incrementally_either(backend: SshBackend, storage: SshStorage) -> None:
     """Both kinds of listing tell of the same objects."""
+    storage.whole_listing_up_to = 0  # as in a large store
     now = datetime.now(UTC)
     key = make_key(now, 5, ".webp")
     backend.put("real/" + key.removeprefix("01/"), b"x")
@@ -172,6 +173,7 @@ def test_a_folder_that_may_not_be_read_does_not_hide_the_others(backend: SshBack
 @BOTH_WAYS
 def test_many_new_cells_are_all_listed(backend: SshBackend, storage: SshStorage) -> None:
     """More minutes with uploads than start folders are given to find, and one folder level is not enough."""
+    storage.whole_listing_up_to = 0  # as in a large store
     now = datetime.now(UTC).replace(microsecond=0)
     placed = {}
     for number in range(150):
@@ -269,6 +271,17 @@ def test_an_odd_root_is_quoted(backend: SshBackend) -> None:
             assert "listed by find" in connect_detail(storage)
             assert keys_of(storage) == ["a.jpg"]
             assert storage.read("a.jpg", max_bytes=1) == b"x"
+
+
+@BOTH_WAYS
+def test_a_fraction_of_a_second_hides_nothing(backend: SshBackend, storage: SshStorage) -> None:
+    """SFTP tells whole seconds; what was modified later in the second asked for is listed."""
+    moment = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
+    backend.put("a.jpg", b"x", moment)
+    for since in (moment - timedelta(milliseconds=500), moment):
+        for exhaustive in (True, False):
+            assert keys_of(storage, since=since, exhaustive=exhaustive) == ["a.jpg"]
+    assert keys_of(storage, since=moment + timedelta(seconds=1)) == []
 
 
 def test_a_root_may_be_a_link_or_lie_in_the_home_folder(backend: SshBackend) -> None:
