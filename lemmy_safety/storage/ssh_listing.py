@@ -21,6 +21,7 @@ from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
 from lemmy_safety.storage.names import to_key
 from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 from lemmy_safety.storage.ssh_tree import join
+from lemmy_safety.storage.wanted_keys import LOST_AND_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +103,8 @@ class FindListing:
 
     def _command(self, starts: Sequence[bytes], since: datetime | None) -> bytes:
         places = [_quoted(b"./" + start if start else b".") for start in starts]
-        parts = [b"cd", _quoted(self._root), b"|| exit %d; exec env LC_ALL=C find" % _NO_ROOT, *places, b"-type f"]
+        parts = [b"cd", _quoted(self._root), b"|| exit %d; exec env LC_ALL=C find" % _NO_ROOT, *places]
+        parts.append(b"-path ./%s -prune -o -type f" % LOST_AND_FOUND.encode())
         if since is not None and since > EPOCH:
             # "Newer" is exclusive and find's parser knows whole seconds only; the exact comparison is ours.
             parts.append(b"-newermt @%d" % (int(since.timestamp()) - 1))

@@ -158,7 +158,10 @@ class SftpSession:
                 found.append(self._entries(path, handle, requests))
             except SftpRefusal as refusal:
                 found.append(refusal)
-            self._wire.forget(self._wire.ask(_CLOSE, handle))
+        # All at the end: whatever is queued is sent when the next answer is waited for, in a packet of its own.
+        for handle in handles:
+            if isinstance(handle, bytes):
+                self._wire.forget(self._wire.ask(_CLOSE, handle))
         self._wire.flush()
         return found
 

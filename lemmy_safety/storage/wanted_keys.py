@@ -10,6 +10,10 @@ from lemmy_safety.pictrs import keys
 if TYPE_CHECKING:
     from datetime import datetime
 
+#: Where a file system's check puts what it salvages, in the root of each ext volume, readable by root only. It is no
+#: folder of pict-rs's, and a volume mounted as the store must not be refused for it in every pass.
+LOST_AND_FOUND = "lost+found"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedKeys:
@@ -39,6 +43,8 @@ class WantedKeys:
 
     def leads_to_wanted(self, folder: str) -> bool:
         """Whether a wanted key can lie below this folder (no slash at its end, not the root)."""
+        if folder == LOST_AND_FOUND:
+            return False
         below = folder + "/"
         if not (below.startswith(self.prefix) or self.prefix.startswith(below)):
             return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.ledgers import DECODER, DETECTORS, checked, failed, record, sha256_of, stored
 
 from lemmy_safety.ledger import Known, open_ledger, sqlite_url
@@ -17,9 +17,10 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
 
-KEYS = st.sampled_from(["a", "b", "c"])
-WORDS = ["one", "twos", "three"]
+KEYS = st.sampled_from(["a", "b"])
+WORDS = ["one", "twos"]
 CONTENTS = st.sampled_from(WORDS)
+OUTCOMES = st.sampled_from([Outcome.FLAGGED, Outcome.FLAGGED, Outcome.CLEAR])
 FINISHED = st.sampled_from([ActionState.DONE, ActionState.REFUSED, ActionState.FAILED])
 
 
@@ -58,7 +59,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.rows: dict[str, Expected] = {}
         self.reviews: dict[str, Review] = {}
         self.unhashed_reviews: dict[str, tuple[str, Review]] = {}
-        self.intents: dict[int, tuple[str, str]] = {}
+        self.intents: dict[int, str] = {}
+        self.present_intent: dict[str, int] = {}
 
     @property
     def ledger(self) -> Ledger:
@@ -78,9 +80,10 @@ class LedgerMachine(RuleBasedStateMachine):
             content = next(text for text in WORDS if stored(one.obj.key, self.own(text)) == one.obj)
             assert one.sha256 == sha256_of(self.own(content))
             assert self.rows[one.obj.key].content == content, "an action on bytes that were not judged"
-            self.intents[one.id] = (one.obj.key, content)
+            self.intents[one.id] = one.obj.key
+            self.present_intent[one.obj.key] = one.id
 
-    @rule(key=KEYS, content=CONTENTS, outcome=st.sampled_from(Outcome), dry_run=st.booleans())
+    @rule(key=KEYS, content=CONTENTS, outcome=OUTCOMES, dry_run=st.booleans())
     def judge(self, key, content, outcome, dry_run) -> None:
         key = self.key(key)
         before = self.rows.get(key)
@@ -94,6 +97,8 @@ class LedgerMachine(RuleBasedStateMachine):
             kept = before is not None and before.content == content and before.state is ActionState.INTENDED
             if not dry_run or kept:
                 row.state = ActionState.INTENDED
+        if not (dry_run and row.state is ActionState.INTENDED):
+            self.present_intent.pop(key, None)
         pending = self.record(checked(key, outcome, self.own(content)), dry_run=dry_run)
         assert bool(pending) is (outcome is Outcome.FLAGGED and not dry_run and not cleared)
         self.take(pending)
@@ -111,6 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
             before.status = status
         else:
             self.rows[key] = Expected(content, None, status=status)
+            self.present_intent.pop(key, None)
             if self.unhashed_reviews.get(key, (content,))[0] != content:
                 self.unhashed_reviews.pop(key)
         assert self.record(failed(key, status, self.own(content))) == []
@@ -132,17 +138,13 @@ class LedgerMachine(RuleBasedStateMachine):
             row.state = ActionState.INTENDED
         self.take(pending)
 
+    @precondition(lambda self: self.intents)
     @rule(data=st.data(), state=FINISHED)
     def finish(self, data, state) -> None:
-        if not self.intents:
-            return
         number = data.draw(st.sampled_from(sorted(self.intents)))
         self.ledger.finish_action(number, state)
-        key, _ = self.intents.pop(number)
-        present = {one.id for one in self.ledger.unfinished_actions(self.storage)}
-        assert number not in present
-        after = self.actual().get(key)
-        if after is not None and after.action_state is state:
+        key = self.intents.pop(number)
+        if self.present_intent.get(key) == number:  # else it was on an earlier judgement, and changes nothing
             self.rows[key].state = state
 
     @rule(key=KEYS, decision=st.sampled_from(Review))
@@ -183,16 +185,12 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         unfinished = {one.obj.key for one in self.ledger.unfinished_actions(self.storage)}
         assert unfinished == {key for key, row in flagged.items() if row.state is ActionState.INTENDED}
-
-    @invariant()
-    def nothing_cleared_is_about_to_be_acted_on(self) -> None:
-        for one in self.ledger.unfinished_actions(self.storage):
-            assert self.actual()[one.obj.key].review is not Review.CLEARED
+        assert [key for key in unfinished if actual[key].review is Review.CLEARED] == []
 
     @invariant()
     def only_unchanged_objects_are_known(self) -> None:
         for content in WORDS:
-            objects = [stored(key, self.own(content)) for key in map(self.key, "abc")]
+            objects = [stored(key, self.own(content)) for key in map(self.key, "ab")]
             found = self.ledger.known(self.storage, objects, detectors=DETECTORS, decoder=DECODER)
             for key, answer in found.items():
                 row = self.rows[key]
@@ -215,8 +213,8 @@ def test_the_rules_hold_whatever_happens(tmp_path) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(database),
         settings=settings(
-            max_examples=40,
-            stateful_step_count=20,
+            max_examples=100,
+            stateful_step_count=15,
             deadline=None,
             phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line, and takes minutes
         ),

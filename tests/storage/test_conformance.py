@@ -221,6 +221,14 @@ def test_a_small_store_is_listed_whole_whatever_its_keys(
     assert "copied-by-hand.png" in keys_of(storage, since=now - timedelta(minutes=20))
 
 
+def test_what_the_file_system_salvaged_is_not_part_of_the_store(backend: StorageBackend, storage: Storage) -> None:
+    """lost+found in the root of a volume is root's alone; a bucket may have keys of that name like any other."""
+    backend.put("lost+found/x.png", b"x")
+    backend.put("a/lost+found/x.png", b"x")
+    expected = ["a/lost+found/x.png", "lost+found/x.png"] if backend.has_etag else ["a/lost+found/x.png"]
+    assert sorted(keys_of(storage)) == expected
+
+
 def test_reading_is_limited_by_bytes(backend: StorageBackend, storage: Storage) -> None:
     """Exactly the limit is read, one byte more is refused, and nothing at all is a fine object."""
     data = random.Random(2).randbytes(200_001)
