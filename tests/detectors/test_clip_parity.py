@@ -188,9 +188,9 @@ def test_findings_say_what_nsfw_checker_says(world):
     """The detector's findings for whole samples carry the reference's verdict and the words that it matched."""
     plant(world, seed=5)
     checker = NSFWChecker(world.interrogator, None)
-    expected = [checker.check_for_nsfw(image) for image in world.images[:16]]
+    expected = [checker.check_for_nsfw(image) for image in world.images[:8]]
 
-    found = world.detector.detect([sample_of(picture) for picture in world.pictures[:16]])
+    found = world.detector.detect([sample_of(picture) for picture in world.pictures[:8]])
 
     for findings, answer in zip(found, expected, strict=True):
         flags = {"csam": answer.is_csam, "underage_subject": answer.is_underage_subject, "nsfw": answer.is_nsfw}
