@@ -6,9 +6,14 @@ that ``lemmy-safety --help`` answers at once; ``tests/cli/test_help.py`` holds t
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Entry point of the ``lemmy-safety`` command; ends the process with the exit code of what happened."""
-    from lemmy_safety.cli.app import app  # noqa: PLC0415 - importing the package stays free for __main__ and tests
+    try:
+        from lemmy_safety.cli.app import app  # noqa: PLC0415 - importing the package stays free for __main__ and tests
+    except KeyboardInterrupt:
+        sys.exit(130)  # so early that nothing has begun and nobody else is there to say so
 
     app.main(prog_name="lemmy-safety")

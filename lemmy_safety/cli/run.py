@@ -70,7 +70,7 @@ def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
 def _watch(settings: Settings) -> None:
     from lemmy_safety.daemon import run_daemon  # noqa: PLC0415 - idem
 
-    with StopSignals() as signals, progress() as listener:
+    with StopSignals(exit_code=0) as signals, progress() as listener:
         run_daemon(settings, stop=signals.event, listener=listener, ask_passphrase=asker())
 
 

@@ -1,7 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the process at once.
 
 A clean stop records what was decided and is over within seconds. Ending at once is safe too: every promise in the
-ledger survives it, which is why the second signal does not wait for anything.
+ledger survives it. So the second signal waits for nothing, and neither does the first one for long: a connection that
+hangs or weights that are being loaded cannot be asked to hurry, and a service manager was promised five seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from lemmy_safety.cli.failures import INTERRUPTED
 
@@ -20,11 +21,21 @@ if TYPE_CHECKING:
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
-class StopSignals:
-    """While inside the ``with``, ``event`` is set by the first signal. Only for the main thread."""
+#: A pass that was asked to stop ends itself within 4.5 s (``scan.scanner``); what has not ended then is stuck.
+_PATIENCE_S = 4.8
 
-    def __init__(self) -> None:
+
+class StopSignals:
+    """While inside the ``with``, ``event`` is set by the first signal. Only for the main thread.
+
+    ``exit_code`` is the process's when what is inside did not end in time after being asked.
+    """
+
+    def __init__(self, *, exit_code: int = INTERRUPTED) -> None:
         self.event = threading.Event()
+        self._exit_code = exit_code
+        self._last_resort = threading.Timer(_PATIENCE_S, self._give_up)
+        self._last_resort.daemon = True
         self._before: dict[int, Any] = {}
         self._terminal = _terminal_state()
 
@@ -38,17 +49,26 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._last_resort.cancel()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _received(self, _number: int, _frame: FrameType | None) -> None:
         if self.event.is_set():
-            _restore_terminal(self._terminal)  # a passphrase prompt may have switched the echo off
-            # Not sys.exit: threads stuck in a vendor's network call would keep the process alive.
-            os._exit(INTERRUPTED)
+            self._end(INTERRUPTED)
         self.event.set()
         # os.write, because the signal may have come in the middle of a buffered write to the same stream.
         os.write(2, b"\nStopping; once more to end at once.\n")
+        self._last_resort.start()
+
+    def _give_up(self) -> None:
+        os.write(2, b"Something hangs and was left behind; what was decided is recorded.\n")
+        self._end(self._exit_code)
+
+    def _end(self, code: int) -> NoReturn:
+        _restore_terminal(self._terminal)  # a passphrase prompt may have switched the echo off
+        # Not sys.exit: threads stuck in a vendor's network call would keep the process alive.
+        os._exit(code)
 
 
 def _terminal_state() -> list[Any] | None:
