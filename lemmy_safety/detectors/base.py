@@ -50,6 +50,13 @@ class Detector(ABC):
         :raises DetectorError: the batch could not be judged; the caller tries the samples one by one.
         """
 
+    def detect_bytes(self, sha256: str) -> list[Finding]:  # noqa: ARG002 - for those who override it
+        """Findings on the stored bytes alone (64 hex digits), for an object of which no frame could be decoded.
+
+        Nothing, unless the detector knows files: a listed video or a damaged file is recognised all the same.
+        """
+        return []
+
     @abstractmethod
     def close(self) -> None:
         """Free models and device memory. Closing twice is fine."""

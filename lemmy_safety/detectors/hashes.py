@@ -78,6 +78,12 @@ class HashesDetector(Detector):
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
         return [self._findings(sample) for sample in batch]
 
+    def detect_bytes(self, sha256: str) -> list[Finding]:
+        """The entry of these very bytes, also of files that are no picture."""
+        known = self._known()
+        entry = None if known is None else known.match_sha256(sha256)
+        return [] if entry is None else [self._finding(SHA256_LIST, 1.0, 1.0, 0, _described(entry))]
+
     def close(self) -> None:
         self._list = None
 
@@ -102,9 +108,7 @@ class HashesDetector(Detector):
         known = self._known()
         if known is None:
             return found
-        entry = known.match_sha256(sample.sha256)
-        if entry is not None:
-            found.append(self._finding(SHA256_LIST, 1.0, 1.0, 0, _described(entry)))
+        found += self.detect_bytes(sample.sha256)
         match = known.match_pdq(hexes)
         if match is not None:
             place = first_frame[hexes[match.query]]

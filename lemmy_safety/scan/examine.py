@@ -13,27 +13,25 @@ from lemmy_safety.scan.items import Examined
 if TYPE_CHECKING:
     from lemmy_safety.media import Decoder
     from lemmy_safety.scan.budget import ByteBudget
-    from lemmy_safety.scan.items import Fetched, OpenAction
+    from lemmy_safety.scan.items import Fetched
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
 
 
 class Examiner:
-    """Decodes; what cannot be decoded is recorded with its reason and never reaches a detector."""
+    """Decodes; what cannot be decoded goes on with its reason, for detectors that know files by their bytes."""
 
     def __init__(
         self,
         *,
         decoder: Decoder,
         budget: ByteBudget,
-        to_judge: Channel[Examined],
-        to_record: Channel[ItemResult | OpenAction],
+        to_judge: Channel[Examined | ItemResult],
     ) -> None:
         self._decoder = decoder
         self._budget = budget
         self._to_judge = to_judge
-        self._to_record = to_record
 
     def run(self, inbox: Channel[Fetched]) -> None:
         """One worker's loop."""
@@ -42,10 +40,7 @@ class Examiner:
                 examined = self._examine(fetched)
             finally:
                 self._budget.give_back(fetched.obj.size)
-            if isinstance(examined, Examined):
-                self._to_judge.put(examined)
-            else:
-                self._to_record.put(examined)
+            self._to_judge.put(examined)
 
     def _examine(self, fetched: Fetched) -> Examined | ItemResult:
         try:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.records import Finding, ItemResult, ItemStatus, Outcome
+from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.policy import Policy
-    from lemmy_safety.scan.items import Examined, OpenAction
+    from lemmy_safety.records import Verdict
+    from lemmy_safety.scan.items import OpenAction
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
@@ -38,17 +41,33 @@ class Judge:
     def batch_size(self) -> int:
         return max(detector.batch_size for detector in self._detectors)
 
-    def run(self, inbox: Channel[Examined], to_record: Channel[ItemResult | OpenAction]) -> None:
-        """The worker's loop.
+    def run(self, inbox: Channel[Examined | ItemResult], to_record: Channel[ItemResult | OpenAction]) -> None:
+        """The worker's loop; takes decoded objects, and the results of those that could not be decoded.
 
         :raises DetectorError: a detector fails on everything.
         """
         while batch := inbox.get_batch(self.batch_size, _BATCH_WAIT_S):
-            for result in self.judge(batch):
+            for item in batch:
+                if isinstance(item, ItemResult):
+                    to_record.put(self.judge_undecoded(item))
+            for result in self.judge([item for item in batch if isinstance(item, Examined)]):
                 to_record.put(result)
+
+    def judge_undecoded(self, result: ItemResult) -> ItemResult:
+        """The same result, unless a detector knows the bytes themselves: then there is a verdict without a picture."""
+        if result.sha256 is None:
+            return result
+        findings = [finding for detector in self._detectors for finding in detector.detect_bytes(result.sha256)]
+        if not any(finding.hit for finding in findings):
+            return result
+        verdict = self._verdict(result.obj.key, findings)
+        reason = f"known by its bytes; {result.reason}"
+        return replace(result, status=ItemStatus.CHECKED, reason=reason, verdict=verdict, detectors=self._names)
 
     def judge(self, batch: Sequence[Examined]) -> list[ItemResult]:
         """Results in the order of the batch."""
+        if not batch:
+            return []
         found: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
         for detector in self._detectors:
             for position, findings in enumerate(self._detect(detector, batch)):
@@ -70,19 +89,22 @@ class Judge:
                 pdq=sample.pdqs[0],
                 info=sample.info,
             )
-        verdict = self._policy.judge(findings, ran=self._names)
-        if verdict.outcome is Outcome.FLAGGED:
-            labels = sorted({f"{finding.detector}:{finding.label}" for finding in findings if finding.hit})
-            log.warning("flagged key=%r by=%s", item.obj.key, ",".join(labels))
         return ItemResult(
             obj=item.obj,
             status=ItemStatus.CHECKED,
-            verdict=verdict,
+            verdict=self._verdict(item.obj.key, findings),
             detectors=self._names,
             sha256=sample.sha256,
             pdq=sample.pdqs[0],
             info=sample.info,
         )
+
+    def _verdict(self, key: str, findings: Sequence[Finding]) -> Verdict:
+        verdict = self._policy.judge(findings, ran=self._names)
+        if verdict.outcome is Outcome.FLAGGED:
+            labels = sorted({f"{finding.detector}:{finding.label}" for finding in findings if finding.hit})
+            log.warning("flagged key=%r by=%s", key, ",".join(labels))
+        return verdict
 
     def _detect(self, detector: Detector, batch: Sequence[Examined]) -> list[list[Finding] | LemmySafetyError]:
         """Findings per sample; when the batch as a whole fails, each sample by itself, so that one costs only one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 
@@ -11,7 +12,8 @@ from support.passes import LONG_AGO, WatchedStorage, keys_in, minutes_ago, put, 
 
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.canary import canary_image, canary_png
-from lemmy_safety.errors import DetectorError, LedgerFull, StorageUnreachable, WorkerDied
+from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.errors import AccessDenied, DetectorError, LedgerFull, StorageUnreachable, WorkerDied
 from lemmy_safety.records import ActionState, Finding, ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest
 
@@ -203,6 +205,42 @@ def test_one_bad_object_never_stops_a_run(store, database):
     assert summary.unreadable["too_large"] >= 1
     assert {"bad/text.jpg", "bad/empty.png", "bad/cut.png", "bad/huge.png", "bad/heavy.png"} <= keys_in(store)
     assert summary.complete
+
+
+def test_a_listed_file_is_flagged_although_no_picture_can_be_decoded(store, database, tmp_path):
+    """A known video or damaged file is known by its bytes; its neighbour is left alone as unreadable."""
+    video = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(200)
+    put(store, "v/listed.mp4", video)
+    put(store, "v/other.mp4", video + b"x")
+    hashes = tmp_path / "hashes.txt"
+    hashes.write_text(f"sha256 {hashlib.sha256(video).hexdigest()} case 7\n")
+    with scanner_over(store, database, detectors=[HashesDetector(hashes)], prefix="v/") as scanner:
+        summary = scanner.run(SWEEP)
+        row = next(scanner.ledger.flagged(include_settled=True))
+    assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)
+    assert summary.unreadable == {"unsupported": 1}
+    assert (row.key, row.findings[0].label) == ("v/listed.mp4", "sha256-list")
+    assert "v/other.mp4" in keys_in(store)
+
+
+def test_an_object_that_may_not_be_read_is_recorded_as_denied_and_tried_again(store, database):
+    """Denied is neither checked nor flagged, and the next pass asks again."""
+    key = "2/13/99/canary"
+
+    class Refusing(WatchedStorage):
+        refuses = True
+
+        def _read(self, key_asked, max_bytes):
+            if key_asked == key and self.refuses:
+                raise AccessDenied("no permission")
+            return super()._read(key_asked, max_bytes)
+
+    storage = Refusing(store)
+    with scanner_over(store, database, storage=storage) as scanner:
+        summary = scanner.run(SWEEP)
+        assert summary.failed == {ItemStatus.DENIED.value: 1}
+        storage.refuses = False
+        assert scanner.run(SWEEP).flagged == 1
 
 
 def test_a_read_that_fails_once_is_retried_in_the_same_pass(store, database):
