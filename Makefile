@@ -67,7 +67,7 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	touch "$@"
 
 $(STAMPS)/test: $(STAMPS)/venv pyproject.toml
-	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres strace
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres mariadb strace
 	$(INSTALL) --quiet -e '.[all,test]'
 	touch "$@" "$(STAMPS)/demo"
 

@@ -2,8 +2,9 @@
 # Looks for what no Python package can bring, and installs it on Debian and Ubuntu when run as root.
 # Elsewhere it says what is missing and how to get it.
 #
-#   scripts/prepare_system.sh python3 venv build           needed: without them the script fails
-#   scripts/prepare_system.sh python3 sshd postgres strace wanted: without them some tests are skipped (fails if CI=true)
+#   scripts/prepare_system.sh python3 venv build                     needed: without them the script fails
+#   scripts/prepare_system.sh python3 sshd postgres mariadb strace   wanted: without them some tests are skipped
+#                                                                    (fails if CI=true)
 set -euo pipefail
 
 python=$1
@@ -57,6 +58,12 @@ for need in "$@"; do
     postgres)
         if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
             wanted="$wanted initdb" packages="$packages postgresql"
+        fi
+        ;;
+    mariadb)
+        # The part with the programs only: no service, no account, no configuration.
+        if ! command -v mariadb-install-db >/dev/null; then
+            wanted="$wanted mariadb-install-db" packages="$packages mariadb-server-core mariadb-client-core"
         fi
         ;;
     *)

@@ -7,6 +7,9 @@ The ancestor keeps one table ``images`` (id, filename, nsfw, csam, created in na
 - csam false: clear.
 - csam NULL: nothing is known. The ancestor recorded failed downloads like that and never looked again; we do.
 
+Only SQLite and PostgreSQL can hold such a database. On MySQL, where each change of the schema is final at once, what a
+killed start left is dropped and made again; the caller has seen that it is empty.
+
 A migration describes the schema of its own day, so it shares nothing with the models.
 """
 
@@ -15,6 +18,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 
 from alembic import op
 
@@ -24,130 +28,176 @@ branch_labels = None
 depends_on = None
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_TIME = sa.DateTime(timezone=True)
+_TIME = sa.DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
+_TEXT = sa.UnicodeText().with_variant(LONGTEXT(), "mysql")
 _ENUM = sa.String(32)
-_HASH = sa.LargeBinary(32)
+_HASH = sa.VARBINARY(32).with_variant(sa.LargeBinary(32), "sqlite", "postgresql")
 _OLD = "images_before_takeover"
 _ANCESTOR_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
+
+# What every database of the kind can do that the others, MySQL among them, cannot: partial indexes, changes of the
+# schema that are taken back, indexes on text of any length.
+_FULL_GROWN = {"sqlite", "postgresql"}
+
+# Not the server's defaults: its administrator may have set them to anything.
+_MYSQL = {
+    "mysql_engine": "InnoDB",
+    "mysql_row_format": "DYNAMIC",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+
+
+def _indexed(most_bytes: int) -> sa.types.TypeEngine[str]:
+    """Text that an index holds: as it is where that works, else as its UTF-8 bytes."""
+    return sa.VARBINARY(most_bytes).with_variant(sa.Text(), "sqlite", "postgresql")
+
+
+_KEY = _indexed(3000)
 
 
 def upgrade() -> None:
     # A database without a version, with an images table in it, is an ancestor's: the caller refused all others.
     inspector = sa.inspect(op.get_bind())
+    full_grown = op.get_bind().dialect.name in _FULL_GROWN
     ancestor = (
-        "images" in inspector.get_table_names()
+        full_grown
+        and "images" in inspector.get_table_names()
         and {column["name"] for column in inspector.get_columns("images")} >= _ANCESTOR_COLUMNS
     )
     if ancestor:
         op.rename_table("images", _OLD)
+    if not full_grown:
+        _drop_what_is_there(set(inspector.get_table_names()))
     _create_tables()
-    op.execute(sa.text("INSERT INTO storages (id, name) VALUES (1, 'ancestor')"))
+    storages = sa.table("storages", sa.column("id", sa.Integer()), sa.column("name", _KEY))
+    if full_grown:
+        op.execute(storages.insert().values(id=1, name="ancestor"))
+    else:
+        op.execute(storages.insert().values(name=b"ancestor"))  # not every database lets us choose a number
     if op.get_bind().dialect.name == "postgresql":
         op.execute(sa.text("SELECT setval(pg_get_serial_sequence('storages', 'id'), 1)"))
     if ancestor:
         _take_over()
     # After the rows: one sort is faster than a million insertions.
-    _create_indexes()
+    _create_indexes(full_grown=full_grown)
+
+
+def _drop_what_is_there(tables: set[str]) -> None:
+    for name in ("events", "reviews", "images", "cursors", "runs", "storages"):
+        if name in tables:
+            op.drop_table(name)
 
 
 def _create_tables() -> None:
     op.create_table(
         "storages",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", _KEY, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_storages"),
         sa.UniqueConstraint("name", name="uq_storages_name"),
+        **_MYSQL,
     )
     op.create_table(
         "runs",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("storage_id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("kind", _TEXT, nullable=False),
         sa.Column("dry_run", sa.Boolean(), nullable=False),
-        sa.Column("detectors", sa.Text(), nullable=False),
+        sa.Column("detectors", _TEXT, nullable=False),
         sa.Column("started_at", _TIME, nullable=False),
         sa.Column("finished_at", _TIME),
         sa.Column("complete", sa.Boolean(), nullable=False),
-        sa.Column("counts", sa.Text()),
+        sa.Column("counts", _TEXT),
         sa.PrimaryKeyConstraint("id", name="pk_runs"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_runs_storage_id"),
+        **_MYSQL,
     )
     op.create_table(
         "cursors",
-        sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scope", _indexed(2700), nullable=False),
+        sa.Column("name", _indexed(300), nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
+        **_MYSQL,
     )
     op.create_table(
         "images",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("storage_id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("key", _KEY, nullable=False),
         sa.Column("size", sa.BigInteger()),
         sa.Column("modified_at", _TIME),
-        sa.Column("etag", sa.Text()),
+        sa.Column("etag", _TEXT),
         sa.Column("sha256", _HASH),
         sa.Column("pdq", _HASH),
         sa.Column("pdq_quality", sa.Integer()),
-        sa.Column("media_type", sa.Text()),
+        sa.Column("media_type", _TEXT),
         sa.Column("width", sa.Integer()),
         sa.Column("height", sa.Integer()),
         sa.Column("frame_count", sa.Integer()),
-        sa.Column("anomalies", sa.Text()),
+        sa.Column("anomalies", _TEXT),
         sa.Column("status", _ENUM, nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("decoder", sa.Text(), nullable=False),
+        sa.Column("reason", _TEXT, nullable=False),
+        sa.Column("decoder", _TEXT, nullable=False),
         sa.Column("checked_at", _TIME, nullable=False),
         sa.Column("run_id", _ROW_ID),
         sa.Column("outcome", _ENUM),
         sa.Column("nsfw", sa.Boolean()),
-        sa.Column("findings", sa.Text()),
-        sa.Column("detectors", sa.Text(), nullable=False),
-        sa.Column("rules_version", sa.Text(), nullable=False),
-        sa.Column("reused_from", sa.Text()),
+        sa.Column("findings", _TEXT),
+        sa.Column("detectors", _TEXT, nullable=False),
+        sa.Column("rules_version", _TEXT, nullable=False),
+        sa.Column("reused_from", _TEXT),
         sa.Column("dry_run", sa.Boolean(), nullable=False),
         sa.Column("origin", _ENUM, nullable=False),
         sa.Column("judgement", sa.Integer(), nullable=False),
-        sa.Column("action_wanted", sa.Text()),
+        sa.Column("action_wanted", _TEXT),
         sa.Column("action_state", _ENUM, nullable=False),
         sa.Column("action_at", _TIME),
-        sa.Column("action_detail", sa.Text(), nullable=False),
+        sa.Column("action_detail", _TEXT, nullable=False),
         sa.Column("review", _ENUM, nullable=False),
-        sa.Column("review_note", sa.Text(), nullable=False),
+        sa.Column("review_note", _TEXT, nullable=False),
         sa.Column("review_at", _TIME),
         sa.PrimaryKeyConstraint("id", name="pk_images"),
         sa.UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_images_storage_id"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_images_run_id"),
+        **_MYSQL,
     )
     op.create_table(
         "reviews",
         sa.Column("sha256", _HASH, nullable=False),
         sa.Column("review", _ENUM, nullable=False),
-        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("note", _TEXT, nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("sha256", name="pk_reviews"),
+        **_MYSQL,
     )
     op.create_table(
         "events",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.Column("storage_id", sa.Integer()),
-        sa.Column("key", sa.Text()),
+        sa.Column("key", _KEY),
         sa.Column("sha256", _HASH),
         sa.Column("kind", _ENUM, nullable=False),
-        sa.Column("detail", sa.Text()),
+        sa.Column("detail", _TEXT),
         sa.Column("run_id", _ROW_ID),
         sa.PrimaryKeyConstraint("id", name="pk_events"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_events_storage_id"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_events_run_id"),
+        **_MYSQL,
     )
 
 
-def _create_indexes() -> None:
+def _create_indexes(*, full_grown: bool) -> None:
     op.create_index("ix_events_key", "events", ["key"])
     op.create_index("ix_images_sha256", "images", ["sha256"])
+    if not full_grown:
+        op.create_index("ix_images_outcome", "images", ["outcome", "id"])
+        op.create_index("ix_images_action_state", "images", ["storage_id", "action_state", "id"])
+        op.create_index("ix_images_status", "images", ["storage_id", "status", "checked_at"])
+        return
     retryable = "status = 'denied' OR status = 'fetch_failed' OR status = 'detector_failed'"
     for name, columns, condition in (
         ("ix_images_flagged", ["id"], "outcome = 'flagged'"),

@@ -1,6 +1,6 @@
 """What was seen, decided and done: one database, one class."""
 
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, sqlite_url
+from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
     ANCESTOR,
@@ -15,6 +15,7 @@ from lemmy_safety.ledger.rows import (
     ReviewResult,
     RunCounts,
 )
+from lemmy_safety.ledger.urls import sqlite_url
 
 __all__ = [
     "ANCESTOR",

@@ -8,23 +8,28 @@ Nothing here knows a table. The choices for SQLite:
   cheap. ``fullfsync`` makes it true on macOS, where a plain fsync stops at the drive's cache.
 - Transactions are begun by us, because Python's driver by itself begins none for DDL and begins late for the rest:
   a migration must be all or nothing, and a writer takes the lock at once (BEGIN IMMEDIATE) instead of failing halfway.
+
+For MySQL and MariaDB: READ COMMITTED, so that a writer sees what the one before it wrote and locks no gaps; strict
+mode, because without it the server cuts what does not fit and only warns. Databases that are neither of these get no
+settings of their own.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from pathlib import Path
+import math
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import create_engine, event
 
-from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, MissingExtra
+from lemmy_safety.errors import LedgerError, LedgerLocked
+from lemmy_safety.ledger.urls import is_sqlite, shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy.engine import Connection, Engine
+    from sqlalchemy import URL, Executable
+    from sqlalchemy.engine import Connection, Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
 #: Seconds to wait for another writer. A commit of 500 rows takes well under one; a migration of a large ancestor
@@ -44,97 +49,17 @@ _POOL_SIZE, _POOL_OVERFLOW = 8, 24
 #: PostgreSQL has no lock on the whole database, so writers of all processes queue on this arbitrary number.
 _WRITER_LOCK = 0x6C656D6D79
 
+#: Drivers that take ``connect_timeout``, in seconds; others refuse options that they do not know.
+_TIMED_DRIVERS = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
+
+#: Where our lock for writers needs no table.
+_SELF_LOCKING = frozenset({"sqlite", "postgresql"})
+
 _WRITES = "lemmy_safety_writes"
 
 
-def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, absolute, so that it means the same file wherever the process goes.
-
-    :raises LedgerError: the name cannot be written as a URL.
-    """
-    absolute = str(path.expanduser().absolute())
-    text = URL.create("sqlite", database=absolute).render_as_string(hide_password=False)
-    if make_url(text).database != absolute:  # SQLAlchemy before 2.1 does not quote '?'
-        raise LedgerError(f"The database file name {absolute!r} cannot be used.", hint="Choose a name without '?'.")
-    return text
-
-
-def parse_url(url: str) -> URL:
-    """The URL with its driver settled.
-
-    :raises LedgerError: not a URL, or of a database that is not supported. The text is not repeated: it may hold a
-        password.
-    """
-    try:
-        parsed = make_url(url)
-        name = parsed.get_backend_name()
-    except (ArgumentError, ValueError):
-        # Not chained: older versions of the library put the whole text, password included, into their message.
-        raise LedgerError("DATABASE_URL is not a database URL.", hint=_URL_HINT) from None
-    if parsed.drivername in {"postgres", "postgresql"}:
-        parsed = parsed.set(drivername="postgresql+psycopg")
-    elif parsed.drivername not in {"sqlite", "sqlite+pysqlite", "postgresql+psycopg"}:
-        raise LedgerError(f"Databases of the kind {name!r} ({parsed.drivername}) are not supported.", hint=_URL_HINT)
-    if is_sqlite(parsed) and parsed.database in {None, "", ":memory:"}:
-        raise LedgerError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
-    return parsed
-
-
-_URL_HINT = "Use sqlite:////path/to/lemmy_safety.db or postgresql+psycopg://user:password@host/database."
-
-
-def is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
-
-
-def sqlite_file(url: URL) -> Path | None:
-    """The file of a SQLite URL; None for a server and for SQLite's own ``file:`` names."""
-    if not is_sqlite(url) or url.database is None or url.database.startswith("file:"):
-        return None
-    return Path(url.database)
-
-
-def shown_url(url: URL) -> str:
-    """What messages call the database: the file, or the server without user, password and options."""
-    path = sqlite_file(url)
-    if path is not None:
-        return str(path)
-    place = url.host or ""
-    if url.port is not None:
-        place = f"{place}:{url.port}"
-    return f"{url.get_backend_name()}://{place}/{url.database or ''}"
-
-
-def check_file(url: URL, *, may_create: bool) -> None:
-    """Refuse a SQLite file whose place is wrong, before anything creates it.
-
-    :raises LedgerError: no such folder, or no such file and none may be made.
-    :raises LedgerDamaged: the name is a folder's.
-    :raises LedgerReadOnly: the folder may not be entered.
-    """
-    path = sqlite_file(url)
-    if path is None:
-        return
-    try:
-        if path.is_dir():
-            raise LedgerDamaged(f"The database {path} is a folder, not a file.")
-        if not path.parent.is_dir():
-            raise LedgerError(
-                f"The folder of the database {path} does not exist.", hint="Create it, or set SQLITE_FILENAME."
-            )
-        if not may_create and not path.exists():
-            raise LedgerError(
-                f"There is no database {path}.", hint="A first run, or 'lemmy-safety db upgrade', makes it."
-            )
-    except PermissionError as error:
-        raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
-
-
 def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """An engine for ``writing`` and plain reading; connects to nothing yet.
-
-    :raises MissingExtra: PostgreSQL is asked for and its driver is not installed.
-    """
+    """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``."""
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW}
     if is_sqlite(url):
         # Each connection is used by one thread at a time; the pool hands them from thread to thread.
@@ -142,12 +67,13 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     else:
         # A server that was restarted since the last pass must not cost that pass.
         options["pool_pre_ping"] = True
-        if "connect_timeout" not in url.query:
-            options["connect_args"] = {"connect_timeout": max(1, round(busy_timeout_s))}
-    try:
-        engine = create_engine(url, **options)
-    except (ModuleNotFoundError, NoSuchModuleError) as error:
-        raise MissingExtra("postgres", needed_for="A PostgreSQL database") from error
+        if "connect_timeout" not in url.query and url.get_driver_name() in _TIMED_DRIVERS:
+            options["connect_args"] = {"connect_timeout": math.ceil(busy_timeout_s)}
+    if url.get_backend_name() == "mysql":
+        options["isolation_level"] = "READ COMMITTED"
+    engine = create_engine(url, **options)
+
+    event.listen(engine, "do_connect", _connect)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _record: object) -> None:
@@ -155,7 +81,7 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
             # None stops the driver from beginning transactions by itself; see the module's first lines.
             connection.isolation_level = None
         cursor = connection.cursor()
-        for statement in _session_settings(url, busy_timeout_s):
+        for statement in _session_settings(url.get_backend_name(), busy_timeout_s):
             cursor.execute(statement)
         cursor.close()
         connection.commit()
@@ -165,29 +91,91 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         writes = connection.get_execution_options().get(_WRITES, False)
         if is_sqlite(url):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-        elif writes:
+        elif writes and url.get_backend_name() == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
     return engine
 
 
-def _session_settings(url: URL, busy_timeout_s: float) -> tuple[str, ...]:
-    if not is_sqlite(url):
-        return (f"SET lock_timeout = {round(busy_timeout_s * 1000)}",)
-    return (
-        "PRAGMA foreign_keys = ON",
-        "PRAGMA synchronous = FULL",
-        "PRAGMA fullfsync = ON",
-        f"PRAGMA cache_size = -{_CACHE_KIB}",
-        f"PRAGMA journal_size_limit = {_WAL_BYTES}",
-    )
+def _connect(dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
+    """Connect as SQLAlchemy does; drivers answer to options that they do not know before they speak to the server."""
+    try:
+        return dialect.connect(*arguments, **named)
+    except (TypeError, ValueError, LookupError, RuntimeError) as error:
+        raise LedgerError(
+            f"The driver {dialect.driver!r} cannot do what DATABASE_URL asks for: {error}.",
+            hint="Check the part after '?' in DATABASE_URL.",
+        ) from error
+
+
+def _session_settings(kind: str, busy_timeout_s: float) -> tuple[str, ...]:
+    match kind:
+        case "sqlite":
+            return (
+                "PRAGMA foreign_keys = ON",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA fullfsync = ON",
+                f"PRAGMA cache_size = -{_CACHE_KIB}",
+                f"PRAGMA journal_size_limit = {_WAL_BYTES}",
+            )
+        case "postgresql":
+            return (f"SET lock_timeout = {round(busy_timeout_s * 1000)}",)
+        case "mysql":
+            # The first for rows, the second for tables that a migration changes; whole seconds, and not 0.
+            seconds = math.ceil(busy_timeout_s)
+            return (
+                f"SET SESSION innodb_lock_wait_timeout = {seconds}",
+                f"SET SESSION lock_wait_timeout = {seconds}",
+                # Added to the server's modes, not in their place: the dialect has looked at those.
+                "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')",
+            )
+        case _:
+            return ()
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that holds the writer's lock from its start; committed at the end, rolled back on any error."""
+def writing(engine: Engine, *, turn: Executable) -> Iterator[Connection]:
+    """One transaction that holds the writer's lock from its start; committed at the end, rolled back on any error.
+
+    ``turn`` is a statement that changes one certain row. Every database lets one transaction at a time do that, so it
+    is the lock of those that have none with a name.
+    """
+    with _transaction(engine) as connection:
+        if engine.dialect.name not in _SELF_LOCKING:
+            connection.execute(turn)
+        yield connection
+
+
+@contextmanager
+def upgrading(engine: Engine, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Connection]:
+    """Like ``writing``, for changing the schema, when there may be no row yet to lock.
+
+    On databases that are not tested nothing is locked; there the first start must be one process's alone.
+
+    :raises LedgerLocked: another process upgrades this database of MySQL for longer than ``busy_timeout_s``.
+    """
+    with ExitStack() as locks:
+        if engine.dialect.name == "mysql":
+            locks.enter_context(_session_lock(engine, busy_timeout_s))
+        yield locks.enter_context(_transaction(engine))
+
+
+@contextmanager
+def _transaction(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as plain, plain.execution_options(**{_WRITES: True}).begin() as transaction:
         yield transaction.connection
+
+
+@contextmanager
+def _session_lock(engine: Engine, busy_timeout_s: float) -> Iterator[None]:
+    """MySQL ends the transaction at each statement that changes the schema, and its locks; this one stays."""
+    with engine.connect() as holder:
+        holder.detach()  # it is not pooled but closed at the end, and the lock with it, however that end comes
+        name = "CONCAT('lemmy_safety.', MD5(DATABASE()))"  # named locks are the whole server's
+        query = f"SELECT GET_LOCK({name}, {math.ceil(busy_timeout_s)})"
+        if holder.exec_driver_sql(query).scalar_one() != 1:
+            raise LedgerLocked(f"The database {shown_url(engine.url)} is being upgraded by another process.")
+        yield
 
 
 def use_wal(engine: Engine) -> None:

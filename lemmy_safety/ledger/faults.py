@@ -40,12 +40,39 @@ _POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
     "XX002": LedgerDamaged,  # index_corrupted
 }
 
+# https://mariadb.com/docs/server/reference/error-codes and https://dev.mysql.com/doc/mysql-errors/8.4/en/
+_MYSQL_FAULTS: Mapping[int, type[LedgerError]] = {
+    1021: LedgerFull,  # ER_DISK_FULL
+    1114: LedgerFull,  # ER_RECORD_FILE_FULL
+    1142: LedgerReadOnly,  # ER_TABLEACCESS_DENIED_ERROR
+    1143: LedgerReadOnly,  # ER_COLUMNACCESS_DENIED_ERROR
+    1290: LedgerReadOnly,  # ER_OPTION_PREVENTS_STATEMENT: the server runs with --read-only
+    1792: LedgerReadOnly,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+    1836: LedgerReadOnly,  # ER_READ_ONLY_MODE
+    1205: LedgerLocked,  # ER_LOCK_WAIT_TIMEOUT
+    1213: LedgerLocked,  # ER_LOCK_DEADLOCK
+    1034: LedgerDamaged,  # ER_NOT_KEYFILE
+    1194: LedgerDamaged,  # ER_CRASHED_ON_USAGE
+    1195: LedgerDamaged,  # ER_CRASHED_ON_REPAIR
+    1712: LedgerDamaged,  # ER_INDEX_CORRUPT
+}
+
+# Login, no such database or no right to it, too many connections, shut down; codes from 2000 on are the client's, which
+# did not reach the server or lost it, and 0 is PyMySQL's for a connection that broke earlier.
+_MYSQL_UNREACHED = frozenset({0, 1040, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1203, 1226, 1698, 1927, 4031})
+_MYSQL_CLIENT = range(2000, 3000)
+
+#: Modules of drivers whose errors begin with such a code.
+_MYSQL_DRIVERS = frozenset({"MySQLdb", "mysql", "pymysql"})
+
 _WORDS: Mapping[type[LedgerError], str] = {
     LedgerDamaged: "is not a database, or is damaged",
     LedgerFull: "cannot grow: the disk is full",
     LedgerLocked: "is held by another process",
     LedgerReadOnly: "cannot be written",
 }
+
+_RIGHTS_HINT = "Give the database user of DATABASE_URL all rights on its database, on a server that may be written."
 
 _SERVER_HINT = "Check that the database server is up and that DATABASE_URL names its host, port, user and database."
 
@@ -67,17 +94,27 @@ def translated(where: str) -> Iterator[None]:
 
 
 def _from_driver(error: BaseException | None, where: str) -> LedgerError:
-    said = " ".join(str(error).split())
+    said = str(error)
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         kind = _SQLITE_FAULTS.get(code & 0xFF, LedgerError)
-        hint = None
-        if kind is LedgerError:
-            hint = "If its schema is old, run 'lemmy-safety db upgrade'."
+        hint = "If its schema is old, run 'lemmy-safety db upgrade'." if kind is LedgerError else None
+    elif type(error).__module__.partition(".")[0] in _MYSQL_DRIVERS:
+        # They print as a tuple of code and message.
+        code, said = error.args[:2] if error is not None and len(error.args) > 1 else (0, said)
+        kind = _MYSQL_FAULTS.get(code, LedgerError)
+        hint = _server_hint(kind, unreached=code in _MYSQL_UNREACHED or code in _MYSQL_CLIENT)
     else:
         state = getattr(error, "sqlstate", None)
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
         # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
-        hint = _SERVER_HINT if state is None or state[:2] in {"08", "28", "3D", "57"} else None
+        hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
+    said = " ".join(str(said).split())
     return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)
+
+
+def _server_hint(kind: type[LedgerError], *, unreached: bool) -> str | None:
+    if kind is LedgerReadOnly:
+        return _RIGHTS_HINT
+    return _SERVER_HINT if unreached else None

@@ -5,6 +5,8 @@ A test compares these tables with what the migrations make, so that neither can 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,24 +18,38 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     literal_column,
     or_,
 )
 
-from lemmy_safety.ledger.columns import EnumText, HexBytes, JsonText, NameSet, RowId, UtcDateTime
+from lemmy_safety.ledger.columns import (
+    EnumText,
+    HexBytes,
+    JsonText,
+    LongText,
+    NameSet,
+    RowId,
+    UtcDateTime,
+    indexed_text,
+)
 from lemmy_safety.ledger.rows import EventKind, Origin
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
+if TYPE_CHECKING:
+    from sqlalchemy.schema import SchemaItem
+
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
+
+#: Bytes in the longest key where a database must be told; as much as InnoDB indexes beside the storage.
+KEY_BYTES = 3000
 
 storages = Table(
     "storages",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", indexed_text(KEY_BYTES), nullable=False),
     UniqueConstraint("name", name="uq_storages_name"),
 )
 
@@ -42,7 +58,7 @@ runs = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("kind", LongText, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("detectors", NameSet, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
@@ -54,8 +70,8 @@ runs = Table(
 cursors = Table(
     "cursors",
     metadata,
-    Column("scope", Text, nullable=False),
-    Column("name", Text, nullable=False),
+    Column("scope", indexed_text(2700), nullable=False),
+    Column("name", indexed_text(300), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
 )
@@ -65,24 +81,24 @@ images = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
-    Column("key", Text, nullable=False),
+    Column("key", indexed_text(KEY_BYTES), nullable=False),
     # The object as it was listed when it was judged; NULL for rows of the ancestor.
     Column("size", BigInteger),
     Column("modified_at", UtcDateTime),
-    Column("etag", Text),
+    Column("etag", LongText),
     # What its bytes are.
     Column("sha256", HexBytes),
     Column("pdq", HexBytes),
     Column("pdq_quality", Integer),
-    Column("media_type", Text),
+    Column("media_type", LongText),
     Column("width", Integer),
     Column("height", Integer),
     Column("frame_count", Integer),
     Column("anomalies", JsonText),
     # What became of it in the last pass that looked at it.
     Column("status", EnumText(ItemStatus), nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("decoder", Text, nullable=False),
+    Column("reason", LongText, nullable=False),
+    Column("decoder", LongText, nullable=False),
     Column("checked_at", UtcDateTime, nullable=False),
     Column("run_id", ForeignKey("runs.id")),
     # The verdict, NULL where there is none; never one of other bytes than those described above.
@@ -90,20 +106,20 @@ images = Table(
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     Column("detectors", NameSet, nullable=False),
-    Column("rules_version", Text, nullable=False),
-    Column("reused_from", Text),
+    Column("rules_version", LongText, nullable=False),
+    Column("reused_from", LongText),
     Column("dry_run", Boolean, nullable=False),
     Column("origin", EnumText(Origin), nullable=False),
     # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
     Column("judgement", Integer, nullable=False),
     # What is done about it.
-    Column("action_wanted", Text),
+    Column("action_wanted", LongText),
     Column("action_state", EnumText(ActionState), nullable=False),
     Column("action_at", UtcDateTime),
-    Column("action_detail", Text, nullable=False),
+    Column("action_detail", LongText, nullable=False),
     # What a human decided about it; the same as in reviews, where its hash is known.
     Column("review", EnumText(Review), nullable=False),
-    Column("review_note", Text, nullable=False),
+    Column("review_note", LongText, nullable=False),
     Column("review_at", UtcDateTime),
     UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
 )
@@ -114,7 +130,7 @@ reviews = Table(
     metadata,
     Column("sha256", HexBytes, primary_key=True),
     Column("review", EnumText(Review), nullable=False),
-    Column("note", Text, nullable=False),
+    Column("note", LongText, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )
 
@@ -124,7 +140,7 @@ events = Table(
     Column("id", RowId, primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     Column("storage_id", ForeignKey("storages.id")),
-    Column("key", Text),
+    Column("key", indexed_text(KEY_BYTES)),
     Column("sha256", HexBytes),
     Column("kind", EnumText(EventKind), nullable=False),
     Column("detail", JsonText),
@@ -148,10 +164,23 @@ IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
 IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
 
+_PARTIAL = frozenset({"sqlite", "postgresql"})
+
 Index("ix_images_sha256", images.c.sha256)
 for _name, _columns, _condition in (
     ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
     ("ix_images_intended", (images.c.storage_id, images.c.id), IS_INTENDED),
     ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
 ):
-    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)
+    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition, info={"partial": True})
+# Where there are no partial indexes the condition's column leads instead.
+_WHOLE = {"partial": False}
+Index("ix_images_outcome", images.c.outcome, images.c.id, info=_WHOLE)
+Index("ix_images_action_state", images.c.storage_id, images.c.action_state, images.c.id, info=_WHOLE)
+Index("ix_images_status", images.c.storage_id, images.c.status, images.c.checked_at, info=_WHOLE)
+
+
+def is_made_on(dialect: str, item: SchemaItem) -> bool:
+    """Whether the migrations make this table, column or index on such a database."""
+    partial = item.info.get("partial") if isinstance(item, Index) else None
+    return partial is None or partial == (dialect in _PARTIAL)

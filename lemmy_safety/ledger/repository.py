@@ -16,19 +16,11 @@ from typing import TYPE_CHECKING, Self
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording
 from lemmy_safety.ledger.codec import checked_keys
-from lemmy_safety.ledger.engine import (
-    BUSY_TIMEOUT_S,
-    check_file,
-    make_engine,
-    parse_url,
-    shown_url,
-    sqlite_file,
-    use_wal,
-    writing,
-)
+from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal, writing
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
+from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -39,6 +31,10 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.rows import EventRow, FlaggedRow, Known, KnownVerdict, PendingAction, RunCounts
     from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
+
+
+#: Changes nothing and locks the one row that every database of ours has from the start.
+_TURN = storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR)
 
 
 def _now() -> datetime:
@@ -52,7 +48,7 @@ def open_ledger(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     clock: Callable[[], datetime] = _now,
 ) -> Ledger:
-    """Open the database at a SQLAlchemy URL (SQLite or PostgreSQL), made or upgraded to the newest schema.
+    """Open the database at a SQLAlchemy URL (SQLite, PostgreSQL, MySQL; others untested), made or upgraded to the newest schema.
 
     A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
     the ledger may fail on an old schema; ``schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
@@ -64,7 +60,7 @@ def open_ledger(
     :raises LedgerFull: the disk is full.
     :raises LedgerDamaged: not a database, or another program's.
     :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
-    :raises MissingExtra: the PostgreSQL driver is not installed.
+    :raises MissingExtra: the driver is not installed and one of our extras brings it.
     """
     parsed = parse_url(url)
     check_file(parsed, may_create=upgrade)
@@ -75,7 +71,7 @@ def open_ledger(
         with translated(where):
             if upgrade:
                 # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
-                with writing(engine) as connection:
+                with upgrading(engine, busy_timeout_s=busy_timeout_s) as connection:
                     if migrations.present(connection) != migrations.newest():
                         migrations.upgrade(connection)
                 use_wal(engine)
@@ -122,7 +118,7 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         self._check_open()
-        with self._writer, translated(self._where), writing(self._engine) as connection:
+        with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
             yield connection
 
     def _check_open(self) -> None:
@@ -346,5 +342,6 @@ class Ledger:
         :raises LedgerError: LedgerReadOnly, LedgerLocked, LedgerFull, LedgerDamaged.
         """
         with self._writing() as connection:
-            # The same value again: the page is written and synced all the same.
-            connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR))
+            # There and back: servers write nothing for a value that stays the same.
+            connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=f"{ANCESTOR}."))
+            connection.execute(storages.update().where(storages.c.name == f"{ANCESTOR}.").values(name=ANCESTOR))

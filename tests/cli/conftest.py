@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -47,6 +48,22 @@ class LocalStore:
         path.write_bytes(data)
         moment = time.time() - LONG_AGO_S
         os.utime(path, (moment, moment))
+
+
+@pytest.fixture(autouse=True)
+def _levels_as_before() -> Iterator[None]:
+    """The command sets up logging for its process; in this one it must not stay so for the tests that follow."""
+    loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if hasattr(item, "level"))]
+    before = [(logger, logger.level) for logger in loggers]
+    handlers = logging.root.handlers[:]
+    yield
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
+    for logger, level in before:
+        logger.setLevel(level)
+    logging.root.handlers[:] = handlers
+    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ledgers for these tests: each on a database of its own, on SQLite and on a real PostgreSQL server."""
+"""Ledgers for these tests: each on a database of its own, on SQLite and on real PostgreSQL and MariaDB servers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from support import mariadb as mariadb_support
+from support import postgres as postgres_support
 from support.ledgers import StepClock
-from support.postgres import create_database, missing_postgres, postgres_server
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
@@ -21,15 +22,28 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+def _not_tested(on: str, missing: str) -> None:
+    message = f"NOT TESTED ON {on}: {missing}"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The base URL of a server that runs for the session."""
-    if missing := missing_postgres():
-        message = f"NOT TESTED ON POSTGRESQL: {missing}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    with postgres_server() as base:
+    if missing := postgres_support.missing_postgres():
+        _not_tested("POSTGRESQL", missing)
+    with postgres_support.postgres_server() as base:
+        yield base
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The base URL of a server that runs for the session."""
+    if missing := mariadb_support.missing_mariadb():
+        _not_tested("MARIADB", missing)
+    with mariadb_support.mariadb_server() as base:
         yield base
 
 
@@ -38,12 +52,19 @@ def database_file(tmp_path: Path) -> Path:
     return tmp_path / "ledger of test ü%.db"
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.external_service)])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.external_service),
+        pytest.param("mariadb", marks=pytest.mark.external_service),
+    ]
+)
 def url(request: pytest.FixtureRequest, database_file: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return sqlite_url(database_file)
-    return create_database(request.getfixturevalue("postgres"), f"ledger{next(_numbers)}")
+    support = {"postgres": postgres_support, "mariadb": mariadb_support}[request.param]
+    return support.create_database(request.getfixturevalue(request.param), f"ledger{next(_numbers)}")
 
 
 @pytest.fixture
