@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from lemmy_safety.errors import (
+    AccessDenied,
     HostKeyChanged,
     HostKeyUnknown,
     LedgerError,
@@ -51,6 +53,9 @@ _FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew)
 
 #: Windows does not let Ctrl-C interrupt a wait without an end.
 _WAKE_S = 0.5
+
+#: A clock that is this much behind itself was set back by somebody, not slowed down by time synchronisation.
+_CLOCK_STEP_S = 5.0
 
 #: A pass ends itself within 5 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
 _STOP_GRACE_S = 5.0
@@ -107,13 +112,25 @@ class Daemon:
         self._schedule(0)
         self._scheduler.start()
         try:
-            while not self._stop.wait(_WAKE_S):
-                pass
+            self._watch_clock()
         finally:
             self._idle.wait(_STOP_GRACE_S)
             self._close_scheduler()
         if self._fatal is not None:
             raise self._fatal
+
+    def _watch_clock(self) -> None:
+        """Wait for the stop. The scheduler goes by the wall clock: set back by hours, it would rest for hours."""
+        ahead = self._now() - time.monotonic()
+        while not self._stop.wait(_WAKE_S):
+            now_ahead = self._now() - time.monotonic()
+            if now_ahead < ahead - _CLOCK_STEP_S and self._idle.is_set():
+                log.warning("the clock was set back by %.0f s; the next pass begins now", ahead - now_ahead)
+                self._schedule(0)
+            ahead = now_ahead
+
+    def _now(self) -> float:
+        return self._clock().timestamp()
 
     def _close_scheduler(self) -> None:
         """Shut down without tripping the scheduler's thread over a job that it is just handing out.
@@ -157,6 +174,10 @@ class Daemon:
             if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
                 raise
             self._failures += 1
+            if isinstance(error, AccessDenied):
+                # Some folders may not be listed; the others were, and are to be looked at as often as ever.
+                log.error("pass incomplete: %s", error)  # noqa: TRY400
+                return self._options.interval_s
             rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
             log.error("pass failed (%d in a row), next try in %.0f s: %s", self._failures, rest_s, error)  # noqa: TRY400
             return rest_s
@@ -189,7 +210,9 @@ class Daemon:
         """Where the next pass has to begin, and whether every key is to be listed for it."""
         now = self._clock()
         since = now - timedelta(minutes=self._options.minutes)
-        watermark = self._scanner.watermark()
+        # With other detectors or another prefix than before there is no watermark yet; the time since any pass over this
+        # storage is then looked at anew, so that the change leaves no gap.
+        watermark = self._scanner.watermark() or self._scanner.last_pass()
         if watermark is not None:
             since = min(since, watermark - OVERLAP)
         listed_at = self._scanner.last_full_listing()

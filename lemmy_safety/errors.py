@@ -149,6 +149,11 @@ class ObjectChanged(StorageError):
     exit_code = 21
 
 
+def is_about_one_object(error: StorageError) -> bool:
+    """Whether the storage as a whole can be fine: gone, denied, an impossible key, or an answer that fits no class."""
+    return type(error) in (StorageError, AccessDenied, BadKey, ObjectGone, ObjectChanged, ObjectTooLarge)
+
+
 class ObjectTooLarge(StorageError):
     """The object holds more bytes than the caller allows; nothing beyond the limit was kept."""
 

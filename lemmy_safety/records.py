@@ -99,14 +99,17 @@ class StoredObject:
     def same_content_as(self, other: StoredObject) -> bool:
         """Whether both descriptions can be of the same bytes.
 
-        Times are compared at whole seconds: S3 servers give milliseconds when listing and seconds on HEAD.
-        Tags are compared only where both sides have one.
+        Times are compared at whole seconds where one side has no finer one: S3 servers give milliseconds when listing
+        and seconds on HEAD, SFTP knows seconds only. Tags are compared only where both sides have one.
         """
         if self.size != other.size:
             return False
         if self.etag is not None and other.etag is not None:
             return self.etag == other.etag
-        return int(self.modified_at.timestamp()) == int(other.modified_at.timestamp())
+        mine, theirs = self.modified_at, other.modified_at
+        if mine.microsecond and theirs.microsecond:
+            return mine == theirs
+        return mine.replace(microsecond=0) == theirs.replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -380,7 +380,7 @@ class Settings:
     )
     memory_mb: float = option(
         512.0,
-        "Bytes of undecoded objects held in memory at the same time, in MiB.",
+        "Bytes of undecoded objects held in memory at the same time, in MiB, and the same again for decoded pictures.",
         kind=float,
         section=LIMITS,
         minimum=1,

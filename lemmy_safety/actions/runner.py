@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, ObjectGone, StorageUnreachable
+from lemmy_safety.errors import ObjectChanged, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
 from lemmy_safety.records import ActionState
 
 if TYPE_CHECKING:
@@ -48,16 +48,21 @@ class ActionRunner:
         :raises LedgerError: the outcome could not be recorded; the intent stands and is repeated at the next start.
         """
         key = pending.obj.key
+        if not self.ledger.is_intended(pending.id):
+            # Cleared by a reviewer, or judged anew, since this was queued.
+            return ActionReport(key=key, action=pending.action, state=ActionState.NONE, detail="not wanted any more")
         try:
             detail = self._actions[pending.action].carry_out(self.storage, pending.obj)
             state = ActionState.DONE
         except ObjectChanged as error:
             state, detail = ActionState.REFUSED, error.message
-        except (AccessDenied, BadKey) as error:
-            state, detail = ActionState.FAILED, error.message
         except StorageUnreachable as error:
             log.warning("action postponed key=%r action=%s reason=%s", key, pending.action, error.message)
             return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=error.message)
+        except StorageError as error:
+            if not is_about_one_object(error):
+                raise
+            state, detail = ActionState.FAILED, error.message
         self.ledger.finish_action(pending.id, state, detail)
         level = logging.INFO if state is ActionState.DONE else logging.WARNING
         log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
@@ -76,18 +81,15 @@ class ActionRunner:
         """Write the intent for each row and carry it out, without reading or judging an object again."""
         for row in rows:
             pending = self._intend(row, action)
-            if isinstance(pending, ActionReport):
-                yield pending
-            elif pending is not None:
-                yield self.carry_out(pending)
+            yield pending if isinstance(pending, ActionReport) else self.carry_out(pending)
 
-    def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport | None:
+    def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
         if row.origin == "ancestor":
             return self._intend_for_ancestor_row(row, action)
         written = self.ledger.intend(self.storage.name, [row.key], action)
-        return written[0] if written else None
+        return written[0] if written else _not_now(row, action)
 
-    def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport | None:
+    def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
         """The ancestor kept neither size nor tag, and not even whether it had deleted the object.
 
         Its row is of this very object if the object has not been modified since the row was written.
@@ -95,10 +97,29 @@ class ActionRunner:
         try:
             current = self.storage.stat(row.key)
         except ObjectGone:
-            self.ledger.finish_action(row.id, ActionState.DONE, "was already gone")
-            return ActionReport(key=row.key, action=action, state=ActionState.DONE, detail="was already gone")
+            return self._ancestor_object_is_gone(row, action)
+        except StorageError as error:
+            if not (isinstance(error, StorageUnreachable) or is_about_one_object(error)):
+                raise
+            return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
         if current.modified_at > row.checked_at:
             detail = "modified after the ancestor tool judged it; a sweep will judge it anew"
             self.ledger.finish_action(row.id, ActionState.REFUSED, detail)
             return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
-        return self.ledger.adopt(row.id, self.storage.name, current, action)
+        return self.ledger.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)
+
+    def _ancestor_object_is_gone(self, row: FlaggedRow, action: str) -> ActionReport:
+        try:
+            self.storage.delete(
+                row.key
+            )  # nothing is there; this tells a missing object from a store that is not mounted
+        except StorageUnreachable as error:
+            return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
+        self.ledger.finish_action(row.id, ActionState.DONE, "was already gone")
+        return ActionReport(key=row.key, action=action, state=ActionState.DONE, detail="was already gone")
+
+
+def _not_now(row: FlaggedRow, action: str) -> ActionReport:
+    """For rows that wait for a new judgement, such as one whose object changed."""
+    detail = "changed since it was judged; the next pass judges it anew"
+    return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.codec import flagged_row_of, known_verdict_of, object_of, pending_action_of
+from lemmy_safety.ledger.codec import (
+    flagged_row_of,
+    known_verdict_of,
+    object_of,
+    pending_action_of,
+    row_and_judgement,
+)
 from lemmy_safety.ledger.merging import EarlierRow, standing
 from lemmy_safety.ledger.models import IS_FLAGGED, IS_INTENDED, IS_RETRYABLE, events, images, runs, storages
 from lemmy_safety.ledger.rows import ANCESTOR, EventRow, FlaggedRow, Known, KnownVerdict, PendingAction
@@ -82,12 +88,16 @@ def known(
     return found
 
 
-def verdict_for(connection: Connection, sha256: str, *, detectors: frozenset[str]) -> KnownVerdict | None:
+def verdict_for(
+    connection: Connection, sha256: str, *, detectors: frozenset[str], rules_version: str | None
+) -> KnownVerdict | None:
     query = (
         select(images)
         .where(images.c.sha256 == sha256, images.c.outcome.is_not(None))
         .order_by(images.c.checked_at.desc(), images.c.id.desc())
     )
+    if rules_version is not None:
+        query = query.where(images.c.rules_version == rules_version)
     # A set cannot be compared in portable SQL; nearly always the first row answers.
     with connection.execute(query) as rows:
         for row in rows:
@@ -103,7 +113,26 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
         .order_by(images.c.checked_at)
         .limit(limit)
     )
-    return list(connection.execute(query).scalars())
+    failed = list(connection.execute(query).scalars())
+    # An object that was not what had been judged is to be judged anew, however old its time of modification is.
+    refused = select(images.c.key).where(
+        images.c.storage_id == storage_id_of(connection, storage),
+        IS_FLAGGED,
+        images.c.action_state == ActionState.REFUSED,
+    )
+    return [*failed, *connection.execute(refused.order_by(images.c.id).limit(limit)).scalars()]
+
+
+def is_intended(connection: Connection, action_id: int) -> bool:
+    row_id, judgement = row_and_judgement(action_id)
+    query = select(images.c.judgement, images.c.action_state, images.c.review).where(images.c.id == row_id)
+    row = connection.execute(query).one_or_none()
+    return (
+        row is not None
+        and row.judgement == judgement
+        and row.action_state is ActionState.INTENDED
+        and row.review is not Review.CLEARED
+    )
 
 
 def described(connection: Connection, storage: str, key: str) -> StoredObject | None:

@@ -20,7 +20,7 @@ from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, u
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
-from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
+from lemmy_safety.ledger.urls import check_file, file_identity, parse_url, shown_url, sqlite_file
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Ledger:
         self._clock = clock
         self._writer = threading.RLock()
         self._closed = False
+        self._file: tuple[int, int] | None = None
 
     def close(self) -> None:
         """Give all connections back. Closing twice is fine."""
@@ -118,8 +119,20 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         self._check_open()
+        self._check_file()
         with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
             yield connection
+
+    def _check_file(self) -> None:
+        """An open SQLite file can be written to after it was deleted or replaced; what is written is lost at the end."""
+        now = file_identity(self._engine.url)
+        if self._file is None:
+            self._file = now
+        elif now != self._file:
+            raise LedgerError(
+                f"The database file {self._where} was deleted or replaced while it was in use.",
+                hint="Start again; nothing more is deleted from the storage without a record.",
+            )
 
     def _check_open(self) -> None:
         if self._closed:
@@ -142,13 +155,19 @@ class Ledger:
         with self._reading() as connection:
             return lookups.known(connection, storage, objects, detectors=detectors, decoder=decoder)
 
-    def verdict_for(self, sha256: str, *, detectors: frozenset[str]) -> KnownVerdict | None:
-        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage."""
+    def verdict_for(
+        self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
+    ) -> KnownVerdict | None:
+        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage.
+
+        With ``rules_version``, only one that comes from these very rules and versions.
+        """
         with self._reading() as connection:
-            return lookups.verdict_for(connection, sha256, detectors=detectors)
+            return lookups.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
-        """Keys whose last attempt failed for a passing reason, the one that waited longest first.
+        """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
+        before they were acted on, as many at most.
 
         Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
         """
@@ -160,6 +179,11 @@ class Ledger:
         checked_keys([key])
         with self._reading() as connection:
             return lookups.described(connection, storage, key)
+
+    def is_intended(self, action_id: int) -> bool:
+        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human."""
+        with self._reading() as connection:
+            return lookups.is_intended(connection, action_id)
 
     def unfinished_actions(self, storage: str) -> list[PendingAction]:
         """Actions intended and not known to be carried out, in the order their objects were first seen."""

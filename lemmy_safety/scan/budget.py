@@ -1,4 +1,4 @@
-"""How many bytes of undecoded objects may be in memory at the same time."""
+"""How many bytes of undecoded objects, and of decoded frames, may be in memory at the same time."""
 
 from __future__ import annotations
 

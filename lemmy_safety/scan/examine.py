@@ -27,10 +27,12 @@ class Examiner:
         *,
         decoder: Decoder,
         budget: ByteBudget,
+        frames: ByteBudget,
         to_judge: Channel[Examined | ItemResult],
     ) -> None:
         self._decoder = decoder
         self._budget = budget
+        self._frames = frames
         self._to_judge = to_judge
 
     def run(self, inbox: Channel[Fetched]) -> None:
@@ -40,6 +42,8 @@ class Examiner:
                 examined = self._examine(fetched)
             finally:
                 self._budget.give_back(fetched.obj.size)
+            if isinstance(examined, Examined):
+                self._frames.take(examined.nbytes)
             self._to_judge.put(examined)
 
     def _examine(self, fetched: Fetched) -> Examined | ItemResult:

@@ -10,9 +10,9 @@ from lemmy_safety.detectors.fingerprints import sha256_of
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
-    LemmySafetyError,
     ObjectGone,
     ObjectTooLarge,
+    StorageError,
     StorageUnreachable,
 )
 from lemmy_safety.records import ItemResult, ItemStatus
@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Reads in a row that may fail for a passing reason (each after the storage's own retries) before the storage counts
-#: as down and the pass ends: recording 400,000 single failures helps nobody.
-_DOWN_AFTER = 20
+#: Reads in a row that may fail for a passing reason (each after the storage's own retries) before the storage itself is
+#: asked whether it is there. If it is not, the pass ends: recording 400,000 single failures helps nobody.
+_SUSPECT_AFTER = 20
 
 _MIB = 1024 * 1024
 
 #: What a refusal of one object means for it. More bytes than were listed: it grew meanwhile, so it is read again later.
-_STATUS_OF: dict[type[LemmySafetyError], ItemStatus] = {
+_STATUS_OF: dict[type[StorageError], ItemStatus] = {
     ObjectTooLarge: ItemStatus.FETCH_FAILED,
     AccessDenied: ItemStatus.DENIED,
     BadKey: ItemStatus.UNREADABLE,
+    StorageError: ItemStatus.FETCH_FAILED,  # an answer that fits no class, such as 451 or a disk's own fault
 }
 
 
@@ -52,6 +53,7 @@ class Fetcher:
         storage: Storage,
         ledger: Ledger,
         detectors: frozenset[str],
+        rules_version: str,
         max_bytes: int,
         budget: ByteBudget,
         counter: PassCounter,
@@ -61,6 +63,7 @@ class Fetcher:
         self._storage = storage
         self._ledger = ledger
         self._detectors = detectors
+        self._rules_version = rules_version
         self._max_bytes = max_bytes
         self._budget = budget
         self._counter = counter
@@ -87,22 +90,25 @@ class Fetcher:
             try:
                 self._take(obj)
             except StorageUnreachable as error:
-                self._count_failure(error)
+                self._count_failure()
                 reason = f"could not be read: {error.message}"
                 self._to_record.put(ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason))
 
     def _postpone(self, obj: StoredObject, error: StorageUnreachable) -> None:
         log.warning("read failed, tried again later key=%r reason=%s", obj.key, error.message)
-        self._count_failure(error)
+        self._count_failure()
         with self._lock:
             self._postponed.append(obj)
 
-    def _count_failure(self, error: StorageUnreachable) -> None:
+    def _count_failure(self) -> None:
+        """:raises StorageUnreachable: it is not single objects that cannot be read, the storage is down."""
         with self._lock:
             self._failed_in_a_row += 1
-            down = self._failed_in_a_row >= _DOWN_AFTER
-        if down:
-            raise error
+            if self._failed_in_a_row < _SUSPECT_AFTER:
+                return
+            self._failed_in_a_row = 0
+        log.warning("%d reads in a row failed; asking the storage whether it is there", _SUSPECT_AFTER)
+        next(iter(self._storage.list()), None)
 
     def _take(self, obj: StoredObject) -> None:
         if obj.size > self._max_bytes:
@@ -126,20 +132,29 @@ class Fetcher:
         try:
             data = self._storage.read(obj.key, max_bytes=max(obj.size, 1))
         except ObjectGone:
+            self._note_answer()
             return ItemResult(obj=obj, status=ItemStatus.GONE, reason="vanished between listing and reading")
-        except (ObjectTooLarge, AccessDenied, BadKey) as error:
-            return ItemResult(obj=obj, status=_STATUS_OF[type(error)], reason=error.message)
-        with self._lock:
-            self._failed_in_a_row = 0
+        except StorageError as error:
+            status = _STATUS_OF.get(type(error))
+            if status is None:  # about the storage as a whole, or passing
+                raise
+            self._note_answer()
+            return ItemResult(obj=obj, status=status, reason=error.message)
+        self._note_answer()
         self._counter.add("bytes_read", len(data))
         if len(data) != obj.size:
             reason = f"read {len(data)} of {obj.size} bytes: it changed or the transfer was cut"
             return ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason)
         return self._reuse(obj, data)
 
+    def _note_answer(self) -> None:
+        """The storage said something, if only about this object: it is there."""
+        with self._lock:
+            self._failed_in_a_row = 0
+
     def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
         sha256 = sha256_of(data)
-        known = self._ledger.verdict_for(sha256, detectors=self._detectors)
+        known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
         if known is None:
             return Fetched(obj=obj, data=data, sha256=sha256)
         return ItemResult(

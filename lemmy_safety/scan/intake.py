@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, BadKey, ObjectGone
+from lemmy_safety.errors import AccessDenied, ObjectGone, StorageError, is_about_one_object
 from lemmy_safety.ledger import Known
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
@@ -54,6 +54,8 @@ class Intake:
         self._clock = clock
         #: Set when folders could not be listed; everything else of the pass is done before anybody is told.
         self.refused: AccessDenied | None = None
+        #: The latest time of modification listed, by the store's own clock; None when nothing was listed.
+        self.newest: datetime | None = None
 
     def run(
         self,
@@ -71,8 +73,10 @@ class Intake:
         for batch in _batches(self._all_that_may_be_listed(listing)):
             self._counter.add("seen", len(batch))
             failed_before.difference_update(obj.key for obj in batch)
-            settled = [obj for obj in batch if not self._is_young(obj)]
-            young.extend(obj for obj in batch if self._is_young(obj))
+            settled: list[StoredObject] = []
+            for obj in batch:
+                self._note_time(obj)
+                (young if self._is_young(obj) else settled).append(obj)
             self._pass_on(settled, to_fetch, to_record)
         self._pass_on(self._settle(young), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
@@ -100,6 +104,10 @@ class Intake:
                 if state is Known.PENDING:
                     to_record.put(OpenAction(key=obj.key))
 
+    def _note_time(self, obj: StoredObject) -> None:
+        if self.newest is None or obj.modified_at > self.newest:
+            self.newest = obj.modified_at
+
     def _is_young(self, obj: StoredObject) -> bool:
         return obj.modified_at > self._clock() - timedelta(seconds=self._storage.settle_s)
 
@@ -113,9 +121,11 @@ class Intake:
         for obj in young:
             try:
                 current = self._storage.stat(obj.key)
-            except (ObjectGone, AccessDenied, BadKey):
+            except StorageError as error:
+                if not is_about_one_object(error):
+                    raise
                 continue
-            if current == obj:
+            if current.same_content_as(obj):
                 yield obj
             else:
                 log.info("still being written, left to the next pass key=%r", obj.key)
@@ -135,8 +145,13 @@ class Intake:
                 if gone is not None:
                     to_record.put(ItemResult(obj=gone, status=ItemStatus.GONE, reason="vanished after a failed read"))
                 continue
-            except (AccessDenied, BadKey) as error:
+            except StorageError as error:
+                if not is_about_one_object(error):
+                    raise
                 log.warning("still not readable key=%r reason=%s", key, error.message)
+                last = self._ledger.described(self._storage.name, key)
+                if last is not None:  # recorded again, so that it goes to the end of the queue
+                    to_record.put(ItemResult(obj=last, status=ItemStatus.DENIED, reason=error.message))
                 continue
             self._counter.add("seen")
             yield obj

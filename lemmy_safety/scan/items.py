@@ -25,6 +25,11 @@ class Examined:
     obj: StoredObject
     sample: Sample
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pixels, counted against the budget of decoded frames."""
+        return sum(frame.pixels.nbytes for frame in self.sample.frames)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAction:

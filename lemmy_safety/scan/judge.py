@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.errors import DetectorError, LemmySafetyError
-from lemmy_safety.records import Finding, ItemResult, ItemStatus, Outcome
+from lemmy_safety.records import Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
 from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import Verdict
+    from lemmy_safety.scan.budget import ByteBudget
     from lemmy_safety.scan.items import OpenAction
     from lemmy_safety.scan.pipeline import Channel
 
@@ -24,18 +30,34 @@ log = logging.getLogger(__name__)
 #: Seconds to wait for a batch to fill up after its first sample: short against any model, long against a decode.
 _BATCH_WAIT_S = 0.05
 
-#: Samples in a row that a detector may fail on before it counts as broken and the run ends with its error.
+#: Samples in a row that a detector may fail on before it is tried on a picture of ours; if it fails on that one too, it
+#: is the detector that is broken, and the run ends with its error.
 _BROKEN_AFTER = 10
+
+
+def known_good_sample() -> Sample:
+    """A picture that no working detector can fail on: the canary, small."""
+    pixels = np.asarray(canary_image().resize((256, 192)))
+    return Sample(
+        sha256="0" * 64,
+        info=MediaInfo(media_type="image/png", width=256, height=192),
+        frames=(Frame(pixels=pixels),),
+        pdqs=(pdq_of(pixels),),
+    )
 
 
 class Judge:
     """Runs the detectors in their order. One thread: models and devices are not shared."""
 
-    def __init__(self, *, detectors: Sequence[Detector], policy: Policy) -> None:
+    def __init__(self, *, detectors: Sequence[Detector], policy: Policy, frames: ByteBudget) -> None:
+        self._frames = frames
         self._detectors = detectors
         self._policy = policy
         self._names = frozenset(detector.name for detector in detectors)
         self._failed_in_a_row = 0
+        versions = "\n".join(sorted(f"{detector.name} {detector.version}" for detector in detectors))
+        #: Which rules and which detectors in which versions a verdict comes from; another one of any gives another text.
+        self.rules_version = f"{policy.rules_version}+{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
 
     @property
     def batch_size(self) -> int:
@@ -50,8 +72,10 @@ class Judge:
             for item in batch:
                 if isinstance(item, ItemResult):
                     to_record.put(self.judge_undecoded(item))
-            for result in self.judge([item for item in batch if isinstance(item, Examined)]):
+            examined = [item for item in batch if isinstance(item, Examined)]
+            for result in self.judge(examined):
                 to_record.put(result)
+            self._frames.give_back(sum(item.nbytes for item in examined))
 
     def judge_undecoded(self, result: ItemResult) -> ItemResult:
         """The same result, unless a detector knows the bytes themselves: then there is a verdict without a picture."""
@@ -60,7 +84,7 @@ class Judge:
         findings = [finding for detector in self._detectors for finding in detector.detect_bytes(result.sha256)]
         if not any(finding.hit for finding in findings):
             return result
-        verdict = self._verdict(result.obj.key, findings)
+        verdict = self._verdict(result.obj.key, findings, self._names)
         reason = f"known by its bytes; {result.reason}"
         return replace(result, status=ItemStatus.CHECKED, reason=reason, verdict=verdict, detectors=self._names)
 
@@ -68,23 +92,26 @@ class Judge:
         """Results in the order of the batch."""
         if not batch:
             return []
-        found: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
+        found: list[list[Finding]] = [[] for _ in batch]
+        failed: list[dict[str, LemmySafetyError]] = [{} for _ in batch]
         for detector in self._detectors:
             for position, findings in enumerate(self._detect(detector, batch)):
-                so_far = found[position]
                 if isinstance(findings, LemmySafetyError):
-                    found[position] = findings
-                elif isinstance(so_far, list):
-                    so_far.extend(findings)
-        return [self._result(item, findings) for item, findings in zip(batch, found, strict=True)]
+                    failed[position][detector.name] = findings
+                else:
+                    found[position] += findings
+        return [self._result(*looked_at) for looked_at in zip(batch, found, failed, strict=True)]
 
-    def _result(self, item: Examined, findings: list[Finding] | LemmySafetyError) -> ItemResult:
+    def _result(self, item: Examined, findings: list[Finding], failed: dict[str, LemmySafetyError]) -> ItemResult:
         sample = item.sample
-        if isinstance(findings, LemmySafetyError):
+        ran = self._names - failed.keys()
+        verdict = self._verdict(item.obj.key, findings, ran)
+        # A detector that breaks on a picture must not hide what another one has found in it.
+        if failed and verdict.outcome is not Outcome.FLAGGED:
             return ItemResult(
                 obj=item.obj,
                 status=ItemStatus.DETECTOR_FAILED,
-                reason=findings.message,
+                reason="; ".join(error.message for error in failed.values()),
                 sha256=sample.sha256,
                 pdq=sample.pdqs[0],
                 info=sample.info,
@@ -92,15 +119,15 @@ class Judge:
         return ItemResult(
             obj=item.obj,
             status=ItemStatus.CHECKED,
-            verdict=self._verdict(item.obj.key, findings),
-            detectors=self._names,
+            verdict=verdict,
+            detectors=ran,
             sha256=sample.sha256,
             pdq=sample.pdqs[0],
             info=sample.info,
         )
 
-    def _verdict(self, key: str, findings: Sequence[Finding]) -> Verdict:
-        verdict = self._policy.judge(findings, ran=self._names)
+    def _verdict(self, key: str, findings: Sequence[Finding], ran: frozenset[str]) -> Verdict:
+        verdict = replace(self._policy.judge(findings, ran=ran), rules_version=self.rules_version)
         if verdict.outcome is Outcome.FLAGGED:
             labels = sorted({f"{finding.detector}:{finding.label}" for finding in findings if finding.hit})
             log.warning("flagged key=%r by=%s", key, ",".join(labels))
@@ -122,7 +149,8 @@ class Judge:
         except Exception as error:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= _BROKEN_AFTER:
-                raise
+                detector.detect([known_good_sample()])  # raises if it is the detector that is broken, not the pictures
+                self._failed_in_a_row = 0
             log.exception("detector %s failed key=%r", detector.name, item.obj.key)
             return DetectorError(f"{detector.name}: {type(error).__name__}: {error}")
         self._failed_in_a_row = 0

@@ -41,11 +41,11 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room, then add ``item``.
 
-        :raises PipelineStopped: the channel was aborted.
+        :raises PipelineStopped: the channel was aborted, or closed under a sender that was left behind.
         """
         with self._changed:
-            self._changed.wait_for(lambda: len(self._items) < self._capacity or self._aborted)
-            if self._aborted:
+            self._changed.wait_for(lambda: len(self._items) < self._capacity or self._aborted or self._closed)
+            if self._aborted or self._closed:
                 raise PipelineStopped
             self._items.append(item)
             self._changed.notify_all()

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.records import ActionState, ItemStatus, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -118,6 +118,13 @@ class PassCounter:
                 self._unreadable[result.status.value] += 1
             else:
                 self._failed[result.status.value] += 1
+
+    def add_action(self, state: ActionState) -> None:
+        """Count how an action ended; one that is still intended has not."""
+        if state is ActionState.DONE:
+            self.add("acted")
+        elif state is not ActionState.INTENDED:
+            self.add("refused")
 
     def snapshot(self, seconds: float) -> PassCounts:
         with self._lock:

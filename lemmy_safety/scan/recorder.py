@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.records import ActionState, ItemResult
+from lemmy_safety.records import ItemResult
 
 if TYPE_CHECKING:
-    import threading
+    from collections.abc import Callable
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.ledger import Ledger
@@ -33,7 +33,7 @@ class Recorder:
         dry_run: bool,
         action: str | None,
         counter: PassCounter,
-        stop: threading.Event,
+        halted: Callable[[], bool],
     ) -> None:
         self._ledger = ledger
         self._runner = runner
@@ -42,7 +42,7 @@ class Recorder:
         self._dry_run = dry_run
         self._action = action
         self._counter = counter
-        self._stop = stop
+        self._halted = halted
 
     def run(self, inbox: Channel[ItemResult | OpenAction]) -> None:
         """The worker's loop; ends when the channel is closed and everything in it is recorded.
@@ -69,12 +69,6 @@ class Recorder:
         if wanted is not None and open_keys:
             pending = [*pending, *self._ledger.intend(storage, open_keys, wanted, run_id=self._run_id)]
         for intent in pending:
-            if self._stop.is_set():
-                return  # the intents are on disk; the next start finishes them
-            self._count(self._runner.carry_out(intent).state)
-
-    def _count(self, state: ActionState) -> None:
-        if state is ActionState.DONE:
-            self._counter.add("acted")
-        elif state is not ActionState.INTENDED:
-            self._counter.add("refused")
+            if self._halted():
+                return  # stopped or broken: the intents are on disk; the next start finishes them
+            self._counter.add_action(self._runner.carry_out(intent).state)

@@ -120,14 +120,15 @@ class Scanner:
         )
         try:
             self._finish_unfinished(counter)
-            complete = self._run_stages(request, run_id, counter, started)
+            intake = self._run_stages(request, run_id, counter, started)
         except BaseException:
             self._note_broken_run(self._summary(request, run_id, counter, started, complete=False))
             raise
+        complete = intake is not None
         summary = self._summary(request, run_id, counter, started, complete=complete)
         self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
-        if complete:
-            self._advance_cursors(request, began)
+        if intake is not None:
+            self._advance_cursors(request, began, intake.newest)
         return summary
 
     @property
@@ -143,10 +144,20 @@ class Scanner:
         """When the last complete pass began that listed every key."""
         return self.ledger.cursor(self._scope, _FULL_LISTING)
 
-    def _advance_cursors(self, request: PassRequest, began: datetime) -> None:
+    def last_pass(self) -> datetime | None:
+        """How far any pass over this storage got, whatever detectors and prefix it had."""
+        return self.ledger.cursor(self.storage.name, _WATERMARK)
+
+    def _advance_cursors(self, request: PassRequest, began: datetime, newest: datetime | None) -> None:
+        """Note how far this pass got, in the store's own time: its clock may be behind ours.
+
+        Up to the newest object that was listed; where none was, no further than the pass looked back.
+        """
         covered = self.watermark()
+        reached = min(began, max((time for time in (newest, request.since, covered) if time), default=began))
         if request.since is None or covered is None or request.since <= covered:  # never over a gap
-            self.ledger.set_cursor(self._scope, _WATERMARK, began)
+            self.ledger.set_cursor(self._scope, _WATERMARK, reached)
+            self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
         if request.exhaustive:
             self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
 
@@ -162,16 +173,16 @@ class Scanner:
             return
         for report in self._runner.finish_unfinished(self._options.action):
             log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
-            counter.add("acted")
+            counter.add_action(report.state)
             if self._stop.is_set():
                 return
 
-    def _run_stages(self, request: PassRequest, run_id: int, counter: PassCounter, started: float) -> bool:
-        """Whether everything listed was dealt with."""
+    def _run_stages(self, request: PassRequest, run_id: int, counter: PassCounter, started: float) -> Intake | None:
+        """The intake, when everything it listed was dealt with; None when a stop came first."""
         options = self._options
         names = frozenset(self.detector_names)
-        judge = Judge(detectors=self._detectors, policy=self._policy)
-        budget = ByteBudget(options.memory_bytes)
+        budget, frames = ByteBudget(options.memory_bytes), ByteBudget(options.memory_bytes)
+        judge = Judge(detectors=self._detectors, policy=self._policy, frames=frames)
         pipeline = Pipeline()
         to_fetch: Channel[StoredObject] = pipeline.channel(4 * options.threads)
         to_decode: Channel[Fetched] = pipeline.channel(2 * options.decode_workers)
@@ -190,13 +201,14 @@ class Scanner:
             storage=self.storage,
             ledger=self.ledger,
             detectors=names,
+            rules_version=judge.rules_version,
             max_bytes=options.max_bytes,
             budget=budget,
             counter=counter,
             to_decode=to_decode,
             to_record=to_record,
         )
-        examiner = Examiner(decoder=self._decoder, budget=budget, to_judge=to_judge)
+        examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)
         recorder = Recorder(
             ledger=self.ledger,
             runner=self._runner,
@@ -205,7 +217,7 @@ class Scanner:
             dry_run=options.dry_run,
             action=options.action,
             counter=counter,
-            stop=self._stop,
+            halted=lambda: self._stop.is_set() or pipeline.failed,
         )
 
         def list_objects() -> None:
@@ -238,6 +250,7 @@ class Scanner:
             if self._stop.is_set() or pipeline.failed:
                 pipeline.stop()
                 budget.abort()
+                frames.abort()
                 pipeline.wait(_JUDGE_GRACE_S)
                 # A model may compute longer than anybody waits: its batch is given up, what was judged is recorded.
                 to_record.close()
@@ -246,7 +259,7 @@ class Scanner:
         pipeline.raise_error()
         if intake.refused is not None:
             raise intake.refused
-        return not self._stop.is_set()
+        return None if self._stop.is_set() else intake
 
     def _summary(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, *, complete: bool

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone
+from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, StorageUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,17 +128,37 @@ class Storage(ABC):
         With ``expected``, the object is described again first and left alone when it is not the same content:
         conditional deletes are not portable over S3 servers (radosgw 16 ignores the header).
 
-        :raises StorageError: ObjectChanged, AccessDenied, StorageUnreachable, BadKey.
+        :raises StorageError: ObjectChanged, AccessDenied, BadKey, or StorageUnreachable, also when the object is missing
+            and so is everything else.
         """
         self.check_key(key)
         if expected is not None:
             try:
                 current = self._stat(key)
             except ObjectGone:
+                self._see_that_it_is_mounted(key)
                 return False
             if not current.same_content_as(expected):
                 raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
-        return self._delete(key)
+        if self._delete(key):
+            return True
+        self._see_that_it_is_mounted(key)
+        return False
+
+    def _see_that_it_is_mounted(self, key: str) -> None:
+        """A missing object is no finished deletion where everything is missing: that is what an empty mount point shows.
+
+        A store that was emptied on purpose looks the same; an intent that then stays open does no harm.
+        """
+        if self._is_empty():
+            raise StorageUnreachable(
+                f"{self.name} is empty, so {key!r} cannot be told to be gone.",
+                hint="Check that its file system is mounted.",
+            )
+
+    def _is_empty(self) -> bool:
+        """Whether nothing at all lies in the root, where that can mean that it is not mounted."""
+        return False
 
     def move(self, key: str, new_key: str) -> None:
         """Rename an object within the storage, on the server, without its bytes passing through this machine.

@@ -225,6 +225,10 @@ class LocalStorage(Storage):
                         hint="Check that its file system is still mounted.",
                     )
 
+    def _is_empty(self) -> bool:
+        with translated(self.name), os.scandir(self._root) as entries:
+            return next(entries, None) is None
+
     def _remove_empty_parents(self, path: str) -> None:
         """Remove folders that a deletion left empty, as pict-rs does; only ever empty ones, and never the root."""
         folder = os.path.dirname(path)  # noqa: PTH120

@@ -303,6 +303,9 @@ class SshStorage(Storage):
 
         self._on_root(check)
 
+    def _is_empty(self) -> bool:
+        return bool(self._pool().run(lambda session: session.is_empty(self._tree.root)))
+
     def _see_folder(self, session: SftpSession, path: bytes) -> None:
         if not is_kind(stat.S_ISDIR, session.stat(path)):
             raise StorageMissing(f"{self.name} is not a folder.", hint=_HINT_MISSING)

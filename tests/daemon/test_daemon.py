@@ -11,6 +11,7 @@ import pytest
 
 from lemmy_safety.daemon import OVERLAP, Daemon, DaemonOptions
 from lemmy_safety.errors import (
+    AccessDenied,
     HostKeyChanged,
     LedgerFull,
     LedgerTooNew,
@@ -34,7 +35,8 @@ def summary() -> PassSummary:
 class DiaryScanner:
     """Ends each pass as the list says (an error or None), then stops the daemon."""
 
-    def __init__(self, stop, *endings, watermark=None, listed_at=None):
+    def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None):
+        self._last_pass = last_pass
         self._stop = stop
         self._endings = list(endings)
         self._watermark = watermark
@@ -43,6 +45,9 @@ class DiaryScanner:
 
     def watermark(self):
         return self._watermark
+
+    def last_pass(self):
+        return self._last_pass
 
     def last_full_listing(self):
         return self._listed_at
@@ -88,6 +93,12 @@ def test_after_downtime_a_pass_begins_where_the_last_complete_one_did():
     assert request.exhaustive
 
 
+def test_a_change_of_detectors_or_prefix_across_downtime_leaves_no_gap():
+    """There is no watermark for the new way of looking, so it begins where any pass over this storage last got to."""
+    daemon, _ = daemon_with(last_pass=NOW - timedelta(days=2))
+    assert daemon.next_request().since == NOW - timedelta(days=2) - OVERLAP
+
+
 def test_the_daily_full_listing_covers_the_time_since_the_last_one():
     """Keys outside pict-rs's scheme may have come at any time since every key was last listed."""
     daemon, _ = daemon_with(watermark=NOW - timedelta(minutes=1), listed_at=NOW - timedelta(hours=25))
@@ -122,6 +133,32 @@ def test_passes_follow_one_another_until_the_stop():
     daemon, scanner = daemon_with(None, None, None, clock=real_clock)
     assert run(daemon) is None
     assert len(scanner.requests) == 3
+
+
+def test_a_clock_that_is_set_back_does_not_postpone_the_next_pass():
+    """The wall clock jumps two hours back during an hour's rest: the next pass comes at once."""
+    offset = timedelta(0)
+    stop = threading.Event()
+
+    class JumpingScanner(DiaryScanner):
+        def run(self, request):
+            nonlocal offset
+            offset = -timedelta(hours=2)
+            return super().run(request)
+
+    scanner = JumpingScanner(stop, None, None)
+    options = DaemonOptions(minutes=20, interval_s=3600, full_listing_hours=24)
+    daemon = Daemon(scanner, options, stop=stop, clock=lambda: datetime.now(UTC) + offset)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 2
+
+
+def test_folders_that_may_not_be_listed_do_not_slow_the_daemon_down():
+    """Everything else was judged, so the next pass comes after the usual rest, time after time."""
+    endings = [None] + [AccessDenied("1 folder may not be read")] * 12 + [None]
+    daemon, scanner = daemon_with(*endings, clock=real_clock)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 14
 
 
 @pytest.mark.parametrize("error", [StorageUnreachable("down"), LedgerFull("full"), StorageMissing("not mounted")])

@@ -13,7 +13,14 @@ from support.passes import LONG_AGO, WatchedStorage, keys_in, minutes_ago, put, 
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.canary import canary_image, canary_png
 from lemmy_safety.detectors.hashes import HashesDetector
-from lemmy_safety.errors import AccessDenied, DetectorError, LedgerFull, StorageUnreachable, WorkerDied
+from lemmy_safety.errors import (
+    AccessDenied,
+    DetectorError,
+    LedgerFull,
+    StorageError,
+    StorageUnreachable,
+    WorkerDied,
+)
 from lemmy_safety.records import ActionState, Finding, ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest
 
@@ -282,6 +289,152 @@ def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp
         assert scanner.run(SWEEP).checked == 100
 
 
+def test_many_objects_that_cannot_be_read_do_not_stop_the_others(tmp_path, database):
+    """When reads fail in a row the storage is asked; if it answers, it is those objects that are broken, not the store."""
+    root = tmp_path / "many"
+    for number in range(100):
+        put(root, f"x/{number:03}.png", picture(number))
+    storage = WatchedStorage(root)
+    storage.failures_left = {f"x/{number:03}.png": 99 for number in range(30, 75)}
+    with scanner_over(root, database, storage=storage) as scanner:
+        for _ in range(2):
+            summary = scanner.run(SWEEP)
+            assert summary.failed == {ItemStatus.FETCH_FAILED.value: 45}
+        assert scanner.ledger.stats().by_outcome == {Outcome.CLEAR: 55}
+
+
+def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
+    """A storage that says 451 for one object is not down: the others are judged, and its deletion counts as failed."""
+    storage = WatchedStorage(store)
+    unreadable, undeletable = "2/13/50/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c00", "2/13/99/canary"
+    storage.refused = {unreadable: StorageError("answered 451")}
+    with scanner_over(store, database, storage=storage, prefix="2/13/5") as scanner:
+        summary = scanner.run(SWEEP)
+    assert (summary.checked, summary.failed) == (4, {ItemStatus.FETCH_FAILED.value: 1})
+
+    class Undeletable(WatchedStorage):
+        def _delete(self, key):
+            raise StorageError(f"answered 451 for {key}")
+
+    with scanner_over(store, database, storage=Undeletable(store), prefix="2/13/99/") as scanner:
+        for _ in range(2):
+            summary = scanner.run(SWEEP)
+            assert (summary.acted, summary.refused) == (0, 1)
+        assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.FAILED]
+    assert undeletable in keys_in(store)
+
+
+def test_a_store_that_is_not_mounted_finishes_no_deletion(store, database):
+    """In an empty folder nothing can be told to be gone: the intent stays until the store is back."""
+    with scanner_over(store, database, dry_run=True) as scanner:
+        scanner.run(SWEEP)
+    away = store.rename(store.with_name("away"))
+    store.mkdir()
+    with scanner_over(store, database) as scanner:
+        rows = list(scanner.ledger.flagged())
+        reports = list(scanner._runner.act_on_flagged(rows, "delete"))
+        assert [report.state for report in reports] == [ActionState.INTENDED] * 2
+    store.rmdir()
+    away.rename(store)
+    with scanner_over(store, database) as scanner:
+        assert scanner.run(SWEEP).acted == 2
+    assert not CANARIES & keys_in(store)
+
+
+def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store, database):
+    """A human's word counts until the very deed."""
+    with scanner_over(store, database, dry_run=True) as scanner:
+        scanner.run(SWEEP)
+        queued = scanner.ledger.intend(scanner.storage.name, sorted(CANARIES), "delete")
+        scanner.ledger.review(["2/13/99/canary"], Review.CLEARED)
+        reports = {report.key: report.state for report in map(scanner._runner.carry_out, queued)}
+    assert reports["2/13/99/canary"] is ActionState.NONE
+    assert CANARIES & keys_in(store) == {"2/13/99/canary"}
+
+
+def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(store, database):
+    """Not skipped in silence: each delete-flagged says so, and a daemon's next pass looks at it whatever its date."""
+    key = "2/13/99/canary"
+    with scanner_over(store, database, dry_run=True) as scanner:
+        scanner.run(SWEEP)
+        put(store, key, canary_thumbnail() + b"x", modified_at=minutes_ago(90))
+        for _ in range(2):
+            rows = [row for row in scanner.ledger.flagged() if row.key == key]
+            assert [report.state for report in scanner._runner.act_on_flagged(rows, "delete")] == [ActionState.REFUSED]
+    with scanner_over(store, database, prefix="2/") as scanner:
+        summary = scanner.run(PassRequest(kind="daemon", since=minutes_ago(5)))
+    assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)
+
+
+def test_a_verdict_is_not_reused_after_the_hash_list_changed(store, database, tmp_path):
+    """The same bytes under a new key, listed meanwhile: judged by the list of today, not by yesterday's verdict."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+    put(store, "x/again.png", picture(3))
+    hashes = tmp_path / "hashes.txt"
+    hashes.write_text(f"sha256 {hashlib.sha256(picture(3)).hexdigest()}\n")
+    with scanner_over(store, database, detectors=[HashesDetector(hashes)]) as scanner:
+        summary = scanner.run(SWEEP)
+    assert (summary.checked, summary.reused, summary.flagged) == (1, 0, 1)
+
+
+def test_a_folder_that_may_not_be_listed_ends_the_pass_only_when_all_else_is_done(store, database):
+    """The error is raised, nothing counts as covered, but everything that could be listed was judged and acted on."""
+
+    class PartlyClosed(WatchedStorage):
+        def _list(self, **how):
+            yield from super()._list(**how)
+            raise AccessDenied("1 folder may not be read")
+
+    with scanner_over(store, database, storage=PartlyClosed(store)) as scanner:
+        with pytest.raises(AccessDenied):
+            scanner.run(SWEEP)
+        assert scanner.ledger.stats().objects == 12
+        assert scanner.watermark() is None
+    assert not CANARIES & keys_in(store)
+
+
+def test_a_detector_that_breaks_on_a_picture_does_not_hide_what_another_found_in_it(store, database):
+    """A picture made to crash one detector is still known to the hash list."""
+    detectors = [HashesDetector(), Recognizer(fails_on={1024, 256})]
+    with scanner_over(store, database, detectors=detectors) as scanner:
+        summary = scanner.run(SWEEP)
+    assert (summary.flagged, summary.acted, summary.checked) == (2, 2, 12)
+
+
+def test_pictures_that_break_a_detector_cost_themselves_however_many_they_are(tmp_path, database):
+    """After ten in a row the detector is tried on a picture of ours; it works, so the pictures are to blame."""
+    root = tmp_path / "files"
+    for number in range(25):
+        put(root, f"x/{number}.png", picture(number))
+    put(root, "y/fine.png", picture(190))
+    detector = Recognizer(fails_on=set(range(64, 64 + 25)))
+    with scanner_over(root, database, detectors=[detector]) as scanner:
+        summary = scanner.run(SWEEP)
+    assert summary.failed == {ItemStatus.DETECTOR_FAILED.value: 25}
+    assert summary.checked == 1
+
+
+def test_decoded_pictures_are_bounded_too(tmp_path, database):
+    """Frames wait for the model within the memory limit, however small their files are."""
+    root = tmp_path / "files"
+    for number in range(40):
+        put(root, f"x/{number}.png", picture(number))
+    most = 0
+
+    class Watching(Recognizer):
+        batch_size = 64
+
+        def detect(self, batch):
+            nonlocal most
+            most = max(most, sum(frame.pixels.nbytes for sample in batch for frame in sample.frames))
+            return super().detect(batch)
+
+    with scanner_over(root, database, detectors=[Watching()], memory_bytes=50_000) as scanner:
+        assert scanner.run(SWEEP).checked == 40
+    assert 0 < most <= 50_000
+
+
 def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, database):
     """The intent is on disk before the deed; the next pass carries it out first."""
     storage = WatchedStorage(store)
@@ -448,14 +601,24 @@ def test_the_listener_sees_the_pass_grow(store, database):
 
 
 def test_the_watermark_never_jumps_over_a_gap(store, database):
-    """A pass that looked back less far than the last complete one began proves nothing of the time between."""
+    """A pass that looked back less far than the last complete one reached proves nothing of the time between."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
         first = scanner.watermark()
-        scanner.run(PassRequest(kind="daemon", since=minutes_ago(-5)))
+        put(store, "x/new.png", picture(99), modified_at=minutes_ago(1))
+        scanner.run(PassRequest(kind="daemon", since=minutes_ago(10)))
         assert scanner.watermark() == first
         scanner.run(PassRequest(kind="daemon", since=LONG_AGO))
         assert scanner.watermark() > first
+
+
+def test_the_watermark_is_in_the_stores_own_time(store, database):
+    """A server whose clock is an hour behind dates new objects an hour back; they must not fall behind the watermark."""
+    put(store, "x/new.png", picture(99), modified_at=minutes_ago(60))
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+        assert scanner.watermark() <= minutes_ago(59)
+        assert scanner.last_pass() == scanner.watermark()
 
 
 def test_a_pass_by_other_detectors_or_over_a_part_has_its_own_watermark(store, database):

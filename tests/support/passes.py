@@ -45,6 +45,7 @@ class WatchedStorage(LocalStorage):
         self.reads: list[str] = []
         self.deletes: list[str] = []
         self.failures_left: dict[str, int] = {}
+        self.refused: dict[str, Exception] = {}
         self.down = False
         self._diary = threading.Lock()
 
@@ -55,11 +56,20 @@ class WatchedStorage(LocalStorage):
             self.failures_left[key] = left - 1
         if self.down or left > 0:
             raise StorageUnreachable("the line is cut")
+        if key in self.refused:
+            raise self.refused[key]
         return super()._read(key, max_bytes)
+
+    def _list(self, **how):
+        if self.down and self.reads:
+            raise StorageUnreachable("the line is cut")
+        return super()._list(**how)
 
     def _delete(self, key: str) -> bool:
         if self.down:
             raise StorageUnreachable("the line is cut")
+        if key in self.refused:
+            raise self.refused[key]
         with self._diary:
             self.deletes.append(key)
         return super()._delete(key)
