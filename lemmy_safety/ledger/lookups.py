@@ -119,6 +119,7 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
         images.c.storage_id == storage_id_of(connection, storage),
         IS_FLAGGED,
         images.c.action_state == ActionState.REFUSED,
+        images.c.status != ItemStatus.GONE,
     )
     return [*failed, *connection.execute(refused.order_by(images.c.id).limit(limit)).scalars()]
 

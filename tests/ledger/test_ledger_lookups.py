@@ -147,6 +147,34 @@ def test_retryable_gives_what_waited_longest_first(ledger) -> None:
     assert ledger.retryable("local:/other", 10) == []
 
 
+def test_what_changed_before_its_action_is_to_be_looked_at_again_until_it_is_gone(ledger) -> None:
+    """Whatever its date: a daemon that only lists what is new would never meet it."""
+    (intent,) = record(ledger, [flagged("a")])
+    ledger.finish_action(intent.id, ActionState.REFUSED, "changed")
+    assert ledger.retryable(STORAGE, 10) == ["a"]
+    record(ledger, [failed("a", ItemStatus.GONE)])
+    assert ledger.retryable(STORAGE, 10) == []
+
+
+def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> None:
+    """Asked directly before the deed."""
+    first, second = record(ledger, [flagged("a"), flagged("b")])
+    assert ledger.is_intended(first.id)
+    ledger.review(["a"], Review.CLEARED)
+    ledger.finish_action(second.id, ActionState.DONE, "deleted")
+    assert not ledger.is_intended(first.id)
+    assert not ledger.is_intended(second.id)
+
+
+def test_a_verdict_by_other_rules_is_not_offered(ledger) -> None:
+    """Asked for the very rules and versions, an older verdict on the same bytes does not answer."""
+    record(ledger, [checked("a")])
+    known = ledger.verdict_for(sha256_of("a"), detectors=DETECTORS)
+    assert known is not None
+    assert ledger.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version=known.verdict.rules_version) == known
+    assert ledger.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version="newer") is None
+
+
 def test_a_failed_attempt_keeps_the_verdict_on_the_same_content(ledger) -> None:
     """Asked again with one detector more, the object could not be read: the first verdict still counts."""
     record(ledger, [flagged("a")], dry_run=True, action=None)

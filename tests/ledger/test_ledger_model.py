@@ -202,8 +202,17 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert (answer is Known.PENDING) is (waiting and self.review_of(row) is not Review.CLEARED)
 
     @invariant()
-    def what_is_to_be_retried_is_what_failed(self) -> None:
-        failing = {key for key, row in self.rows.items() if not row.status.settled}
+    def what_is_to_be_retried_is_what_failed_or_was_refused(self) -> None:
+        failing = {
+            key
+            for key, row in self.rows.items()
+            if not row.status.settled
+            or (
+                row.state is ActionState.REFUSED
+                and row.outcome is Outcome.FLAGGED
+                and row.status is not ItemStatus.GONE
+            )
+        }
         assert set(self.ledger.retryable(self.storage, 10)) == failing
 
 

@@ -263,6 +263,16 @@ def test_a_server_that_only_reads_is_said_to_be_read_only(postgres) -> None:
         open_ledger(url)
 
 
+def test_a_database_that_is_deleted_while_in_use_takes_no_more_writes(tmp_path) -> None:
+    """Its open connections would go on writing into a file that has no name any more, and all would be lost."""
+    path = tmp_path / "a.db"
+    with open_ledger(sqlite_url(path)) as ledger:
+        ledger.start_run("s", "sweep", dry_run=False, detectors=["hashes"])
+        path.unlink()
+        with pytest.raises(LedgerError, match="deleted or replaced"):
+            ledger.start_run("s", "sweep", dry_run=False, detectors=["hashes"])
+
+
 def test_a_full_disk_takes_nothing_back(made) -> None:
     """The batch that does not fit is refused whole, what was recorded stays, and room makes it work again."""
     with open_ledger(sqlite_url(made)) as ledger:

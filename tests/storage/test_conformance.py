@@ -270,6 +270,7 @@ def test_a_deleted_object_is_gone_and_its_neighbours_are_not(backend: StorageBac
 
 def test_only_the_judged_content_is_deleted(backend: StorageBackend, storage: Storage) -> None:
     """With ``expected``, a changed object is left alone, a same one is deleted, a missing one is success."""
+    backend.put("neighbour.jpg", b"x")
     backend.put("a.jpg", b"first", datetime(2026, 1, 1, tzinfo=UTC))
     judged = storage.stat("a.jpg")
     backend.put("a.jpg", b"other", datetime(2026, 1, 2, tzinfo=UTC))
@@ -278,6 +279,19 @@ def test_only_the_judged_content_is_deleted(backend: StorageBackend, storage: St
     assert storage.read("a.jpg", max_bytes=10) == b"other"
     assert storage.delete("a.jpg", expected=storage.stat("a.jpg")) is True
     assert storage.delete("a.jpg", expected=judged) is False
+
+
+def test_in_an_empty_folder_nothing_can_be_told_to_be_gone(backend: StorageBackend, storage: Storage) -> None:
+    """That is what a mount point without its file system looks like; an empty bucket is just empty."""
+    backend.put("a.jpg", b"x")
+    judged = storage.stat("a.jpg")
+    assert storage.delete("a.jpg", expected=judged) is True
+    if backend.has_etag:
+        assert storage.delete("a.jpg", expected=judged) is False
+        return
+    for how in ({"expected": judged}, {}):
+        with pytest.raises(StorageUnreachable, match="is empty"):
+            storage.delete("a.jpg", **how)
 
 
 def test_a_listed_object_can_be_deleted_as_expected(backend: StorageBackend, storage: Storage) -> None:
