@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 _SERVER_USER = "postgres"
 
 
+def _program(name: str) -> str | None:
+    """Debian keeps the server's programs off PATH, in a folder for each major version."""
+    return shutil.which(name) or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None
+    )
+
+
 def missing_postgres() -> str:
     """Why no server can be started here; empty when one can."""
     if os.name != "posix":
         return "the suite starts PostgreSQL on POSIX systems only"
-    if shutil.which("initdb") is None or shutil.which("pg_ctl") is None:
-        return "initdb and pg_ctl are not on PATH; install a PostgreSQL server"
+    if _program("initdb") is None or _program("pg_ctl") is None:
+        return "initdb and pg_ctl were not found; install a PostgreSQL server"
     try:
         import psycopg  # noqa: F401, PLC0415
     except ImportError:
@@ -45,9 +52,9 @@ def postgres_server() -> Iterator[str]:
         port = free.getsockname()[1]
     data, log = folder / "data", folder / "log"
 
-    def run(*command: str) -> None:
+    def run(program: str, *arguments: str) -> None:
         subprocess.run(
-            command,
+            [str(_program(program)), *arguments],
             check=True,
             cwd=folder,
             stdin=subprocess.DEVNULL,
