@@ -29,7 +29,7 @@ from lemmy_safety.errors import (
     LedgerReadOnly,
     LedgerTooNew,
 )
-from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.ledger import migrations, open_ledger, sqlite_url
 from lemmy_safety.ledger.migrations import script_location
 from lemmy_safety.ledger.models import is_made_on, metadata
 
@@ -176,13 +176,22 @@ def without_privileges():
 
 
 @pytest.fixture
-def open_folder():
-    """A folder that every user may reach, which pytest's own are not."""
+def open_folder(monkeypatch, tmp_path):
+    """A folder that every user may reach, which pytest's own are not, and migrations that every user may read.
+
+    The source tree may lie where only root can look; what is imported late is imported here, while it can be.
+    """
+    open_ledger(sqlite_url(tmp_path / "warm-up.db")).close()
     folder = Path(tempfile.mkdtemp(prefix="ledger."))
+    readable = Path(tempfile.mkdtemp(prefix="migrations."))
+    readable.chmod(0o755)
+    shutil.copytree(script_location(), readable / "alembic")
+    monkeypatch.setattr(migrations, "script_location", lambda: readable / "alembic")
     folder.chmod(0o777)
     yield folder
     folder.chmod(0o777)
     shutil.rmtree(folder)
+    shutil.rmtree(readable)
 
 
 @pytest.mark.parametrize("ancestor", [False, True], ids=["ours", "the ancestor's"])

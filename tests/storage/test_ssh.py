@@ -522,6 +522,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(
     backend: SshBackend, storage: SshStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the reconnect the object is gone, and that was us."""
+    backend.put("neighbour.jpg", b"x")
     backend.put("a.jpg", b"x")
     original = SftpSession.remove
 
