@@ -110,9 +110,7 @@ class ActionRunner:
 
     def _ancestor_object_is_gone(self, row: FlaggedRow, action: str) -> ActionReport:
         try:
-            self.storage.delete(
-                row.key
-            )  # nothing is there; this tells a missing object from a store that is not mounted
+            self.storage.see_that_it_is_mounted(row.key)
         except StorageUnreachable as error:
             return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
         self.ledger.finish_action(row.id, ActionState.DONE, "was already gone")

@@ -136,19 +136,21 @@ class Storage(ABC):
             try:
                 current = self._stat(key)
             except ObjectGone:
-                self._see_that_it_is_mounted(key)
+                self.see_that_it_is_mounted(key)
                 return False
             if not current.same_content_as(expected):
                 raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
         if self._delete(key):
             return True
-        self._see_that_it_is_mounted(key)
+        self.see_that_it_is_mounted(key)
         return False
 
-    def _see_that_it_is_mounted(self, key: str) -> None:
+    def see_that_it_is_mounted(self, key: str) -> None:
         """A missing object is no finished deletion where everything is missing: that is what an empty mount point shows.
 
         A store that was emptied on purpose looks the same; an intent that then stays open does no harm.
+
+        :raises StorageUnreachable: nothing lies in the root, and that can mean that it is not mounted.
         """
         if self._is_empty():
             raise StorageUnreachable(

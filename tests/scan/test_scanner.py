@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from PIL import Image
+from support.ancestor import write_ancestor_database
 from support.passes import LONG_AGO, WatchedStorage, keys_in, minutes_ago, put, scanner_over
 
 from lemmy_safety.detectors.base import Detector
@@ -17,6 +18,7 @@ from lemmy_safety.errors import (
     AccessDenied,
     DetectorError,
     LedgerFull,
+    ObjectGone,
     StorageError,
     StorageUnreachable,
     WorkerDied,
@@ -339,6 +341,23 @@ def test_a_store_that_is_not_mounted_finishes_no_deletion(store, database):
     with scanner_over(store, database) as scanner:
         assert scanner.run(SWEEP).acted == 2
     assert not CANARIES & keys_in(store)
+
+
+def test_an_ancestors_object_that_comes_back_is_not_deleted_unseen(store, database):
+    """Gone when it was described, there a moment later: whether it is the judged one was never compared."""
+    write_ancestor_database(database, [("2/13/50/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c00", True, True)])
+
+    class ComingBack(WatchedStorage):
+        def _stat(self, key):
+            raise ObjectGone(f"{key} is not there yet")
+
+    before = keys_in(store)
+    with scanner_over(store, database, storage=ComingBack(store)) as scanner:
+        rows = list(scanner.ledger.flagged())
+        reports = list(scanner._runner.act_on_flagged(rows, "delete"))
+    assert [report.detail for report in reports] == ["was already gone"]
+    assert scanner.storage.deletes == []
+    assert keys_in(store) == before
 
 
 def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store, database):
