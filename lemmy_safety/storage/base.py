@@ -69,7 +69,8 @@ class Storage(ABC):
     ) -> Iterator[StoredObject]:
         """Yield objects lazily, in memory bounded by one page or one folder, not by the number of objects.
 
-        Order: S3 yields keys in byte order; ssh and local yield folder by folder, in no promised order.
+        Order: none is promised. S3 yields keys in byte order until a bucket proves to be large (20,000 objects), ssh and
+        local yield folder by folder.
 
         ``since`` (aware) keeps objects modified at or after that time. ``prefix`` keeps keys that start with it.
         ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a large place

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.s3_client import connect, shown_endpoint
 from lemmy_safety.storage.s3_errors import translated
+from lemmy_safety.storage.s3_listing import KeyRange, cut, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,6 +47,8 @@ _CHUNK_BYTES = 1 << 20
 _TRANSFERS = 3
 # Enough for the first time-ordered key to be on the page even when someone put a few odd objects before it.
 _FIRST_KEY_PAGE = 10
+# Connections that list a large bucket; more only makes servers answer 503 Slow Down.
+_MOST_LISTERS = 8
 
 
 class S3Storage(Storage):
@@ -56,6 +60,9 @@ class S3Storage(Storage):
     """
 
     whole_listing_up_to = 10_000  # ten requests
+
+    #: A listing that is longer than this goes on over several connections.
+    pages_in_a_row = 20
 
     def __init__(
         self,
@@ -73,6 +80,7 @@ class S3Storage(Storage):
     ) -> None:
         self._bucket = bucket
         self._page_size = page_size
+        self._listers = max(1, min(_MOST_LISTERS, connections))
         self._connect = functools.partial(
             connect,
             endpoint,
@@ -133,26 +141,53 @@ class S3Storage(Storage):
         return not keys.legacy_may_be_new(since, self._first_created_at)
 
     def _objects(self, prefix: str, after: str | None, page_size: int | None = None) -> Iterator[StoredObject]:
+        """Objects in byte order; from the point on where a bucket proves to be large, in no order."""
+        ask = functools.partial(self._next_page, prefix=prefix, page_size=page_size)
+        whole = KeyRange(after, None)
+        page = ask(whole, None)
+        last = ""
+        for number in itertools.count(1):
+            if page is None:
+                return
+            yield from _objects_on(page, whole)
+            last = page["Contents"][-1]["Key"] if page.get("Contents") else last
+            if number >= self.pages_in_a_row and page["IsTruncated"]:
+                break
+            page = ask(whole, page)
+        ranges = cut(self._page, prefix, last)
+        _log.debug("%s is large; listing the rest in %d ranges", self.name, len(ranges))
+        for key_range, later in pages_of(ranges, ask, connections=self._listers):
+            yield from _objects_on(later, key_range)
+
+    def _next_page(
+        self,
+        key_range: KeyRange,
+        before: ListObjectsV2OutputTypeDef | None,
+        *,
+        prefix: str,
+        page_size: int | None,
+    ) -> ListObjectsV2OutputTypeDef | None:
+        """The page of a range after ``before``; None at the range's end."""
         request: dict[str, Any] = {"MaxKeys": page_size or self._page_size}
         if prefix:
             request["Prefix"] = prefix
-        if after:
-            request["StartAfter"] = after
-        while True:
-            page = self._page(**request)
-            for entry in page.get("Contents", []):
-                # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
-                if not (entry["Key"].endswith("/") and entry["Size"] == 0):
-                    yield _described(entry["Key"], entry["Size"], entry)
-            if not page["IsTruncated"]:
-                return
-            token = page.get("NextContinuationToken")
-            if token is None or token == request.get("ContinuationToken"):
-                raise StorageError(
-                    f"{self._place}: the server says that there is more to list, but not how to go on.",
-                    hint="Its ListObjectsV2 is broken; nothing was skipped, the pass ended here.",
-                )
-            request["ContinuationToken"] = token
+        if key_range.after:
+            request["StartAfter"] = key_range.after
+        if before is None:
+            return self._page(**request)
+        contents = before.get("Contents", [])
+        passed = key_range.last is not None and contents and contents[-1]["Key"] > key_range.last
+        if passed or not before["IsTruncated"]:
+            return None
+        token = before.get("NextContinuationToken")
+        if token is None or token == before.get("ContinuationToken"):
+            raise StorageError(
+                f"{self._place}: the server says that there is more to list, but not how to go on.",
+                hint="Its ListObjectsV2 is broken; nothing was skipped, the pass ended here.",
+            )
+        page = self._page(**request, ContinuationToken=token)
+        page["ContinuationToken"] = token  # servers should repeat it, and some do not
+        return page
 
     def _page(self, **request: Any) -> ListObjectsV2OutputTypeDef:
         with translated(self._place):
@@ -269,6 +304,15 @@ class S3Storage(Storage):
     def _write_probe(self, key: str, data: bytes) -> None:
         with translated(self._place, key):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
+
+def _objects_on(page: ListObjectsV2OutputTypeDef, key_range: KeyRange) -> Iterator[StoredObject]:
+    for entry in page.get("Contents", []):
+        if key_range.last is not None and entry["Key"] > key_range.last:
+            return
+        # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
+        if not (entry["Key"].endswith("/") and entry["Size"] == 0):
+            yield _described(entry["Key"], entry["Size"], entry)
 
 
 def _described(key: str, size: int, facts: Any) -> StoredObject:

@@ -1,0 +1,92 @@
+"""Lists a large bucket over several connections at once; knows S3's listing, not how pict-rs names its keys.
+
+A listing is a chain: each page names the next, so one connection gets one page per round trip, and a million keys
+are a thousand round trips. Cut into ranges of keys, as many chains run side by side. Where to cut is asked of the
+bucket itself (what folders are there); ranges cover all keys whatever the answer is, so a poor cut costs speed only.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+
+    Page: TypeAlias = ListObjectsV2OutputTypeDef
+    AskPage: TypeAlias = Callable[..., Page]
+
+#: A range that starts behind its last key costs one request for nothing, so there are not many more than connections.
+_RANGES = 32
+#: Enough to cut evenly: pict-rs's third folder is a cell of 4.66 hours, so that a year is 1,900 of them.
+_ENOUGH_FOLDERS = 8 * _RANGES
+#: Requests that may be spent on finding out where to cut.
+_MOST_QUESTIONS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Keys greater than ``after`` (None: all), up to and including ``last`` (None: to the end), in byte order."""
+
+    after: str | None
+    last: str | None
+
+
+def cut(ask: AskPage, prefix: str, after: str) -> list[KeyRange]:
+    """Ranges that together hold every key under ``prefix`` that is greater than ``after``.
+
+    ``ask`` is one ListObjectsV2 request; whatever it raises is raised.
+    """
+    found = sorted(folder for folder in _folders(ask, prefix) if folder > after)
+    step = max(1, -(-len(found) // _RANGES))
+    edges: list[str | None] = [after, *found[step - 1 : -1 : step], None]
+    return [KeyRange(low, high) for low, high in pairwise(edges)]
+
+
+def _folders(ask: AskPage, prefix: str) -> list[str]:
+    """Folders under ``prefix``, of as many levels as it takes to have enough of them."""
+    level = [prefix]
+    questions = 0
+    while level and len(level) < _ENOUGH_FOLDERS and questions + len(level) <= _MOST_QUESTIONS:
+        questions += len(level)
+        deeper: list[str] = []
+        for folder in level:
+            page = ask(Prefix=folder, Delimiter="/")
+            deeper += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        if not deeper:
+            break
+        level = deeper
+    return [] if level == [prefix] else level
+
+
+def pages_of(
+    ranges: Sequence[KeyRange], next_page: Callable[[KeyRange, Page | None], Page | None], *, connections: int
+) -> Iterator[tuple[KeyRange, Page]]:
+    """The pages of all ranges, each range's in their order, the ranges' mixed; at most ``connections`` in memory.
+
+    ``next_page`` is given a range and its page before (None: the first is wanted) and answers None at its end; it is
+    called from several threads. The first error of any ends all, and so does closing the iterator.
+    """
+    waiting = deque(ranges)
+    running: dict[Future[Page | None], KeyRange] = {}
+    pool = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="list")
+    try:
+        while waiting or running:
+            while waiting and len(running) < connections:
+                begun = waiting.popleft()
+                running[pool.submit(next_page, begun, None)] = begun
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                key_range = running.pop(future)
+                page = future.result()
+                if page is not None:
+                    # Asked for while this one is used.
+                    running[pool.submit(next_page, key_range, page)] = key_range
+                    yield key_range, page
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
