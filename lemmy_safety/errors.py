@@ -161,14 +161,18 @@ class ObjectTooLarge(StorageError):
 
 
 class MediaError(LemmySafetyError):
-    """One medium could not be turned into frames. Carries the item status; never ends a run, never a verdict."""
+    """One medium could not be turned into frames. Carries the item status; never ends a run, never a verdict.
+
+    ``decoder_broke``: the decoder crashed, hung or ran out of memory, so that nothing is known of what the file holds.
+    """
 
     exit_code = 30
 
-    def __init__(self, status: ItemStatus, reason: str) -> None:
+    def __init__(self, status: ItemStatus, reason: str, *, decoder_broke: bool = False) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.decoder_broke = decoder_broke
 
 
 class DetectorError(LemmySafetyError):

@@ -120,17 +120,54 @@ class Pdq:
     quality: int
 
 
+class AnomalyKind(StrEnum):
+    """What can be odd about a file beside the pictures that it shows. None of these is a verdict."""
+
+    TRUNCATED = "truncated"
+    """It ends too early; what there is of it was judged."""
+    DAMAGED = "damaged"
+    """Parts of it cannot be decoded; what can be shown of it was judged."""
+    FRAMES_LEFT_OUT = "frames_left_out"
+    """It shows more different pictures than were looked at."""
+    TRAILING_DATA = "trailing_data"
+    """Bytes after the end of the picture that no viewer shows."""
+    EMBEDDED_PICTURE = "embedded_picture"
+    """A second picture inside, or behind the first one; it was judged as well."""
+    EMBEDDED_FILE = "embedded_file"
+    """A file of another kind inside or behind the picture: an archive, a program, a web page, a document."""
+    OVERSIZED_METADATA = "oversized_metadata"
+    """Metadata larger than metadata is."""
+    OTHER_THUMBNAIL = "other_thumbnail"
+    """The embedded preview shows another picture than the file does; it was judged as well."""
+    LYING_EXTENSION = "lying_extension"
+    """The key's extension names another kind of file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Anomaly:
+    """One oddity. ``detail`` is one line for a person; ``offset`` and ``size`` are in bytes of the stored file."""
+
+    kind: AnomalyKind
+    detail: str
+    offset: int | None = None
+    size: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """One picture as a viewer sees it: orientation applied, transparency composited.
 
-    ``pixels`` has shape (height, width, 3), dtype uint8, RGB, C-contiguous. ``index`` counts frames from 0;
-    ``at_s`` is the time in seconds within an animation or video, None for a still.
+    ``pixels`` has shape (height, width, 3), dtype uint8, RGB, C-contiguous. ``index`` counts the file's frames from 0;
+    ``at_s`` is the time in seconds within an animation or video, None for a still. ``view`` says what part or rendering
+    of that frame this is, such as ``left end``, ``on a dark page`` or ``picture at byte 48213``; empty for the frame itself.
+    ``plain`` frames have nothing on them that a classifier could see.
     """
 
     pixels: npt.NDArray[np.uint8]
     index: int = 0
     at_s: float | None = None
+    view: str = ""
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +175,16 @@ class MediaInfo:
     """What was learned of a medium from its bytes, never from its name.
 
     ``width`` and ``height`` are the picture's own pixels after orientation (frames may be scaled down),
-    ``frame_count`` is how many the file holds, not how many were decoded.
+    ``frame_count`` is how many the file holds, not how many were decoded. ``duration_s`` is the playing time in seconds
+    of one round of an animation or video, None for a still or where it is not known.
     """
 
     media_type: str
     width: int
     height: int
     frame_count: int = 1
-    anomalies: tuple[str, ...] = ()
+    duration_s: float | None = None
+    anomalies: tuple[Anomaly, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +205,8 @@ class Finding:
     """One thing a detector says of a sample.
 
     A finding with a threshold is a *hit* when ``score >= threshold``; one without is information only.
-    ``label`` is from the detector's own closed set; ``details`` must be JSON-serialisable.
+    ``label`` is from the detector's own closed set; ``details`` must be JSON-serialisable. ``frame``, ``at_s`` and
+    ``view`` are those of the frame that it is about.
     """
 
     detector: str
@@ -175,6 +215,8 @@ class Finding:
     score: float
     threshold: float | None = None
     frame: int = 0
+    at_s: float | None = None
+    view: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -197,7 +239,8 @@ class ItemResult:
     """Everything a pass learned of one object; what the ledger records.
 
     ``verdict`` is set exactly when ``status`` is CHECKED. ``detectors`` are the names of those that judged it.
-    ``reused_from`` is the key whose verdict was taken over because the bytes are the same.
+    ``reused_from`` is the key whose verdict was taken over because the bytes are the same. ``decoder_broke`` says of an
+    unreadable object that the decoder crashed, hung or ran out of memory on it: what it holds is not known.
     """
 
     obj: StoredObject
@@ -209,3 +252,4 @@ class ItemResult:
     pdq: Pdq | None = None
     info: MediaInfo | None = None
     reused_from: str | None = None
+    decoder_broke: bool = False

@@ -4,6 +4,8 @@ from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
     ANCESTOR,
+    FROM_UPLOAD,
+    FROM_UPLOAD_UNREAD,
     EventKind,
     EventRow,
     FlaggedRow,
@@ -14,12 +16,18 @@ from lemmy_safety.ledger.rows import (
     PendingAction,
     ReviewResult,
     RunCounts,
+    UploadAnswer,
+    UploadMatches,
+    UploadResult,
+    UploadRow,
 )
 from lemmy_safety.ledger.urls import sqlite_url
 
 __all__ = [
     "ANCESTOR",
     "BUSY_TIMEOUT_S",
+    "FROM_UPLOAD",
+    "FROM_UPLOAD_UNREAD",
     "EventKind",
     "EventRow",
     "FlaggedRow",
@@ -31,6 +39,10 @@ __all__ = [
     "PendingAction",
     "ReviewResult",
     "RunCounts",
+    "UploadAnswer",
+    "UploadMatches",
+    "UploadResult",
+    "UploadRow",
     "open_ledger",
     "sqlite_url",
 ]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.rows import FlaggedRow, KnownVerdict, PendingAction
-from lemmy_safety.records import Finding, MediaInfo, Pdq, StoredObject, Verdict
+from lemmy_safety.records import Anomaly, AnomalyKind, Finding, ItemStatus, MediaInfo, Pdq, StoredObject, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Row
 
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.records import ItemResult, Review
 
 #: A row of any query over ``images``; its columns are looked up by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -26,7 +28,6 @@ NO_VERDICT: dict[str, Any] = {
     "findings": None,
     "detectors": frozenset(),
     "rules_version": "",
-    "reused_from": None,
 }
 
 #: The columns of an action as they are where none is wanted.
@@ -71,7 +72,7 @@ def object_of(row: AnyRow) -> StoredObject | None:
     return StoredObject(key=row.key, size=row.size, modified_at=row.modified_at, etag=row.etag)
 
 
-def content_columns(result: ItemResult) -> dict[str, Any]:
+def content_columns(result: ItemResult | UploadResult) -> dict[str, Any]:
     """What a result says of the bytes themselves."""
     info, pdq = result.info, result.pdq
     return {
@@ -82,11 +83,47 @@ def content_columns(result: ItemResult) -> dict[str, Any]:
         "width": info.width if info else None,
         "height": info.height if info else None,
         "frame_count": info.frame_count if info else None,
-        "anomalies": list(info.anomalies) if info and info.anomalies else None,
+        "duration_s": _finite(info.duration_s) if info else None,
+        "anomalies": [_anomaly_fields(anomaly) for anomaly in info.anomalies] if info and info.anomalies else None,
     }
 
 
-def verdict_columns(result: ItemResult) -> dict[str, Any]:
+def _finite(number: float | None) -> float | None:
+    """Not every database holds NaN and infinities, which broken files do say of their length."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _anomaly_fields(anomaly: Anomaly) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": anomaly.kind.value, "detail": anomaly.detail}
+    if anomaly.offset is not None:
+        fields["offset"] = anomaly.offset
+    if anomaly.size is not None:
+        fields["size"] = anomaly.size
+    return fields
+
+
+#: How the anomalies began that were kept as plain texts before the schema 0002.
+_FORMER_KINDS = {
+    "truncated": AnomalyKind.TRUNCATED,
+    "damaged": AnomalyKind.DAMAGED,
+    "first_frame_only": AnomalyKind.FRAMES_LEFT_OUT,
+}
+
+
+def _anomaly_of(stored: dict[str, Any] | str) -> Anomaly:
+    if isinstance(stored, str):
+        word, _, detail = stored.partition(": ")
+        kind = _FORMER_KINDS.get(word)
+        return Anomaly(kind=kind or AnomalyKind.DAMAGED, detail=detail if kind else stored)
+    return Anomaly(
+        kind=AnomalyKind(stored["kind"]),
+        detail=stored["detail"],
+        offset=stored.get("offset"),
+        size=stored.get("size"),
+    )
+
+
+def verdict_columns(result: ItemResult | UploadResult) -> dict[str, Any]:
     """What a result says by way of judgement; all empty unless it has a verdict."""
     verdict = result.verdict
     if verdict is None:
@@ -97,7 +134,6 @@ def verdict_columns(result: ItemResult) -> dict[str, Any]:
         "findings": [_finding_fields(finding) for finding in verdict.findings],
         "detectors": result.detectors,
         "rules_version": clean_text(verdict.rules_version),
-        "reused_from": result.reused_from,
     }
 
 
@@ -113,6 +149,10 @@ def _finding_fields(finding: Finding) -> dict[str, Any]:
         fields["threshold"] = finding.threshold
     if finding.frame:
         fields["frame"] = finding.frame
+    if finding.at_s is not None:
+        fields["at_s"] = finding.at_s
+    if finding.view:
+        fields["view"] = finding.view
     if finding.details:
         fields["details"] = dict(finding.details)
     return fields
@@ -128,6 +168,8 @@ def findings_of(stored: Sequence[dict[str, Any]] | None) -> tuple[Finding, ...]:
             score=float(fields["score"]),
             threshold=float(fields["threshold"]) if "threshold" in fields else None,
             frame=fields.get("frame", 0),
+            at_s=float(fields["at_s"]) if "at_s" in fields else None,
+            view=fields.get("view", ""),
             details=fields.get("details", {}),
         )
         for fields in stored or ()
@@ -135,14 +177,27 @@ def findings_of(stored: Sequence[dict[str, Any]] | None) -> tuple[Finding, ...]:
 
 
 def info_of(row: AnyRow) -> MediaInfo | None:
-    if row.media_type is None:
+    if row.width is None:
         return None
     return MediaInfo(
         media_type=row.media_type,
         width=row.width,
         height=row.height,
         frame_count=row.frame_count,
-        anomalies=tuple(row.anomalies or ()),
+        duration_s=row.duration_s,
+        anomalies=tuple(_anomaly_of(stored) for stored in row.anomalies or ()),
+    )
+
+
+def pdq_of(row: AnyRow) -> Pdq | None:
+    return None if row.pdq is None else Pdq(hex=row.pdq, quality=row.pdq_quality)
+
+
+def verdict_of(row: AnyRow) -> Verdict | None:
+    if row.outcome is None:
+        return None
+    return Verdict(
+        outcome=row.outcome, nsfw=row.nsfw, findings=findings_of(row.findings), rules_version=row.rules_version
     )
 
 
@@ -165,23 +220,24 @@ def pending_action_of(row: AnyRow) -> PendingAction:
     if obj is None:
         raise ValueError(f"{row.key!r} was never described")
     action_id = action_id_of(row.id, row.judgement)
-    return PendingAction(id=action_id, obj=obj, action=row.action_wanted, sha256=row.sha256)
+    return PendingAction(
+        id=action_id, obj=obj, action=row.action_wanted, sha256=row.sha256, unreadable=row.outcome is None
+    )
 
 
-def known_verdict_of(row: AnyRow) -> KnownVerdict:
+def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
+    """``row`` is one of ``images`` or ``uploads`` that has a verdict."""
+    verdict = verdict_of(row)
+    if verdict is None:
+        raise ValueError(f"{row.sha256} was never judged")
     return KnownVerdict(
-        key=row.key,
-        verdict=Verdict(
-            outcome=row.outcome,
-            nsfw=row.nsfw,
-            findings=findings_of(row.findings),
-            rules_version=row.rules_version,
-        ),
+        key=key,
+        verdict=verdict,
         detectors=row.detectors,
         sha256=row.sha256,
-        pdq=None if row.pdq is None else Pdq(hex=row.pdq, quality=row.pdq_quality),
+        pdq=pdq_of(row),
         info=info_of(row),
-        review=row.review,
+        review=review,
     )
 
 
@@ -194,6 +250,7 @@ def flagged_row_of(row: AnyRow) -> FlaggedRow:
         obj=object_of(row),
         status=row.status,
         reason=row.reason,
+        decoder_broke=row.status is ItemStatus.UNREADABLE and (row.decoder_broke is not False or row.sha256 is None),
         outcome=row.outcome,
         nsfw=row.nsfw,
         findings=findings_of(row.findings),

@@ -9,11 +9,13 @@ from sqlalchemy import select
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import flagged_row_of, object_columns, object_of, pending_action_of, row_and_judgement
 from lemmy_safety.ledger.columns import clean_text
-from lemmy_safety.ledger.lookups import FULL_ROW, chunks, storage_id_of
-from lemmy_safety.ledger.merging import Decision
+from lemmy_safety.ledger.lookups import FULL_ROW, storage_id_of
+from lemmy_safety.ledger.merging import Decision, holds_no_picture
 from lemmy_safety.ledger.models import events, images, storages
+from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER, ensure_storage, write_decision
 from lemmy_safety.ledger.rows import EventKind, FlaggedRow, Origin, PendingAction
+from lemmy_safety.ledger.upload_lookups import uploads_named
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
@@ -36,18 +38,24 @@ _ACTIONABLE = frozenset({ActionState.NONE, ActionState.FAILED, ActionState.INTEN
 
 
 def intend_actions(
-    connection: Connection, storage: str, keys: Sequence[str], action: str, *, run_id: int | None, now: datetime
+    connection: Connection,
+    storage: str,
+    keys: Sequence[str],
+    action: str | None,
+    *,
+    unreadable_action: str | None,
+    run_id: int | None,
+    now: datetime,
 ) -> list[PendingAction]:
-    """Write intents for rows that are flagged and wait; the intents there are already come back as they are."""
+    """Write intents for rows that are flagged, or hold no picture, and wait; those there are already come back as they are."""
     storage_id = storage_id_of(connection, storage)
     pending: list[PendingAction] = []
     for chunk in chunks(keys):
         query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
-        pending.extend(
-            _intended(connection, row, {}, action, run_id=run_id, now=now)
-            for row in connection.execute(query).all()
-            if _may_be_acted_on(row) and object_of(row) is not None
-        )
+        for row in connection.execute(query).all():
+            wanted = _action_on(row, action, unreadable_action)
+            if wanted is not None and object_of(row) is not None:
+                pending.append(_intended(connection, row, {}, wanted, run_id=run_id, now=now))
     return pending
 
 
@@ -60,19 +68,20 @@ def adopt_row(
         raise LedgerError(
             f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
         )
-    if not _may_be_acted_on(row):
+    if _action_on(row, action, None) is None:
         return None
     described = {"storage_id": ensure_storage(connection, storage), **object_columns(obj)}
     return _intended(connection, row, described, action, run_id=None, now=now)
 
 
-def _may_be_acted_on(row: AnyRow) -> bool:
-    return (
-        row.outcome is Outcome.FLAGGED
-        and row.review is not Review.CLEARED
-        and row.status is not ItemStatus.GONE
-        and row.action_state in _ACTIONABLE
-    )
+def _action_on(row: AnyRow, action: str | None, unreadable_action: str | None) -> str | None:
+    """Which of the two is wanted for this row; None when neither is."""
+    waits = row.review is not Review.CLEARED and row.status is not ItemStatus.GONE and row.action_state in _ACTIONABLE
+    if waits and row.outcome is Outcome.FLAGGED:
+        return action
+    if waits and holds_no_picture(row.status, row.outcome, row.sha256, decoder_broke=row.decoder_broke):
+        return unreadable_action
+    return None
 
 
 def _intended(
@@ -116,14 +125,19 @@ def finish(connection: Connection, action_id: int, state: ActionState, detail: s
 def decide(
     connection: Connection, keys: Sequence[str], decision: Review, note: str, now: datetime
 ) -> tuple[list[FlaggedRow], list[str]]:
-    """Write a human's decision on all rows of these keys and of their bytes; the rows, and the keys without any."""
+    """Write a human's decision on all rows of these keys and of their bytes; the rows, and the keys without any.
+
+    An upload that was refused has no key. It is named by its SHA-256, or enough of its beginning.
+    """
     everywhere = select(storages.c.id)  # named, because the index on keys begins with the storage
     hits: dict[int, AnyRow] = {}
     for chunk in chunks(keys):
         query = select(*EARLIER).where(images.c.storage_id.in_(everywhere), images.c.key.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(query))
     unknown = set(keys) - {row.key for row in hits.values()}
-    hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None})
+    named = uploads_named(connection, sorted(unknown))
+    unknown -= named.keys()
+    hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None} | set(named.values()))
     write_decision(connection, hashes, Decision(review=decision, note=clean_text(note), at=now))
     for chunk in chunks(hashes):
         copies = select(*EARLIER).where(images.c.sha256.in_(chunk))
@@ -134,6 +148,10 @@ def decide(
     told = {"decision": decision.value, "note": note}
     audit = [_event(_place(row), EventKind.REVIEWED, told, now) for row in hits.values()]
     audit += [_event(_place(row), EventKind.DROPPED, {"why": "cleared by a human"}, now) for row in dropped]
+    audit += [
+        _event({"storage_id": None, "key": None, "sha256": sha256}, EventKind.REVIEWED, told, now)
+        for sha256 in sorted(set(named.values()) - {row.sha256 for row in hits.values()})
+    ]
     if audit:
         connection.execute(events.insert(), audit)
     values = {"review": decision, "review_note": clean_text(note), "review_at": now}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger.codec import (
     flagged_row_of,
@@ -14,21 +14,27 @@ from lemmy_safety.ledger.codec import (
     row_and_judgement,
 )
 from lemmy_safety.ledger.merging import EarlierRow, standing
-from lemmy_safety.ledger.models import IS_FLAGGED, IS_INTENDED, IS_RETRYABLE, events, images, runs, storages
+from lemmy_safety.ledger.models import (
+    IS_FLAGGED,
+    IS_INTENDED,
+    IS_REFUSED,
+    IS_RETRYABLE,
+    IS_UNREADABLE,
+    events,
+    images,
+    runs,
+    storages,
+)
+from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventRow, FlaggedRow, Known, KnownVerdict, PendingAction
 from lemmy_safety.records import ActionState, ItemStatus, Review
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from lemmy_safety.records import Outcome, StoredObject
-
-T = TypeVar("T")
-
-#: Values in one IN list. SQLite before 3.32 takes 999 parameters a statement; some stay for the rest of the query.
-_CHUNK = 500
 
 #: Rows of ``flagged()`` read at a time; between two pieces no transaction is open that would hold back a checkpoint.
 FLAGGED_PAGE = 500
@@ -37,11 +43,6 @@ FLAGGED_PAGE = 500
 _OPEN_STATES = tuple(state for state in ActionState if state is not ActionState.DONE)
 
 FULL_ROW = select(images, storages.c.name.label("storage")).join(storages, images.c.storage_id == storages.c.id)
-
-
-def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), _CHUNK):
-        yield values[start : start + _CHUNK]
 
 
 def storage_id_of(connection: Connection, name: str) -> int | None:
@@ -61,8 +62,10 @@ def known(
             images.c.size,
             images.c.modified_at,
             images.c.etag,
+            images.c.sha256,
             images.c.status,
             images.c.decoder,
+            images.c.decoder_broke,
             images.c.outcome,
             images.c.detectors,
             images.c.action_state,
@@ -72,9 +75,10 @@ def known(
         for row in connection.execute(query):
             before = EarlierRow(
                 obj=object_of(row),
-                sha256=None,  # a listing has none to compare with
+                sha256=row.sha256,
                 status=row.status,
                 decoder=row.decoder,
+                decoder_broke=row.decoder_broke,
                 outcome=row.outcome,
                 detectors=row.detectors,
                 action_state=row.action_state,
@@ -102,7 +106,7 @@ def verdict_for(
     with connection.execute(query) as rows:
         for row in rows:
             if detectors <= row.detectors:
-                return known_verdict_of(row)
+                return known_verdict_of(row, key=row.key, review=row.review)
     return None
 
 
@@ -117,8 +121,8 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
     # An object that was not what had been judged is to be judged anew, however old its time of modification is.
     refused = select(images.c.key).where(
         images.c.storage_id == storage_id_of(connection, storage),
-        IS_FLAGGED,
-        images.c.action_state == ActionState.REFUSED,
+        IS_REFUSED,
+        or_(IS_FLAGGED, IS_UNREADABLE),
         images.c.status != ItemStatus.GONE,
     )
     return [*failed, *connection.execute(refused.order_by(images.c.id).limit(limit)).scalars()]
@@ -151,10 +155,15 @@ def unfinished_actions(connection: Connection, storage: str) -> list[PendingActi
     return [pending_action_of(row) for row in connection.execute(query)]
 
 
-def flagged_page(
-    connection: Connection, *, storage: str | None, include_settled: bool, after_id: int
+#: Which rows a page is of.
+FLAGGED: ColumnElement[bool] = IS_FLAGGED
+UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
+
+
+def page(
+    connection: Connection, which: ColumnElement[bool], *, storage: str | None, include_settled: bool, after_id: int
 ) -> list[FlaggedRow]:
-    query = FULL_ROW.where(IS_FLAGGED, images.c.id > after_id).order_by(images.c.id).limit(FLAGGED_PAGE)
+    query = FULL_ROW.where(which, images.c.id > after_id).order_by(images.c.id).limit(FLAGGED_PAGE)
     if storage is not None:
         query = query.where(storages.c.name.in_([storage, ANCESTOR]))
     if not include_settled:
@@ -192,8 +201,11 @@ def history(connection: Connection, key: str) -> list[EventRow]:
     ]
 
 
-def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome, int], int, int, int]:
-    """Objects by status, objects by outcome, open flagged ones, acted-on ones, runs; from one walk over the table and two short ones."""
+def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome, int], int, int, int, int]:
+    """Objects by status and by outcome, open flagged ones, open unreadable ones, acted-on ones, runs.
+
+    From one walk over the table and short ones.
+    """
     by_status: dict[ItemStatus, int] = {}
     by_outcome: dict[Outcome, int] = {}
     acted = 0
@@ -206,6 +218,9 @@ def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome,
             by_outcome[outcome] = by_outcome.get(outcome, 0) + number
         if state is ActionState.DONE:
             acted += number
-    still_open = connection.execute(select(func.count()).select_from(images).where(IS_FLAGGED, *_open())).scalar_one()
+    flagged, unreadable = (
+        connection.execute(select(func.count()).select_from(images).where(which, *_open())).scalar_one()
+        for which in (FLAGGED, UNREADABLE)
+    )
     passes = connection.execute(select(func.count()).select_from(runs)).scalar_one()
-    return by_status, by_outcome, still_open, acted, passes
+    return by_status, by_outcome, flagged, unreadable, acted, passes

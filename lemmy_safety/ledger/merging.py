@@ -6,6 +6,8 @@ The promises that everything else rests on:
   they change; a failed attempt never erases it and never counts as one.
 - An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
   that nothing unjudged is ever deleted.
+- That no picture can be made of an object is no verdict. Where an admin wants to act on it, it is a second reason to
+  act, kept apart from the first: it is gone as soon as anything else is learned of the object.
 - A human's decision is about bytes too: it follows the SHA-256 to every key, and stays behind when a key's bytes change.
 """
 
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
 
-_UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
+#: Final without a verdict, for this decoder.
+UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class EarlierRow:
     sha256: str | None
     status: ItemStatus
     decoder: str
+    decoder_broke: bool | None
     outcome: Outcome | None
     detectors: frozenset[str]
     action_state: ActionState
@@ -45,11 +49,26 @@ class EarlierRow:
     origin: Origin
     judgement: int
 
+    @property
+    def holds_no_picture(self) -> bool:
+        return holds_no_picture(self.status, self.outcome, self.sha256, decoder_broke=self.decoder_broke)
+
     def same_content_as(self, obj: StoredObject, sha256: str | None = None) -> bool:
         """Whether the row can be about these bytes; hashes decide where both sides have one."""
         if self.sha256 is not None and sha256 is not None:
             return self.sha256 == sha256
         return self.obj is not None and self.obj.same_content_as(obj)
+
+
+def holds_no_picture(
+    status: ItemStatus, outcome: Outcome | None, sha256: str | None, *, decoder_broke: bool | None
+) -> bool:
+    """Whether an object may be acted on for being unreadable.
+
+    Not when the decoder broke on it (what it holds is not known), not when nobody asked whether it did (rows before the
+    schema 0002), not when its bytes were never had, and not when it could be read once.
+    """
+    return status is ItemStatus.UNREADABLE and outcome is None and sha256 is not None and decoder_broke is False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +107,12 @@ def standing(row: EarlierRow, obj: StoredObject, *, detectors: frozenset[str], d
     if not row.same_content_as(obj):
         return None
     judged = row.outcome is not None and (ancestor or detectors <= row.detectors)
-    undecoded = row.status in _UNDECODED and row.decoder == decoder
+    undecoded = row.status in UNDECODED and row.decoder == decoder
     if not judged and not undecoded:
         return None
     waiting = row.action_state in (ActionState.NONE, ActionState.FAILED) and row.review is not Review.CLEARED
-    return Known.PENDING if row.outcome is Outcome.FLAGGED and waiting else Known.SETTLED
+    actionable = row.outcome is Outcome.FLAGGED or row.holds_no_picture
+    return Known.PENDING if actionable and waiting else Known.SETTLED
 
 
 def merge(
@@ -102,12 +122,13 @@ def merge(
     decision: Decision | None,
     dry_run: bool,
     action: str | None,
+    unreadable_action: str | None,
     decoder: str,
 ) -> Change:
     """What a new result makes of the row for its key.
 
     ``decision`` is what a human decided about the same bytes, under this key or another. ``action`` is what is done
-    about flagged objects, None when they are only reported.
+    about flagged objects, ``unreadable_action`` about those that hold no picture, None when they are only reported.
     """
     if result.verdict is None:
         if row is not None and _keeps_verdict(row, result):
@@ -116,7 +137,9 @@ def merge(
             described = row.obj is not None and result.status is not ItemStatus.GONE
             values |= object_columns(result.obj if described else row.obj)
             return Change(values=values)
-        return _without_verdict(row, result, decision, dry_run=dry_run, decoder=decoder)
+        return _without_verdict(
+            row, result, decision, dry_run=dry_run, unreadable_action=unreadable_action, decoder=decoder
+        )
     return _judged(row, result, decision, dry_run=dry_run, action=action, decoder=decoder)
 
 
@@ -137,11 +160,13 @@ def _facts(
         **object_columns(result.obj),
         **content_columns(result),
         **verdict_columns(result),
+        "reused_from": result.reused_from if result.verdict is not None else None,
         **NO_ACTION,
         **(_NO_REVIEW if decision is None else decision.columns),
         "status": result.status,
         "reason": clean_text(result.reason),
         "decoder": decoder,
+        "decoder_broke": result.decoder_broke if result.status is ItemStatus.UNREADABLE else None,
         "dry_run": dry_run,
         "origin": Origin.SCAN,
         "judgement": 1 if row is None else row.judgement + 1,
@@ -149,14 +174,21 @@ def _facts(
 
 
 def _without_verdict(
-    row: EarlierRow | None, result: ItemResult, decision: Decision | None, *, dry_run: bool, decoder: str
+    row: EarlierRow | None,
+    result: ItemResult,
+    decision: Decision | None,
+    *,
+    dry_run: bool,
+    unreadable_action: str | None,
+    decoder: str,
 ) -> Change:
     """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
-    events = [] if row is None else _endings(row, f"content changed, now {result.status.value}")
-    return Change(
-        values=_facts(row, result, decision, dry_run=dry_run, decoder=decoder),
-        events=tuple(events),
-    )
+    values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
+    why = f"now {result.status.value}"
+    if holds_no_picture(result.status, None, result.sha256, decoder_broke=result.decoder_broke):
+        unflagged = [] if row is None else _unflagged(row, why)
+        return _to_be_acted_on(row, result, decision, values, unflagged, dry_run=dry_run, action=unreadable_action)
+    return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
 
 
 def _judged(
@@ -171,33 +203,45 @@ def _judged(
     values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
     verdict = result.verdict
     if verdict is None or verdict.outcome is not Outcome.FLAGGED:
-        events = [] if row is None else _endings(row, "judged again, not flagged")
-        return Change(values=values, events=tuple(events))
-
+        why = "judged again, not flagged"
+        return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
     said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
-    flagged = (EventKind.FLAGGED, said)
+    return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], dry_run=dry_run, action=action)
+
+
+def _to_be_acted_on(
+    row: EarlierRow | None,
+    result: ItemResult,
+    decision: Decision | None,
+    values: dict[str, Any],
+    said: list[tuple[EventKind, Mapping[str, Any]]],
+    *,
+    dry_run: bool,
+    action: str | None,
+) -> Change:
+    """There is a reason to act; what becomes of an earlier intent, and whether there is a new one."""
     if decision is not None and decision.review is Review.CLEARED:
         dropped = [] if row is None else _drops(row, "cleared by a human")
-        return Change(values=values, events=(flagged, *dropped))
+        return Change(values=values, events=(*said, *dropped))
     values["action_wanted"] = action
     if action is not None and not dry_run:
         values["action_state"] = ActionState.INTENDED
         superseded = [] if row is None else _drops(row, "decided anew")
-        return Change(values=values, intends=True, events=(flagged, *superseded))
+        return Change(values=values, intends=True, events=(*said, *superseded))
     if row is not None and row.action_state is ActionState.INTENDED:
-        if row.same_content_as(result.obj, result.sha256):
+        same_reason = row.holds_no_picture == (result.verdict is None)
+        if same_reason and row.same_content_as(result.obj, result.sha256):
             # Decided by an earlier live pass and perhaps already under way: it stays decided.
             for name in ("judgement", *NO_ACTION):
                 values.pop(name)
-            return Change(values=values, events=(flagged,))
-        return Change(values=values, events=(flagged, *_drops(row, "content changed")))
-    return Change(values=values, events=(flagged,))
+            return Change(values=values, events=tuple(said))
+        return Change(values=values, events=(*said, *_drops(row, "content or reason changed")))
+    return Change(values=values, events=tuple(said))
 
 
 def _drops(row: EarlierRow, why: str) -> list[tuple[EventKind, Mapping[str, Any]]]:
     return [(EventKind.DROPPED, {"why": why})] if row.action_state is ActionState.INTENDED else []
 
 
-def _endings(row: EarlierRow, why: str) -> list[tuple[EventKind, Mapping[str, Any]]]:
-    unflagged = [(EventKind.UNFLAGGED, {"why": why})] if row.outcome is Outcome.FLAGGED else []
-    return [*_drops(row, why), *unflagged]
+def _unflagged(row: EarlierRow, why: str) -> list[tuple[EventKind, Mapping[str, Any]]]:
+    return [(EventKind.UNFLAGGED, {"why": why})] if row.outcome is Outcome.FLAGGED else []

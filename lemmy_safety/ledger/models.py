@@ -12,6 +12,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    and_,
     literal_column,
     or_,
 )
@@ -33,7 +35,7 @@ from lemmy_safety.ledger.columns import (
     UtcDateTime,
     indexed_text,
 )
-from lemmy_safety.ledger.rows import EventKind, Origin
+from lemmy_safety.ledger.rows import EventKind, Origin, UploadAnswer
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
@@ -94,11 +96,14 @@ images = Table(
     Column("width", Integer),
     Column("height", Integer),
     Column("frame_count", Integer),
+    Column("duration_s", Double),
     Column("anomalies", JsonText),
     # What became of it in the last pass that looked at it.
     Column("status", EnumText(ItemStatus), nullable=False),
     Column("reason", LongText, nullable=False),
     Column("decoder", LongText, nullable=False),
+    # Of an unreadable object: whether the decoder broke on it; NULL for others, and where no version of ours asked.
+    Column("decoder_broke", Boolean),
     Column("checked_at", UtcDateTime, nullable=False),
     Column("run_id", ForeignKey("runs.id")),
     # The verdict, NULL where there is none; never one of other bytes than those described above.
@@ -134,6 +139,40 @@ reviews = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
+# What was asked at the door, by its bytes. What becomes of it in a storage is in images, under the same hash.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("sha256", HexBytes, primary_key=True),
+    Column("md5", HexBytes, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("answer", EnumText(UploadAnswer), nullable=False),
+    # What was learned of the bytes, at the door or later; judged_at is NULL until something final was.
+    Column("status", EnumText(ItemStatus)),
+    Column("reason", LongText, nullable=False),
+    Column("judged_at", UtcDateTime),
+    Column("pdq", HexBytes),
+    Column("pdq_quality", Integer),
+    Column("media_type", LongText),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("frame_count", Integer),
+    Column("duration_s", Double),
+    Column("anomalies", JsonText),
+    Column("outcome", EnumText(Outcome)),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", LongText, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("times", Integer, nullable=False),
+    # Where bytes that were accepted unchecked were met and judged.
+    Column("found_storage_id", ForeignKey("storages.id")),
+    Column("found_key", LongText),
+    Index("ix_uploads_md5", "md5"),
+)
+
 events = Table(
     "events",
     metadata,
@@ -163,6 +202,10 @@ def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
 IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
 IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
+IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
+IS_REFUSED = _is(images.c.action_state, ActionState.REFUSED)
+#: Accepted without a verdict, and none since.
+IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
 
 _PARTIAL = frozenset({"sqlite", "postgresql"})
 
@@ -171,6 +214,9 @@ for _name, _columns, _condition in (
     ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
     ("ix_images_intended", (images.c.storage_id, images.c.id), IS_INTENDED),
     ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
+    ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
+    ("ix_images_refused", (images.c.storage_id, images.c.id), IS_REFUSED),
+    ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
 ):
     Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition, info={"partial": True})
 # Where there are no partial indexes the condition's column leads instead.
@@ -178,6 +224,7 @@ _WHOLE = {"partial": False}
 Index("ix_images_outcome", images.c.outcome, images.c.id, info=_WHOLE)
 Index("ix_images_action_state", images.c.storage_id, images.c.action_state, images.c.id, info=_WHOLE)
 Index("ix_images_status", images.c.storage_id, images.c.status, images.c.checked_at, info=_WHOLE)
+Index("ix_uploads_answer", uploads.c.answer, uploads.c.first_at, uploads.c.sha256, info=_WHOLE)
 
 
 def is_made_on(dialect: str, item: SchemaItem) -> bool:

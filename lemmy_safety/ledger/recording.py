@@ -8,10 +8,12 @@ from sqlalchemy import bindparam, select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import object_of, pending_action_of
-from lemmy_safety.ledger.lookups import chunks, storage_id_of
+from lemmy_safety.ledger.lookups import storage_id_of
 from lemmy_safety.ledger.merging import Decision, EarlierRow, merge
 from lemmy_safety.ledger.models import events, images, reviews, storages
+from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
+from lemmy_safety.ledger.uploads import settle_unchecked
 from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ EARLIER = (
     images.c.sha256,
     images.c.status,
     images.c.decoder,
+    images.c.decoder_broke,
     images.c.outcome,
     images.c.detectors,
     images.c.action_wanted,
@@ -75,6 +78,7 @@ def record_results(
     run_id: int,
     dry_run: bool,
     action: str | None,
+    unreadable_action: str | None,
     decoder: str,
     now: datetime,
 ) -> list[PendingAction]:
@@ -99,10 +103,12 @@ def record_results(
                 decision=decision,
                 dry_run=dry_run,
                 action=action,
+                unreadable_action=unreadable_action,
                 decoder=decoder,
             )
             writes.add(None if row is None else row.id, result, change)
         writes.send(connection)
+        settle_unchecked(connection, storage_id, batch, now)
         for keys in chunks(writes.intended):
             query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(keys))
             pending.extend(pending_action_of(row) for row in connection.execute(query.order_by(images.c.id)))
@@ -191,6 +197,7 @@ def earlier_row_of(row: AnyRow) -> EarlierRow:
         sha256=row.sha256,
         status=row.status,
         decoder=row.decoder,
+        decoder_broke=row.decoder_broke,
         outcome=row.outcome,
         detectors=row.detectors,
         action_state=row.action_state,

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, upload_lookups, uploads
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal, writing
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
-from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
+from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult, UploadAnswer
 from lemmy_safety.ledger.urls import check_file, file_identity, parse_url, shown_url, sqlite_file
 from lemmy_safety.records import ItemStatus
 
@@ -27,9 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from types import TracebackType
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import ColumnElement, Connection, Engine
 
-    from lemmy_safety.ledger.rows import EventRow, FlaggedRow, Known, KnownVerdict, PendingAction, RunCounts
+    from lemmy_safety.ledger.rows import (
+        EventRow,
+        FlaggedRow,
+        Known,
+        KnownVerdict,
+        PendingAction,
+        RunCounts,
+        UploadMatches,
+        UploadResult,
+        UploadRow,
+    )
     from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
 
 
@@ -147,7 +157,8 @@ class Ledger:
 
         An object is settled when it is unchanged since it was judged by at least ``detectors``, or since this very
         ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included).
-        It is pending when it is settled, flagged, not cleared by a human, and no action is taken or under way. Objects
+        It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
+        under way: ``intend`` knows whether one is wanted. Objects
         that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
         Rows of the ancestor settle their key in every storage, unless it recorded no verdict.
         """
@@ -158,12 +169,15 @@ class Ledger:
     def verdict_for(
         self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
     ) -> KnownVerdict | None:
-        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage.
+        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage or the door.
 
         With ``rules_version``, only one that comes from these very rules and versions.
         """
         with self._reading() as connection:
-            return lookups.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
+            found = lookups.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
+            return found or upload_lookups.verdict_for(
+                connection, sha256, detectors=detectors, rules_version=rules_version
+            )
 
     def retryable(self, storage: str, limit: int) -> list[str]:
         """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
@@ -199,10 +213,21 @@ class Ledger:
         open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
         a pass has judged them.
         """
+        return self._pages(lookups.FLAGGED, storage, include_settled=include_settled, after_id=after_id)
+
+    def unreadable(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Objects of which no picture could be made, as ``flagged`` lists the flagged ones. None of them is flagged."""
+        return self._pages(lookups.UNREADABLE, storage, include_settled=include_settled, after_id=after_id)
+
+    def _pages(
+        self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
+    ) -> Iterator[FlaggedRow]:
         while True:
             with self._reading() as connection:
-                page = lookups.flagged_page(
-                    connection, storage=storage, include_settled=include_settled, after_id=after_id
+                page = lookups.page(
+                    connection, which, storage=storage, include_settled=include_settled, after_id=after_id
                 )
             yield from page
             if len(page) < lookups.FLAGGED_PAGE:
@@ -226,11 +251,13 @@ class Ledger:
         dry_run: bool,
         action: str | None,
         decoder: str,
+        unreadable_action: str | None = None,
     ) -> list[PendingAction]:
         """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
 
         A flagged object gets an intent when ``action`` is given, it is no dry run, and no human cleared its bytes,
-        under this key or another. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
+        under this key or another. So does one that no decoder makes a picture of (and that did not break the decoder) when
+        ``unreadable_action`` is given; it is never flagged by that. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
         on the same content, and takes away one on other content together with its intent. ``run_id`` is from
         ``start_run``.
 
@@ -250,21 +277,38 @@ class Ledger:
                 run_id=run_id,
                 dry_run=dry_run,
                 action=action,
+                unreadable_action=unreadable_action,
                 decoder=decoder,
                 now=self._clock(),
             )
 
     def intend(
-        self, storage: str, keys: Sequence[str], action: str, *, run_id: int | None = None
+        self,
+        storage: str,
+        keys: Sequence[str],
+        action: str | None,
+        *,
+        unreadable_action: str | None = None,
+        run_id: int | None = None,
     ) -> list[PendingAction]:
-        """Write intents for those keys that are flagged, not cleared and wait for an action; return them.
+        """Write intents for those keys that wait for an action and are not cleared; return them.
+
+        ``action`` is for flagged ones, ``unreadable_action`` for those of which no decoder makes a picture; None: for none.
 
         Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
         refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
         with self._writing() as connection:
-            return deeds.intend_actions(connection, storage, keys, action, run_id=run_id, now=self._clock())
+            return deeds.intend_actions(
+                connection,
+                storage,
+                keys,
+                action,
+                unreadable_action=unreadable_action,
+                run_id=run_id,
+                now=self._clock(),
+            )
 
     def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
         """Say that a row of the ancestor is about this object, and intend the action; it is then the storage's row.
@@ -292,12 +336,98 @@ class Ledger:
     def review(self, keys: Sequence[str], decision: Review, *, note: str = "") -> ReviewResult:
         """Write a human's decision on these keys, in all storages, and on every key with the same bytes.
 
-        Clearing drops an intended action. ``Review.NONE`` takes a decision back.
+        An upload that was refused at the door has no key; it is named by its SHA-256, or by 16 or more of its first
+        digits. Clearing drops an intended action. ``Review.NONE`` takes a decision back.
         """
         checked_keys(keys)
         with self._writing() as connection:
             changed, unknown = deeds.decide(connection, keys, decision, note, self._clock())
         return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
+
+    # Uploads at the door.
+
+    def record_uploads(self, results: Sequence[UploadResult]) -> None:
+        """Write in one transaction what became of uploads.
+
+        A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
+        ``unchecked_uploads`` until its bytes are judged: here, or by ``record``. A result without ``answer`` is a
+        judgement that came later, and says nothing about bytes that were never asked about. Whoever accepts an upload
+        must have recorded the hashes of all its bytes, for ``uploads_matching`` relies on that.
+
+        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
+        """
+        for result in results:
+            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+                raise ValueError(f"{result.sha256}: a verdict is set exactly when the status is CHECKED")
+            if result.answer is UploadAnswer.UNCHECKED and result.verdict is not None:
+                raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
+        if not results:
+            return
+        with self._writing() as connection:
+            uploads.record_uploads(connection, results, self._clock())
+
+    def upload(self, sha256: str) -> UploadRow | None:
+        """What is known of these bytes as an upload."""
+        with self._reading() as connection:
+            return upload_lookups.upload(connection, sha256)
+
+    def unchecked_uploads(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
+        """Uploads accepted without a verdict and not judged since, the one that waits longest first; lazily, as ``flagged``.
+
+        ``after`` are ``first_at`` and ``sha256`` of the last one of an earlier reading.
+        """
+        while True:
+            with self._reading() as connection:
+                page = upload_lookups.unchecked_page(connection, after)
+            yield from page
+            if len(page) < upload_lookups.PAGE:
+                return
+            after = (page[-1].first_at, page[-1].sha256)
+
+    def count_unchecked_uploads(self) -> int:
+        """How many ``unchecked_uploads`` lists."""
+        with self._reading() as connection:
+            return upload_lookups.count_unchecked(connection)
+
+    def unchecked_since(self) -> datetime | None:
+        """When the one came that waits longest; None when none does."""
+        with self._reading() as connection:
+            return upload_lookups.unchecked_since(connection)
+
+    def uploads_matching(
+        self,
+        storage: str,
+        objects: Sequence[StoredObject],
+        *,
+        detectors: frozenset[str],
+        rules_version: str | None,
+    ) -> UploadMatches:
+        """What uploads say of listed objects: verdicts for which nothing need be read, and what to read first.
+
+        Verdicts only with ``rules_version``, and only where all that ``uploads.py`` asks for is given.
+        """
+        checked_keys(obj.key for obj in objects)
+        with self._reading() as connection:
+            return upload_lookups.matching(
+                connection, storage, objects, detectors=detectors, rules_version=rules_version
+            )
+
+    def settle_lost_uploads(self, before: datetime, *, storage: str) -> int:
+        """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
+
+        They were removed meanwhile, by their uploader or by pict-rs. Returns how many.
+        """
+        with self._writing() as connection:
+            reason = f"not met when {storage} was read whole"
+            return uploads.settle_lost(connection, before, reason, self._clock())
+
+    def forget_uploads(self, before: datetime) -> int:
+        """Drop uploads that were accepted with a verdict and not asked about since ``before``; how many those were.
+
+        What was refused, flagged or let in unchecked is kept.
+        """
+        with self._writing() as connection:
+            return uploads.forget(connection, before)
 
     # Passes.
 
@@ -337,14 +467,19 @@ class Ledger:
     def stats(self) -> LedgerStats:
         """Counts over everything; walks the whole table, so seconds at 10 million rows."""
         with self._reading() as connection:
-            by_status, by_outcome, flagged_open, acted, runs = lookups.counts(connection)
+            by_status, by_outcome, flagged_open, unreadable_open, acted, runs = lookups.counts(connection)
+            answers = upload_lookups.count_by_answer(connection)
+            unchecked_open = upload_lookups.count_unchecked(connection)
         return LedgerStats(
             objects=sum(by_status.values()),
             by_status=by_status,
             by_outcome=by_outcome,
             flagged_open=flagged_open,
+            unreadable_open=unreadable_open,
             acted=acted,
             runs=runs,
+            uploads=answers,
+            unchecked_open=unchecked_open,
             bytes_on_disk=self._bytes_on_disk(),
         )
 

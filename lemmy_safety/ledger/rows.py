@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 #: What a pass counted, by the caller's own names; stored as JSON.
 RunCounts: TypeAlias = "Mapping[str, object]"
 
+FROM_UPLOAD = "(upload)"
+"""In the place of a key where a verdict comes from the door, not from an object: the bytes were read, and the same."""
+
+FROM_UPLOAD_UNREAD = "(upload, not read)"
+"""Idem, where size, time and entity tag are those of an upload and the object was not read; see ``uploads.py``."""
+
 ANCESTOR = "ancestor"
 """Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
 
@@ -35,7 +41,7 @@ class Known(StrEnum):
     SETTLED = "settled"
     """Judged (or found unreadable) in its present content: skip it."""
     PENDING = "pending"
-    """Flagged earlier, not cleared, and no action taken: nothing to read, but an action is still open."""
+    """Flagged or found unreadable earlier, not cleared, and no action taken: nothing to read, but an action can be open."""
 
 
 class Origin(StrEnum):
@@ -44,6 +50,15 @@ class Origin(StrEnum):
     SCAN = "scan"
     ANCESTOR = "ancestor"
     """Taken over from the ancestor's database: no hash, no size, no reason, and unknown whether it was acted on."""
+
+
+class UploadAnswer(StrEnum):
+    """What pict-rs was told of an upload."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNCHECKED = "unchecked"
+    """Accepted by ``HOOK_ON_FAILURE``, because there was no verdict in time."""
 
 
 class EventKind(StrEnum):
@@ -62,11 +77,13 @@ class EventKind(StrEnum):
     REVIEWED = "reviewed"
     TAKEN_OVER = "taken_over"
     """The ancestor's database became ours."""
+    LET_IN = "let_in"
+    """An upload was accepted unchecked; the event has its hash and no key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVerdict:
-    """A verdict for some bytes, and the key under which they were judged."""
+    """A verdict for some bytes, and the key under which they were judged; ``FROM_UPLOAD`` where that was at the door."""
 
     key: str
     verdict: Verdict
@@ -82,20 +99,24 @@ class PendingAction:
     """An action that is on disk as intended. ``obj`` is the object as it was judged: act on nothing else.
 
     ``id`` names the action on this judgement of the object: an object that is judged again gets a new one.
+    ``unreadable`` says that it was decided because no picture could be made of the object, not because of a verdict.
     """
 
     id: int
     obj: StoredObject
     action: str
     sha256: str | None
+    unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedRow:
-    """One row of the ledger as a human sees it.
+    """One row of the ledger as a human sees it: flagged, or unreadable.
 
     ``obj`` is None for rows of the ancestor, whose object was never described: ``Ledger.adopt`` describes it before
     anything is done. ``action_detail`` says why an action failed or was refused. ``outcome`` is None where nothing was judged.
+    ``decoder_broke`` is True of an unreadable object that nothing is done about, because it may hold a picture: the
+    decoder broke on it, or its bytes were never had.
     """
 
     id: int
@@ -104,6 +125,7 @@ class FlaggedRow:
     obj: StoredObject | None
     status: ItemStatus
     reason: str
+    decoder_broke: bool
     outcome: Outcome | None
     nsfw: bool | None
     findings: tuple[Finding, ...]
@@ -147,8 +169,72 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadResult:
+    """What became of one upload, for ``Ledger.record_uploads``.
+
+    ``sha256`` and ``md5`` are lower-case hex digits of its ``size`` bytes. ``media_type`` is what the request said.
+    ``status`` is None where nobody looked at it. ``verdict`` is set exactly when ``status`` is CHECKED.
+    ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
+    as no upload.
+    ``at`` is when it was asked, where that is not now.
+    """
+
+    sha256: str
+    md5: str
+    size: int
+    media_type: str
+    answer: UploadAnswer | None
+    status: ItemStatus | None = None
+    reason: str = ""
+    verdict: Verdict | None = None
+    detectors: frozenset[str] = frozenset()
+    pdq: Pdq | None = None
+    info: MediaInfo | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRow:
+    """What is known of some bytes that were uploaded.
+
+    ``answer`` is the last one given. ``judged_at`` is None until there was a verdict, or no picture could be made of
+    them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged.
+    """
+
+    sha256: str
+    md5: str
+    size: int
+    media_type: str | None
+    answer: UploadAnswer
+    status: ItemStatus | None
+    reason: str
+    judged_at: datetime | None
+    verdict: Verdict | None
+    detectors: frozenset[str]
+    pdq: Pdq | None
+    info: MediaInfo | None
+    first_at: datetime
+    last_at: datetime
+    times: int
+    found_storage: str | None
+    found_key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadMatches:
+    """What uploads say of listed objects, by key.
+
+    ``verdicts`` need no reading. ``unchecked`` may be what was accepted unchecked: read those first.
+    """
+
+    verdicts: Mapping[str, KnownVerdict]
+    unchecked: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStats:
-    """Sizes. ``flagged_open`` counts what ``flagged()`` lists, ``acted`` actions carried out, in objects.
+    """Sizes. ``flagged_open`` and ``unreadable_open`` count what ``flagged()`` and ``unreadable()`` list, ``acted`` actions
+    carried out, in objects; ``uploads`` different bytes by the last answer, ``unchecked_open`` what ``unchecked_uploads()`` lists.
 
     ``bytes_on_disk`` is None for a database server.
     """
@@ -157,6 +243,9 @@ class LedgerStats:
     by_status: Mapping[ItemStatus, int]
     by_outcome: Mapping[Outcome, int]
     flagged_open: int
+    unreadable_open: int
     acted: int
     runs: int
+    uploads: Mapping[UploadAnswer, int]
+    unchecked_open: int
     bytes_on_disk: int | None

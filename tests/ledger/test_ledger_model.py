@@ -45,6 +45,8 @@ class Expected:
     outcome: Outcome | None
     state: ActionState = ActionState.NONE
     status: ItemStatus = ItemStatus.CHECKED
+    empty: bool = False  # no picture can be made of it, for certain
+    hashed: bool = False  # its hash is known without a verdict
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -94,7 +96,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.reviews[content] = unhashed[1]
         cleared = self.reviews.get(content) is Review.CLEARED
         if outcome is Outcome.FLAGGED and not cleared:
-            kept = before is not None and before.content == content and before.state is ActionState.INTENDED
+            kept = (
+                before is not None
+                and before.content == content
+                and before.state is ActionState.INTENDED
+                and not before.empty
+            )
             if not dry_run or kept:
                 row.state = ActionState.INTENDED
         if not (dry_run and row.state is ActionState.INTENDED):
@@ -121,14 +128,54 @@ class LedgerMachine(RuleBasedStateMachine):
                 self.unhashed_reviews.pop(key)
         assert self.record(failed(key, status, self.own(content))) == []
 
-    @rule(key=KEYS)
-    def intend(self, key) -> None:
+    @rule(key=KEYS, content=CONTENTS, broke=st.booleans(), act=st.booleans(), dry_run=st.booleans())
+    def find_unreadable(self, key, content, broke, act, dry_run) -> None:
+        key = self.key(key)
+        before = self.rows.get(key)
+        result = failed(
+            key, ItemStatus.UNREADABLE, self.own(content), sha256=sha256_of(self.own(content)), decoder_broke=broke
+        )
+        unhashed = self.unhashed_reviews.get(key)
+        if before is not None and before.outcome is not None and before.content == content:
+            before.status = ItemStatus.UNREADABLE  # it could be read once
+            wanted = False
+        else:
+            self.unhashed_reviews.pop(key, None)
+            row = self.rows[key] = Expected(content, None, status=ItemStatus.UNREADABLE, empty=not broke, hashed=True)
+            if unhashed is not None and unhashed[0] == content and self.review_of(row) is Review.NONE:
+                self.reviews[content] = unhashed[1]
+            open_to_action = row.empty and self.reviews.get(content) is not Review.CLEARED
+            wanted = open_to_action and act and not dry_run
+            kept = (
+                before is not None
+                and before.content == content
+                and before.state is ActionState.INTENDED
+                and before.empty
+            )
+            if wanted or (open_to_action and kept):
+                row.state = ActionState.INTENDED
+            if wanted or row.state is not ActionState.INTENDED:
+                self.present_intent.pop(key, None)
+        pending = record(
+            self.ledger,
+            [result],
+            storage=self.storage,
+            dry_run=dry_run,
+            action=None,
+            unreadable_action="delete" if act else None,
+        )
+        assert bool(pending) is wanted
+        assert all(one.unreadable for one in pending)
+        self.take(pending)
+
+    @rule(key=KEYS, unreadable=st.booleans())
+    def intend(self, key, unreadable) -> None:
         key = self.key(key)
         row = self.rows.get(key)
-        pending = self.ledger.intend(self.storage, [key], "delete")
+        pending = self.ledger.intend(self.storage, [key], "delete", unreadable_action="delete" if unreadable else None)
         wanted = (
             row is not None
-            and row.outcome is Outcome.FLAGGED
+            and (row.outcome is Outcome.FLAGGED or (row.empty and unreadable))
             and row.status is not ItemStatus.GONE
             and self.review_of(row) is not Review.CLEARED
             and row.state in (ActionState.NONE, ActionState.FAILED, ActionState.INTENDED)
@@ -155,16 +202,19 @@ class LedgerMachine(RuleBasedStateMachine):
         if row is None:
             assert result.unknown == (key,)
             return
-        if row.outcome is None:
+        if not self.is_hashed(row):
             self.unhashed_reviews[key] = (row.content, decision)
             return
         self.reviews[row.content] = decision
         assert {one.key for one in result.changed} == {
-            name for name, other in self.rows.items() if other.outcome is not None and other.content == row.content
+            name for name, other in self.rows.items() if self.is_hashed(other) and other.content == row.content
         }
         for other in self.rows.values():
             if other.content == row.content and decision is Review.CLEARED and other.state is ActionState.INTENDED:
                 other.state = ActionState.NONE
+
+    def is_hashed(self, row) -> bool:
+        return row.outcome is not None or row.hashed
 
     @rule()
     def restart(self) -> None:
@@ -183,9 +233,16 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {key: (row.action_state, row.status) for key, row in actual.items()} == {
             key: (row.state, row.status) for key, row in flagged.items()
         }
-        unfinished = {one.obj.key for one in self.ledger.unfinished_actions(self.storage)}
-        assert unfinished == {key for key, row in flagged.items() if row.state is ActionState.INTENDED}
-        assert [key for key in unfinished if actual[key].review is Review.CLEARED] == []
+        pending = self.ledger.unfinished_actions(self.storage)
+        unfinished = {one.obj.key for one in pending}
+        assert unfinished == {key for key, row in self.rows.items() if row.state is ActionState.INTENDED}
+        assert {one.obj.key for one in pending if one.unreadable} == {key for key in unfinished if self.rows[key].empty}
+        assert all(self.ledger.is_intended(one.id) for one in pending)
+        listed = {row.key: row for row in self.ledger.unreadable(storage=self.storage, include_settled=True)}
+        assert {key: row.action_state for key, row in listed.items() if not row.decoder_broke} == {
+            key: row.state for key, row in self.rows.items() if row.empty
+        }
+        assert [key for key in unfinished if {**actual, **listed}[key].review is Review.CLEARED] == []
 
     @invariant()
     def only_unchanged_objects_are_known(self) -> None:
@@ -198,7 +255,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert row.status is not ItemStatus.GONE
                 assert row.state not in (ActionState.DONE, ActionState.REFUSED)
                 assert row.outcome is not None or row.status.settled
-                waiting = row.outcome is Outcome.FLAGGED and row.state in (ActionState.NONE, ActionState.FAILED)
+                actionable = row.outcome is Outcome.FLAGGED or row.empty
+                waiting = actionable and row.state in (ActionState.NONE, ActionState.FAILED)
                 assert (answer is Known.PENDING) is (waiting and self.review_of(row) is not Review.CLEARED)
 
     @invariant()
@@ -209,7 +267,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if not row.status.settled
             or (
                 row.state is ActionState.REFUSED
-                and row.outcome is Outcome.FLAGGED
+                and (row.outcome is Outcome.FLAGGED or row.empty)
                 and row.status is not ItemStatus.GONE
             )
         }

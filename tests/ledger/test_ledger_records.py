@@ -16,6 +16,8 @@ from lemmy_safety.ledger import Known
 from lemmy_safety.ledger.columns import JsonText, UtcDateTime, clean_text
 from lemmy_safety.records import (
     ActionState,
+    Anomaly,
+    AnomalyKind,
     Finding,
     ItemResult,
     ItemStatus,
@@ -77,24 +79,28 @@ def test_a_flagged_row_says_everything_that_was_recorded(ledger) -> None:
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf, 0.1, 1e-300, 0])
 def test_any_score_is_kept(ledger, score) -> None:
     """A broken model's NaN is recorded like any other number."""
-    finding = Finding(detector="clip", version="1", label="x", score=score, threshold=score, frame=3)
+    finding = Finding(detector="clip", version="1", label="x", score=score, threshold=score, frame=3, at_s=score)
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=True, findings=(finding,), rules_version="1")
     record(ledger, [flagged("a", verdict=verdict)], dry_run=True)
     (back,) = row_of(ledger, "a").findings
-    assert repr(back.score) == repr(float(score)) == repr(back.threshold)
+    assert repr(back.score) == repr(float(score)) == repr(back.threshold) == repr(back.at_s)
     assert (back.frame, row_of(ledger, "a").nsfw) == (3, True)
 
 
 def test_texts_of_decoders_are_kept_as_far_as_databases_can(ledger) -> None:
     """NUL and surrogates, which messages about hostile files hold, are replaced; the rest stays."""
     result = failed("a", ItemStatus.UNREADABLE)
-    info = MediaInfo(media_type="image/\0odd", width=1, height=2, anomalies=("trailing \udc80", "\N{SNOWMAN}"))
+    odd = tuple(Anomaly(kind=AnomalyKind.DAMAGED, detail=detail) for detail in ("trailing \udc80", "\N{SNOWMAN}"))
+    info = MediaInfo(media_type="image/\0odd", width=1, height=2, duration_s=math.nan, anomalies=odd)
     finding = Finding(detector="clip", version="1", label="x", score=0.5, details={"n\0": ["\udc80", {1}, 2.5, None]})
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(finding,), rules_version="1")
     record(ledger, [dataclasses.replace(result, reason="bad \0 byte \udc80"), flagged("b", info=info, verdict=verdict)])
     row = row_of(ledger, "b")
     assert row.info == MediaInfo(
-        media_type="image/\N{REPLACEMENT CHARACTER}odd", width=1, height=2, anomalies=("trailing ?", "\N{SNOWMAN}")
+        media_type="image/\N{REPLACEMENT CHARACTER}odd",
+        width=1,
+        height=2,
+        anomalies=(dataclasses.replace(odd[0], detail="trailing ?"), odd[1]),
     )
     assert row.findings[0].details == {"n\N{REPLACEMENT CHARACTER}": ["?", [1], 2.5, None]}
 

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.dialects import registry
 from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, sha256_of, stored
 from support.mariadb import create_database
+from support.uploads import judged, stored_upload, upload
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerLocked, LedgerReadOnly
 from lemmy_safety.ledger import Known, open_ledger
@@ -187,6 +188,11 @@ def test_what_is_not_an_unfinished_start_of_ours_is_refused_and_left_alone(empty
         (lambda ledger: ledger.described(STORAGE, "k7"), "storage_key"),
         (lambda ledger: ledger.review(["k7"], Review.CONFIRMED), "storage_key"),
         (lambda ledger: ledger.history("k7"), "ix_events_key"),
+        (lambda ledger: list(ledger.unreadable()), "ix_images_outcome"),
+        (lambda ledger: list(ledger.unchecked_uploads()), "ix_uploads_answer"),
+        (lambda ledger: ledger.unchecked_since(), "ix_uploads_answer"),
+        (lambda ledger: matching(ledger, "u7"), "ix_uploads_md5"),
+        (lambda ledger: ledger.record_uploads([upload("u7")]), "PRIMARY"),
     ],
 )
 def test_no_question_walks_over_the_table(thousand, ask, index) -> None:
@@ -207,7 +213,12 @@ def test_no_question_walks_over_the_table(thousand, ask, index) -> None:
             for row in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
         ]
     assert any(index in (key or "") for _, _, key in plans), plans
-    assert [plan for plan in plans if plan[0] in ("images", "events") and plan[1] in ("ALL", "index")] == []
+    assert [plan for plan in plans if plan[0] in ("images", "events", "uploads") and plan[1] in ("ALL", "index")] == []
+
+
+def matching(ledger, content):
+    objects = [stored_upload("new", content)]
+    return ledger.uploads_matching(STORAGE, objects, detectors=DETECTORS, rules_version="rules-1")
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +229,11 @@ def thousand(mariadb):
         record(ledger, [flagged(f"f{number}") for number in range(20)], dry_run=True)
         record(ledger, [flagged(f"i{number}") for number in range(5)])
         record(ledger, [failed(f"e{number}") for number in range(20)])
+        record(ledger, [failed(f"n{number}", ItemStatus.UNREADABLE) for number in range(20)])
+        ledger.record_uploads([judged(f"u{number}") for number in range(2000)])
+        ledger.record_uploads([upload(f"w{number}") for number in range(20)])
         with ledger._engine.connect() as connection:
-            connection.exec_driver_sql("ANALYZE TABLE images, events")
+            connection.exec_driver_sql("ANALYZE TABLE images, events, uploads")
         yield ledger
 
 

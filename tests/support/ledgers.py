@@ -6,7 +6,18 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.records import Finding, ItemResult, ItemStatus, MediaInfo, Outcome, Pdq, StoredObject, Verdict
+from lemmy_safety.records import (
+    Anomaly,
+    AnomalyKind,
+    Finding,
+    ItemResult,
+    ItemStatus,
+    MediaInfo,
+    Outcome,
+    Pdq,
+    StoredObject,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +28,9 @@ STORAGE = "s3:https://objects.example/pictrs"
 DETECTORS = frozenset({"hashes", "clip"})
 DECODER = "pillow-1"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+TRAILING = Anomaly(kind=AnomalyKind.TRAILING_DATA, detail="bytes after the end", offset=900, size=100)
 
 
 class StepClock:
@@ -58,7 +72,7 @@ def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **mor
         "detectors": DETECTORS,
         "sha256": sha256_of(content or key),
         "pdq": Pdq(hex="0f" * 32, quality=90),
-        "info": MediaInfo(media_type="image/webp", width=640, height=480, anomalies=("trailing bytes",)),
+        "info": MediaInfo(media_type="image/webp", width=640, height=480, anomalies=(TRAILING,)),
     }
     return ItemResult(**{**fields, **more})
 

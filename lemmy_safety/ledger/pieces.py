@@ -1,0 +1,18 @@
+"""Long lists of values, in pieces that every database takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+T = TypeVar("T")
+
+#: Values in one IN list. SQLite before 3.32 takes 999 parameters a statement; some stay for the rest of the query.
+_CHUNK = 500
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), _CHUNK):
+        yield values[start : start + _CHUNK]

@@ -1,0 +1,252 @@
+"""Uploads at the door: writing what became of them, and keeping what was let in unchecked in sight until it is judged.
+
+A row is about bytes, by their SHA-256. What is learned of them stays, whatever later attempts bring; an upload that
+was accepted unchecked stays on the list until its bytes are judged, at the door or in a storage.
+
+Reading an object is spared where a listing alone says that it is an upload that was judged: an S3 entity tag is the
+MD5 of what was put (not of multipart uploads, nor under some encryptions; those tags never match). MD5 does not bind:
+anybody can make a harmless and a harmful file of one MD5 and one length. Whoever uses that must bring the second file
+into the storage without this ledger hearing of it, for each file that passes the door is hashed here. Hence:
+
+- The MD5 belongs to one upload only, whatever their lengths. As soon as a second file of that MD5 passes the door,
+  accepted, refused or unchecked, everything that was taken over by it is read after all.
+- That upload was accepted with a verdict by the present rules and detectors, and the verdict is not "flagged": nothing
+  is deleted that was not read.
+- The object was stored within minutes of that upload: pict-rs stores right before it asks. So the other file cannot
+  come later, when the door is shut off, or have come before there was one.
+- An upload stands for as many objects as it was seen times, and only for keys that have no row yet.
+
+What remains: a second way into the storage beside the door, used by somebody who knows of it within those minutes. Who
+has one (another pict-rs without the hook on the same bucket) turns the taking over off. Every caller that accepts
+bytes must have hashed them to the end; then nothing is let in that is not in this table.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, or_, select
+
+from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, verdict_columns
+from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.merging import UNDECODED
+from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, uploads
+from lemmy_safety.ledger.pieces import chunks
+from lemmy_safety.ledger.rows import FROM_UPLOAD_UNREAD, EventKind, UploadAnswer
+from lemmy_safety.records import ItemStatus, Outcome, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.codec import AnyRow
+    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.records import ItemResult
+
+log = logging.getLogger(__name__)
+
+#: What is learned of bytes; the same columns in both tables.
+_LEARNED = (
+    "status",
+    "reason",
+    "pdq",
+    "pdq_quality",
+    "media_type",
+    "width",
+    "height",
+    "frame_count",
+    "duration_s",
+    "anomalies",
+    "outcome",
+    "nsfw",
+    "findings",
+    "detectors",
+    "rules_version",
+)
+
+
+def record_uploads(connection: Connection, results: Sequence[UploadResult], now: datetime) -> None:
+    """Merge a batch of uploads into the ledger."""
+    hashes = sorted({result.sha256 for result in results})
+    before: dict[str, dict[str, Any]] = {}
+    for chunk in chunks(hashes):
+        query = select(uploads).where(uploads.c.sha256.in_(chunk))
+        before.update((row.sha256, dict(row._mapping)) for row in connection.execute(query))  # noqa: SLF001 - its public name
+    rows = dict(before)
+    let_in: list[str] = []
+    for result in results:
+        old = rows.get(result.sha256)
+        new = _merged(old, result, now)
+        if new is None:
+            continue
+        if _is_unchecked(new) and not (old is not None and _is_unchecked(old)):
+            let_in.append(result.sha256)
+        rows[result.sha256] = new
+    known = _judged_in_a_storage(connection, [sha256 for sha256 in let_in if _is_unchecked(rows[sha256])])
+    for sha256, learned in known.items():
+        rows[sha256] = {**rows[sha256], **learned, "judged_at": now}
+    _write(connection, before, rows)
+    told = [{"at": now, "sha256": sha256, "kind": EventKind.LET_IN, "detail": {}} for sha256 in let_in]
+    if told:
+        connection.execute(events.insert(), told)
+    _distrust_shared(connection, {row["md5"] for sha256, row in rows.items() if sha256 not in before})
+
+
+def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> dict[str, Any] | None:
+    """The row after this result; None when there is none: a late judgement of bytes that were never asked about."""
+    at = result.at or now
+    row = old
+    if row is None:
+        if result.answer is None:
+            return None
+        row = {
+            **dict.fromkeys(uploads.c.keys()),
+            **_learned(result),
+            "md5": result.md5,
+            "size": result.size,
+            "answer": result.answer,
+            "first_at": at,
+            "last_at": at,
+            "times": 0,
+        }
+    # Told again of the same upload, as when a list is fetched twice, it is counted once.
+    again = old is not None and result.at is not None and result.at <= row["last_at"]
+    if result.answer is not None and not again:
+        row = {
+            **row,
+            "first_at": min(row["first_at"], at),
+            "last_at": max(row["last_at"], at),
+            "times": row["times"] + 1,
+        }
+    judged = result.verdict is not None or result.status in UNDECODED
+    if result.answer is None and result.status is ItemStatus.GONE and row["judged_at"] is None:
+        return {**row, "status": ItemStatus.GONE, "reason": clean_text(result.reason), "judged_at": now}
+    if judged:
+        learned = _learned(result)
+        if row["outcome"] is not None and result.verdict is None:
+            learned = {"status": learned["status"], "reason": learned["reason"]}  # they could be judged once
+        return {**row, **learned, "judged_at": now, "answer": result.answer or row["answer"]}
+    final = row["judged_at"] is not None and row["status"] is not ItemStatus.GONE
+    if final or result.answer is None:
+        return row
+    if row["answer"] is UploadAnswer.UNCHECKED and result.answer is UploadAnswer.REFUSED:
+        return row  # this attempt was turned away, but the bytes of the one before are still inside
+    attempt = {"answer": result.answer, "status": result.status, "reason": clean_text(result.reason)}
+    return {**row, **attempt, "judged_at": None}
+
+
+def _learned(result: UploadResult | ItemResult) -> dict[str, Any]:
+    content = content_columns(result)
+    if content["media_type"] is None and not hasattr(result, "obj"):
+        content["media_type"] = clean_text(result.media_type)
+    return {**content, **verdict_columns(result), "status": result.status, "reason": clean_text(result.reason)}
+
+
+def _is_unchecked(row: dict[str, Any]) -> bool:
+    return row["answer"] is UploadAnswer.UNCHECKED and row["judged_at"] is None
+
+
+def _judged_in_a_storage(connection: Connection, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What passes have learned of these bytes already."""
+    found: dict[str, dict[str, Any]] = {}
+    for chunk in chunks(sorted(hashes)):
+        query = (
+            select(images)
+            .where(
+                images.c.sha256.in_(chunk),
+                or_(images.c.outcome.is_not(None), images.c.status.in_(sorted(UNDECODED))),
+            )
+            .order_by(images.c.outcome.is_(None).desc(), images.c.checked_at, images.c.id)
+        )
+        for row in connection.execute(query):  # the last one stays: the latest verdict
+            found[row.sha256] = _learned_from(row)
+    return found
+
+
+def _learned_from(row: AnyRow) -> dict[str, Any]:
+    learned = {name: getattr(row, name) for name in _LEARNED}
+    return {**learned, "found_storage_id": row.storage_id, "found_key": row.key}
+
+
+def _write(connection: Connection, before: dict[str, dict[str, Any]], rows: dict[str, dict[str, Any]]) -> None:
+    new = [row for sha256, row in rows.items() if sha256 not in before]
+    changed = [row for sha256, row in rows.items() if sha256 in before and row != before[sha256]]
+    if new:
+        connection.execute(uploads.insert(), new)
+    if changed:
+        names = sorted(set(uploads.c.keys()) - {"sha256"})
+        connection.execute(
+            uploads.update()
+            .where(uploads.c.sha256 == bindparam("row_sha256"))
+            .values({name: bindparam(f"new_{name}") for name in names}),
+            [{"row_sha256": row["sha256"], **{f"new_{name}": row[name] for name in names}} for row in changed],
+        )
+
+
+def _distrust_shared(connection: Connection, md5s: Iterable[str]) -> None:
+    """Two different uploads have one MD5: somebody made them so. Whatever was not read because of it is read now."""
+    for chunk in chunks(sorted(md5s)):
+        query = select(uploads.c.md5).where(uploads.c.md5.in_(chunk)).group_by(uploads.c.md5)
+        shared = list(connection.execute(query.having(func.count() > 1)).scalars())
+        if not shared:
+            continue
+        log.warning("different uploads with the same MD5, made to deceive: %s", ", ".join(sorted(shared)))
+        of_them = select(uploads.c.sha256).where(uploads.c.md5.in_(shared))
+        hashes = list(connection.execute(of_them).scalars())
+        values = {
+            **NO_VERDICT,
+            **NO_ACTION,
+            **dict.fromkeys(("sha256", "pdq", "pdq_quality", "media_type", "width", "height", "frame_count")),
+            **dict.fromkeys(("duration_s", "anomalies", "reused_from", "review_at")),
+            "status": ItemStatus.FETCH_FAILED,
+            "reason": "taken for an upload whose MD5 another file has as well; to be read",
+            "judgement": images.c.judgement + 1,
+            "review": Review.NONE,
+            "review_note": "",
+        }
+        for some in chunks(hashes):
+            connection.execute(
+                images.update()
+                .where(images.c.sha256.in_(some), images.c.reused_from == FROM_UPLOAD_UNREAD)
+                .values(values)
+            )
+
+
+def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[ItemResult], now: datetime) -> None:
+    """Bytes that were accepted unchecked and are judged now are taken off the list."""
+    judged = {
+        result.sha256: result
+        for result in results
+        if result.sha256 is not None and (result.verdict is not None or result.status in UNDECODED)
+    }
+    for chunk in chunks(sorted(judged)):
+        query = select(uploads.c.sha256).where(uploads.c.sha256.in_(chunk), IS_UNCHECKED)
+        for sha256 in list(connection.execute(query).scalars()):
+            result = judged[sha256]
+            values = {
+                **{name: value for name, value in _learned(result).items() if name in _LEARNED},
+                "judged_at": now,
+                "found_storage_id": storage_id,
+                "found_key": result.obj.key,
+            }
+            connection.execute(uploads.update().where(uploads.c.sha256 == sha256).values(values))
+
+
+def settle_lost(connection: Connection, before: datetime, reason: str, now: datetime) -> int:
+    """Take off the list what was accepted before a time and was not in a storage that was read whole since."""
+    values = {"status": ItemStatus.GONE, "reason": clean_text(reason), "judged_at": now}
+    return connection.execute(uploads.update().where(IS_UNCHECKED, uploads.c.last_at < before).values(values)).rowcount
+
+
+def forget(connection: Connection, before: datetime) -> int:
+    """Drop rows of uploads that were accepted with a verdict that was not "flagged", and not asked about since a time."""
+    return connection.execute(
+        uploads.delete().where(
+            uploads.c.last_at < before,
+            uploads.c.answer == UploadAnswer.ACCEPTED,
+            uploads.c.outcome.in_([Outcome.CLEAR, Outcome.BORDERLINE]),
+        )
+    ).rowcount

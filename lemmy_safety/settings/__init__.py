@@ -1,0 +1,13 @@
+"""Every option in one table, read once from flags, environment and ``.env`` into one frozen object.
+
+Each field of ``Settings`` carries its names, range, help and secrecy; a file here holds one section of the table. Flags,
+``env_example``, ``--help`` and ``docs/options.md`` are made from it or tested against it. Only this room reads the
+environment; rooms receive values from ``wiring.py``, never these settings.
+"""
+
+from lemmy_safety.settings.choosing import choose_storage
+from lemmy_safety.settings.loading import ENV_FILE_NAME, load_settings
+from lemmy_safety.settings.option import ENV_PREFIX, Option
+from lemmy_safety.settings.table import OPTIONS, Settings
+
+__all__ = ["ENV_FILE_NAME", "ENV_PREFIX", "OPTIONS", "Option", "Settings", "choose_storage", "load_settings"]

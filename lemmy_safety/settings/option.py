@@ -1,0 +1,91 @@
+"""What one option is: its names, type, range, help and secrecy, and how a text becomes its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lemmy_safety.errors import SettingsError
+
+ENV_PREFIX = "LEMMY_SAFETY_"
+
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What is known of one setting apart from its value. ``env`` lists its names, the preferred one first."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    section: str
+    env: tuple[str, ...]
+    flag: bool = False
+    short: str | None = None
+    secret: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    example: str = ""
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, for messages and docs."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.kind is bool:
+            return "true or false"
+        if self.minimum is not None and self.maximum is not None:
+            return f"{self.minimum:g} to {self.maximum:g}"
+        return ""
+
+    def parse(self, raw: object, source: str) -> Any:
+        """Turn a text into the option's type.
+
+        :raises SettingsError: naming the source, the value (unless secret) and what is allowed.
+        """
+        shown = "(hidden)" if self.secret else repr(raw)
+        complaint = SettingsError(
+            f"{source}: {shown} is not valid.", hint=f"Allowed: {self.allowed or self.kind.__name__}."
+        )
+        text = str(raw).strip()
+        if self.kind is bool:
+            if text.lower() not in _TRUE | _FALSE:
+                raise complaint
+            return text.lower() in _TRUE
+        if self.kind is tuple:
+            items = tuple(part.strip() for part in text.split(",") if part.strip())
+            unknown = [item for item in items if self.choices and item not in self.choices]
+            if unknown or not items:
+                raise complaint
+            return items
+        try:
+            value: Any = Path(text).expanduser() if self.kind is Path else self.kind(text)
+        except ValueError:
+            raise complaint from None
+        if self.choices and value not in self.choices:
+            raise complaint
+        # "not (low <= value <= high)" rather than two comparisons, so that NaN is refused too.
+        low = -float("inf") if self.minimum is None else self.minimum
+        high = float("inf") if self.maximum is None else self.maximum
+        if self.kind in (int, float) and not low <= value <= high:
+            raise complaint
+        return value
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002
+    *,
+    kind: type,
+    section: str,
+    env: tuple[str, ...] = (),
+    **more: Any,
+) -> Any:
+    """A settings field. ``env`` are names besides ``LEMMY_SAFETY_<NAME>``, which always works."""
+    meta = {"kind": kind, "help": help, "section": section, "env": env, "default": default, **more}
+    return field(default=default, repr=not more.get("secret", False), metadata={"option": meta})

@@ -1,0 +1,110 @@
+"""Options: what a run does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lemmy_safety.settings.option import option
+
+SECTION = "What a run does"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a run does."""
+
+    all: bool = option(
+        False,
+        "Check everything in the storage once, then exit. Without it: run as a daemon.",
+        kind=bool,
+        section=SECTION,
+        flag=True,
+    )
+    minutes: int = option(
+        20,
+        "Daemon: check what was uploaded in the last N minutes, each time.",
+        kind=int,
+        section=SECTION,
+        flag=True,
+        short="-m",
+        minimum=1,
+        maximum=525_600,
+    )
+    interval_s: float = option(
+        30.0,
+        "Daemon: seconds of rest between the end of one pass and the start of the next.",
+        kind=float,
+        section=SECTION,
+        minimum=0.1,
+        maximum=86_400,
+    )
+    full_listing_hours: float = option(
+        24.0,
+        "Daemon: hours between passes that list every key, also those outside pict-rs's time-ordered scheme.",
+        kind=float,
+        section=SECTION,
+        minimum=0.01,
+        maximum=8760,
+    )
+    dry_run: bool = option(
+        False, "Record what would be done and do nothing to the storage.", kind=bool, section=SECTION, flag=True
+    )
+    action: str = option(
+        "delete",
+        "What is done with a flagged object; report only records it.",
+        kind=str,
+        section=SECTION,
+        flag=True,
+        choices=("delete", "report"),
+    )
+    unreadable_action: str = option(
+        "report",
+        "What is done with an object that no decoder can read; report only records it.",
+        kind=str,
+        section=SECTION,
+        env=("UNREADABLE_ACTION",),
+        choices=("report", "delete"),
+    )
+    anomaly_flags: tuple[str, ...] = option(
+        (),
+        "Oddities of a file that flag it by themselves, separated by commas; without any they are only recorded.",
+        kind=tuple,
+        section=SECTION,
+        env=("ANOMALY_FLAGS",),
+        choices=(
+            "trailing_data",
+            "embedded_picture",
+            "embedded_file",
+            "oversized_metadata",
+            "other_thumbnail",
+            "lying_extension",
+            "frames_left_out",
+        ),
+    )
+    skip_unreadable: bool = option(
+        False,
+        "Never delete what cannot be read, whatever UNREADABLE_ACTION says.",
+        kind=bool,
+        section=SECTION,
+        flag=True,
+    )
+    threads: int = option(
+        10,
+        "How many objects are fetched at the same time.",
+        kind=int,
+        section=SECTION,
+        flag=True,
+        short="-t",
+        minimum=1,
+        maximum=256,
+    )
+    exit_code_flagged: int = option(
+        0,
+        "Exit code of --all when something was flagged.",
+        kind=int,
+        section=SECTION,
+        flag=True,
+        minimum=0,
+        maximum=255,
+    )
+    debug: bool = option(False, "Show tracebacks and every step.", kind=bool, section=SECTION, flag=True)

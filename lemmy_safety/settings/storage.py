@@ -1,0 +1,110 @@
+"""Options: where the objects are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lemmy_safety.settings.option import option
+
+SECTION = "Storage: one of S3, SSH or a local folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSettings:
+    """Where the objects are."""
+
+    storage: str | None = option(
+        None,
+        "Which storage to use; needed only when more than one is filled in.",
+        kind=str,
+        section=SECTION,
+        choices=("s3", "ssh", "local"),
+        flag=True,
+    )
+    s3_endpoint: str | None = option(
+        None,
+        "S3: URL of the object storage.",
+        kind=str,
+        section=SECTION,
+        env=("OBJECT_STORAGE_ENDPOINT",),
+        example="https://eu2.example.com",
+    )
+    s3_bucket: str = option(
+        "pictrs", "S3: bucket that pict-rs writes to.", kind=str, section=SECTION, env=("PICTRS_BUCKET",)
+    )
+    s3_access_key: str | None = option(
+        None, "S3: access key.", kind=str, section=SECTION, env=("AWS_ACCESS_KEY_ID",), secret=True, example="accesskey"
+    )
+    s3_secret_key: str | None = option(
+        None,
+        "S3: secret key.",
+        kind=str,
+        section=SECTION,
+        env=("AWS_SECRET_ACCESS_KEY",),
+        secret=True,
+        example="secretkey",
+    )
+    s3_session_token: str | None = option(
+        None,
+        "S3: session token, where temporary credentials are used.",
+        kind=str,
+        section=SECTION,
+        env=("AWS_SESSION_TOKEN",),
+        secret=True,
+    )
+    s3_region: str = option(
+        "auto", "S3: region; auto asks the server.", kind=str, section=SECTION, env=("AWS_DEFAULT_REGION",)
+    )
+    s3_addressing: str = option(
+        "path", "S3: how the bucket is named in URLs.", kind=str, section=SECTION, choices=("path", "virtual", "auto")
+    )
+    ssh_hostname: str | None = option(
+        None,
+        "SSH: host that holds the pict-rs files.",
+        kind=str,
+        section=SECTION,
+        env=("SSH_HOSTNAME",),
+        example="lemmy.example.com",
+    )
+    ssh_port: int = option(22, "SSH: port.", kind=int, section=SECTION, env=("SSH_PORT",), minimum=1, maximum=65535)
+    ssh_username: str | None = option(
+        None,
+        "SSH: user who may read and delete the pict-rs files.",
+        kind=str,
+        section=SECTION,
+        env=("SSH_USERNAME",),
+        example="pictrs",
+    )
+    ssh_privkey: Path | None = option(
+        None,
+        "SSH: private key file; without it the SSH agent is asked.",
+        kind=Path,
+        section=SECTION,
+        env=("SSH_PRIVKEY",),
+        example="~/.ssh/id_ed25519",
+    )
+    ssh_passphrase: str | None = option(
+        None,
+        "SSH: passphrase of the private key; asked for on a terminal when it is needed and not set.",
+        kind=str,
+        section=SECTION,
+        env=("SSH_PASSPHRASE",),
+        secret=True,
+    )
+    ssh_known_hosts: Path = option(
+        Path("~/.ssh/known_hosts"),
+        "SSH: file with the host keys that are trusted.",
+        kind=Path,
+        section=SECTION,
+        env=("SSH_KNOWN_HOSTS",),
+    )
+    files_directory: str | None = option(
+        None,
+        "SSH and local: the pict-rs files folder.",
+        kind=str,
+        section=SECTION,
+        env=("PICTRS_FILES_DIRECTORY", "SSH_PICTRS_FILES_DIRECTORY"),
+        example="/lemmy/lemmy.example.com/volumes/pictrs/files",
+    )
+    prefix: str = option("", "Only objects whose key starts with this.", kind=str, section=SECTION, flag=True)

@@ -1,0 +1,182 @@
+"""Databases of the first schema, written by the version before this one, and their way to the present."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine
+from support.ledgers import DECODER, DETECTORS, STORAGE, failed, record, sha256_of, stored
+from support.mariadb import create_database
+from support.uploads import upload, waiting
+
+from alembic import command
+from lemmy_safety.ledger import Known, migrations, open_ledger
+from lemmy_safety.ledger.engine import make_engine, upgrading
+from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.records import ActionState, Anomaly, AnomalyKind, ItemStatus, Outcome
+
+_TESTS = Path(__file__).parents[1]
+
+#: What 0001's program wrote about a flagged and an unreadable object, apart from names and hashes.
+_COMMON = {
+    "storage_id": 2,
+    "size": 1001,
+    "modified_at": "2026-01-01 13:00:00.000000",
+    "decoder": DECODER,
+    "checked_at": "2026-01-02 00:00:00.000000",
+    "rules_version": "rules-1",
+    "origin": "scan",
+    "judgement": 1,
+    "action_state": "none",
+    "action_detail": "",
+    "review": "none",
+    "review_note": "",
+}
+
+
+def make_old(url: str, *, revision: str = "0001") -> None:
+    """A database as the version before made it, with two rows."""
+    engine = make_engine(parse_url(url))
+    with upgrading(engine) as connection:
+        command.upgrade(migrations._config(connection), revision)
+    engine.dispose()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        server = connection.dialect.name != "sqlite"
+        false = "false" if server else "0"
+        name = f"X'{STORAGE.encode().hex()}'" if connection.dialect.name == "mysql" else f"'{STORAGE}'"
+        connection.exec_driver_sql(f"INSERT INTO storages (id, name) VALUES (2, {name})")  # noqa: S608
+        for row in (
+            {
+                "key": "flagged",
+                "sha256": sha256_of("flagged"),
+                "media_type": "image/webp",
+                "width": 640,
+                "height": 480,
+                "frame_count": 9,
+                "anomalies": '["truncated: image file is truncated","first_frame_only: only the first of 9 frames",'
+                '"damaged: bad: chunk","unheard of"]',
+                "status": "checked",
+                "reason": "",
+                "outcome": "flagged",
+                "findings": '[{"detector":"clip","version":"1","label":"csam","score":0.5,"threshold":0.2,"frame":3}]',
+                "detectors": "clip,hashes",
+            },
+            {
+                "key": "unreadable",
+                "sha256": sha256_of("unreadable"),
+                "status": "unreadable",
+                "reason": "fault in the decoder: ValueError",
+                "detectors": "",
+            },
+        ):
+            values = {**_COMMON, **row}
+            bytes_ = {"postgresql": "'\\x{}'", "sqlite": "X'{}'", "mysql": "X'{}'"}[connection.dialect.name]
+            texts = {name: f"'{value}'" if isinstance(value, str) else str(value) for name, value in values.items()}
+            texts["sha256"] = bytes_.format(values["sha256"])
+            if connection.dialect.name == "mysql":
+                texts["key"] = f"X'{values['key'].encode().hex()}'"
+            texts["dry_run"] = false
+            quote = connection.dialect.identifier_preparer.quote
+            columns = ", ".join(quote(column) for column in texts)
+            sql = f"INSERT INTO images ({columns}) VALUES ({', '.join(texts.values())})"  # noqa: S608
+            connection.exec_driver_sql(sql.replace("%", "%%"))
+    engine.dispose()
+
+
+def check(url: str) -> None:
+    with open_ledger(url) as ledger:
+        assert ledger.schema_version() == ("0002", "0002")
+        (row,) = ledger.flagged()
+        assert (row.key, row.outcome, row.info.frame_count, row.info.duration_s) == (
+            "flagged",
+            Outcome.FLAGGED,
+            9,
+            None,
+        )
+        assert row.info.anomalies == (
+            Anomaly(kind=AnomalyKind.TRUNCATED, detail="image file is truncated"),
+            Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail="only the first of 9 frames"),
+            Anomaly(kind=AnomalyKind.DAMAGED, detail="bad: chunk"),
+            Anomaly(kind=AnomalyKind.DAMAGED, detail="unheard of"),
+        )
+        (finding,) = row.findings
+        assert (finding.frame, finding.at_s, finding.view) == (3, None, "")
+
+
+def test_a_database_of_the_first_schema_is_upgraded_with_its_rows(url) -> None:
+    """Anomalies were plain texts; a listing, a verdict and the end of an action work on the old rows."""
+    make_old(url)
+    check(url)
+    check(url)
+    with open_ledger(url) as ledger:
+        assert ledger.verdict_for(sha256_of("flagged"), detectors=DETECTORS).info.anomalies[0].detail != ""
+        ledger.record_uploads([upload("a")])
+        assert len(waiting(ledger)) == 1
+
+
+def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
+    """It did not say whether its decoder broke, so it may hold a picture; judged again by this one, it is known."""
+    make_old(url)
+    with open_ledger(url) as ledger:
+        (row,) = ledger.unreadable()
+        assert (row.key, row.decoder_broke, row.action_state) == ("unreadable", True, ActionState.NONE)
+        assert ledger.intend(STORAGE, ["unreadable"], "delete", unreadable_action="delete") == []
+        result = failed("unreadable", ItemStatus.UNREADABLE, sha256=sha256_of("unreadable"))
+        assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1
+        found = ledger.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)
+        assert found == {"unreadable": Known.SETTLED}
+
+
+# Says where it is and waits to be killed there, after so many statements with a word in them.
+_CHILD = """
+import sys
+sys.path.insert(0, {tests!r})
+from sqlalchemy import Engine, event
+from lemmy_safety.ledger import open_ledger
+
+sent = 0
+@event.listens_for(Engine, "after_cursor_execute")
+def count(connection, cursor, statement, parameters, context, executemany):
+    global sent
+    if {word!r} in statement:
+        sent += 1
+        if sent == {steps}:
+            print("here", flush=True)
+            sys.stdin.read()
+
+open_ledger({url!r})
+"""
+
+
+@contextmanager
+def killed(url, word, steps):
+    code = _CHILD.format(tests=str(_TESTS), url=url, word=word, steps=steps)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "here\n"
+        process.kill()
+        process.wait()
+        yield
+
+
+def test_an_upgrade_that_was_killed_is_made_again(url) -> None:
+    """Whole or not at all where the database can take changes back."""
+    make_old(url)
+    with killed(url, "CREATE TABLE uploads", 1):
+        check(url)
+
+
+@pytest.mark.external_service
+@pytest.mark.parametrize(("word", "steps"), [("ALTER TABLE", 1), ("ALTER TABLE", 2), ("CREATE INDEX", 1)])
+def test_an_upgrade_that_was_killed_goes_on_where_changes_stay(mariadb, word, steps) -> None:
+    """Each change of the schema is final at once there."""
+    url = create_database(mariadb, f"upgrade {word} {steps}")
+    make_old(url)
+    with killed(url, word, steps):
+        check(url)
