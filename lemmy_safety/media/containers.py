@@ -1,99 +1,106 @@
-"""What a container's own structure tells before, beside or without decoding: sizes, frame counts, missing ends.
+"""What a container's own structure tells before, beside or without decoding: sizes, frame counts, ends, hidden places.
 
-Every walk here is bounded in steps, because the attacker chooses the bytes: Pillow's own count of a GIF's frames takes
+Every walk is bounded in steps, because the attacker chooses the bytes: Pillow's own count of a GIF's frames takes
 a quarter of a minute on 64 MB of one-pixel frames. None of these functions raises on any input.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.media import sniff
+from lemmy_safety.media.structure import bitmap, boxes, ebml, gif, jpeg, png, riff, tiff
+from lemmy_safety.media.structure.parts import Structure, little
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from lemmy_safety.media.structure.parts import Octets
+
 #: Counting stops here; pict-rs itself accepts at most 900 frames.
 MAX_COUNTED_FRAMES: Final = 10_000
-# 255-byte blocks: enough for 255 MB of regular GIF data, and about 0.2 s of walking for an irregular one.
-_MAX_STEPS: Final = 1_000_000
 
-_GIF_EXTENSION: Final = 0x21
-_GIF_FRAME: Final = 0x2C
-_GIF_TRAILER: Final = 0x3B
-_HAS_PALETTE: Final = 0x80
-_PALETTE_BITS: Final = 0x07
+_WALKS: Final[Mapping[sniff.Kind, Callable[[Octets], Structure]]] = {
+    sniff.JPEG: jpeg.read,
+    sniff.PNG: png.read,
+    sniff.APNG: png.read,
+    sniff.GIF: gif.read,
+    sniff.WEBP: riff.read_webp,
+    sniff.AVI: riff.read_avi,
+    sniff.BMP: bitmap.read_bmp,
+    sniff.ICON: bitmap.read_icon,
+    sniff.TIFF: tiff.read,
+    sniff.WEBM: ebml.read,
+    sniff.MATROSKA: ebml.read,
+} | dict.fromkeys(
+    (sniff.AVIF, sniff.HEIC, sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP, sniff.JXL, sniff.JPEG2000, sniff.CANON_RAW),
+    boxes.read,
+)
+_BARE_CODESTREAMS: Final = (
+    b"\xff\x0a",
+    b"\xff\x4f",
+)  # JPEG XL and JPEG 2000 without boxes: only decoding finds the end
 
 
-def webp_canvas(data: bytes) -> tuple[int, int] | None:
+def structure_of(data: Octets, kind: sniff.Kind) -> Structure:
+    """Where a file of this kind ends and what lies in it beside the picture; empty for kinds that have no walk."""
+    return _WALKS[kind](data) if has_walk(data, kind) else Structure()
+
+
+def first_file(data: Octets) -> tuple[Octets, sniff.Kind]:
+    """The file that ``data`` begins with, without what is behind its end, and its kind.
+
+    By its own structure, never by a length that something around it claims: a claim that is too small would hide it.
+    """
+    kind = sniff.sniff(data)
+    return data[: structure_of(data, kind).end or len(data)], kind
+
+
+def has_walk(data: Octets, kind: sniff.Kind) -> bool:
+    """Whether ``structure_of`` can tell where files like this one end, so that one without an end is not whole."""
+    return kind in _WALKS and bytes(data[:2]) not in _BARE_CODESTREAMS
+
+
+def movie_box(data: Octets) -> tuple[int, int] | None:
+    """Offset and size of the box in which an ISO base media file keeps its tracks; None where it has no tracks."""
+    for box in boxes.boxes(data):
+        if box.name == b"moov":
+            return box.offset, min(box.end, len(data)) - box.offset
+    return None
+
+
+def webp_canvas(data: Octets) -> tuple[int, int] | None:
     """Width and height in pixels from a WebP header; None when it has none.
 
     Needed before libwebp sees the file: its animation decoder allocates two canvases when it is created.
     """
     chunk = data[12:16]
     if chunk == b"VP8X" and len(data) >= 30:  # noqa: PLR2004 - offsets of the container specification (RFC 9649)
-        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        return little(data, 24, 3) + 1, little(data, 27, 3) + 1
     if chunk == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+        return little(data, 26, 2) & 0x3FFF, little(data, 28, 2) & 0x3FFF
     if chunk == b"VP8L" and data[20:21] == b"\x2f":
-        bits = int.from_bytes(data[21:25], "little")
+        bits = little(data, 21, 4)
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
 
 
-def gif_frame_count(data: bytes) -> int:
+def gif_frame_count(data: Octets) -> int:
     """Frames that a GIF holds, at most MAX_COUNTED_FRAMES; one that is cut off counts."""
-    frames = 0
-    end = len(data)
-    at = 13 + _palette_length(data, 10)
-    in_blocks = False  # within a chain of sub-blocks, each led by its length, closed by a length of 0
-    for _ in range(_MAX_STEPS):
-        if at >= end or frames >= MAX_COUNTED_FRAMES:
-            break
-        byte = data[at]
-        if in_blocks:
-            at += byte + 1
-            in_blocks = byte != 0
-        elif byte == _GIF_FRAME:
-            frames += 1
-            at += 11 + _palette_length(data, at + 9)
-            in_blocks = True
-        elif byte == _GIF_EXTENSION:
-            at += 2
-            in_blocks = True
-        elif byte == _GIF_TRAILER:
-            break
-        else:
-            at += 1
-    return frames
+    frames = (block for block in gif.blocks(data) if block.kind == gif.FRAME)
+    return sum(1 for _ in islice(frames, MAX_COUNTED_FRAMES))
 
 
-def _palette_length(data: bytes, at: int) -> int:
-    if at >= len(data) or not data[at] & _HAS_PALETTE:
-        return 0
-    return 3 << ((data[at] & _PALETTE_BITS) + 1)
-
-
-def tiff_page_count(data: bytes) -> int:
+def tiff_page_count(data: Octets) -> int:
     """Pages that a TIFF's chain of directories holds, at most MAX_COUNTED_FRAMES and at least 1."""
-    order: Callable[[bytes], int] = _little if data[:2] == b"II" else _big
-    big_tiff = order(data[2:4]) == 43  # noqa: PLR2004 - the version number of BigTIFF
-    count_size, entry_size, offset_size = (8, 20, 8) if big_tiff else (2, 12, 4)
-    at = order(data[8:16] if big_tiff else data[4:8])
+    reader = tiff.TiffReader(data)
+    at = reader.first
     seen: set[int] = set()
     while 0 < at < len(data) and at not in seen and len(seen) < MAX_COUNTED_FRAMES:
         seen.add(at)
-        link = at + count_size + entry_size * order(data[at : at + count_size])
-        at = order(data[link : link + offset_size])
+        at = reader.following(at)
     return max(len(seen), 1)
-
-
-def _little(field: bytes) -> int:
-    return int.from_bytes(field, "little")
-
-
-def _big(field: bytes) -> int:
-    return int.from_bytes(field, "big")
 
 
 def padded_to_declared_length(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> bytes | None:
@@ -113,20 +120,15 @@ def padded_to_declared_length(data: bytes, kind: sniff.Kind, *, max_bytes: int) 
 
 
 def _riff_length(data: bytes) -> int:
-    return 8 + _little(data[4:8])
+    return 8 + little(data, 4, 4)
 
 
 def _boxes_length(data: bytes) -> int:
     """The end of the last box that begins within ``data``."""
-    at = 0
-    for _ in range(_MAX_STEPS):
-        length = _big(data[at : at + 4])
-        if length == 1:  # the real length follows the name, in eight bytes
-            length = _big(data[at + 8 : at + 16])
-        if length < 8 or at + 8 > len(data):  # noqa: PLR2004 - a box is at least its own length and name
-            break
-        at += length
-    return at
+    end = 0
+    for box in boxes.boxes(data):
+        end = box.end
+    return end
 
 
 _DECLARED_LENGTH: Final[Mapping[sniff.Kind, Callable[[bytes], int]]] = {

@@ -1,72 +1,44 @@
-"""Stored bytes to frames by Pillow: the allow-list, the limits, the second try for damaged files, the mapping of errors.
+"""Stored bytes to everything in them that is looked at: what the medium shows, its parts, what is hidden in it.
 
-First step of this room: stills, and of an animation its first frame (an anomaly says so). Everything is in memory.
-Whatever the bytes are, ``MediaError`` is all that leaves. Nothing here says whether a picture is good or bad.
+The composition of this room: sniff, then stills, animation or video; then what lies beside the picture, one level
+deep; then the parts that no classifier's middle square would show. Everything is in memory. Whatever the bytes are,
+``MediaError`` is all that leaves. Nothing here says whether a picture is good or bad.
 """
 
 from __future__ import annotations
 
-import io
-from contextlib import nullcontext
-from dataclasses import dataclass
+import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
-
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import containers, pillow_guard, rendering, sniff
+from lemmy_safety.media import complexity, formats, likeness, sniff, views
+from lemmy_safety.media.animation import decode_animation
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
-from lemmy_safety.records import Frame, ItemStatus, MediaInfo
+from lemmy_safety.media.embedded import Content
+from lemmy_safety.media.hidden import find_hidden
+from lemmy_safety.media.stills import decode_still
+from lemmy_safety.media.video import decode_video
+from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Sequence
 
-    import numpy.typing as npt
-    from PIL import ImageFile
+    from lemmy_safety.media.embedded import Embedded
+    from lemmy_safety.records import Frame
 
-# The allow-list: each kind is read by exactly one class and by no other that Pillow has (its EPS reader would start
-# Ghostscript). Named classes instead of Image.open(formats=...), because that re-reads a JPEG as MPO and so lets a
-# broken MPO index stand in the way of the picture that browsers show.
-_READERS: Final[Mapping[sniff.Kind, type[ImageFile.ImageFile]]] = {
-    sniff.JPEG: JpegImagePlugin.JpegImageFile,
-    sniff.PNG: PngImagePlugin.PngImageFile,
-    sniff.APNG: PngImagePlugin.PngImageFile,
-    sniff.GIF: GifImagePlugin.GifImageFile,
-    sniff.WEBP: WebPImagePlugin.WebPImageFile,
-    sniff.AVIF: AvifImagePlugin.AvifImageFile,
-    sniff.BMP: BmpImagePlugin.BmpImageFile,
-    sniff.TIFF: TiffImagePlugin.TiffImageFile,
-}
-# Pillow can be built without these two libraries (distributions do); then their files are UNSUPPORTED here.
-_OPTIONAL: Final[Mapping[sniff.Kind, bool]] = {
-    sniff.WEBP: WebPImagePlugin.SUPPORTED,
-    sniff.AVIF: AvifImagePlugin.SUPPORTED,
-}
+log = logging.getLogger(__name__)
 
 #: What this installation can decode: the number rises when this room learns something, the names follow the libraries
-#: at hand. Pillow's version is left out on purpose: it changes four times a year, a file that one release refused and
+#: at hand. Their versions are left out on purpose: they change many times a year, a file that one release refused and
 #: the next one reads is rare, and each change makes the next pass read every undecodable object again.
-DECODER_VERSION: Final = "+".join(["stills-1", *sorted(k.media_type[6:] for k, there in _OPTIONAL.items() if there)])
+DECODER_VERSION: Final = "+".join(["media-2", *formats.OPTIONAL_FORMATS])
 
-_MAX_REASON: Final = 200
-# libjpeg makes a few blocks of nothing before it gives up and leaves the rest grey: 99.9 % of a 600 x 400 frame.
-_PAINT_SHARE: Final = 0.995
-# What libjpeg leaves is at least twice the frame in both directions, so that it is Lanczos that shapes the frame.
-_DRAFT_GAP: Final = 2
+_BROKE: Final = "the decoder failed on it"
 
 
 class InlineDecoder(Decoder):
-    """Decodes in the thread that calls."""
+    """Decodes in the thread that calls. A crash, a hang or a shortage of memory is then the caller's."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
@@ -76,54 +48,44 @@ class InlineDecoder(Decoder):
         return f"{DECODER_VERSION} ({self._limits})"
 
     def decode(self, data: bytes) -> DecodedMedia:
-        return decode(data, self._limits)
+        try:
+            return decode(data, self._limits)
+        except MediaError:
+            raise
+        except Exception as error:  # a fault of ours or of a library's; it costs this one object
+            log.exception("the decoder failed on a medium of %d bytes", len(data))
+            raise MediaError(ItemStatus.UNREADABLE, _BROKE, decoder_broke=True) from error
 
     def close(self) -> None:
         """Nothing is held between calls."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Still:
-    picture: Image.Image
-    width: int
-    height: int
-    frame_count: int
-
-
 def decode(data: bytes, limits: MediaLimits) -> DecodedMedia:
-    """Decode one still, or the first frame of an animation. Thread-safe.
+    """Decode one medium. Thread-safe.
 
-    The frame's shorter side is at most 512 px and its longer one at most 4096 px; ``info`` has the real size.
-    A damaged file is judged by what can be shown of it, as a browser would, with an anomaly. Anomalies are texts that
-    begin with a fixed word and a colon: ``truncated`` and ``damaged`` (then the decoder's complaint),
-    ``first_frame_only`` (then how many frames there are).
+    The first frame is the medium's own, whole, with an empty ``view``: a still, or the first frame of what moves. Each
+    frame is followed by its parts (``views``); a still with transparency comes a second time as a dark page shows it.
+    Behind all these come the pictures and videos hidden in the file, and previews that show something else, with views
+    such as ``picture at byte 48213``. A frame's shorter side is at most 512 px and its longer one at most 4096 px; ``info``
+    has the real size.
 
-    :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person; nothing else is raised.
+    :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person.
     """
     kind = sniff.sniff(data)
-    _refuse_unfit(data, kind, limits)
-    pillow_guard.prepare(limits.max_pixels)
-    anomalies = []
     try:
-        still = _attempt(data, kind, limits, tolerant=False)
-    except _Damage as complaint:
-        still, anomaly = _salvage(data, kind, limits, complaint)
-        anomalies.append(anomaly)
-    if still.frame_count > 1:
-        anomalies.append(f"first_frame_only: only the first of {_count(still.frame_count)} frames was looked at")
-    animated = still.frame_count > 1 and kind is not sniff.TIFF
-    info = MediaInfo(
-        media_type=kind.media_type,
-        width=still.width,
-        height=still.height,
-        frame_count=still.frame_count,
-        anomalies=tuple(anomalies),
+        _refuse_unfit(data, kind, limits)
+        media = _medium(data, kind, limits)
+        hidden = find_hidden(data, kind)
+        inner = _Inner(media.frames, limits)
+        for embedded in hidden.embedded:
+            inner.look_at(embedded)
+        frames = [*_with_parts(media, limits), *inner.frames]
+    except MemoryError as error:
+        raise MediaError(ItemStatus.TOO_LARGE, f"{kind.name} that needs more memory than there is") from error
+    return DecodedMedia(
+        info=replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies)),
+        frames=tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames),
     )
-    return DecodedMedia(info=info, frames=(Frame(pixels=np.asarray(still.picture), at_s=0.0 if animated else None),))
-
-
-def _count(frames: int) -> str:
-    return f"at least {frames}" if frames >= containers.MAX_COUNTED_FRAMES else str(frames)
 
 
 def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
@@ -133,115 +95,87 @@ def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
     if len(data) > limits.max_bytes:
         reason = f"{len(data)} bytes are over the limit of {limits.max_bytes} bytes"
         raise MediaError(ItemStatus.TOO_LARGE, reason)
-    if kind.family is sniff.Family.VIDEO:
-        raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version does not look into videos")
-    if kind.family is sniff.Family.PICTURE:
-        raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version cannot decode those")
+
+
+def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
+    """What the file itself shows, in whole frames."""
     if kind.family is sniff.Family.OTHER:
         looks = kind.name if kind is sniff.UNKNOWN else f"looks like {kind.name}"
         raise MediaError(ItemStatus.UNREADABLE, f"not a picture: {looks}")
-    if not _OPTIONAL.get(kind, True):
-        raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; the installed Pillow was built without that format")
-
-
-class _Damage(Exception):
-    """One attempt at decoding failed on the bytes themselves."""
-
-    def __init__(self, error: Exception) -> None:
-        text = " ".join(str(error).split()) or type(error).__name__
-        super().__init__("".join(c if c.isprintable() else "?" for c in text)[:_MAX_REASON])
-
-
-def _salvage(data: bytes, kind: sniff.Kind, limits: MediaLimits, complaint: _Damage) -> tuple[_Still, str]:
-    """What can be shown of a damaged file, and the anomaly to record.
-
-    A file of which hardly more came out than the colour its decoder fills the canvas with is unreadable, lest "could
-    not be read" be recorded as "looked at and fine".
-    """
-    refused = MediaError(ItemStatus.UNREADABLE, f"{kind.name} that cannot be decoded: {complaint}")
-    padded = containers.padded_to_declared_length(data, kind, max_bytes=limits.max_bytes)
+    if kind.family is sniff.Family.VIDEO:
+        return decode_video(data, kind, limits)
+    if kind.family is sniff.Family.PICTURE:
+        raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version cannot decode those")
+    if kind is not sniff.APNG and not sniff.is_animated(data, kind):
+        return decode_still(data, kind, limits)
+    # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
     try:
-        still = _attempt(padded or data, kind, limits, tolerant=True)
-    except _Damage:
-        raise refused from complaint
-    if _is_paint(np.asarray(still.picture)):
-        raise refused from complaint
-    word = "truncated" if padded or "truncated" in str(complaint).lower() else "damaged"
-    return still, f"{word}: {complaint}"
+        return decode_animation(data, kind, limits)
+    except MediaError as error:
+        if error.status is ItemStatus.UNSUPPORTED:
+            raise
+        return _as_still(data, kind, limits, error)
 
 
-def _is_paint(pixels: npt.NDArray[np.uint8]) -> bool:
-    """Whether nearly all of a frame has the colour of its first or of its last pixel."""
-    return any(
-        np.count_nonzero((pixels == corner).all(axis=2)) >= _PAINT_SHARE * pixels.shape[0] * pixels.shape[1]
-        for corner in (pixels[0, 0], pixels[-1, -1])
-    )
+def _as_still(data: bytes, kind: sniff.Kind, limits: MediaLimits, error: MediaError) -> DecodedMedia:
+    """The first frame of an animation that cannot be played, as a viewer shows it that does not know how to play it.
 
-
-def _attempt(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: bool) -> _Still:
-    """Decode once; with ``tolerant``, keep what there is of a damaged file.
-
-    :raises MediaError: TOO_LARGE.
-    :raises _Damage: any other failure. Broken files make Pillow raise some ten unrelated exception classes.
+    Also where one of its later frames is too large: a damaged GIF is full of what looks like frames.
     """
     try:
-        with pillow_guard.tolerate_damage() if tolerant else nullcontext():
-            return _read(data, kind, limits)
+        return decode_still(data, kind, limits)
     except MediaError:
-        raise
-    except Image.DecompressionBombError as error:
-        reason = f"its parts are larger than the limit of {_megapixels(limits.max_pixels)}"
-        raise MediaError(ItemStatus.TOO_LARGE, reason) from error
-    except MemoryError as error:
-        raise MediaError(ItemStatus.TOO_LARGE, f"{kind.name} that needs more memory than there is") from error
-    except Exception as error:
-        raise _Damage(error) from error
+        raise error from None
 
 
-def _read(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> _Still:
-    if kind is sniff.WEBP and (canvas := containers.webp_canvas(data)):
-        _refuse_large(*canvas, limits)
-    with _READERS[kind](io.BytesIO(data)) as image:
-        width, height = image.size
-        _refuse_large(width, height, limits)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            _refuse_large_tiles(image, limits)
-        size = rendering.frame_size(width, height)
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            # libjpeg then skips detail that scaling would discard: 0.4 s and 16 MB at 40 MP instead of 1.2 s and 168 MB.
-            image.draft(None, (size[0] * _DRAFT_GAP, size[1] * _DRAFT_GAP))
-        image.load()
-        orientation = rendering.orientation_of(image)
-        picture = rendering.render(image, size, orientation)
-        if orientation in rendering.SIDEWAYS:
-            width, height = height, width
-        return _Still(picture, width, height, _frame_count(data, kind, image))
+def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:
+    """All frames and their parts, first of all a whole frame without a view: what others judge who look at one frame.
+
+    Of an animation of which nothing came out but the picture for viewers without animation, it is that one.
+    """
+    first = next((number for number, frame in enumerate(media.frames) if not frame.view), 0)
+    frames = [replace(media.frames[first], view=""), *media.frames[:first], *media.frames[first + 1 :]]
+    several = len({frame.index for frame in frames}) > 1
+    return views.with_parts(frames, crop_ratio=limits.crop_ratio, moving=several)
 
 
-def _frame_count(data: bytes, kind: sniff.Kind, image: ImageFile.ImageFile) -> int:
-    """How many frames or pages the file says it holds; counted by ourselves where Pillow would walk the whole file."""
-    if kind is sniff.GIF:
-        return max(1, containers.gif_frame_count(data))
-    if kind is sniff.TIFF:
-        return containers.tiff_page_count(data)
-    if kind in {sniff.APNG, sniff.WEBP, sniff.AVIF}:
-        return max(1, int(getattr(image, "n_frames", 1)))
-    return 1
+class _Inner:
+    """What is found inside one medium: decoded one level deep, within what is left of the limits."""
 
+    def __init__(self, shown: Sequence[Frame], limits: MediaLimits) -> None:
+        self.frames: list[Frame] = []
+        self.anomalies: list[Anomaly] = []
+        self._shown = shown
+        self._limits = limits
+        self._frames_left = limits.max_frames
+        self._pixels_left = limits.max_pixels
 
-def _refuse_large(width: int, height: int, limits: MediaLimits) -> None:
-    if width * height > limits.max_pixels:
-        reason = f"{width} x {height} px is over the limit of {_megapixels(limits.max_pixels)}"
-        raise MediaError(ItemStatus.TOO_LARGE, reason)
+    def look_at(self, embedded: Embedded) -> None:
+        """Add the frames of an embedded medium, unless it shows what the medium around it shows anyway."""
+        name = f"{embedded.what} at byte {embedded.offset}"
+        if self._frames_left < 1 or self._pixels_left < 1:
+            self._leave_out(embedded, name, "the limits were reached before it")
+            return
+        limits = replace(self._limits, max_frames=self._frames_left, max_pixels=self._pixels_left)
+        try:
+            media = _medium(bytes(embedded.data), embedded.kind, limits)
+        except MediaError as error:
+            if error.status is not ItemStatus.UNREADABLE:
+                self._leave_out(embedded, name, error.reason)
+            return
+        self._pixels_left -= media.info.width * media.info.height
+        if any(likeness.same_picture(frame.pixels, media.frames[0].pixels) for frame in self._shown):
+            if len(media.frames) == 1:
+                return
+        elif embedded.what is Content.THUMBNAIL:
+            detail = f"the preview at byte {embedded.offset} shows another picture than the file does"
+            self._note(AnomalyKind.OTHER_THUMBNAIL, detail, embedded)
+        self._frames_left -= len(media.frames)
+        for frame in _with_parts(media, limits):
+            self.frames.append(replace(frame, view=f"{name}, {frame.view}" if frame.view else name))
 
+    def _leave_out(self, embedded: Embedded, name: str, why: str) -> None:
+        self._note(AnomalyKind.FRAMES_LEFT_OUT, f"the {name} was not looked at: {why}", embedded)
 
-def _refuse_large_tiles(image: TiffImagePlugin.TiffImageFile, limits: MediaLimits) -> None:
-    """A TIFF's tiles may be larger than its picture, and are allocated whole."""
-    width = image.tag_v2.get(TiffImagePlugin.TILEWIDTH)
-    height = image.tag_v2.get(TiffImagePlugin.TILELENGTH)
-    if isinstance(width, int) and isinstance(height, int):
-        _refuse_large(width, height, limits)
-
-
-def _megapixels(pixels: int) -> str:
-    return f"{pixels / 1_000_000:g} megapixels"
+    def _note(self, kind: AnomalyKind, detail: str, embedded: Embedded) -> None:
+        self.anomalies.append(Anomaly(kind=kind, detail=detail, offset=embedded.offset, size=embedded.size))

@@ -1,40 +1,44 @@
-"""One loaded Pillow image to the pixels that a viewer shows: eight-bit sRGB, upright, on white, at a bounded size.
+"""One loaded Pillow image to the pixels that a viewer shows: eight-bit sRGB, upright, on a page, at a bounded size.
 
-Takes images, not files: limits and damage are dealt with before. Order of work: plain colours, scaling, colour
-management, transparency, orientation; scaling comes early so that all that follows is cheap.
+Takes images, not files: limits and damage are dealt with before. Order of work: plain samples, scaling, colours,
+transparency, orientation; scaling comes early so that all that follows is cheap.
 """
 
 from __future__ import annotations
 
-import io
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from PIL import ExifTags, Image, ImageChops, ImageCms
+from PIL import ExifTags, Image, ImageChops
+
+from lemmy_safety.media import colours
 
 #: The shorter side of a frame is at most this many pixels. CLIP looks at 224 x 224, NudeNet at 320 x 320, and PDQ's
 #: reference implementation scales to 512 x 512 before it hashes: more pixels cost memory and change no finding.
 SHORT_SIDE: Final = 512
 #: The longer side is at most this: eight squares in a row are 6 MB of pixels, the most one frame can take.
 LONG_SIDE: Final = 8 * SHORT_SIDE
+#: What parts of a strip are cut from may be longer, as long as it has no more pixels than this (48 MB): a strip of up
+#: to 64:1 keeps its 512 px.
+STRIP_PIXELS: Final = 64 * SHORT_SIDE * SHORT_SIDE
+
+#: The page that pictures are shown on first: white, as in a browser and in Lemmy's light themes.
+LIGHT_PAGE: Final = (255, 255, 255)
+#: The background of Lemmy's dark themes.
+DARK_PAGE: Final = (34, 34, 34)
+#: The view of a second frame of a picture that a dark page shows differently.
+ON_DARK: Final = "on a dark page"
+# The page shows through visibly where a pixel differs by more than this between the two; an alpha of 218 of 255 does.
+_VISIBLE_STEP: Final = 32
+# The rounded corners and the soft shadow of a screenshot take less than this share of it.
+_VISIBLE_SHARE: Final = 0.005
 
 # A first rough reduction to no less than twice the final size, then Lanczos: within 1.2 of 255 levels on average of
 # doing without, measured on pure noise, the worst case; photos differ less.
 _REDUCING_GAP: Final = 2.0
-_WIDE_MODES: Final = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
-_SIXTEEN_BIT: Final = 65_535
-_EIGHT_BIT: Final = 255
-
-# CMYK profiles of print shops reach 2.7 MB; what is larger is not there for its colours.
-_MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
-# Few profiles make up nearly all pictures (sRGB, Display P3, Adobe RGB, grey); building a transform takes 3 ms.
-_KEPT_TRANSFORMS: Final = 8
-# A profile that moves no colour by more than this is sRGB for all that follows.
-_SAME_COLOUR: Final = 2
-# libpng's own rule: a gamma within 5 % of the screen's is not worth a correction.
-_SCREEN_GAMMA: Final = 2.2
-_GAMMA_TOLERANCE: Final = 0.05
+# Converting and premultiplying make copies; done by bands of this many pixels they take 16 MB instead of 800 MB for
+# a transparent picture of 10,000 x 10,000.
+_BAND_PIXELS: Final = 2_000_000
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,7 +55,16 @@ SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 def frame_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of the frame made of a picture: same proportions, within the bounds, never enlarged."""
-    scale = min(1.0, SHORT_SIDE / min(width, height), LONG_SIDE / max(width, height))
+    return _scaled_size(width, height, min(SHORT_SIDE / min(width, height), LONG_SIDE / max(width, height)))
+
+
+def strip_size(width: int, height: int) -> tuple[int, int]:
+    """The size at which a still is rendered: that of its frame, or longer where it is longer than 8:1."""
+    return _scaled_size(width, height, min(SHORT_SIDE / min(width, height), (STRIP_PIXELS / (width * height)) ** 0.5))
+
+
+def _scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    scale = min(1.0, scale)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -74,122 +87,60 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def render(image: Image.Image, size: tuple[int, int], orientation: int) -> Image.Image:
-    """The picture as shown, in mode RGB.
+    """The picture as a light page shows it, in mode RGB; ``size`` is before ``orientation`` is applied."""
+    return _upright(_on_page(_coloured(image, size), LIGHT_PAGE), orientation)
 
-    ``size`` is the frame's size before ``orientation`` is applied. Transparent parts are shown on white, as on a light
-    page; what a dark page would show instead is not looked at.
+
+def render_on_pages(
+    image: Image.Image, size: tuple[int, int], orientation: int
+) -> tuple[Image.Image, Image.Image | None]:
+    """The picture as a light page shows it, and as a dark one does where that differs visibly; both in mode RGB.
+
+    White drawn on nothing is seen only on a dark page, and what shines through half is its own negative on the other
+    page. They differ visibly when more than 0.5 % of the pixels do so by more than 32 of 255 levels.
     """
-    plain = _scaled(_plain(image), size)
-    if plain.mode in {"I", "F"}:
-        plain = _eight_bit(plain, image)
-    alpha = plain.getchannel("A") if plain.mode == "RGBA" else None
-    colours = _managed(plain.convert("RGB") if alpha is not None else plain, image)
-    if alpha is not None:
-        ground = Image.new("RGB", colours.size, (255, 255, 255))
-        ground.paste(colours, mask=alpha)
-        colours = ground
+    coloured = _coloured(image, size)
+    light = _on_page(coloured, LIGHT_PAGE)
+    dark = None
+    if coloured.mode == "RGBA":
+        dark = _on_page(coloured, DARK_PAGE)
+        if not _differ_visibly(light, dark):
+            dark = None
+    return _upright(light, orientation), None if dark is None else _upright(dark, orientation)
+
+
+def _coloured(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return colours.to_srgb(_scaled(image, size), image)
+
+
+def _on_page(coloured: Image.Image, page: tuple[int, int, int]) -> Image.Image:
+    if coloured.mode != "RGBA":
+        return coloured
+    ground = Image.new("RGB", coloured.size, page)
+    ground.paste(coloured, mask=coloured.getchannel("A"))
+    return ground
+
+
+def _differ_visibly(light: Image.Image, dark: Image.Image) -> bool:
+    steps = np.asarray(ImageChops.difference(light, dark)).max(axis=2)
+    return bool(np.count_nonzero(steps > _VISIBLE_STEP) > _VISIBLE_SHARE * steps.size)
+
+
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
-    return colours if turn is None else colours.transpose(turn)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    if image.size == size:
-        return image
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=_REDUCING_GAP)
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """The same picture in one of L, RGB, RGBA, CMYK, F: modes that can be scaled and whose samples are colours."""
-    if image.mode in _WIDE_MODES:
-        return _wide_samples(image)
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode in {"L", "RGB", "CMYK"}:
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
-
-
-def _wide_samples(image: Image.Image) -> Image.Image:
-    """Grey samples of 16 or more bits as floats; what a PNG's transparent sample marks becomes white."""
-    transparent = image.info.get("transparency")
-    wide = image.convert("F") if image.mode != "F" else image
-    if image.mode == "F" and not np.isfinite(np.asarray(wide)).all():
-        wide = Image.fromarray(np.nan_to_num(np.asarray(wide), nan=0.0, posinf=0.0, neginf=0.0))
-    if isinstance(transparent, int):
-        samples = np.asarray(wide)
-        wide = Image.fromarray(np.where(samples == transparent, np.float32(_SIXTEEN_BIT), samples))
-    return wide
-
-
-def _eight_bit(scaled: Image.Image, original: Image.Image) -> Image.Image:
-    """Wide grey samples as L.
-
-    16-bit samples span their whole range, as PNG defines. 32-bit integers and floats have no range of their own:
-    0..1 (floats), 0..255 and 0..65535 are taken for what they look like, anything else is stretched from its least
-    to its greatest value, as viewers do.
-    """
-    samples = np.asarray(scaled, dtype=np.float32)
-    low, high = float(samples.min()), float(samples.max())
-    if original.mode.startswith("I;16"):
-        low, high = 0.0, float(_SIXTEEN_BIT)
-    elif low >= 0 and original.mode == "F" and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= _SIXTEEN_BIT:
-        low, high = 0.0, float(_EIGHT_BIT if high <= _EIGHT_BIT else _SIXTEEN_BIT)
-    span = high - low or 1.0
-    levels = (samples - low) * (_EIGHT_BIT / span)
-    return Image.fromarray(np.clip(np.rint(levels), 0, _EIGHT_BIT).astype(np.uint8))
-
-
-def _managed(colours: Image.Image, image: Image.Image) -> Image.Image:
-    """Colours converted to sRGB by the picture's own profile or gamma, as browsers do; unmanaged where they fail.
-
-    Not a nicety: a profile or a gamma can be written so that the stored numbers show another picture than the screen.
-    """
-    profile = image.info.get("icc_profile")
-    if isinstance(profile, bytes) and 0 < len(profile) <= _MAX_PROFILE_BYTES:
-        transform = _to_srgb(profile, colours.mode)
-        if transform is not None:
-            return transform.apply(colours)
-    elif "srgb" not in image.info and isinstance(gamma := image.info.get("gamma"), float):
-        colours = _with_gamma(colours, gamma)
-    return colours if colours.mode == "RGB" else colours.convert("RGB")
-
-
-def _with_gamma(colours: Image.Image, file_gamma: float) -> Image.Image:
-    """Apply a PNG's gAMA: shown = stored ** (1 / (file gamma x screen gamma)), samples taken as 0..1."""
-    product = file_gamma * _SCREEN_GAMMA
-    if product <= 0 or abs(product - 1) <= _GAMMA_TOLERANCE:
-        return colours
-    curve = [round(_EIGHT_BIT * (level / _EIGHT_BIT) ** (1 / product)) for level in range(256)]
-    return colours.point(curve * len(colours.getbands()))
-
-
-@lru_cache(maxsize=_KEPT_TRANSFORMS)
-def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from a profile to sRGB; None when it is sRGB itself, damaged, or of another kind of colours."""
-    try:
-        transform = ImageCms.buildTransform(
-            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-            ImageCms.createProfile("sRGB"),
-            mode,
-            "RGB",
-            # Without its one-pixel cache a transform may be used by several threads at once.
-            flags=ImageCms.Flags.NOCACHE,
-        )
-        changed = _changes_colours(transform, mode)
-    except Exception:  # noqa: BLE001 - a parser of hostile bytes; browsers show pictures with a broken profile too
-        return None
-    return transform if changed else None
-
-
-def _changes_colours(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    if mode == "RGB":
-        steps = np.linspace(0, _EIGHT_BIT, 17).astype(np.uint8)
-        probe = Image.fromarray(np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(17, -1, 3))
-    elif mode == "L":
-        probe = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(1, -1))
-    else:
-        return True
-    difference = np.asarray(ImageChops.difference(transform.apply(probe), probe.convert("RGB")))
-    return int(difference.max()) > _SAME_COLOUR
+    """Plain samples of ``image`` at ``size``: Pillow's ``resize`` with a reducing gap, its first half done by bands."""
+    across, down = (max(1, int(full / wanted / _REDUCING_GAP)) for full, wanted in zip(image.size, size, strict=True))
+    if across == 1 and down == 1:
+        plain = colours.plain_samples(image)
+        return plain if image.size == size else plain.resize(size, Image.Resampling.LANCZOS)
+    rows = max(down, _BAND_PIXELS // image.width // down * down)
+    bands = (image.crop((0, top, image.width, min(top + rows, image.height))) for top in range(0, image.height, rows))
+    parts = [colours.plain_samples(band).reduce((across, down)) for band in bands]
+    reduced = Image.new(parts[0].mode, (parts[0].width, sum(part.height for part in parts)))
+    for number, part in enumerate(parts):
+        reduced.paste(part, (0, number * (rows // down)))
+    return reduced.resize(size, Image.Resampling.LANCZOS, box=(0, 0, image.width / across, image.height / down))

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFile
-from support import pictures
+from support import damage, pictures
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import DecodedMedia, MediaLimits, containers, decode
-from lemmy_safety.records import ItemStatus
+from lemmy_safety.media import DecodedMedia, MediaLimits, decode, repair, sniff
+from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)
 
@@ -31,7 +31,7 @@ def test_the_part_that_is_there_of_a_truncated_file_is_judged(file_format, fract
     image = pictures.photo("coffee")
     options = {"interlace": 0} if file_format == "gif" else {}
     media = decode(pictures.truncated(pictures.encode(image, file_format, **options), fraction), LIMITS)
-    assert [anomaly.split(":")[0] for anomaly in media.info.anomalies] == ["truncated"]
+    assert [anomaly.kind for anomaly in media.info.anomalies] == [AnomalyKind.TRUNCATED]
     assert (media.info.width, media.info.height) == image.size
     rows = int(image.height * fraction * 0.5)
     difference = np.abs(media.frames[0].pixels.astype(int) - np.asarray(image))
@@ -58,13 +58,22 @@ def test_a_file_cut_off_before_its_pixels_is_unreadable(file_format):
 
 
 @pytest.mark.parametrize("file_format", ["jpeg", "png"])
-def test_the_paint_a_decoder_starts_from_is_no_picture(file_format):
-    """A complete header followed by rubbish decodes to one flat colour, which is unreadable, not clear."""
-    data = pictures.encode(pictures.photo("coffee"), file_format)
+@pytest.mark.parametrize("image", [pictures.photo("coffee"), pictures.shapes()])
+def test_the_paint_a_decoder_starts_from_is_no_picture(image, file_format):
+    """A complete header with nothing behind it decodes to one flat colour, which is unreadable, not clear."""
+    data = pictures.encode(image, file_format)
     start = data.index(b"\xff\xda") + 14 if file_format == "jpeg" else data.index(b"IDAT") + 4
     with pytest.raises(MediaError) as caught:
         decode(data[:start], LIMITS)
     assert caught.value.status is ItemStatus.UNREADABLE
+
+
+def test_a_few_rows_are_a_picture():
+    """What is shown of a truncated file is judged, be it only a twentieth of it."""
+    image = pictures.photo("coffee")
+    media = decode(pictures.truncated(pictures.encode(image, "bmp"), 0.05), LIMITS)
+    assert media.info.anomalies[0].kind is AnomalyKind.TRUNCATED
+    assert np.array_equal(media.frames[0].pixels[-19:], np.asarray(image)[-19:])
 
 
 def test_a_flat_picture_that_is_whole_is_decoded():
@@ -78,7 +87,7 @@ def test_a_png_with_a_wrong_checksum_is_judged():
     data = pictures.encode(pictures.plasma(), "png")
     comment = pictures.png_chunk(b"tEXt", b"Comment\0hello")[:-1] + b"?"
     media = decode(data[:33] + comment + data[33:], LIMITS)
-    assert media.info.anomalies[0].startswith("damaged: ")
+    assert media.info.anomalies[0].kind is AnomalyKind.DAMAGED
     assert np.array_equal(media.frames[0].pixels, np.asarray(pictures.plasma()))
 
 
@@ -108,20 +117,12 @@ def test_a_jpeg_with_a_broken_index_of_further_pictures_is_judged():
 
 
 def test_a_declared_length_beyond_the_limit_is_not_filled_up():
-    """A truncated WebP that declares gigabytes is not padded to them."""
+    """A truncated WebP that declares gigabytes is not padded to them; what there is of it is judged."""
     data = bytearray(pictures.truncated(pictures.encode(pictures.photo("coffee"), "webp"), 0.5))
-    data[4:8] = struct.pack("<I", 3_000_000_000)
-    with pytest.raises(MediaError) as caught:
-        decode(bytes(data), LIMITS)
-    assert caught.value.status is ItemStatus.UNREADABLE
-
-
-def test_a_gif_of_countless_frames_is_counted_to_a_limit():
-    """Counting stops at a stated number, and the anomaly says that there are at least as many."""
-    head, frame = pictures.gif_bomb(1, 1)[:19], pictures.gif_bomb(1, 1)[19:-1]
-    media = decode(head + frame * 20_000 + b";", LIMITS)
-    assert media.info.frame_count == containers.MAX_COUNTED_FRAMES
-    assert media.info.anomalies == ("first_frame_only: only the first of at least 10000 frames was looked at",)
+    data[4:8] = data[16:20] = struct.pack("<I", 3_000_000_000)
+    files = list(repair.rewritten(bytes(data), sniff.WEBP, max_bytes=LIMITS.max_bytes))
+    assert files
+    assert max(map(len, files)) < len(data) + 100
 
 
 def test_a_tiff_whose_pages_form_a_circle_is_counted_once():
@@ -153,7 +154,7 @@ def test_tolerance_stays_within_its_thread():
                     assert media.info.anomalies == ()
                     assert np.array_equal(media.frames[0].pixels, alone.frames[0].pixels)
                 else:
-                    assert media.info.anomalies[0].startswith("truncated: ")
+                    assert media.info.anomalies[0].kind is AnomalyKind.TRUNCATED
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
@@ -161,7 +162,7 @@ def test_tolerance_survives_other_libraries(monkeypatch):
     """Another library that sets Pillow's switch does not take damaged files out of our sight."""
     data = pictures.truncated(pictures.encode(pictures.plasma(), "jpeg"), 0.7)
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
-    assert decode(data, LIMITS).info.anomalies[0].startswith("truncated: ")
+    assert decode(data, LIMITS).info.anomalies[0].kind is AnomalyKind.TRUNCATED
 
 
 def test_pillow_asks_only_for_the_truth_of_its_switch():
@@ -184,6 +185,9 @@ def small_files():
     frames = [pictures.shapes(40, 24, seed=n) for n in range(3)]
     files = {name: pictures.encode(frames[0], name) for name in pictures.STILL_FORMATS}
     files |= {f"{name} animation": pictures.encode_animation(frames, name) for name in pictures.ANIMATION_FORMATS}
+    files["jpeg2000"] = pictures.encode(frames[0], "jpeg2000")
+    files["icon"] = pictures.encode(frames[0], "ico", sizes=[(16, 16), (32, 32)])
+    files["interlaced"] = damage.interlaced_png(frames[0])
     files["progressive"] = pictures.encode(frames[0], "jpeg", progressive=True)
     files["oriented"] = pictures.with_orientation(frames[0], 6)
     files["cmyk"] = pictures.encode(frames[0].convert("CMYK"), "jpeg")
@@ -210,10 +214,13 @@ def decode_or_refuse(data):
         assert media.reason.isprintable()
         assert 0 < len(media.reason) < 400
         return
-    height, width, bands = media.frames[0].pixels.shape
-    assert 0 < min(height, width) <= 512
-    assert max(height, width) <= 4096
-    assert bands == 3
+    assert media.frames[0].view == ""
+    for frame in media.frames:
+        height, width, bands = frame.pixels.shape
+        assert 0 < min(height, width) <= 512
+        assert max(height, width) <= 4096
+        assert bands == 3
+        assert frame.pixels.flags.c_contiguous
     assert media.info.width * media.info.height <= TIGHT.max_pixels
     assert media.info.frame_count >= 1
 

@@ -1,0 +1,341 @@
+"""Animations by Pillow: GIF, APNG, WebP and AVIF as browsers play them, and of them the frames that are worth a look.
+
+Composition, disposal and transparency are Pillow's, which follows the same rules as browsers; how long a frame is shown
+is what browsers make of the file's times. A damaged animation is judged by the frames that come out of it: past a broken
+frame by leaving that one out, and where Pillow gives up at once by FFmpeg's decoders. Whatever the bytes are,
+``MediaError`` is all that leaves.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import AvifImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
+
+from lemmy_safety.errors import MediaError
+from lemmy_safety.media import costs, formats, pillow_guard, rendering, sniff, video
+from lemmy_safety.media.animation_frames import (
+    ALL_FRAMES_COST,
+    longest_unseen_s,
+    mended,
+    only,
+    showing_cost,
+    stored_frames,
+    willing_s,
+    worth_showing,
+)
+from lemmy_safety.media.base import DecodedMedia, MediaLimits
+from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.sampling import (
+    LONG_S,
+    LOOK_EVERY_S,
+    MINIATURE,
+    Deadline,
+    FrameSampler,
+    on_both_pages,
+)
+from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+    from PIL import ImageFile
+
+    from lemmy_safety.media.animation_frames import StoredFrames
+
+_READERS: Final[Mapping[sniff.Kind, type[ImageFile.ImageFile]]] = {
+    sniff.GIF: GifImagePlugin.GifImageFile,
+    sniff.APNG: PngImagePlugin.PngImageFile,
+    sniff.WEBP: WebPImagePlugin.WebPImageFile,
+    sniff.AVIF: AvifImagePlugin.AvifImageFile,
+}
+# What FFmpeg plays, too. It has no demuxer for animated WebP.
+_SECOND_PLAYER: Final = frozenset({sniff.GIF, sniff.APNG, sniff.AVIF})
+
+#: The picture of an APNG that is not part of its animation: viewers show it that know no APNG.
+DEFAULT_PICTURE: Final = "picture for viewers without animation"
+# Each broken frame that is left out costs decoding all before it once more.
+_MOST_TRIES: Final = 6
+_OPAQUE: Final = (255, 255)
+_BROKEN: Final = frozenset({AnomalyKind.DAMAGED, AnomalyKind.TRUNCATED})
+
+
+def decode_animation(
+    data: bytes,
+    kind: sniff.Kind,
+    limits: MediaLimits,
+    *,
+    deadline: Deadline | None = None,
+) -> DecodedMedia:
+    """Look at a GIF, APNG, WebP or AVIF over its whole length; a still one gives its one frame.
+
+    Frames have their number in the file and the second at which they appear. Every frame is looked at where that is
+    cheap, else one every 0.4 s at least (see ``worth_showing``); of those, the different ones are kept (see
+    ``FrameSampler``). TRUNCATED, DAMAGED and FRAMES_LEFT_OUT anomalies say what could not be looked at.
+
+    :raises MediaError: UNREADABLE (no frame came out), UNSUPPORTED (a format that is not installed) or TOO_LARGE.
+    """
+    words = formats.missing(kind)
+    if words is not None:
+        raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; {words}")
+    pillow_guard.prepare(limits.max_pixels)
+    player = _PillowPlayer(data, kind, limits, deadline or Deadline())
+    try:
+        player.play()
+    except Image.DecompressionBombError as error:
+        reason = f"its frames are larger than the limit of {costs.megapixels(limits.max_pixels)}"
+        raise MediaError(ItemStatus.TOO_LARGE, reason) from error
+    except MemoryError as error:
+        raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
+    if player.wants_help and kind in _SECOND_PLAYER:
+        return _helped(player)
+    return player.result()
+
+
+def _helped(player: _PillowPlayer) -> DecodedMedia:
+    """What FFmpeg makes of it; what Pillow made of it where FFmpeg does no better.
+
+    :raises MediaError: neither makes anything of it.
+    """
+    try:
+        media = video.decode_video(player.data, player.kind, player.limits, deadline=player.deadline)
+    except MediaError as error:
+        if player.shown == 0 and not player.complaint:
+            raise
+        if error.status is ItemStatus.TOO_LARGE:
+            raise
+        return player.result()
+    if not player.complaint or any(anomaly.kind in _BROKEN for anomaly in media.info.anomalies):
+        return media
+    damage = Anomaly(kind=AnomalyKind.DAMAGED, detail=player.complaint)
+    return replace(media, info=replace(media.info, anomalies=(damage, *media.info.anomalies)))
+
+
+class _PillowPlayer:
+    """One playing of one animation, and what was learned of it."""
+
+    def __init__(self, data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> None:
+        self.data = data
+        self.kind = kind
+        self.limits = limits
+        self.deadline = deadline
+        #: What went wrong first, for a person; empty: nothing.
+        self.complaint = ""
+        #: Frames that were looked at.
+        self.shown = 0
+        self._stored = stored_frames(data, kind)
+        self._sampler = FrameSampler(limits.max_frames)
+        self._count = 1
+        self._planned = 1
+        self._duration_s = 0.0
+        self._size = (1, 1)
+        self._orientation = 1
+        self._gaps_s = 0.0
+        self._too_costly = False
+        if self._stored is not None:
+            costs.refuse_large(self._stored.width, self._stored.height, limits.max_pixels)
+
+    @property
+    def wants_help(self) -> bool:
+        """Whether another decoder may see more."""
+        gave_up = self.shown == 0 or (self._stored is None and bool(self.complaint))
+        return self._too_costly or (gave_up and not self.deadline.over)
+
+    def play(self) -> None:
+        """Look at the frames.
+
+        :raises MediaError: TOO_LARGE.
+        :raises DecompressionBombError: idem, of a frame.
+        :raises MemoryError: there was not enough of it.
+        """
+        if self._stored is None:
+            self._attempt(self._whole(), tolerant=False)
+            return
+        self._count, self._duration_s = len(self._stored.frames), self._stored.duration_s
+        numbers = list(worth_showing(self._stored))
+        self._planned = len(numbers)
+        self._gaps_s = longest_unseen_s(self._stored, numbers)
+        as_it_is = len(numbers) == self._count and self._stored.announced in {None, self._count}
+        source = self.data if as_it_is else only(self.data, self._stored, numbers)
+        tolerant = False
+        for _ in range(_MOST_TRIES):
+            if self._attempt(self._chosen(self._stored, source, numbers), tolerant=tolerant) or self.shown >= len(
+                numbers
+            ):
+                return
+            if tolerant:  # even so: go on without the frame that it stopped at
+                del numbers[self.shown]
+                if not numbers:
+                    return
+            tolerant = True
+            source = mended(only(self.data, self._stored, numbers), self.kind, max_bytes=self.limits.max_bytes)
+
+    def _attempt(self, showing: Iterator[None], *, tolerant: bool) -> bool:
+        """Look at what comes; whether it came to its end, or to that of the time."""
+        try:
+            with pillow_guard.tolerate_damage() if tolerant else nullcontext():
+                for _ in showing:
+                    if self.deadline.over:
+                        break
+        except (MediaError, Image.DecompressionBombError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - broken files make Pillow raise some ten unrelated classes
+            if not self.complaint:
+                self.complaint = f"frame {self.shown}: {complaint_of(error)}"
+            return False
+        return True
+
+    def _chosen(self, stored: StoredFrames, source: bytes, numbers: Sequence[int]) -> Iterator[None]:
+        """Show these frames of the file, which are all that ``source`` has; those looked at before are passed over."""
+        starts = [*stored.starts_s, stored.duration_s]
+        times = [starts[number] for number in numbers] + [starts[-1]]
+        with _READERS[self.kind](io.BytesIO(source)) as image:
+            self._refuse_large(image)
+            first = 1 if getattr(image, "default_image", False) else 0
+            if first and not self.shown:
+                image.load()
+                self._note(image)
+                self._look(image, times[-1] + LOOK_EVERY_S, LONG_S, view=DEFAULT_PICTURE)
+            for place, (start_s, end_s) in enumerate(pairwise(times)):
+                image.seek(first + place)
+                if place < self.shown:
+                    continue
+                image.load()
+                self._note(image)
+                last = place == len(numbers) - 1
+                self._look(image, start_s, end_s - start_s, number=numbers[place], pinned=place == 0 or last)
+                self.shown += 1
+                yield
+
+    def _whole(self) -> Iterator[None]:
+        """Show all frames of a file of which the frames are not known beforehand; the library knows their times."""
+        with _READERS[self.kind](io.BytesIO(self.data)) as image:
+            self._refuse_large(image)
+            self._count = self._planned = max(1, int(getattr(image, "n_frames", 1)))
+            moves = sniff.is_animated(self.data, self.kind)
+            pixels = image.width * image.height
+            if showing_cost(*image.size, [pixels] * self._count) > ALL_FRAMES_COST or (moves and self._count == 1):
+                self._too_costly = True
+                return
+            at_s = 0.0
+            for number in range(self._count):
+                image.seek(number)
+                image.load()
+                self._note(image)
+                shown_s = willing_s(float(image.info.get("duration") or 0) / 1000)
+                self._look(image, at_s, shown_s, number=number, pinned=number in {0, self._count - 1})
+                at_s += shown_s
+                self.shown += 1
+                self._duration_s = at_s
+                yield
+
+    def _refuse_large(self, image: Image.Image) -> None:
+        costs.refuse_large(image.width, image.height, self.limits.max_pixels)
+
+    def _note(self, image: Image.Image) -> None:
+        """Learn what holds for the whole file from a frame that was decoded: a GIF's frames can enlarge its canvas."""
+        self._refuse_large(image)
+        if not self.shown:
+            self._orientation = rendering.orientation_of(image)
+        self._size = image.size
+
+    def _look(
+        self, image: Image.Image, at_s: float, shown_s: float, *, number: int = 0, view: str = "", pinned: bool = False
+    ) -> None:
+        """Offer one frame that was decoded to the sampler."""
+        image = _without_needless_alpha(image)
+        seen_at = None if view else at_s
+
+        def render() -> tuple[Frame, ...]:
+            light, dark = rendering.render_on_pages(
+                _reduced(image), rendering.frame_size(*image.size), self._orientation
+            )
+            frames = [Frame(pixels=np.asarray(light), index=number, at_s=seen_at, view=view)]
+            if dark is not None:
+                frames.append(
+                    Frame(pixels=np.asarray(dark), index=number, at_s=seen_at, view=view or rendering.ON_DARK)
+                )
+            return tuple(frames)
+
+        self._sampler.offer(_miniature(image), at_s, shown_s, render, pinned=pinned)
+
+    def result(self) -> DecodedMedia:
+        """What was seen.
+
+        :raises MediaError: UNREADABLE, nothing was.
+        """
+        frames = self._sampler.frames
+        if not frames:
+            if self.complaint:
+                raise MediaError(ItemStatus.UNREADABLE, f"{self.kind.name} that cannot be decoded: {self.complaint}")
+            reason = f"{self.kind.name} of which no frame came out within {self.deadline.seconds:g} s"
+            raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=True)
+        width, height = self._size
+        if self._orientation in rendering.SIDEWAYS:
+            width, height = height, width
+        info = MediaInfo(
+            media_type=self.kind.media_type,
+            width=width,
+            height=height,
+            frame_count=self._count,
+            duration_s=self._duration_s or None,
+            anomalies=tuple(self._anomalies()),
+        )
+        return DecodedMedia(info=info, frames=frames)
+
+    def _anomalies(self) -> Iterator[Anomaly]:
+        if self._stored is not None and self._stored.cut_off:
+            yield Anomaly(kind=AnomalyKind.TRUNCATED, detail=self.complaint or "the file ends before its end marker")
+        elif self.complaint:
+            yield Anomaly(kind=AnomalyKind.DAMAGED, detail=self.complaint)
+        count = f"{self._count}"
+        if self._stored is not None and self._stored.endless:
+            count = f"more than {self._count}"
+        unseen = ""
+        if self.shown < self._planned:
+            why = f" within {self.deadline.seconds:g} s" if self.deadline.over else ""
+            unseen = f"only {self.shown} of {count} frames could be looked at{why}"
+        elif self._gaps_s > LONG_S:
+            unseen = f"looked at {self.shown} of {count} frames, at most {self._gaps_s:.1f} s were passed over at once"
+        elif count != f"{self._count}":
+            unseen = f"looked at the beginning of {count} frames"
+        if unseen:
+            yield Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=unseen)
+        left_out = self._sampler.anomaly()
+        if left_out is not None:
+            yield left_out
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """The picture at a size from which scaling to that of a frame is cheap, but for modes that cannot be averaged."""
+    width, height = rendering.frame_size(*image.size)
+    factor = min(image.width // width, image.height // height)
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.reduce(factor) if factor > 1 and image.mode in {"L", "RGB", "RGBA"} else image
+
+
+def _without_needless_alpha(image: Image.Image) -> Image.Image:
+    """The frame in mode RGB if it hides nothing, as most do of a file with an alpha channel; all that follows is faster."""
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == _OPAQUE:
+        return image.convert("RGB")
+    return image
+
+
+def _miniature(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """What frames are compared by; of one with transparency how it looks on both pages, side by side."""
+    if image.has_transparency_data:
+        return on_both_pages(np.asarray(_squeezed(image.convert("RGBA"), MINIATURE // 2)))
+    return np.asarray(_squeezed(image.convert("RGB"), MINIATURE))
+
+
+def _squeezed(image: Image.Image, width: int) -> Image.Image:
+    factors = max(1, image.width // width), max(1, image.height // MINIATURE)
+    small = image.reduce(factors) if factors != (1, 1) else image
+    return small.resize((width, MINIATURE), Image.Resampling.BILINEAR)

@@ -1,0 +1,14 @@
+"""What a decoding library says of bytes it does not like, as one line for a person. Imports no library."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MAX_LENGTH: Final = 200
+
+
+def complaint_of(error: Exception) -> str:
+    """The error's text on one line, printable and short; its class where it has no text."""
+    # FFmpeg's errors carry a number, a file name and a log line around what matters.
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
+    return "".join(char if char.isprintable() else "?" for char in text)[:_MAX_LENGTH]

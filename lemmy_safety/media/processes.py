@@ -1,0 +1,226 @@
+"""Decoding in worker processes: a crash, a hang or an endless allocation costs the one object that caused it.
+
+Every process has pipes of its own and is asked by one thread at a time, so that nothing that happens to one of them can
+reach another one's medium. (Pools that share a queue between their processes cannot promise that: one that is killed
+while it holds the queue's lock takes the others with it.) No picture's byte touches a disk: pipes are memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import threading
+import time
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from lemmy_safety.errors import MediaError, WorkerDied
+from lemmy_safety.media.base import DecodedMedia, Decoder
+from lemmy_safety.media.decoding import InlineDecoder, decode
+from lemmy_safety.media.worker_messages import Fault, OutOfMemory, Refused, Task
+from lemmy_safety.media.worker_process import WorkerLost, WorkerProcess
+from lemmy_safety.records import ItemStatus
+
+if TYPE_CHECKING:
+    from lemmy_safety.media.base import MediaLimits
+    from lemmy_safety.media.worker_messages import Answer, Job
+
+log = logging.getLogger(__name__)
+
+#: How often busy processes are looked at: at most this long over time, and over memory by what is filled meanwhile.
+_TICK_S: Final = 0.05
+#: Processes that may fail in a row before their first medium; then it is no accident.
+_MOST_STARTS: Final = 3
+#: Seconds between those, so that a system that is out of processes can recover.
+_PAUSE_S: Final = 0.5
+#: How long ``close`` waits for killed processes, in all.
+_CLOSE_S: Final = 0.5
+_MEBI: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The place of one process. ``lent`` while a caller has it; only that caller asks the process."""
+
+    worker: WorkerProcess | None = None
+    lent: bool = False
+
+
+class ProcessDecoder(Decoder):
+    """Decodes in ``workers`` processes; callers beyond that number wait for their turn.
+
+    The processes start with the first medium, all at once, and stay until ``close``.
+    """
+
+    def __init__(
+        self,
+        limits: MediaLimits,
+        *,
+        workers: int,
+        timeout_s: float,
+        memory_bytes: int,
+        job: Job = decode,
+        quiet: bool = True,
+    ) -> None:
+        """``timeout_s`` is for one medium, from when a process has it; ``memory_bytes`` is for one process, above what it
+        takes to start. ``job`` is a module's function that decodes. ``quiet`` discards what libraries print.
+
+        :raises ValueError: a number is not above 0.
+        """
+        if workers < 1 or timeout_s <= 0 or memory_bytes < 1:
+            raise ValueError("decoding takes at least one process, and time and memory above 0")
+        self._inline = InlineDecoder(limits)
+        self._task = Task(job=job, limits=limits, timeout_s=timeout_s, memory_bytes=memory_bytes)
+        pickle.dumps(self._task)  # a job that is no module's function is refused here, not by every process
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._started = False
+        self._closing = threading.Event()
+        self._lent = threading.Event()
+        self._slots = [_Slot() for _ in range(workers)]
+        # Once closed there is a None in it: whoever takes that puts it back for the next one who waits.
+        self._free: SimpleQueue[_Slot | None] = SimpleQueue()
+        for slot in self._slots:
+            self._free.put(slot)
+
+    @property
+    def version(self) -> str:
+        task = self._task
+        return f"{self._inline.version} within {task.timeout_s:g} s and {task.memory_bytes / _MEBI:g} MiB"
+
+    def start(self) -> None:
+        """Start the processes without waiting for them, for who wants to do something else meanwhile. Twice is fine."""
+        with self._lock:
+            if self._started or self._closing.is_set():
+                return
+            threading.Thread(target=self._watch, name="decode-watch", daemon=True).start()
+            self._started = True
+        for slot in self._slots:
+            try:
+                self._filled(slot)
+            except WorkerLost as error:
+                log.debug("a decoding process could not be started yet: %s", error)  # its first medium tries again
+
+    def decode(self, data: bytes) -> DecodedMedia:
+        """As in the contract. A medium that breaks its process is UNREADABLE with ``decoder_broke``.
+
+        :raises MediaError: as in the contract, or DETECTOR_FAILED: ``close`` came first, nothing is known of the medium.
+        :raises WorkerDied: no process can be started, whatever the medium.
+        """
+        self.start()
+        slot = self._free.get()
+        try:
+            if slot is None or self._closing.is_set():
+                raise _stopped()
+            slot.lent = True
+            self._lent.set()
+            return self._decoded_in(slot, data)
+        finally:
+            if slot is not None:
+                if slot.worker is not None and not slot.worker.fit:
+                    self._replace(slot)
+                slot.lent = False
+            self._free.put(slot)
+
+    def _decoded_in(self, slot: _Slot, data: bytes) -> DecodedMedia:
+        worker = self._given_to(slot, data)
+        try:
+            answer = worker.answer()
+        except WorkerLost as error:
+            if self._closing.is_set():
+                raise _stopped() from error
+            log.warning("a medium of %d bytes cost a decoding process: %s", len(data), error)
+            raise MediaError(ItemStatus.UNREADABLE, str(error), decoder_broke=True) from error
+        return self._media(answer)
+
+    def _given_to(self, slot: _Slot, data: bytes) -> WorkerProcess:
+        """The process that has the medium now. One that ends before that is no fault of the medium."""
+        for attempt in range(_MOST_STARTS):
+            if attempt:
+                self._closing.wait(_PAUSE_S)
+            try:
+                worker = self._filled(slot)
+                worker.wait_until_ready()
+                worker.give(data)
+            except WorkerLost as error:
+                lost = error
+                self._empty(slot)
+            else:
+                return worker
+            if self._closing.is_set():
+                raise _stopped() from lost
+        raise WorkerDied(f"No decoding process can be started: {lost}.") from lost
+
+    def _media(self, answer: Answer) -> DecodedMedia:
+        match answer:
+            case DecodedMedia():
+                return answer
+            case Refused():
+                raise MediaError(answer.status, answer.reason, decoder_broke=answer.decoder_broke)
+            case OutOfMemory():
+                raise MediaError(ItemStatus.UNREADABLE, self._task.out_of_memory, decoder_broke=True)
+            case Fault():
+                log.error("fault in the decoder\n%s", answer.trace)
+                raise MediaError(ItemStatus.UNREADABLE, f"fault in the decoder: {answer.exception}", decoder_broke=True)
+        raise MediaError(ItemStatus.UNREADABLE, "fault in the decoder: no answer", decoder_broke=True)
+
+    def _filled(self, slot: _Slot) -> WorkerProcess:
+        with self._lock:
+            if self._closing.is_set():
+                raise WorkerLost("stopped")
+            if slot.worker is None:
+                try:
+                    slot.worker = WorkerProcess(self._task, quiet=self._quiet)
+                except OSError as error:
+                    raise WorkerLost(f"{type(error).__name__}: {error}") from error
+            return slot.worker
+
+    def _empty(self, slot: _Slot) -> None:
+        if slot.worker is not None:
+            slot.worker.end("replaced")
+            slot.worker.clear_away()
+            slot.worker = None
+
+    def _replace(self, slot: _Slot) -> None:
+        """The next process starts while others work, so that the next medium waits less for it."""
+        self._empty(slot)
+        with contextlib.suppress(WorkerLost):  # its first medium tries again
+            self._filled(slot)
+
+    def _watch(self) -> None:
+        """Hold the processes that are asked to their limits."""
+        while not self._closing.is_set():
+            self._lent.clear()
+            lent = [slot for slot in self._slots if slot.lent]
+            for slot in lent:
+                worker = slot.worker
+                if worker is not None:
+                    worker.check()
+            if lent:
+                self._closing.wait(_TICK_S)
+            else:
+                self._lent.wait()
+
+    def close(self) -> None:
+        """End all processes, whatever they do; who waits for one of them gets DETECTOR_FAILED."""
+        with self._lock:
+            self._closing.set()
+        self._lent.set()
+        for slot in self._slots:
+            worker = slot.worker
+            if worker is not None:
+                worker.end("stopped")
+        deadline = time.monotonic() + _CLOSE_S
+        with contextlib.suppress(Empty):
+            # Those that are lent are cleared away by the caller who has them.
+            while (idle := self._free.get_nowait()) is not None:
+                if idle.worker is not None:
+                    idle.worker.clear_away(max(0.0, deadline - time.monotonic()))
+                    idle.worker = None
+        self._free.put(None)
+
+
+def _stopped() -> MediaError:
+    return MediaError(ItemStatus.DETECTOR_FAILED, "stopped before it was decoded")

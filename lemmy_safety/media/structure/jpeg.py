@@ -1,0 +1,137 @@
+"""JPEG: segments, entropy-coded data, and the blocks that cameras and programs put between them (ITU-T T.81 annex B).
+
+Decoders stop at the first end marker, so that is the end of the picture here, too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, big
+
+_SOI: Final = 0xD8
+_EOI: Final = 0xD9
+_SOS: Final = 0xDA
+_COM: Final = 0xFE
+# Frame headers are C0..CF without DHT (C4), JPG (C8) and DAC (CC).
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_APPS: Final = range(0xE0, 0xF0)
+# TEM and the restart markers have no length and no content.
+_BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
+# Within entropy-coded data a stuffed FF 00 is data, and restart markers belong to it.
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+# Any number of FF may stand before a marker; more than these few is chance, not a picture's beginning.
+_MARKER_HERE: Final = re.compile(rb"\xff{1,16}[^\x00\xff]")
+# A picture's header has at most this many segments: 255 pieces of a colour profile and as many of an extended XMP
+# block are what those two schemes allow.
+_MAX_HEADER_STEPS: Final = 600
+_MIN_LENGTH: Final = 2  # a segment's length counts its own two bytes
+
+# Blocks by the segment they are in and how they begin, and how many bytes of a segment are not content.
+# Sources: JFIF 1.02; Exif 2.32 4.5.4 and 4.7.3; XMP part 3 (2020) 1.1.3; ICC.1:2022 B.4; CIPA DC-007 5.1; ISO 19566-5
+# (JUMBF in APP11); Photoshop's and FLIR's as ExifTool documents them.
+_SCHEMES: Final[tuple[tuple[int, bytes, Block, str, int], ...]] = (
+    (0xE0, b"JFIF\0", Block.JFIF, "JFIF header", 0),
+    (0xE0, b"JFXX\0", Block.JFIF, "JFIF extension", 0),
+    (0xE1, b"Exif\0", Block.EXIF, "EXIF block", 6),
+    (0xE1, b"http://ns.adobe.com/xap/1.0/\0", Block.XMP, "XMP block", 29),
+    (0xE1, b"http://ns.adobe.com/xmp/extension/\0", Block.XMP, "extended XMP block", 75),
+    (0xE1, b"FLIR\0", Block.OTHER, "thermal camera's block", 8),
+    (0xE2, b"ICC_PROFILE\0", Block.PROFILE, "colour profile", 14),
+    (0xE2, b"FPXR\0", Block.OTHER, "FlashPix block", 13),
+    (0xE2, b"MPF\0", Block.FURTHER, "index of further pictures", 4),
+    (0xEB, b"JP", Block.CREDENTIALS, "content credentials", 8),
+    (0xED, b"Photoshop 3.0\0", Block.PHOTOSHOP, "Photoshop block", 14),
+)
+_LONGEST_START: Final = 40
+_SEGMENT_NAME: Final = re.compile(rb"[!-~][ -~]{1,15}")
+# Each further APP11 segment of one box repeats that box's length and type.
+_JUMBF_REPEATED: Final = 8
+
+
+def read(data: Octets) -> Structure:
+    """Walk from the start marker, which ``data`` begins with."""
+    blocks = _Blocks(data)
+    end: int | None = None
+    at, pattern = 2, _MARKER
+    for _ in range(MAX_STEPS):
+        found = pattern.search(data, at)
+        if found is None:
+            break
+        if pattern is _MARKER:
+            blocks.parts.add(Block.FREE, "gap between two segments", [(at, found.start() - at)])
+        body = found.end()
+        marker = data[body - 1]
+        if marker in (_EOI, _SOI):
+            # A second start marker ends what decoders show, as an end marker does.
+            end = body if marker == _EOI else body - 2
+            break
+        if marker in _BARE:
+            at = body
+            continue
+        length = big(data, body, 2)
+        if length < _MIN_LENGTH or body + length > len(data):
+            break
+        if marker in _APPS or marker == _COM:
+            blocks.note(marker, body + _MIN_LENGTH, length - _MIN_LENGTH)
+        at = body + length
+        pattern = _MARKER_IN_SCAN if marker == _SOS else _MARKER
+    else:
+        return blocks.structure(None, crowded=True)
+    return blocks.structure(end, crowded=False)
+
+
+class _Blocks:
+    """The segments beside the picture, those of one scheme joined."""
+
+    def __init__(self, data: Octets) -> None:
+        self.parts = Parts()
+        self._data = data
+        self._series: dict[tuple[Block, str], list[tuple[int, int]]] = {}
+
+    def note(self, marker: int, body: int, size: int) -> None:
+        start = bytes(self._data[body : body + min(size, _LONGEST_START)])
+        for app, name, block, title, header in _SCHEMES:
+            if marker == app and start.startswith(name):
+                spans = self._series.setdefault((block, title), [])
+                skipped = header + (_JUMBF_REPEATED if block is Block.CREDENTIALS and spans else 0)
+                spans.append((body + min(skipped, size), max(0, size - skipped)))
+                return
+        if marker == _COM:
+            self.parts.add(Block.TEXT, "comment", [(body, size)])
+        else:
+            called = _SEGMENT_NAME.match(start)
+            title = f"segment APP{marker - _APPS[0]}" + (f" '{called[0].decode()}'" if called else "")
+            self.parts.add(Block.OTHER, title, [(body, size)])
+
+    def structure(self, end: int | None, *, crowded: bool) -> Structure:
+        for (block, name), spans in self._series.items():
+            joined = b"".join(self._data[at : at + size] for at, size in spans) if len(spans) > 1 else None
+            self.parts.add(block, name, spans, joined)
+        return self.parts.structure(end, crowded=crowded)
+
+
+def begins_picture(data: Octets, at: int, max_steps: int) -> tuple[bool, int]:
+    """Whether a JPEG with a frame and a scan begins at ``at``, and the steps that finding out took.
+
+    Tells pictures from chance and from bare tables; what takes more than ``max_steps`` is none.
+    """
+    has_frame = False
+    at += 2
+    for steps in range(min(max_steps, _MAX_HEADER_STEPS)):
+        found = _MARKER_HERE.match(data, at)
+        if found is None:
+            return False, steps
+        marker, at = data[found.end() - 1], found.end()
+        if marker in _BARE:
+            continue
+        if marker == _SOS:
+            return has_frame, steps
+        length = big(data, at, 2)
+        if marker in (_SOI, _EOI) or length < _MIN_LENGTH:
+            return False, steps
+        has_frame = has_frame or marker in _FRAMES
+        at += length
+    return False, min(max_steps, _MAX_HEADER_STEPS)

@@ -1,0 +1,333 @@
+"""A video file taken apart: its video streams, their packets in memory, and decoders for them. PyAV, from memory only.
+
+What an attacker could reach through a container is shut here. The demuxer is the one for the kind that was sniffed, so no
+playlist, picture sequence or concatenation script is ever taken for a video. Anything that a demuxer wants to open
+beside the bytes at hand is refused. Decoders are on a list: FFmpeg has hundreds, most of them for what nobody uploads.
+
+Packets are kept in memory, as many bytes as the file has: going back to a key frame is then a matter of feeding a decoder
+from there, which works in every container, instead of trusting the index that the file brings along.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, Literal, Self, cast
+
+import av
+from av.stream import Disposition
+
+from lemmy_safety.media import sniff
+from lemmy_safety.media.complaints import complaint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+    from typing import NoReturn
+
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+#: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
+Skip = Literal["DEFAULT", "NONREF", "NONKEY"]
+
+#: Which demuxer reads a kind; the animations are here for those that Pillow gives up on.
+DEMUXERS: Final[Mapping[sniff.Kind, str]] = {
+    sniff.MP4: "mov",
+    sniff.QUICKTIME: "mov",
+    sniff.THREE_GP: "mov",
+    sniff.WEBM: "matroska",
+    sniff.MATROSKA: "matroska",
+    sniff.AVI: "avi",
+    sniff.OGG: "ogg",
+    sniff.FLASH_VIDEO: "flv",
+    sniff.MPEG: "mpeg",
+    sniff.MPEG_TS: "mpegts",
+    sniff.WINDOWS_MEDIA: "asf",
+    sniff.GIF: "gif",
+    sniff.APNG: "apng",
+    sniff.AVIF: "mov",
+}
+_MPEG_WITHOUT_CONTAINER: Final = b"\0\0\1\xb3"
+
+#: Decoders that hostile bytes are given to: what browsers play, what cameras and phones wrote, what cover pictures are.
+CODECS: Final = frozenset(
+    {"h264", "hevc", "vp8", "vp9", "av1", "vvc", "theora", "mpeg1video", "mpeg2video", "mpeg4", "h263", "h263p", "flv1"}
+    | {"vp6", "vp6f", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "mjpeg", "prores", "dnxhd"}
+    | {"dvvideo", "ffv1", "png", "apng", "gif", "bmp", "webp", "tiff", "rawvideo", "qtrle", "svq3"}
+)
+_DECODERS: Final = ",".join(sorted(CODECS | {"libdav1d", "flv", "msmpeg4"}))
+#: Codecs whose decoders skip everything but key frames when told to, by what the packet says and not by the container.
+_SKIPPING: Final = frozenset(
+    {"h264", "hevc", "vp8", "av1", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "msmpeg4v2", "msmpeg4v3"}
+)
+# FFmpeg's own decoders of these see no transparency, which WebM keeps beside the picture.
+_WITH_ALPHA: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+_VP9_PROFILE_3: Final = 0b110000
+# What decoders refuse by themselves is that much larger than what is refused by us, who can say the numbers.
+_ROOM: Final = 4
+# More packets than this are not looked at: two hours at 30 frames a second, and some 100 MB of bookkeeping.
+_MOST_PACKETS: Final = 200_000
+_NOMINAL_S: Final = 1 / 25
+_SHORTEST_S: Final = 1 / 240
+_LONGEST_S: Final = 1.0
+_DAYS_S: Final = 1e6
+# How containers name codecs, for those that FFmpeg has no decoder for.
+_MATROSKA_CODEC: Final = re.compile(rb"V_[A-Z0-9_/]{2,30}")
+_SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
+
+
+@dataclass(slots=True)
+class Track:
+    """One video stream. ``number`` is its place in the container, ``declared`` how many frames the container says.
+
+    ``packets`` are in decoding order and have times; ``times`` are those, ascending, in units of ``time_base``.
+    """
+
+    number: int
+    codec: str
+    width: int
+    height: int
+    time_base: Fraction
+    aspect: Fraction | None
+    is_cover: bool
+    has_alpha: bool
+    intra_only: bool
+    declared: int
+    packets: list[Packet[VideoStream]] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+
+    @property
+    def skips(self) -> bool:
+        """Whether its decoder finds the key frames itself when it is told to skip all others."""
+        return self.codec in _SKIPPING and not self.has_alpha
+
+    @property
+    def finds_keys(self) -> bool:
+        """Whether its key frames can be found without decoding everything and without trusting the container."""
+        return self.skips or ((self.intra_only or self.codec == "vp9") and not self.has_alpha)
+
+    @property
+    def frame_s(self) -> float:
+        """How long a frame is shown on average."""
+        count = len(self.times)
+        span_s = float((self.times[-1] - self.times[0]) * self.time_base) if count > 1 else 0.0
+        average_s = span_s / (count - 1) if count > 1 else _NOMINAL_S
+        return min(max(average_s, _SHORTEST_S), _LONGEST_S) if span_s > 0 else _NOMINAL_S
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the end of the last, by their own times."""
+        return self.seconds(self.times[-1]) + self.frame_s if self.times else 0.0
+
+    def seconds(self, time: int) -> float:
+        """Seconds since the first frame, of a time of this stream; by counting frames where times are absurd."""
+        seconds = float((time - self.times[0]) * self.time_base)
+        return seconds if 0 <= seconds <= _DAYS_S else self.place(time) * _NOMINAL_S
+
+    def place(self, time: int) -> int:
+        """The number of the frame with this time, counted from 0 in the order of showing."""
+        return bisect_left(self.times, time)
+
+    def between_s(self, time: int, following: int) -> float:
+        """How long a frame is shown that another one follows; an average where the times make no sense."""
+        between_s = float((following - time) * self.time_base)
+        return between_s if between_s > 0 else self.frame_s
+
+    def shown_s(self, time: int) -> float:
+        """How long the frame with this time is shown."""
+        after = bisect_right(self.times, time)
+        return self.between_s(time, self.times[after]) if after < len(self.times) else self.frame_s
+
+    def passed_over_s(self, time: int, following: int) -> float:
+        """Seconds between two frames if there are others in between, else 0."""
+        return self.between_s(time, following) if self.place(following) - self.place(time) > 1 else 0.0
+
+    def is_key(self, packet: Packet[VideoStream]) -> bool:
+        """Whether decoding can begin with this packet: by the packet itself if possible, else as the container says."""
+        if self.intra_only:
+            return True
+        if self.codec != "vp9":
+            return packet.is_keyframe
+        # VP9 bitstream specification 6.2: marker (2 bits), profile (2, and one reserved for the last profile), whether it
+        # only shows an earlier frame (1), and 0 for a key frame (1).
+        first = memoryview(packet)[0]
+        not_key = 0b0110 if first & _VP9_PROFILE_3 == _VP9_PROFILE_3 else 0b1100
+        return not first & not_key
+
+
+class VideoFile:
+    """One file in memory and the decoders of its streams.
+
+    :raises Exception: on opening; whatever FFmpeg and PyAV raise on bytes that they do not like.
+    """
+
+    def __init__(self, data: bytes, kind: sniff.Kind, *, max_pixels: int) -> None:
+        self._data = data
+        self._max_pixels = max_pixels
+        self._demuxer = DEMUXERS[kind]
+        if kind is sniff.MPEG and data.startswith(_MPEG_WITHOUT_CONTAINER):
+            self._demuxer = "mpegvideo"
+        self._opened: dict[str, InputContainer] = {}
+        #: What went wrong while packets were read, for a person; empty: nothing.
+        self.complaint = ""
+        #: Some packets were not whole, or there are fewer than the file says.
+        self.is_cut_off = False
+        #: There are more packets than are read.
+        self.is_endless = False
+        #: Codecs of streams that cannot be decoded.
+        self.foreign_codecs: list[str] = []
+        self.tracks = self._read_tracks()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for container in self._opened.values():
+            container.close()
+
+    def decoder(self, track: Track, skip: Skip, *, threads: int = 1) -> VideoCodecContext:
+        """The decoder of a stream, ready to begin with any key frame.
+
+        There is one decoder per value of ``skip``, because some read it only when they are opened; ``threads`` counts at
+        the first call.
+        """
+        if skip not in self._opened:
+            self._opened[skip] = self._open()
+        stream = self._opened[skip].streams[track.number]
+        context = cast("VideoCodecContext", stream.codec_context)
+        if track.has_alpha:
+            context = cast("VideoCodecContext", av.CodecContext.create(_WITH_ALPHA[track.codec], "r"))
+        if not context.is_open:
+            context.options = {"max_pixels": str(_ROOM * self._max_pixels)}
+            context.thread_count = threads
+            context.thread_type = "AUTO"
+            context.skip_frame = "DEFAULT" if track.has_alpha else skip
+        context.flush_buffers()
+        return context
+
+    def _open(self) -> InputContainer:
+        return av.open(
+            io.BytesIO(self._data),
+            mode="r",
+            format=self._demuxer,
+            metadata_errors="replace",
+            io_open=_refuse,
+            options={
+                "max_pixels": str(_ROOM * self._max_pixels),
+                "codec_whitelist": _DECODERS,
+                "protocol_whitelist": "none",
+                "threads": "1",
+                # What an edit list leaves out is in the file all the same, and some players show it.
+                "ignore_editlist": "1",
+            },
+        )
+
+    def _read_tracks(self) -> list[Track]:
+        container = self._opened["DEFAULT"] = self._open()
+        tracks: dict[int, Track] = {}
+        for stream in container.streams.video:
+            codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+            if codec not in CODECS:
+                self.foreign_codecs.append(codec or self._name_in_container())
+                continue
+            tracks[stream.index] = _track_of(stream, codec)
+            if self._demuxer != "mov":  # others count what they do not store, such as an AVI that repeats a frame
+                tracks[stream.index].declared = 0
+        try:
+            self._read_packets(container, tracks)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - hostile bytes; what was read until here is looked at
+            self.complaint = complaint_of(error)
+        for track in tracks.values():
+            track.times.sort()
+            if 0 < len(track.packets) < track.declared:
+                self.is_cut_off = True
+        return [track for track in tracks.values() if track.packets]
+
+    def _read_packets(self, container: InputContainer, tracks: Mapping[int, Track]) -> None:
+        streams = [container.streams[number] for number in tracks]
+        left = _MOST_PACKETS
+        for packet in container.demux(*streams) if streams else ():
+            track = tracks[packet.stream_index]
+            if not packet.size or (track.is_cover and track.packets):
+                continue
+            if not left:
+                self.is_endless = True
+                return
+            left -= 1
+            self.is_cut_off |= packet.is_corrupt
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is None:
+                time = track.times[-1] + max(packet.duration or 1, 1) if track.times else 0
+            packet.pts = time
+            track.packets.append(cast("Packet[VideoStream]", packet))
+            track.times.append(time)
+
+    def _name_in_container(self) -> str:
+        found = _MATROSKA_CODEC.search(self._data)
+        if found is not None:
+            return found[0].decode("ascii")
+        names = [found[1].decode("ascii") for found in _SAMPLE_DESCRIPTION.finditer(self._data)]
+        return " or ".join(names) if names else "unknown"
+
+
+def _track_of(stream: VideoStream, codec: str) -> Track:
+    has_alpha = codec in _WITH_ALPHA and stream.metadata.get("alpha_mode") == "1"
+    return Track(
+        number=stream.index,
+        codec=codec,
+        width=stream.codec_context.width,
+        height=stream.codec_context.height,
+        time_base=stream.time_base or Fraction(1, 1000),
+        aspect=stream.sample_aspect_ratio,
+        is_cover=bool(stream.disposition & Disposition.attached_pic),
+        has_alpha=has_alpha and _WITH_ALPHA[codec] in av.codecs_available,
+        intra_only=stream.codec_context.codec.intra_only,
+        declared=stream.frames,
+    )
+
+
+def time_of(frame: VideoFrame) -> int:
+    """When a frame is shown, in units of its stream's time base."""
+    return next((time for time in (frame.pts, frame.dts) if time is not None), 0)
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:  # noqa: ARG001 - PyAV's signature
+    raise PermissionError("the file refers to another file or address, which is not opened")
+
+
+def decoded(
+    decoder: VideoCodecContext, packets: Iterable[Packet[VideoStream]], complain: Callable[[str], None]
+) -> Iterator[VideoFrame]:
+    """The frames of packets in the order of showing; what cannot be decoded is complained of and passed over.
+
+    :raises MemoryError: there was not enough of it.
+    """
+    for packet in packets:
+        yield from _tried(decoder, packet, complain)
+    yield from _tried(decoder, None, complain)
+
+
+def _tried(
+    decoder: VideoCodecContext, packet: Packet[VideoStream] | None, complain: Callable[[str], None]
+) -> list[VideoFrame]:
+    try:
+        return decoder.decode(packet)
+    except MemoryError:
+        raise
+    except EOFError:
+        return []
+    except Exception as error:  # noqa: BLE001 - hostile bytes; PyAV raises some ten classes for them
+        complain(complaint_of(error))
+        return []

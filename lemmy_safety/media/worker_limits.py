@@ -1,0 +1,121 @@
+"""What a decoding process does to itself before it looks at the first stranger's byte.
+
+Everything here holds for the whole process, so nothing here may be called in the program that does the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A medium may reserve address space that it never uses; what it does use is watched from outside (worker_process).
+# This bound is for an allocation that would be over before anybody has looked.
+_ADDRESS_SPACE_FACTOR: Final = 2
+# Half of the scale: among large processes the kernel takes a decoder before a database.
+_OOM_SCORE: Final = "500"
+# Numbers of <malloc.h>; the C library refuses a higher threshold, so larger blocks are still given back at once.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_LARGEST_MMAP_THRESHOLD: Final = 32 * 1024 * 1024
+_LARGEST_INT: Final = 2**31 - 1
+_KEPT_PART: Final = 16
+# Whoever started this process ends a medium that is over its time. This is for when it cannot: killed itself.
+_OVERTIME_FACTOR: Final = 2
+
+
+def leave_stopping_to_the_parent() -> None:
+    """Ctrl-C, a closed terminal and a service manager speak to all processes of a program; only one may answer.
+
+    Else a stop would look as if the media that are just being decoded had crashed their decoder.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def leave_no_core_dump() -> None:
+    """A core dump would write the picture that was being decoded to a disk; on Windows, no dialogue and no report."""
+    if sys.platform == "win32":
+        import msvcrt  # noqa: PLC0415 - exists on Windows only
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)
+        return
+    import resource  # noqa: PLC0415 - exists on POSIX only
+
+    # Linux hands dumps to a collecting program whatever the limit is, unless it is exactly 1, and no file is that small.
+    wanted = 1 if sys.platform == "linux" else 0
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Linux: fail allocations far over ``memory_bytes`` above what is mapped now, and be the first when memory is short.
+
+    To be called after everything is imported. Other systems do not hold a process to such a limit.
+    """
+    if sys.platform != "linux":
+        return
+    import resource  # noqa: PLC0415 - idem
+
+    mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    limit = mapped + _ADDRESS_SPACE_FACTOR * memory_bytes
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with contextlib.suppress(OSError):  # containers may forbid it, and then the kernel chooses without our hint
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
+
+
+def keep_freed_memory(memory_bytes: int) -> None:
+    """GNU/Linux: keep up to a sixteenth of ``memory_bytes`` for the next medium.
+
+    Else the C library gives each picture's memory back, and every page of it is cleared by the kernel for the next one:
+    that is an eighth of all the time that decoding takes.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # another C library
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+    mallopt(_M_TRIM_THRESHOLD, min(memory_bytes // _KEPT_PART, _LARGEST_INT))
+
+
+class Overtime:
+    """Ends this process when one medium takes very much too long, even where the interpreter no longer gets to run."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._seconds = timeout_s * _OVERTIME_FACTOR
+        if sys.platform == "win32":
+            # Where the traceback goes that faulthandler writes before it ends a process.
+            self._nowhere = Path(os.devnull).open("wb")  # noqa: SIM115 - open as long as the process is
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """For one medium."""
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)  # nobody handles SIGALRM, so the system ends us
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        else:
+            faulthandler.dump_traceback_later(self._seconds, exit=True, file=self._nowhere)  # starts a thread each time
+            try:
+                yield
+            finally:
+                faulthandler.cancel_dump_traceback_later()

@@ -1,0 +1,91 @@
+"""The inside of a decoding process: takes bytes from its standard input, answers on its standard output.
+
+Started by ``worker_process`` and by nobody else. It imports what decodes and nothing more: no storage, no model, no
+database, no credentials beyond what a process inherits. When its input ends, so does it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+from lemmy_safety.errors import MediaError
+from lemmy_safety.media import worker_limits
+from lemmy_safety.media.worker_messages import Answer, Fault, OutOfMemory, Ready, Refused, pack, receive, send
+
+if TYPE_CHECKING:
+    from typing import IO, NoReturn
+
+    from lemmy_safety.media.base import MediaLimits
+    from lemmy_safety.media.worker_messages import Job, Task
+
+# Jobs come from the program that started us, which has its own limits.
+_ANY_SIZE: Final = sys.maxsize
+
+
+def main() -> NoReturn:
+    """Work until the input ends."""
+    worker_limits.leave_stopping_to_the_parent()
+    worker_limits.leave_no_core_dump()
+    jobs, answers = _take_the_pipes()
+    task: Task = pickle.loads(receive(jobs, max_bytes=_ANY_SIZE)[0])  # noqa: S301 - written by who started us
+    overtime = worker_limits.Overtime(task.timeout_s)
+    inbox: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_take_jobs, args=(jobs, inbox), daemon=True).start()
+    worker_limits.keep_freed_memory(task.memory_bytes)
+    worker_limits.limit_memory(task.memory_bytes)
+    send(answers, pack(Ready(os.getpid())))
+    while True:
+        # The main thread decodes: other threads have a stack of half a megabyte on macOS.
+        data = inbox.get()
+        with overtime.watch():
+            parts = pack(_decode(task.job, data, task.limits))
+        send(answers, parts)
+        del data, parts
+
+
+def _take_the_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Keep the pipes for ourselves: what a library prints must not get between the answers."""
+    jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    os.close(nothing)
+    return jobs, answers
+
+
+def _take_jobs(jobs: IO[bytes], inbox: SimpleQueue[bytes]) -> None:
+    """Runs beside the decoder, so that the end of the program that started us is noticed in the middle of a medium."""
+    try:
+        while True:
+            inbox.put(receive(jobs, max_bytes=_ANY_SIZE)[0])
+    finally:
+        os._exit(0)
+
+
+def _decode(job: Job, data: bytes, limits: MediaLimits) -> Answer:
+    try:
+        return job(data, limits)
+    except MediaError as error:
+        # What a decoder takes for damage or for a picture too large can be our limit.
+        if _is_for_want_of_memory(error):
+            return OutOfMemory()
+        return Refused(error.status, error.reason, error.decoder_broke)
+    except MemoryError:
+        return OutOfMemory()
+    except Exception as error:  # noqa: BLE001 - the bytes are chosen by strangers; said to who started us, who logs it
+        return Fault(type(error).__name__, traceback.format_exc())
+
+
+def _is_for_want_of_memory(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,196 @@
+"""What a decoding process and the program that started it say to each other, over two plain pipes.
+
+A message is a number of parts and their sizes, then the parts. The first one is a pickled task; then each is one part, the
+bytes of a medium. An answer is a pickled record, then the pixels of its frames as parts of their own, so that they are copied into the pipe and out of
+it and nowhere else.
+
+The bytes that a decoder works on are chosen by strangers, so an answer is read as if the decoder had been taken over:
+of bounded size, and made of nothing but the records below and arrays. Nothing here starts or ends a process.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from lemmy_safety.media.base import DecodedMedia
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import IO
+
+    import numpy.typing as npt
+
+    from lemmy_safety.media.base import MediaLimits
+    from lemmy_safety.records import ItemStatus
+
+_MEBI: Final = 1024 * 1024
+_COUNT: Final = struct.Struct("<Q")
+#: One for each frame and one for the record; limits allow 1000 frames, each in a few views.
+_MOST_PARTS: Final = 65_536
+#: Up to here copying a part to its neighbours costs less than waking the reader once more.
+_COPIED_BYTES: Final = 128 * 1024
+
+_RECORD_MODULES: Final = frozenset(
+    {"lemmy_safety.records", "lemmy_safety.media.base", "lemmy_safety.media.worker_messages"}
+)
+#: How numpy pickles arrays and numbers; the module names differ between its versions 1 and 2.
+_NUMPY_MODULES: Final = frozenset({"numpy", "numpy.core.numeric", "numpy.core.multiarray"})
+_NUMPY_NAMES: Final = frozenset({"_frombuffer", "_reconstruct", "dtype", "ndarray", "scalar"})
+
+
+class Job(Protocol):
+    """A module's function that decodes; the process imports it by name."""
+
+    def __call__(self, data: bytes, limits: MediaLimits, /) -> DecodedMedia: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a process is told once. ``memory_bytes`` is above what it needs to start, ``timeout_s`` is for one medium."""
+
+    job: Job
+    limits: MediaLimits
+    timeout_s: float
+    memory_bytes: int
+
+    @property
+    def out_of_memory(self) -> str:
+        return f"out of memory (limit {self.memory_bytes / _MEBI:g} MiB)"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The process has loaded everything and waits for its first job."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The decoder raised ``MediaError``."""
+
+    status: ItemStatus
+    reason: str
+    decoder_broke: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """The decoder asked for more memory than it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Any other exception: the name of its class, and the traceback for the log."""
+
+    exception: str
+    trace: str
+
+
+Answer = DecodedMedia | Ready | Refused | OutOfMemory | Fault
+
+
+class BadAnswer(Exception):
+    """What came out of the pipe is not an answer."""
+
+
+def send(stream: IO[bytes], parts: Sequence[bytes | memoryview]) -> None:
+    """Write one message to an unbuffered pipe; waits until it is in the pipe.
+
+    :raises OSError: the other side is gone.
+    """
+    together = bytearray()
+    for size in (len(parts), *(len(part) for part in parts)):
+        together += _COUNT.pack(size)
+    for part in parts:
+        if len(part) <= _COPIED_BYTES:
+            together += part
+        else:
+            _write(stream, together)
+            together = bytearray()
+            _write(stream, part)
+    _write(stream, together)
+
+
+def _write(stream: IO[bytes], part: bytes | bytearray | memoryview) -> None:
+    rest = memoryview(part)
+    while rest:
+        rest = rest[stream.write(rest) :]
+
+
+def receive(stream: IO[bytes], *, max_bytes: int) -> tuple[bytes, list[memoryview]]:
+    """Wait for one message from a buffered pipe: its first part, and the others, which are read-only.
+
+    :raises EOFError: the other side is gone.
+    :raises BadAnswer: the message has too many parts, or more than ``max_bytes`` bytes.
+    """
+    count = _read_number(stream)
+    if not 1 <= count <= _MOST_PARTS:
+        raise BadAnswer(f"{count} parts")
+    sizes = [_read_number(stream) for _ in range(count)]
+    if sum(sizes) > max_bytes:
+        raise BadAnswer(f"{sum(sizes)} bytes")
+    return _read(stream, sizes[0]), [_read_pixels(stream, size) for size in sizes[1:]]
+
+
+def _read_pixels(stream: IO[bytes], size: int) -> memoryview:
+    # numpy asks the system for large pages, without which 40 MB take twice as long to fill.
+    pixels: npt.NDArray[np.uint8] = np.empty(size, np.uint8)
+    if stream.readinto(pixels) < size:  # type: ignore[attr-defined]
+        raise EOFError
+    return pixels.data.toreadonly()
+
+
+def _read_number(stream: IO[bytes]) -> int:
+    number: int = _COUNT.unpack(_read(stream, _COUNT.size))[0]
+    return number
+
+
+def _read(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def pack(answer: Answer) -> list[bytes | memoryview]:
+    """The parts of an answer; those with the frames' pixels are no copies."""
+    buffers: list[pickle.PickleBuffer] = []
+    head = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
+    return [head, *(buffer.raw() for buffer in buffers)]
+
+
+def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
+    """The answer that ``pack`` took apart; its arrays are views of ``pixels``.
+
+    :raises BadAnswer: it is none.
+    """
+    try:
+        answer = _AnswerReader(io.BytesIO(record), buffers=pixels).load()
+    except Exception as error:
+        # Damaged pickles raise whatever the opcodes happen to run into.
+        raise BadAnswer(f"{type(error).__name__}: {error}") from error
+    if not isinstance(answer, Answer):
+        raise BadAnswer(type(answer).__name__)
+    return answer
+
+
+class _AnswerReader(pickle.Unpickler):
+    """Makes nothing but our records and arrays."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        plain = module.replace("numpy._core.", "numpy.core.")
+        if plain in _NUMPY_MODULES and name in _NUMPY_NAMES:
+            return super().find_class(module, name)
+        if module in _RECORD_MODULES:
+            found = super().find_class(module, name)
+            # A name may have dots in it and so lead from a module of ours to whatever that imports.
+            if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")

@@ -1,0 +1,222 @@
+"""One decoding process as seen by the program that started it: start, ask, watch, end.
+
+A process is started anew (never forked: threads and models live here) by ``subprocess`` and not by ``multiprocessing``,
+whose children import the main module of their parent: a web server, a test runner, a script that would start it all
+again. Only one thread may ask at a time; ``check`` and ``end`` may be called from any other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, cast
+
+import psutil
+
+from lemmy_safety.media.worker_messages import BadAnswer, Ready, receive, send, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lemmy_safety.media.worker_messages import Answer, Task
+
+#: Seconds to start Python and to import the media room: about 0.5 on a quiet machine.
+_START_S: Final = 60.0
+#: How long a process whose pipe is closed is waited for, to learn how it ended.
+_LAST_BREATH_S: Final = 1.0
+# A process that keeps this share of its limit after a medium gives the next one less than its due: it is replaced.
+_KEPT_SHARE: Final = 0.25
+# The largest pipe that Linux gives to everybody: fewer turns for a picture of a megabyte than with 64 KiB.
+_PIPE_BYTES: Final = 1024 * 1024
+#: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
+_LARGEST_EXIT_CODE: Final = 255
+
+_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from lemmy_safety.media.worker_main import main; main()"
+
+
+class WorkerLost(Exception):
+    """The process is no more. Its text says why, for a person; never leaves this room."""
+
+
+class WorkerProcess:
+    """Starts at once; ``wait_until_ready`` before the first ``give``, then ``answer`` after each."""
+
+    def __init__(self, task: Task, *, quiet: bool) -> None:
+        """``quiet`` discards what libraries print.
+
+        :raises OSError: the system starts no process.
+        :raises pickle.PicklingError: the job is no module's function.
+        """
+        self._task = task
+        self._lock = threading.Lock()
+        self._deadline: float | None = None
+        self._ended_by = ""
+        self._ready = False
+        # Stays true when the caller was interrupted (Ctrl-C): the answer that then comes is another medium's.
+        self._owes_answer = False
+        self._usage: psutil.Process | None = None
+        self._own_bytes = 0
+        self._timeout_reason = ""
+        first = pickle.dumps(task)
+        flags = ["-B"] if sys.dont_write_bytecode else []
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own program
+            [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            bufsize=0,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        assert self._process.stdout is not None  # noqa: S101 - idem
+        self._jobs = self._process.stdin
+        self._answers = io.BufferedReader(cast("io.FileIO", self._process.stdout))
+        _widen(self._jobs.fileno())
+        _widen(self._answers.fileno())
+        with contextlib.suppress(OSError):  # already gone: wait_until_ready says so
+            send(self._jobs, [first])
+
+    @property
+    def fit(self) -> bool:
+        """Whether it can be asked again: alive, owing no answer, and it gave back the memory of what it decoded before."""
+        with self._lock:
+            if self._ended_by or self._owes_answer or self._process.poll() is not None:
+                return False
+            return self._kept_bytes() <= _KEPT_SHARE * self._task.memory_bytes
+
+    def wait_until_ready(self) -> None:
+        """Wait until everything is imported; does nothing the second time.
+
+        :raises WorkerLost: it could not be started.
+        """
+        if self._ready:
+            return
+        self._owes_answer = True
+        with self._at_work(_START_S, f"not ready after {_START_S:g} s"):
+            answer = self._receive()
+            if not isinstance(answer, Ready):
+                self.end("did not say that it is ready")
+                raise WorkerLost(self._ended_by)
+            with self._lock, contextlib.suppress(psutil.Error):
+                # Not the process that we started where that only starts another one, as virtual environments on Windows.
+                self._usage = psutil.Process(answer.pid)
+                self._own_bytes = self._used_bytes()
+        self._owes_answer = False
+        self._ready = True
+
+    def give(self, data: bytes) -> None:
+        """Hand over a medium; returns when all of it is on its way.
+
+        :raises WorkerLost: the process ended before it had the medium, so not because of it.
+        """
+        self._owes_answer = True
+        with self._at_work(_START_S, f"took no medium for {_START_S:g} s"):
+            try:
+                send(self._jobs, [data])
+            except OSError as error:
+                raise WorkerLost(self._how_it_ended()) from error
+
+    def answer(self) -> Answer:
+        """Wait for what became of the medium, no longer than it may take.
+
+        :raises WorkerLost: the process crashed on it, or was ended because of it.
+        """
+        limit_s = self._task.timeout_s
+        with self._at_work(limit_s, f"timed out after {limit_s:g} s"):
+            answer = self._receive()
+        self._owes_answer = False
+        return answer
+
+    def _receive(self) -> Answer:
+        try:
+            return unpack(*receive(self._answers, max_bytes=self._task.memory_bytes))
+        except (EOFError, OSError) as error:
+            raise WorkerLost(self._how_it_ended()) from error
+        except BadAnswer as error:
+            self.end("its answer makes no sense")
+            raise WorkerLost(f"its answer makes no sense ({error})") from error
+
+    @contextmanager
+    def _at_work(self, limit_s: float, reason: str) -> Iterator[None]:
+        with self._lock:
+            self._timeout_reason = reason
+            self._deadline = time.monotonic() + limit_s
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._deadline = None
+
+    def check(self) -> None:
+        """End the process if it is over its time or its memory; to be called often while somebody asks it."""
+        with self._lock:
+            if self._deadline is None or self._ended_by:
+                return
+            if time.monotonic() > self._deadline:
+                self._kill(self._timeout_reason)
+            elif self._kept_bytes() > self._task.memory_bytes:
+                self._kill(self._task.out_of_memory)
+
+    def end(self, reason: str) -> None:
+        """End the process at once, whatever it does. May be called again."""
+        with self._lock:
+            self._kill(reason)
+
+    def _kill(self, reason: str) -> None:
+        self._ended_by = self._ended_by or reason
+        with contextlib.suppress(OSError):  # gone in this moment
+            self._process.kill()
+
+    def clear_away(self, timeout_s: float = _LAST_BREATH_S) -> None:
+        """After the end: release the pipes, leave no zombie. Not while another thread waits for an answer."""
+        with contextlib.suppress(OSError):
+            self._jobs.close()
+        self._answers.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel; the system takes it away later
+            self._process.wait(timeout_s)
+
+    def _used_bytes(self) -> int:
+        if self._usage is None:
+            return 0
+        usage = self._usage.memory_info()
+        return int(getattr(usage, "private", usage.rss))  # Windows moves pages out of what it calls resident
+
+    def _kept_bytes(self) -> int:
+        """Bytes in use above those it had before its first medium."""
+        try:
+            return self._used_bytes() - self._own_bytes
+        except (psutil.Error, OSError):
+            return 0  # gone in this moment; whoever waits for it learns that from the pipe
+
+    def _how_it_ended(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_BREATH_S)
+        with self._lock:
+            code = self._process.poll()
+            if self._ended_by:
+                return self._ended_by
+            self._kill("closed its pipe" if code is None else describe_exit(code))
+            return self._ended_by
+
+
+def describe_exit(code: int) -> str:
+    """Such as ``crashed (signal 11)``; ``code`` is as in ``subprocess``, negative for signals."""
+    if sys.platform != "win32" and code == -signal.SIGKILL:
+        return f"crashed (signal {-code}: killed from outside, most likely by the system for want of memory)"
+    if code < 0:
+        return f"crashed (signal {-code})"
+    return f"crashed (exit code {code if code <= _LARGEST_EXIT_CODE else hex(code)})"
+
+
+def _widen(pipe: int) -> None:
+    if sys.platform == "linux":
+        import fcntl  # noqa: PLC0415 - exists on POSIX only
+
+        with contextlib.suppress(OSError):  # one user's share of pipe memory is used up: it works with less
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

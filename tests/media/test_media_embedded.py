@@ -1,0 +1,141 @@
+"""Pictures and videos inside another medium are decoded one level deep, named, and judged within the same limits."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import pictures
+
+from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.records import AnomalyKind
+
+LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=10_000_000)
+
+
+def jpeg(image, **options):
+    return pictures.encode(image, "jpeg", **options)
+
+
+def views_of(media):
+    return [frame.view for frame in media.frames]
+
+
+def kinds_of(media):
+    return [anomaly.kind for anomaly in media.info.anomalies]
+
+
+def exif_with_thumbnail(thumbnail, orientation=1):
+    """An EXIF block: the first directory has an orientation, the second one the preview."""
+    first = struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 8 + 18)
+    at = 8 + 18 + 2 + 24 + 4
+    second = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, at, 0x0202, 4, 1, len(thumbnail), 0)
+    return b"Exif\0\0II*\0\x08\0\0\0" + first + second + thumbnail
+
+
+def small(name):
+    image = pictures.photo(name)
+    image.thumbnail((160, 160))
+    return image
+
+
+def test_a_picture_behind_another_one_is_judged():
+    """The picture after the end is a frame of its own, behind all frames of the one in front, with its parts."""
+    cover, hidden = jpeg(pictures.photo("coffee")), pictures.photo("chelsea")
+    media = decode(cover + pictures.encode(hidden, "png"), LIMITS)
+    name = f"picture at byte {len(cover)}"
+    assert views_of(media) == ["", "left end", "right end", name, f"{name}, left end", f"{name}, right end"]
+    assert np.array_equal(media.frames[3].pixels, np.asarray(hidden))
+    assert kinds_of(media) == [AnomalyKind.EMBEDDED_PICTURE, AnomalyKind.TRAILING_DATA]
+    assert (media.info.media_type, media.info.frame_count) == ("image/jpeg", 1)
+
+
+def test_an_animation_inside_is_played():
+    """What is hidden may move: its frames are all looked at."""
+    cover = jpeg(pictures.quarters())
+    frames = [pictures.shapes(seed=n) for n in range(3)]
+    media = decode(cover + pictures.encode_animation(frames, "gif"), LIMITS)
+    inner = [frame for frame in media.frames if frame.view == f"picture at byte {len(cover)}"]
+    assert [(frame.index, frame.at_s) for frame in inner] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+
+
+def test_the_same_picture_again_is_not_judged_twice():
+    """A second copy of what the file shows is recorded, and makes no frame."""
+    cover = jpeg(pictures.photo("chelsea"))
+    media = decode(cover + jpeg(pictures.photo("chelsea").resize((300, 200))), LIMITS)
+    assert views_of(media) == ["", "left end", "right end"]
+    assert AnomalyKind.EMBEDDED_PICTURE in kinds_of(media)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_an_honest_thumbnail_is_nothing_odd(orientation):
+    """The preview that a camera writes makes no frame and no anomaly, however the camera was held."""
+    data = jpeg(pictures.photo("coffee"), exif=exif_with_thumbnail(jpeg(small("coffee")), orientation))
+    media = decode(data, MediaLimits(max_bytes=10**6, max_pixels=10**6, crop_ratio=0))
+    assert (views_of(media), media.info.anomalies) == ([""], ())
+
+
+def test_a_thumbnail_of_another_picture_is_judged():
+    """A preview that shows something else is a frame, and an anomaly with its place."""
+    thumbnail = jpeg(small("chelsea"))
+    data = jpeg(pictures.photo("coffee"), exif=exif_with_thumbnail(thumbnail))
+    media = decode(data, MediaLimits(max_bytes=10**6, max_pixels=10**6, crop_ratio=0))
+    at = data.index(thumbnail)
+    assert views_of(media) == ["", f"thumbnail at byte {at}"]
+    assert media.frames[1].pixels.shape == (106, 160, 3)
+    (anomaly,) = media.info.anomalies
+    assert (anomaly.kind, anomaly.offset, anomaly.size) == (AnomalyKind.OTHER_THUMBNAIL, at, len(thumbnail))
+    assert anomaly.detail == f"the preview at byte {at} shows another picture than the file does"
+
+
+def test_what_is_hidden_in_something_hidden_is_not_searched_again():
+    """One level deep: each file behind the other is found from the outside, and none is opened twice."""
+    layers = [jpeg(pictures.photo(name).resize((120, 100))) for name in ("coffee", "chelsea", "rocket")]
+    media = decode(b"".join(layers), LIMITS)
+    wanted = ["", f"picture at byte {len(layers[0])}", f"picture at byte {len(layers[0] + layers[1])}"]
+    assert sorted(views_of(media)) == sorted(wanted)
+
+
+def test_hidden_media_share_the_limits():
+    """Frames and pixels of all that is hidden are bounded together; what is beyond is said."""
+    cover = jpeg(pictures.quarters())
+    hidden = b"".join(jpeg(pictures.shapes(seed=n)) for n in range(4))
+    media = decode(cover + hidden, MediaLimits(max_bytes=10**6, max_pixels=10**6, max_frames=2))
+    assert len(media.frames) == 1 + 2
+    left_out = [anomaly for anomaly in media.info.anomalies if anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT]
+    assert len(left_out) == 2
+    assert left_out[0].detail.endswith("was not looked at: the limits were reached before it")
+    tight = decode(cover + hidden, MediaLimits(max_bytes=10**6, max_pixels=160 * 120 * 2))
+    assert len(tight.frames) == 1 + 2
+
+
+def test_a_hidden_picture_that_is_too_large_is_reported():
+    """What cannot be looked at because of a limit is an anomaly with its reason, and the file is judged."""
+    media = decode(jpeg(pictures.quarters()) + pictures.png_bomb(), LIMITS)
+    assert views_of(media) == [""]
+    (anomaly,) = [one for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]
+    assert anomaly.detail.endswith("was not looked at: 50000 x 50000 px is over the limit of 10 megapixels")
+
+
+def test_a_hidden_picture_that_shows_nothing_costs_nothing():
+    """A broken picture inside a healthy one is named and makes no frame."""
+    broken = bytearray(jpeg(pictures.shapes()))
+    scan = broken.index(b"\xff\xda")
+    media = decode(jpeg(pictures.quarters()) + bytes(broken[: scan + 14]), LIMITS)
+    assert views_of(media) == [""]
+    assert AnomalyKind.EMBEDDED_PICTURE in kinds_of(media)
+
+
+def test_blank_and_tiny_frames_are_plain():
+    """Every frame says whether a classifier could see anything on it: the whole, its parts, what is hidden."""
+    image = Image.new("RGB", (300, 100), (10, 20, 30))
+    image.paste(pictures.photo("chelsea").resize((60, 60)), (230, 20))
+    media = decode(jpeg(image, quality=95) + pictures.encode(pictures.quarters(16, 16), "png"), LIMITS)
+    plain = {frame.view: frame.plain for frame in media.frames}
+    assert not plain[""]
+    assert plain["left end"]
+    assert not plain["right end"]
+    assert [view for view in plain if view.startswith("picture")]
+    assert all(flag for view, flag in plain.items() if view.startswith("picture"))

@@ -1,0 +1,103 @@
+"""A client that asks as pict-rs does (``external_validation``), on a bare socket, and that can misbehave on purpose.
+
+HTTP/1.1, ``Transfer-Encoding: chunked`` without a Content-Length, the media type as Content-Type, and a User-Agent; no
+key, no file name, no authentication.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Self
+
+USER_AGENT = "pict-rs v0.5.0-main"
+
+#: Longer than anything a test waits for on purpose.
+PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def head(path: str = "/validate", media_type: str = "image/png", method: str = "POST", **headers: str) -> bytes:
+    """The request line and headers as pict-rs sends them; more by keyword, with _ for -."""
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        f"content-type: {media_type}",
+        f"user-agent: {USER_AGENT}",
+        "accept: */*",
+        "host: 127.0.0.1",
+        "transfer-encoding: chunked",
+        *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def chunks(data: bytes, size: int = 65_536) -> bytes:
+    """The body as chunks, without the last, empty one."""
+    parts = (data[start : start + size] for start in range(0, len(data), size))
+    return b"".join(f"{len(part):x}\r\n".encode() + part + b"\r\n" for part in parts)
+
+
+END = b"0\r\n\r\n"
+
+
+class Connection:
+    """One connection, used request by request or byte by byte."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def answer(self) -> Answer:
+        """The next answer; ConnectionError when the server closed instead."""
+        while b"\r\n\r\n" not in self._received:
+            self._receive()
+        top, _, self._received = self._received.partition(b"\r\n\r\n")
+        first, *rest = top.decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+        length = int(headers.get("content-length", "0"))
+        while len(self._received) < length:
+            self._receive()
+        body, self._received = self._received[:length], self._received[length:]
+        return Answer(int(first.split()[1]), headers, body)
+
+    def _receive(self) -> None:
+        data = self.socket.recv(65_536)
+        if not data:
+            raise ConnectionError("closed without an answer")
+        self._received += data
+
+    def is_closed(self) -> bool:
+        """Wait for the server to close; False when it sends something instead."""
+        try:
+            return self.socket.recv(1) == b""
+        except ConnectionError:
+            return True
+
+
+def ask(port: int, data: bytes, path: str = "/validate", media_type: str = "image/png", **headers: str) -> Answer:
+    """One upload, as pict-rs asks about it."""
+    with Connection(port) as connection:
+        connection.send(head(path, media_type, **headers) + chunks(data) + END)
+        return connection.answer()
+
+
+def get(port: int, path: str, **headers: str) -> Answer:
+    lines = [f"GET {path} HTTP/1.1", "host: 127.0.0.1", *(f"{n.replace('_', '-')}: {v}" for n, v in headers.items())]
+    with Connection(port) as connection:
+        connection.send("\r\n".join(lines).encode() + b"\r\n\r\n")
+        return connection.answer()

@@ -1,0 +1,68 @@
+"""Ready-made uploads for tests of the ledger and of what reads it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from support.ledgers import NOON, checked
+
+from lemmy_safety.ledger import UploadAnswer, UploadResult
+from lemmy_safety.records import ItemStatus, Outcome, StoredObject
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lemmy_safety.ledger import Ledger, UploadRow
+
+AT = NOON + timedelta(days=1)
+
+
+def upload(content: str, answer: UploadAnswer | None = UploadAnswer.UNCHECKED, **more: Any) -> UploadResult:
+    """An upload of these bytes that nobody looked at, unless ``more`` says otherwise."""
+    fields: dict[str, Any] = {
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        "md5": hashlib.md5(content.encode(), usedforsecurity=False).hexdigest(),
+        "size": len(content.encode()),
+        "media_type": "image/webp",
+        "answer": answer,
+        "reason": "no answer in time" if answer is UploadAnswer.UNCHECKED else "",
+        "at": AT,
+    }
+    return UploadResult(**{**fields, **more})
+
+
+def judged(content: str, outcome: Outcome = Outcome.CLEAR, **more: Any) -> UploadResult:
+    """An upload of these bytes that was judged and answered accordingly."""
+    result = checked("x", outcome, content)
+    fields: dict[str, Any] = {
+        "status": ItemStatus.CHECKED,
+        "verdict": result.verdict,
+        "detectors": result.detectors,
+        "pdq": result.pdq,
+        "info": result.info,
+    }
+    answer = UploadAnswer.REFUSED if outcome is Outcome.FLAGGED else UploadAnswer.ACCEPTED
+    return upload(content, **{"answer": answer, **fields, **more})
+
+
+def stored_upload(key: str, content: str, *, at: datetime = AT, etag: bool = True) -> StoredObject:
+    """What a storage lists where pict-rs has just put these bytes."""
+    made = upload(content)
+    return StoredObject(key=key, size=made.size, modified_at=at, etag=made.md5 if etag else None)
+
+
+def row_for(ledger: Ledger, content: str) -> UploadRow:
+    row = ledger.upload(upload(content).sha256)
+    assert row is not None
+    return row
+
+
+def waiting(ledger: Ledger) -> list[str]:
+    """The hashes that ``unchecked_uploads`` lists; checks on the way that all counts agree."""
+    rows = list(ledger.unchecked_uploads())
+    assert ledger.count_unchecked_uploads() == ledger.stats().unchecked_open == len(rows)
+    assert ledger.unchecked_since() == (rows[0].first_at if rows else None)
+    assert [row.first_at for row in rows] == sorted(row.first_at for row in rows)
+    return [row.sha256 for row in rows]
