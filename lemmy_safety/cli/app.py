@@ -19,6 +19,8 @@ from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
 from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
+from lemmy_safety.cli.serve import serve
+from lemmy_safety.cli.worker import worker
 from lemmy_safety.settings import OPTIONS
 
 if TYPE_CHECKING:
@@ -86,5 +88,5 @@ def app(ctx: click.Context, *, as_json: bool) -> None:
         ctx.exit(run(current(), as_json=as_json))
 
 
-for command in (flagged, delete_flagged, review, doctor, canary, demo, db, completion):
+for command in (flagged, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):
     app.add_command(command)

@@ -24,7 +24,8 @@ from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, printable
 from lemmy_safety.errors import ActionRefused
-from lemmy_safety.settings import DETECTORS, OPTIONS, Settings
+from lemmy_safety.settings import OPTIONS, Settings
+from lemmy_safety.settings.detecting import SECTION as DETECTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

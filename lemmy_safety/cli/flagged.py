@@ -6,6 +6,7 @@ The JSON is a list of rows; ``as_json`` says what a row holds. Fields are only e
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.cli.invocation import Invocation
     from lemmy_safety.ledger import FlaggedRow
+    from lemmy_safety.records import Finding
 
 #: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
 _PIPE_WIDTH = 160
@@ -58,11 +60,23 @@ def storage_filter(invocation: Invocation) -> str | None:
 
 
 def why(row: FlaggedRow) -> str:
-    """The findings that count, strongest detector label first, such as ``hashes: canary; clip: ...``."""
-    hits = sorted({f"{finding.detector}: {finding.label}" for finding in row.findings if finding.hit})
+    """The findings that count and where in the file, such as ``hashes: canary (frame 412 at 13.7 s); clip: ...``."""
+    hits = sorted({f"{finding.detector}: {finding.label}{place(finding)}" for finding in row.findings if finding.hit})
     if hits:
         return "; ".join(hits)
     return "flagged by the earlier tool, reason not kept" if row.origin == "ancestor" else "no single finding"
+
+
+def place(finding: Finding) -> str:
+    """Where in the file a finding was made, in brackets; nothing for the first frame as a whole."""
+    parts = []
+    if finding.at_s is not None and (finding.frame or finding.at_s):
+        parts.append(f"frame {finding.frame} at {finding.at_s:.1f} s")
+    elif finding.frame:
+        parts.append(f"frame {finding.frame}")
+    if finding.view:
+        parts.append(finding.view)
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def state(row: FlaggedRow) -> str:
@@ -98,6 +112,8 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
                 "threshold": finding.threshold,
                 "hit": finding.hit,
                 "frame": finding.frame,
+                "at_s": finding.at_s,
+                "view": finding.view,
                 "details": dict(finding.details),
             }
             for finding in row.findings
@@ -110,6 +126,9 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
         "media_type": row.info.media_type if row.info else None,
         "width": row.info.width if row.info else None,
         "height": row.info.height if row.info else None,
+        "frame_count": row.info.frame_count if row.info else None,
+        "duration_s": row.info.duration_s if row.info else None,
+        "anomalies": [dataclasses.asdict(anomaly) for anomaly in row.info.anomalies] if row.info else [],
         "reused_from": row.reused_from,
         "dry_run": row.dry_run,
         "action_wanted": row.action_wanted,

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from lemmy_safety.detectors.fingerprints import pdq_of
-from lemmy_safety.errors import MediaError
+from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.records import ItemResult, ItemStatus, Sample
 from lemmy_safety.scan.items import Examined
 
@@ -17,6 +17,40 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
+
+
+def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
+    """Decode and fingerprint one object; the result without verdict where there is nothing to look at.
+
+    May be called from several threads.
+
+    :raises WorkerDied: nothing can be decoded at all; nothing else is raised, whatever the bytes are.
+    """
+    try:
+        media = decoder.decode(fetched.data)
+        pdqs = tuple(pdq_of(frame.pixels) for frame in media.frames)
+    except MediaError as error:
+        return ItemResult(
+            obj=fetched.obj,
+            status=error.status,
+            reason=error.reason,
+            sha256=fetched.sha256,
+            decoder_broke=error.decoder_broke,
+        )
+    except WorkerDied:
+        raise
+    except Exception as error:
+        # The bytes are chosen by strangers: a fault of ours that they find costs their object, never the run.
+        log.exception("decoder fault key=%r", fetched.obj.key)
+        return ItemResult(
+            obj=fetched.obj,
+            status=ItemStatus.UNREADABLE,
+            reason=f"fault in the decoder: {type(error).__name__}",
+            sha256=fetched.sha256,
+            decoder_broke=True,
+        )
+    sample = Sample(sha256=fetched.sha256, info=media.info, frames=media.frames, pdqs=pdqs)
+    return Examined(obj=fetched.obj, sample=sample)
 
 
 class Examiner:
@@ -39,23 +73,9 @@ class Examiner:
         """One worker's loop."""
         while (fetched := inbox.get()) is not None:
             try:
-                examined = self._examine(fetched)
+                examined = examine(self._decoder, fetched)
             finally:
                 self._budget.give_back(fetched.obj.size)
             if isinstance(examined, Examined):
                 self._frames.take(examined.nbytes)
             self._to_judge.put(examined)
-
-    def _examine(self, fetched: Fetched) -> Examined | ItemResult:
-        try:
-            media = self._decoder.decode(fetched.data)
-            pdqs = tuple(pdq_of(frame.pixels) for frame in media.frames)
-        except MediaError as error:
-            return ItemResult(obj=fetched.obj, status=error.status, reason=error.reason, sha256=fetched.sha256)
-        except Exception as error:
-            # The bytes are chosen by strangers: a fault of ours that they find costs their object, never the run.
-            log.exception("decoder fault key=%r", fetched.obj.key)
-            reason = f"fault in the decoder: {type(error).__name__}"
-            return ItemResult(obj=fetched.obj, status=ItemStatus.UNREADABLE, reason=reason, sha256=fetched.sha256)
-        sample = Sample(sha256=fetched.sha256, info=media.info, frames=media.frames, pdqs=pdqs)
-        return Examined(obj=fetched.obj, sample=sample)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
 
-    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger import KnownVerdict, Ledger, UploadMatches
     from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
@@ -27,12 +27,15 @@ log = logging.getLogger(__name__)
 #: Objects per look-up in the ledger: one query, one page of an S3 listing or less.
 _LOOKUP_BATCH = 500
 
+#: pict-rs stores an upload before it asks about it, within seconds; the rest is for clocks that differ.
+_STORED_BEFORE = timedelta(minutes=10)
+
 #: Failures of earlier passes that a daemon pass tries again; more wait for the pass after it.
 _RETRY_LIMIT = 1000
 
 
 class Intake:
-    """Lists, skips what is known, holds back what is still being written."""
+    """Lists, skips what is known, holds back what is still being written, lets what was accepted unchecked go first."""
 
     def __init__(
         self,
@@ -43,15 +46,19 @@ class Intake:
         decoder: str,
         counter: PassCounter,
         stop: threading.Event,
+        rules_version: str | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """With ``rules_version``, verdicts by these rules that were given at the door are taken over without reading."""
         self._storage = storage
         self._ledger = ledger
         self._detectors = detectors
         self._decoder = decoder
         self._counter = counter
         self._stop = stop
+        self._rules_version = rules_version
         self._clock = clock
+        self._gone_first: set[str] = set()
         #: Set when folders could not be listed; everything else of the pass is done before anybody is told.
         self.refused: AccessDenied | None = None
         #: The latest time of modification listed, by the store's own clock; None when nothing was listed.
@@ -69,10 +76,12 @@ class Intake:
         """List everything of this pass; a pass with ``since`` also takes up what failed in earlier passes."""
         failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT)) if since is not None else set()
         young: list[StoredObject] = []
+        self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
-        for batch in _batches(self._all_that_may_be_listed(listing)):
+        for listed in _batches(self._all_that_may_be_listed(listing)):
+            failed_before.difference_update(obj.key for obj in listed)
+            batch = [obj for obj in listed if obj.key not in self._gone_first]
             self._counter.add("seen", len(batch))
-            failed_before.difference_update(obj.key for obj in batch)
             settled: list[StoredObject] = []
             for obj in batch:
                 self._note_time(obj)
@@ -87,6 +96,39 @@ class Intake:
         except AccessDenied as error:  # raised by storages after everything else
             self.refused = error
 
+    def _let_unchecked_go_first(
+        self,
+        since: datetime | None,
+        prefix: str,
+        to_fetch: Channel[StoredObject],
+        to_record: Channel[ItemResult | OpenAction],
+    ) -> None:
+        """Uploads that were accepted without a verdict lie open to everybody: look for them before all else.
+
+        They are found by their size, so others may come along. Where pict-rs's keys are ordered by time, this costs a
+        listing of what was stored since the first of them.
+        """
+        accepted = self._ledger.unchecked_since()
+        if accepted is None:
+            return
+        earliest = accepted - _STORED_BEFORE
+        earliest = earliest if since is None else max(since, earliest)
+        for batch in _batches(
+            self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
+        ):
+            wanted = self._matches(batch).unchecked
+            urgent = [obj for obj in batch if obj.key in wanted and not self._is_young(obj)]
+            self._gone_first.update(obj.key for obj in urgent)
+            self._counter.add("seen", len(urgent))
+            for obj in urgent:
+                self._note_time(obj)
+            self._pass_on(urgent, to_fetch, to_record)
+
+    def _matches(self, objects: list[StoredObject]) -> UploadMatches:
+        return self._ledger.uploads_matching(
+            self._storage.name, objects, detectors=self._detectors, rules_version=self._rules_version
+        )
+
     def _pass_on(
         self,
         objects: Iterable[StoredObject],
@@ -95,14 +137,18 @@ class Intake:
     ) -> None:
         for batch in _batches(objects):
             known = self._ledger.known(self._storage.name, batch, detectors=self._detectors, decoder=self._decoder)
-            for obj in batch:
-                state = known.get(obj.key)
-                if state is None:
-                    to_fetch.put(obj)
-                    continue
+            new = [obj for obj in batch if obj.key not in known]
+            for key, state in known.items():
                 self._counter.add("skipped")
                 if state is Known.PENDING:
-                    to_record.put(OpenAction(key=obj.key))
+                    to_record.put(OpenAction(key=key))
+            matches = self._matches(new)
+            for obj in sorted(new, key=lambda obj: obj.key not in matches.unchecked):
+                verdict = matches.verdicts.get(obj.key)
+                if verdict is None:
+                    to_fetch.put(obj)
+                else:
+                    to_record.put(_taken_over(obj, verdict))
 
     def _note_time(self, obj: StoredObject) -> None:
         if self.newest is None or obj.modified_at > self.newest:
@@ -155,6 +201,20 @@ class Intake:
                 continue
             self._counter.add("seen")
             yield obj
+
+
+def _taken_over(obj: StoredObject, known: KnownVerdict) -> ItemResult:
+    """The verdict of the door on the upload that this object is."""
+    return ItemResult(
+        obj=obj,
+        status=ItemStatus.CHECKED,
+        verdict=known.verdict,
+        detectors=known.detectors,
+        sha256=known.sha256,
+        pdq=known.pdq,
+        info=known.info,
+        reused_from=known.key,
+    )
 
 
 def _batches(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 from lemmy_safety.detectors.canary import canary_image
 from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.errors import DetectorError, LemmySafetyError
+from lemmy_safety.policy import MEDIA
 from lemmy_safety.records import Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
 from lemmy_safety.scan.items import Examined
 
@@ -34,6 +36,9 @@ _BATCH_WAIT_S = 0.05
 #: is the detector that is broken, and the run ends with its error.
 _BROKEN_AFTER = 10
 
+#: Of the findings that stand for anomalies.
+_ANOMALY_VERSION = "1"
+
 
 def known_good_sample() -> Sample:
     """A picture that no working detector can fail on: the canary, small."""
@@ -49,14 +54,25 @@ def known_good_sample() -> Sample:
 class Judge:
     """Runs the detectors in their order. One thread: models and devices are not shared."""
 
-    def __init__(self, *, detectors: Sequence[Detector], policy: Policy, frames: ByteBudget) -> None:
+    def __init__(
+        self,
+        *,
+        detectors: Sequence[Detector],
+        policy: Policy,
+        frames: ByteBudget,
+        decoder: str,
+        skip_plain: bool = True,
+    ) -> None:
+        """``decoder`` is the version of the decoder that the samples come from."""
         self._frames = frames
+        self._skip_plain = skip_plain
         self._detectors = detectors
         self._policy = policy
         self._names = frozenset(detector.name for detector in detectors)
-        self._failed_in_a_row = 0
-        versions = "\n".join(sorted(f"{detector.name} {detector.version}" for detector in detectors))
-        #: Which rules and which detectors in which versions a verdict comes from; another one of any gives another text.
+        self._failed_in_a_row: Counter[str] = Counter()
+        looked_with = [*(f"{detector.name} {detector.version}" for detector in detectors), decoder, str(skip_plain)]
+        versions = "\n".join(sorted(looked_with))
+        #: Which rules, decoder and detectors in which versions a verdict comes from; another one of any: another text.
         self.rules_version = f"{policy.rules_version}+{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
 
     @property
@@ -104,6 +120,7 @@ class Judge:
 
     def _result(self, item: Examined, findings: list[Finding], failed: dict[str, LemmySafetyError]) -> ItemResult:
         sample = item.sample
+        findings = [*findings, *self._anomalies(sample)]
         ran = self._names - failed.keys()
         verdict = self._verdict(item.obj.key, findings, ran)
         # A detector that breaks on a picture must not hide what another one has found in it.
@@ -126,6 +143,21 @@ class Judge:
             info=sample.info,
         )
 
+    def _anomalies(self, sample: Sample) -> list[Finding]:
+        """The anomalies that the policy has a rule for; the others stand in the sample's ``info`` alone."""
+        return [
+            Finding(
+                detector=MEDIA,
+                version=_ANOMALY_VERSION,
+                label=anomaly.kind,
+                score=1.0,
+                threshold=1.0,
+                details={"what": anomaly.detail, "offset": anomaly.offset, "size": anomaly.size},
+            )
+            for anomaly in sample.info.anomalies
+            if (MEDIA, anomaly.kind) in self._policy.rules
+        ]
+
     def _verdict(self, key: str, findings: Sequence[Finding], ran: frozenset[str]) -> Verdict:
         verdict = replace(self._policy.judge(findings, ran=ran), rules_version=self.rules_version)
         if verdict.outcome is Outcome.FLAGGED:
@@ -135,23 +167,38 @@ class Judge:
 
     def _detect(self, detector: Detector, batch: Sequence[Examined]) -> list[list[Finding] | LemmySafetyError]:
         """Findings per sample; when the batch as a whole fails, each sample by itself, so that one costs only one."""
+        samples = [self._shown_to(detector, item.sample) for item in batch]
+        visible = [position for position, sample in enumerate(samples) if sample.frames]
+        answers: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
+        if not visible:
+            return answers
         try:
-            whole = detector.detect([item.sample for item in batch])
+            found: Sequence[list[Finding] | LemmySafetyError] = detector.detect([samples[place] for place in visible])
         except Exception:
-            log.warning("detector %s failed on a batch of %d", detector.name, len(batch), exc_info=True)
-            return [self._detect_one(detector, item) for item in batch]
-        self._failed_in_a_row = 0
-        return list(whole)
+            log.warning("detector %s failed on a batch of %d", detector.name, len(visible), exc_info=True)
+            found = [self._detect_one(detector, batch[place].obj.key, samples[place]) for place in visible]
+        else:
+            self._failed_in_a_row[detector.name] = 0
+        for place, findings in zip(visible, found, strict=True):
+            answers[place] = findings
+        return answers
 
-    def _detect_one(self, detector: Detector, item: Examined) -> list[Finding] | LemmySafetyError:
+    def _shown_to(self, detector: Detector, sample: Sample) -> Sample:
+        """The sample without the frames on which a classifier could not see anything."""
+        if detector.reads_plain or not self._skip_plain or not any(frame.plain for frame in sample.frames):
+            return sample
+        kept = [pair for pair in zip(sample.frames, sample.pdqs, strict=True) if not pair[0].plain]
+        return replace(sample, frames=tuple(frame for frame, _ in kept), pdqs=tuple(pdq for _, pdq in kept))
+
+    def _detect_one(self, detector: Detector, key: str, sample: Sample) -> list[Finding] | LemmySafetyError:
         try:
-            findings = detector.detect([item.sample])[0]
+            findings = detector.detect([sample])[0]
         except Exception as error:
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= _BROKEN_AFTER:
+            self._failed_in_a_row[detector.name] += 1
+            if self._failed_in_a_row[detector.name] >= _BROKEN_AFTER:
                 detector.detect([known_good_sample()])  # raises if it is the detector that is broken, not the pictures
-                self._failed_in_a_row = 0
-            log.exception("detector %s failed key=%r", detector.name, item.obj.key)
+                self._failed_in_a_row[detector.name] = 0
+            log.exception("detector %s failed key=%r", detector.name, key)
             return DetectorError(f"{detector.name}: {type(error).__name__}: {error}")
-        self._failed_in_a_row = 0
+        self._failed_in_a_row[detector.name] = 0
         return findings

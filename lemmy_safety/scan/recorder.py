@@ -32,6 +32,7 @@ class Recorder:
         decoder: str,
         dry_run: bool,
         action: str | None,
+        unreadable_action: str | None,
         counter: PassCounter,
         halted: Callable[[], bool],
     ) -> None:
@@ -41,6 +42,7 @@ class Recorder:
         self._decoder = decoder
         self._dry_run = dry_run
         self._action = action
+        self._unreadable_action = unreadable_action
         self._counter = counter
         self._halted = halted
 
@@ -62,7 +64,13 @@ class Recorder:
         open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
         wanted = None if self._dry_run else self._action
         pending = self._ledger.record(
-            storage, results, run_id=self._run_id, dry_run=self._dry_run, action=wanted, decoder=self._decoder
+            storage,
+            results,
+            run_id=self._run_id,
+            dry_run=self._dry_run,
+            action=wanted,
+            unreadable_action=None if self._dry_run else self._unreadable_action,
+            decoder=self._decoder,
         )
         for result in results:
             self._counter.add_result(result)

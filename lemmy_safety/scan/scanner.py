@@ -56,7 +56,10 @@ _FULL_LISTING = "full-listing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What does not change from pass to pass. ``action`` is None when flagged objects are only reported."""
+    """What does not change from pass to pass.
+
+    ``action`` is None when flagged objects are only reported, ``unreadable_action`` when unreadable ones are.
+    """
 
     threads: int
     decode_workers: int
@@ -64,6 +67,8 @@ class ScanOptions:
     memory_bytes: int
     dry_run: bool
     action: str | None
+    unreadable_action: str | None = None
+    skip_plain: bool = True
     prefix: str = ""
 
 
@@ -169,9 +174,10 @@ class Scanner:
             log.warning("the end of run %d could not be recorded: %s", summary.run_id, error.message)
 
     def _finish_unfinished(self, counter: PassCounter) -> None:
-        if self._options.dry_run or self._options.action is None:
+        options = self._options
+        if options.dry_run:
             return
-        for report in self._runner.finish_unfinished(self._options.action):
+        for report in self._runner.finish_unfinished(options.action, options.unreadable_action):
             log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
             counter.add_action(report.state)
             if self._stop.is_set():
@@ -182,7 +188,13 @@ class Scanner:
         options = self._options
         names = frozenset(self.detector_names)
         budget, frames = ByteBudget(options.memory_bytes), ByteBudget(options.memory_bytes)
-        judge = Judge(detectors=self._detectors, policy=self._policy, frames=frames)
+        judge = Judge(
+            detectors=self._detectors,
+            policy=self._policy,
+            frames=frames,
+            decoder=self._decoder.version,
+            skip_plain=options.skip_plain,
+        )
         pipeline = Pipeline()
         to_fetch: Channel[StoredObject] = pipeline.channel(4 * options.threads)
         to_decode: Channel[Fetched] = pipeline.channel(2 * options.decode_workers)
@@ -216,6 +228,7 @@ class Scanner:
             decoder=self._decoder.version,
             dry_run=options.dry_run,
             action=options.action,
+            unreadable_action=options.unreadable_action,
             counter=counter,
             halted=lambda: self._stop.is_set() or pipeline.failed,
         )

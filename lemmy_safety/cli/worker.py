@@ -1,0 +1,62 @@
+"""``lemmy-safety worker``: judges what a relay, or a pictrs-safety server, was asked about."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from lemmy_safety.cli.extras import require_web
+from lemmy_safety.cli.invocation import current, settings_options
+from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.stopping import StopSignals
+from lemmy_safety.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+
+@click.command(short_help="Judge the uploads of a server elsewhere.")
+@settings_options("dry_run", "detectors", "device", "exact")
+@click.option("--url", help="The relay or pictrs-safety server.  [env: PICTRS_SAFETY_URL]")
+def worker(url: str | None) -> None:
+    """Ask a relay (lemmy-safety serve --relay), or a pictrs-safety server, for uploads and judge them here.
+
+    For a machine with a graphics card that cannot be reached from outside. The server's key is PICTRS_SAFETY_APIKEY.
+    Runs until it is stopped.
+    """
+    invocation = current()
+    settings = invocation.settings()
+    set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=False)
+    forbid_core_dumps()
+    require_web("A worker")
+    address = url or settings.pictrs_safety_url
+    if not address:
+        raise SettingsError("It is not said which server to work for.", hint="Give --url, or set PICTRS_SAFETY_URL.")
+    if not settings.pictrs_safety_apikey:
+        raise SettingsError(f"There is no key for {address}.", hint="Set PICTRS_SAFETY_APIKEY.")
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+    from lemmy_safety.web.meters import Meters  # noqa: PLC0415 - idem
+    from lemmy_safety.web.worker import WorkerOptions, work  # noqa: PLC0415
+
+    options = WorkerOptions(
+        url=address,
+        key=settings.pictrs_safety_apikey,
+        max_bytes=wiring.max_bytes(settings),
+        memory_bytes=wiring.memory_bytes(settings),
+        decode_workers=wiring.decode_workers(settings),
+        accept_unchecked=settings.hook_on_failure == "accept",
+        dry_run=settings.dry_run,
+    )
+    with (
+        StopSignals(exit_code=0) as signals,
+        wiring.open_ledger(settings) as ledger,
+        wiring.open_inspector(settings) as inspector,
+    ):
+        work(
+            inspector=inspector,
+            ledger=ledger,
+            options=options,
+            meters=Meters(),
+            stop=signals.event,
+            working=lambda server: log.info("working for %s with %s", server, ", ".join(settings.detectors)),
+        )

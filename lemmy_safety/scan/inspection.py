@@ -1,0 +1,190 @@
+"""Bytes that come to us instead of being fetched, judged exactly as a pass judges objects.
+
+The same functions as in a pass decode (``examine``) and judge (``Judge``); this module adds only what a pass gets from
+its pipeline: a bound on decoded frames, and a judge that goes on after a detector broke. It knows no ledger.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import DetectorError, WorkerDied
+from lemmy_safety.records import ItemResult, ItemStatus, StoredObject
+from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.examine import examine
+from lemmy_safety.scan.items import Examined, Fetched
+from lemmy_safety.scan.judge import Judge, known_good_sample
+from lemmy_safety.scan.pipeline import PipelineStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.media import Decoder
+    from lemmy_safety.policy import Policy
+
+log = logging.getLogger(__name__)
+
+#: How many digits of the hash name a medium that has no key; enough to find it in the ledger.
+_DIGITS = 16
+
+
+def name_of(sha256: str) -> str:
+    """What logs call bytes that lie in no storage."""
+    return f"upload {sha256[:_DIGITS]}"
+
+
+class Inspector:
+    """``examine`` in any number of threads, then ``judge`` in one.
+
+    Each ``Examined`` that ``examine`` hands out holds memory of the frame budget until it was given to ``judge`` or to
+    ``discard``.
+    """
+
+    def __init__(
+        self,
+        *,
+        detectors: Sequence[Detector],
+        policy: Policy,
+        decoder: Decoder,
+        frame_bytes: int,
+        skip_plain: bool = True,
+    ) -> None:
+        """``frame_bytes`` bounds the pixels that wait for the judge; detectors need not be open yet.
+
+        :raises DetectorError: a detector cannot tell its version, such as with a hash list that cannot be read.
+        """
+        self._detectors = tuple(detectors)
+        self._policy = policy
+        self._decoder = decoder
+        self._skip_plain = skip_plain
+        self._frames = ByteBudget(frame_bytes)
+        self._judge = self._new_judge()
+        self._broken = False
+        self.detector_names = frozenset(detector.name for detector in self._detectors)
+
+    def _new_judge(self) -> Judge:
+        return Judge(
+            detectors=self._detectors,
+            policy=self._policy,
+            frames=self._frames,
+            decoder=self._decoder.version,
+            skip_plain=self._skip_plain,
+        )
+
+    @property
+    def rules_version(self) -> str:
+        """As in ``Judge``: a verdict with another text has to be judged anew."""
+        return self._judge.rules_version
+
+    @property
+    def batch_size(self) -> int:
+        """The largest batch that is of use to any detector."""
+        return self._judge.batch_size
+
+    @property
+    def broken(self) -> bool:
+        """Whether a detector failed on a whole batch and then on a picture that none can fail on."""
+        return self._broken
+
+    def open(self) -> None:
+        """Load the models and show each a picture, so that the first upload does not pay for warming up.
+
+        :raises LemmySafetyError: MissingExtra or DetectorError, as ``Detector.open``.
+        """
+        for detector in self._detectors:
+            detector.open()
+            try:
+                detector.detect([known_good_sample()])
+            except DetectorError:
+                raise
+            except Exception as error:
+                raise DetectorError(f"{detector.name} fails on its first picture: {error}") from error
+
+    def examine(self, data: bytes, sha256: str) -> Examined | ItemResult:
+        """Decode; waits while the frames of others fill the budget. Raises nothing, whatever the bytes are."""
+        obj = StoredObject(key=name_of(sha256), size=len(data), modified_at=datetime.now(UTC))
+        try:
+            examined = examine(self._decoder, Fetched(obj=obj, data=data, sha256=sha256))
+        except WorkerDied as error:
+            log.error("nothing can be decoded: %s", error)  # noqa: TRY400 - one line says it
+            return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=error.message, sha256=sha256)
+        if isinstance(examined, Examined):
+            try:
+                self._frames.take(examined.nbytes)
+            except PipelineStopped:
+                reason = "stopped before it was judged"
+                return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256)
+        return examined
+
+    def discard(self, examined: Examined) -> None:
+        """Forget a medium that nobody waits for any more."""
+        self._frames.give_back(examined.nbytes)
+
+    def judge(self, batch: Sequence[Examined | ItemResult]) -> list[ItemResult]:
+        """Results in the order of the batch; of undecodable media too, which a hash list may know. Raises nothing.
+
+        Where a pass would end because a detector is broken, the media get the status DETECTOR_FAILED, and what the
+        other detectors say still counts.
+        """
+        examined = [item for item in batch if isinstance(item, Examined)]
+        try:
+            judged = iter(self._judged(examined))
+            return [self._by_bytes(item) if isinstance(item, ItemResult) else next(judged) for item in batch]
+        finally:
+            for item in examined:
+                self.discard(item)
+
+    def _by_bytes(self, result: ItemResult) -> ItemResult:
+        try:
+            return self._judge.judge_undecoded(result)
+        except Exception:
+            log.exception("a detector failed on the bytes of %s", result.obj.key)
+            return result
+
+    def _judged(self, batch: Sequence[Examined]) -> list[ItemResult]:
+        try:
+            results = self._judge.judge(batch)
+        except Exception:
+            log.exception("a detector fails on everything")
+            results = [self._judged_alone(item) for item in batch]
+        if any(result.detectors == self.detector_names for result in results):
+            self._broken = False
+        elif results:
+            self._broken = not self._works()
+        return results
+
+    def _works(self) -> bool:
+        """Whether it was the media that no detector could judge, and not a detector that cannot judge any more."""
+        try:
+            for detector in self._detectors:
+                detector.detect([known_good_sample()])
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be judged; the cause was logged before
+            log.error("%s fails on a picture that is known to be good: %s", detector.name, error)  # noqa: TRY400
+            return False
+        return True
+
+    def _judged_alone(self, item: Examined) -> ItemResult:
+        # A judge gives up after failures in a row, and takes down what other detectors found; a fresh one has had none.
+        self._judge = self._new_judge()
+        try:
+            return self._judge.judge([item])[0]
+        except Exception as error:
+            log.exception("fault while judging %s", item.obj.key)
+            return ItemResult(
+                obj=item.obj,
+                status=ItemStatus.DETECTOR_FAILED,
+                reason=f"fault while judging: {type(error).__name__}",
+                sha256=item.sample.sha256,
+            )
+
+    def abort(self) -> None:
+        """End every wait in ``examine``."""
+        self._frames.abort()
+
+    def close(self) -> None:
+        """Close the detectors; not while ``judge`` runs."""
+        for detector in self._detectors:
+            detector.close()

@@ -1,0 +1,177 @@
+"""Who may ask: a shared secret, networks, and whose word on the caller's address is believed. No framework here.
+
+Addresses are compared as addresses, never as texts. Secrets are compared by digest in constant time, and are neither
+logged nor part of any message; a wrong one shows in a log by the first digits of its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import socket
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+from lemmy_safety.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
+
+#: Where anybody can try, a secret must not be guessable: 16 characters of an alphabet of 64 are 96 bits.
+_SHORTEST_SECRET = 16
+
+#: What passes through a path, a header and a configuration file unchanged (RFC 3986, unreserved).
+_SECRET = re.compile(r"[A-Za-z0-9._~-]+")
+
+#: What pictrs-safety's users write instead of an id when their address is to admit them.
+BY_ADDRESS = "IPADDR"
+
+_SECRET_HINT = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
+
+
+class Refusal(Enum):
+    """Why a caller is not let in."""
+
+    NETWORK = "its address is in none of the allowed networks"
+    SECRET = "its secret is missing or wrong"  # noqa: S105 - a sentence
+
+
+class Access:
+    """The rules of one service; without secrets and networks everybody is let in."""
+
+    def __init__(
+        self,
+        *,
+        secrets: Iterable[str] = (),
+        networks: Iterable[str] = (),
+        trusted_proxies: Iterable[str] = (),
+    ) -> None:
+        """Any of the ``secrets`` opens. ``networks`` are addresses or networks (``10.0.0.0/8``) that callers must be in.
+
+        ``trusted_proxies`` are those whose ``X-Forwarded-For`` is believed.
+
+        :raises SettingsError: a secret that does not fit into a URL, or text that is no network.
+        """
+        secrets = tuple(secrets)
+        if not all(_SECRET.fullmatch(secret) for secret in secrets):
+            raise SettingsError(
+                "The hook's secret may hold letters, digits and . _ ~ - only, because it stands in a URL.",
+                hint=_SECRET_HINT,
+            )
+        self._digests = tuple(_digest(secret) for secret in secrets)
+        self._shortest = min((len(secret) for secret in secrets), default=0)
+        self._networks = parse_networks(networks)
+        self._proxies = parse_networks(trusted_proxies)
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether a caller has to know a secret (or, asking for that, to be in a network)."""
+        return bool(self._digests)
+
+    def check_bind(self, host: str) -> None:
+        """Whether it is safe to listen on ``host`` with these rules.
+
+        :raises SettingsError: it can be reached from other machines and there is no secret, or one that can be guessed.
+        """
+        if is_loopback(host):
+            return
+        if not self._digests:
+            raise SettingsError(
+                f"Listening on {host} without a secret would let anybody ask what is flagged.",
+                hint=f"Set a secret, or listen on 127.0.0.1. {_SECRET_HINT}",
+            )
+        if self._shortest < _SHORTEST_SECRET:
+            raise SettingsError(
+                f"The hook's secret is shorter than {_SHORTEST_SECRET} characters, which is too short for {host}.",
+                hint=_SECRET_HINT,
+            )
+
+    def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
+        """Who really asks; None when that cannot be told.
+
+        ``forwarded_for`` are the values of all ``X-Forwarded-For`` headers in order. Each proxy appends the address it
+        was asked from, so the rightmost one that is no proxy of ours is the caller; what stands left of it is hearsay.
+        """
+        address = parse_address(peer or "")
+        hops = [hop for value in forwarded_for for hop in value.split(",")]
+        while address is not None and hops and _within(address, self._proxies):
+            address = parse_address(hops.pop())
+        return address
+
+    def refusal(self, caller: Address | None, offered: Iterable[str], *, by_address: bool = False) -> Refusal | None:
+        """None when the caller may ask. ``offered`` are the secrets that came with the request, wherever they stood.
+
+        ``by_address``: the caller asks to be let in for its address alone, which works only where networks are set.
+        """
+        if self._networks and (caller is None or not _within(caller, self._networks)):
+            return Refusal.NETWORK
+        if not self._digests or (by_address and self._networks):
+            return None
+        right = [hmac.compare_digest(_digest(text), known) for text in offered for known in self._digests]
+        return None if any(right) else Refusal.SECRET
+
+
+def fingerprint(secret: str) -> str:
+    """What a log may say of a secret: two equal ones show equal, and nothing else can be learned."""
+    return _digest(secret).hex()[:12]
+
+
+def _digest(secret: str) -> bytes:
+    # Digests have one length, so that the comparison does not tell how long the right secret is.
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as ``X-Forwarded-For`` may give it: also with port, brackets or zone; IPv4 inside IPv6 as IPv4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """:raises SettingsError: naming what is no network, or one with bits set behind its prefix."""
+    return tuple(_network(text.strip()) for text in texts)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        hint = "Write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32."
+        raise SettingsError(f"{text!r} is no IP network.", hint=hint) from None
+    raise SettingsError(f"{text!r} is an address with a prefix length.", hint=f"The network is {meant}.")
+
+
+def _within(address: Address, networks: Iterable[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a service that listens on ``host``; a name that does not resolve is not."""
+    address = parse_address(host)
+    if address is not None:
+        return address.is_loopback
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    addresses = [parse_address(str(entry[4][0])) for entry in found]
+    return bool(addresses) and all(address is not None and address.is_loopback for address in addresses)

@@ -1,0 +1,192 @@
+"""The HTTP side of the hook: routes, statuses and what is said of them under ``/openapi.json``.
+
+2xx accepts and 406 refuses; the body says no more than that. A request that is no upload to decide on gets the status
+that fits it, and nothing is recorded of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
+
+from lemmy_safety import __version__
+from lemmy_safety.web.access import BY_ADDRESS, Refusal, fingerprint
+from lemmy_safety.web.documented import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
+from lemmy_safety.web.edge import RETRY_AFTER_S
+from lemmy_safety.web.meters import CONTENT_TYPE
+from lemmy_safety.web.receiving import BadBody
+from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, ModelState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from fastapi import APIRouter
+
+    from lemmy_safety.web.access import Access
+    from lemmy_safety.web.ledger_probe import LedgerProbe
+    from lemmy_safety.web.meters import Meters
+    from lemmy_safety.web.receiving import BodyReader
+    from lemmy_safety.web.uploads import UploadEngine
+
+    _Handler = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+_REFUSED = 406
+_UNAVAILABLE = 503
+
+#: Seconds between two log lines about callers who are not let in: a guesser must not fill the disk.
+_COMPLAIN_EVERY_S = 10.0
+
+
+class Readiness(BaseModel):
+    """What ``/ready`` says."""
+
+    model: ModelState
+    database: Literal["writable", "failing"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookParts:
+    """What the routes work with. ``budget_s`` is from a request's head to the answer."""
+
+    engine: UploadEngine
+    reader: BodyReader
+    probe: LedgerProbe
+    meters: Meters
+    access: Access
+    budget_s: float
+
+
+class Doorkeeper:
+    """Lets callers in or says 401 or 403, from headers alone."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._complain_at = 0.0
+        self._unsaid = 0
+
+    def turn_away(self, request: Request, *more: str, by_address: bool = False) -> Response | None:
+        """None when the caller may ask; ``more`` are secrets from the path."""
+        headers = request.headers
+        peer = None if request.client is None else request.client.host
+        caller = self._access.caller(peer, headers.getlist("x-forwarded-for"))
+        offered = [*more, *headers.getlist("x-api-key")]
+        for value in headers.getlist("authorization"):
+            scheme, _, credentials = value.partition(" ")
+            if scheme.lower() == "bearer":
+                offered.append(credentials.strip())
+        refusal = self._access.refusal(caller, offered, by_address=by_address)
+        if refusal is None:
+            return None
+        self._complain(f"{caller or peer} was not let in: {refusal.value}", offered)
+        if refusal is Refusal.NETWORK:
+            return PlainTextResponse("forbidden", 403)
+        return PlainTextResponse("unauthorized", 401, {"WWW-Authenticate": "Bearer"})
+
+    def _complain(self, text: str, offered: Sequence[str]) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._complain_at:
+            self._unsaid += 1
+            return
+        shown = ", ".join(fingerprint(secret) for secret in offered) or "none"
+        log.warning("%s (secrets by SHA-256: %s; %d more since the last line)", text, shown, self._unsaid)
+        self._complain_at, self._unsaid = now + _COMPLAIN_EVERY_S, 0
+
+
+def build_app(parts: HookParts, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
+    """The application of one service; ``routers`` add routes, which look after access by themselves."""
+    app = FastAPI(
+        title="lemmy-safety upload hook",
+        version=__version__,
+        description="pict-rs asks here before it accepts an upload.",
+        docs_url=None,  # these pages would load scripts from somebody else's server
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    doorkeeper = Doorkeeper(parts.access)
+    _add_hook(app, parts, doorkeeper)
+    _add_service(app, parts, doorkeeper)
+    for router in routers:
+        app.include_router(router)
+    if parts.access.needs_secret:
+        add_security_schemes(app)
+    return app
+
+
+def _add_hook(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None:
+    def route(path: str, summary: str, **documented: Any) -> Callable[[_Handler], _Handler]:
+        how = {"requestBody": BODY, **documented}
+        return app.post(path, summary=summary, response_class=PlainTextResponse, responses=ANSWERS, openapi_extra=how)
+
+    @route("/validate", "Decide on an upload.", security=security_of(parts.access))
+    async def validate(request: Request) -> Response:
+        return doorkeeper.turn_away(request) or await _decide(parts, request)
+
+    @route("/validate/{secret}", "Decide on an upload; the secret stands in the path.", parameters=[SECRET])
+    async def validate_with_secret(request: Request) -> Response:
+        return doorkeeper.turn_away(request, request.path_params["secret"]) or await _decide(parts, request)
+
+    @route("/api/v1/scan/{id}", "Decide on an upload, where pictrs-safety was configured before.", parameters=[ID])
+    async def scan(request: Request) -> Response:
+        given = request.path_params["id"]
+        refusal = doorkeeper.turn_away(request, given, by_address=given == BY_ADDRESS)
+        return refusal or await _decide(parts, request)
+
+
+async def _decide(parts: HookParts, request: Request) -> Response:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    length = request.headers.get("content-length", "")
+    try:
+        upload = await parts.reader.read(
+            request.stream(),
+            media_type=request.headers.get("content-type", ""),
+            announced=int(length) if length.isdecimal() else None,
+        )
+    except BadBody as error:
+        retry = {"Retry-After": str(RETRY_AFTER_S)} if error.status == _UNAVAILABLE else None
+        return PlainTextResponse(error.text, error.status, retry)
+    try:
+        decision = await parts.engine.validate(upload, deadline=began + parts.budget_s)
+    except Exception:
+        # Not even the setting for such cases could be followed, so nothing may be let in.
+        log.exception("fault of the engine")
+        upload.drop()
+        decision = Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=Cause.FAULT)
+    parts.meters.answered(decision, loop.time() - began)
+    return PlainTextResponse("accepted") if decision.accepted else PlainTextResponse("refused", _REFUSED)
+
+
+def _add_service(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None:
+    @app.get("/health", summary="Whether the process answers.", response_class=PlainTextResponse, responses=PLAIN)
+    async def health() -> Response:
+        return PlainTextResponse("ok")
+
+    @app.get("/ready", summary="Whether uploads can be judged and recorded.", responses={503: {"model": Readiness}})
+    async def ready(response: Response) -> Readiness:
+        writable = await parts.probe.writable()
+        if not writable or parts.engine.model != "ready":
+            response.status_code = _UNAVAILABLE
+        return Readiness(model=parts.engine.model, database="writable" if writable else "failing")
+
+    @app.get(
+        "/metrics",
+        summary="Counts for Prometheus; needs the secret where one is set.",
+        response_class=PlainTextResponse,
+        responses={**PLAIN, 401: ANSWERS[401], 403: ANSWERS[403]},
+        openapi_extra={"security": security_of(parts.access)},
+    )
+    async def metrics(request: Request) -> Response:
+        refusal = doorkeeper.turn_away(request)
+        if refusal is not None:
+            return refusal
+        parts.meters.held(parts.reader.bytes_held)
+        parts.meters.unchecked_open(await parts.probe.unchecked_open())
+        return Response(parts.meters.exposition(), media_type=CONTENT_TYPE)

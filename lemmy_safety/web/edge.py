@@ -1,0 +1,140 @@
+"""What every request passes first: how many at a time, how large a head; and how an early answer is given.
+
+A plain ASGI wrapper round the application. It reads no secret and decides nothing about uploads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from lemmy_safety.web.meters import Meters
+
+log = logging.getLogger(__name__)
+
+#: What a caller is told to wait, in seconds, when there is no room for its request.
+RETRY_AFTER_S = 5
+
+#: Request line and headers together; pict-rs sends some 200 bytes, a proxy adds a few hundred.
+MAX_HEAD_BYTES = 16 * 1024
+
+#: Who is answered before its body was read gets this much of the body read and thrown away, for this long. Without
+#: that, closing the connection resets it, and the caller may never see the answer.
+_DRAIN_BYTES = 256 * 1024
+_DRAIN_S = 1.0
+
+#: The routes that take uploads; all others are quick.
+_UPLOADS = ("/validate", "/api/v1/scan/")
+
+#: Not a fault of the request: the answer to an upload that is refused.
+_REFUSED = 406
+_TIMEOUT = 408
+_FIRST_ERROR = 400
+
+
+class Edge:
+    """Wraps the application of one service."""
+
+    def __init__(self, app: ASGIApp, *, max_uploads: int, meters: Meters) -> None:
+        """``max_uploads`` are received and decided on at a time; other requests are not limited here."""
+        self._app = app
+        self._max_uploads = max_uploads
+        self._meters = meters
+        self._open = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Take no more requests on the connections that are open."""
+        self._stopping = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(scope, receive, send, self._meters)
+        if _head_size(scope) > MAX_HEAD_BYTES:
+            await exchange.answer(431, "request head too large")
+        elif self._stopping:
+            await exchange.answer(503, "stopping")
+        elif not scope["path"].startswith(_UPLOADS):
+            await self._pass_on(scope, exchange)
+        elif self._open >= self._max_uploads:
+            await exchange.answer(503, "busy")
+        else:
+            self._count(1)
+            try:
+                await self._pass_on(scope, exchange)
+            finally:
+                self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._open += change
+        self._meters.uploads_open(self._open)
+
+    async def _pass_on(self, scope: Scope, exchange: _Exchange) -> None:
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the server ends, and this took too long
+            await exchange.answer(503, "stopping")
+        except Exception:
+            log.exception("fault in the web application")
+            await exchange.answer(500, "fault")
+
+
+class _Exchange:
+    """One request and its answer, watched for how much of the body is still to come."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, meters: Meters) -> None:
+        self._receive = receive
+        self._send = send
+        self._meters = meters
+        self._answered = False
+        names = {name for name, _ in scope["headers"]}
+        self._body_left = not names.isdisjoint({b"content-length", b"transfer-encoding"})
+        # Who asks first whether to send a body, and is told no, sends none.
+        self._asks_first = b"expect" in names
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._asks_first = False
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            self._body_left = False
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._answered = True
+            status = message["status"]
+            if self._body_left and status != _TIMEOUT and not self._asks_first:
+                await self._drain()
+            if self._body_left:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            if status >= _FIRST_ERROR and status != _REFUSED:
+                self._meters.rejected(status)
+        await self._send(message)
+
+    async def _drain(self) -> None:
+        left = _DRAIN_BYTES
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while self._body_left and left > 0:
+                    left -= len((await self.receive()).get("body", b""))
+        except TimeoutError:
+            return
+
+    async def answer(self, status: int, text: str) -> None:
+        """Answer without the application, unless it has begun to."""
+        if self._answered:
+            return
+        body = text.encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        if status == 503:  # noqa: PLR2004 - service unavailable
+            headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+def _head_size(scope: Scope) -> int:
+    line = len(scope["raw_path"]) + len(scope["query_string"])
+    return line + sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])

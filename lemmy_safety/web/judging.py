@@ -1,0 +1,318 @@
+"""Uploads through decoding and judging: the same bytes once at a time, in bounded queues, the judge in small batches.
+
+::
+
+    admit -> known to the ledger? -> decode, N threads -> judge, 1 thread -> cleared by a human? -> on_learned
+
+It answers nobody and records nothing; ``validation.py`` does. All state belongs to the event loop's thread. Other
+threads run ``Inspector`` and look things up in the ledger, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from lemmy_safety.errors import LedgerError, LemmySafetyError
+from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review, StoredObject
+from lemmy_safety.scan.inspection import name_of
+from lemmy_safety.scan.items import Examined
+from lemmy_safety.web.backlog import Backlog
+from lemmy_safety.web.speed import JudgeSpeed
+from lemmy_safety.web.threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from lemmy_safety.scan.inspection import Inspector
+    from lemmy_safety.web.meters import Meters
+    from lemmy_safety.web.uploads import ModelState, Upload, UploadLedger
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the judge waits for company while other uploads are being decoded: little against any model, and
+#: enough for a decode to end. With nothing being decoded it does not wait at all.
+_BATCH_WINDOW_S = 0.03
+
+#: Seconds that a look into the ledger may take; beyond that the upload is judged as if nothing were known of it.
+_LOOKUP_PATIENCE_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What was found out about some bytes. ``cleared``: a human said that a flag on them is wrong."""
+
+    result: ItemResult
+    cleared: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Bytes that are being judged, for everybody who asks about them meanwhile.
+
+    ``learned`` is None when they were given up because nobody waited any more.
+    """
+
+    upload: Upload
+    learned: asyncio.Future[Learned | None]
+    item: Examined | ItemResult | None = None
+    waiting: int = 0
+    let_down: bool = False
+    """Whether somebody was answered without waiting for the end."""
+
+    @property
+    def awaited(self) -> bool:
+        return self.waiting > 0
+
+    @property
+    def frames(self) -> int:
+        return len(self.item.sample.frames) if isinstance(self.item, Examined) else 0
+
+
+class UploadJudging:
+    """The queues and threads of one service. ``on_learned`` is called in the loop, before anybody who waits wakes up."""
+
+    def __init__(
+        self,
+        *,
+        inspector: Inspector,
+        ledger: UploadLedger,
+        queue: int,
+        decode_workers: int,
+        meters: Meters,
+        on_learned: Callable[[Job, Learned], None],
+    ) -> None:
+        self._inspector = inspector
+        self._ledger = ledger
+        self._queue = queue
+        self._decode_workers = decode_workers
+        self._meters = meters
+        self._on_learned = on_learned
+        self._loop = asyncio.get_running_loop()
+        self._decode_threads = WorkerThreads("decode-upload", decode_workers)
+        self._judge_thread = WorkerThreads("judge-uploads")
+        self._lookup_thread = WorkerThreads("look-up-uploads")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, Job] = {}
+        self._to_decode: Backlog[Job] = Backlog()
+        self._to_judge: Backlog[Job] = Backlog()
+        self._decoding = 0
+        self._judging = False
+        self._window: asyncio.TimerHandle | None = None
+        self._speed = JudgeSpeed()
+        self.model: ModelState = "loading"
+        meters.model(self.model)
+
+    async def load(self) -> None:
+        """Open the detectors; uploads are taken and decoded meanwhile.
+
+        :raises LemmySafetyError: what keeps a detector from working; nothing can be judged then.
+        """
+        try:
+            await self._judge_thread.run(self._inspector.open)
+        except LemmySafetyError:
+            self._note_model("broken")
+            raise
+        self._note_model("ready")
+        self._pump_judge()
+
+    def admit(self, upload: Upload) -> Job | None:
+        """Take an upload over; the job of the same bytes where there is one, None where there is no room."""
+        job = self._jobs.get(upload.sha256)
+        if job is not None:
+            self._meters.joined()
+            upload.drop()
+            return job
+        if len(self._jobs) >= self._queue and not self._make_room():
+            upload.drop()
+            return None
+        job = Job(upload, self._loop.create_future())
+        self._jobs[upload.sha256] = job
+        self._meters.queue(len(self._jobs))
+        self._start(self._look_up(job))
+        return job
+
+    def holds(self, upload: Upload) -> bool:
+        """Whether this very upload is being judged, and not another one of the same bytes."""
+        job = self._jobs.get(upload.sha256)
+        return job is not None and job.upload is upload
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself keeps no strong reference
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_up(self, job: Job) -> None:
+        known = await self._ledger_says(partial(self._known, job.upload))
+        if known is not None:
+            self._meters.reused()
+            self._finish(job, known)
+        else:
+            self._to_decode.put(job)
+            self._pump_decode()
+
+    async def _ledger_says(self, question: Callable[[], T]) -> T | None:
+        """The ledger's answer; None when it gives none in time, for a verdict must not hang on a slow database."""
+        asked = self._lookup_thread.run(question)
+        await asyncio.wait({asked}, timeout=_LOOKUP_PATIENCE_S)
+        if not asked.done():
+            asked.cancel()
+            log.error("the database does not answer in time")
+            return None
+        error = asked.exception()
+        if error is not None:
+            log.error("the database cannot be asked: %s", error, exc_info=not isinstance(error, LedgerError))
+            return None
+        return asked.result()
+
+    def _known(self, upload: Upload) -> Learned | None:
+        """In a thread: a verdict on the same bytes by the same rules."""
+        inspector = self._inspector
+        known = self._ledger.verdict_for(
+            upload.sha256, detectors=inspector.detector_names, rules_version=inspector.rules_version
+        )
+        if known is None:
+            return None
+        result = ItemResult(
+            obj=_as_object(upload),
+            status=ItemStatus.CHECKED,
+            verdict=known.verdict,
+            detectors=known.detectors,
+            sha256=upload.sha256,
+            pdq=known.pdq,
+            info=known.info,
+            reused_from=known.key,
+        )
+        return Learned(result, cleared=known.review is Review.CLEARED)
+
+    def _pump_decode(self) -> None:
+        while self._decoding < self._decode_workers and len(self._to_decode):
+            job = self._to_decode.in_order()[0]
+            self._to_decode.take(job)
+            self._decoding += 1
+            data, sha256 = job.upload.data or b"", job.upload.sha256
+            decoded = self._decode_threads.run(partial(self._inspector.examine, data, sha256))
+            decoded.add_done_callback(partial(self._decoded, job))
+
+    def _decoded(self, job: Job, done: asyncio.Future[Examined | ItemResult]) -> None:
+        self._decoding -= 1
+        job.upload.drop()
+        error = done.exception()
+        if error is None:
+            job.item = done.result()
+            self._to_judge.put(job)
+        else:
+            log.error("fault while decoding %s", name_of(job.upload.sha256), exc_info=error)
+            self._finish(job, Learned(_failed(job.upload, error)))
+        self._pump_judge()
+        self._pump_decode()
+
+    def _pump_judge(self, *, window_passed: bool = False) -> None:
+        if self._judging or self.model == "loading" or not len(self._to_judge):
+            return
+        batch, full = self._speed.choose(self._to_judge.in_order(), self._inspector.batch_size)
+        if not full and self._decoding and not window_passed:
+            if self._window is None:
+                self._window = self._loop.call_later(_BATCH_WINDOW_S, partial(self._pump_judge, window_passed=True))
+            return
+        if self._window is not None:
+            self._window.cancel()
+            self._window = None
+        for job in batch:
+            self._to_judge.take(job)
+        self._judging = True
+        self._meters.batch(len(batch))
+        items = [job.item for job in batch if job.item is not None]
+        began = self._loop.time()
+        judged = self._judge_thread.run(partial(self._inspector.judge, items))
+        judged.add_done_callback(partial(self._judged, batch, began))
+
+    def _judged(self, batch: list[Job], began: float, done: asyncio.Future[list[ItemResult]]) -> None:
+        self._judging = False
+        self._speed.note(sum(job.frames for job in batch), self._loop.time() - began)
+        error = done.exception()
+        if error is not None:
+            log.error("fault while judging", exc_info=error)
+        results = [_failed(job.upload, error) for job in batch] if error is not None else done.result()
+        self._note_model("broken" if self._inspector.broken else "ready")
+        for job, result in zip(batch, results, strict=True):
+            job.item = None
+            if result.verdict is not None and result.verdict.outcome is Outcome.FLAGGED:
+                self._start(self._ask_about_humans(job, result))
+            else:
+                self._finish(job, Learned(result))
+        self._pump_judge()
+
+    async def _ask_about_humans(self, job: Job, result: ItemResult) -> None:
+        """A human may have cleared these bytes, be it under other rules."""
+        known = await self._ledger_says(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
+        self._finish(job, Learned(result, cleared=known is not None and known.review is Review.CLEARED))
+
+    def _note_model(self, state: ModelState) -> None:
+        if state != self.model:
+            log.info("model %s", state)
+        self.model = state
+        self._meters.model(state)
+
+    def _finish(self, job: Job, learned: Learned | None) -> None:
+        """Nothing more will be learned of these bytes; None when they were given up."""
+        del self._jobs[job.upload.sha256]
+        self._meters.queue(len(self._jobs))
+        job.item = None
+        job.upload.drop()
+        job.learned.set_result(learned)
+        if learned is not None:
+            self._on_learned(job, learned)
+
+    def _make_room(self) -> bool:
+        """Give up an upload that was answered already, in favour of one that was not."""
+        for backlog in (self._to_decode, self._to_judge):
+            job = backlog.late()
+            if job is not None:
+                self._forget(job, backlog)
+                return True
+        return False
+
+    def forget_late(self) -> int:
+        """Give up the bytes of an upload that was answered already; how many bytes that freed."""
+        job = self._to_decode.late()
+        if job is None:
+            return 0
+        self._forget(job, self._to_decode)
+        return job.upload.size
+
+    def _forget(self, job: Job, backlog: Backlog[Job]) -> None:
+        backlog.take(job)
+        if isinstance(job.item, Examined):
+            self._inspector.discard(job.item)
+        self._meters.dropped_late()
+        self._finish(job, None)
+
+    async def close(self, *, within_s: float) -> None:
+        """Close the detectors and let the threads end; a thread that does not come back in time is left behind."""
+        if self._window is not None:
+            self._window.cancel()
+        self._inspector.abort()
+        closed = self._judge_thread.run(self._inspector.close)
+        await asyncio.wait({closed}, timeout=within_s)
+        for threads in (self._judge_thread, self._decode_threads, self._lookup_thread):
+            threads.close()
+
+
+def _as_object(upload: Upload) -> StoredObject:
+    return StoredObject(key=name_of(upload.sha256), size=upload.size, modified_at=datetime.now(UTC))
+
+
+def _failed(upload: Upload, error: BaseException) -> ItemResult:
+    return ItemResult(
+        obj=_as_object(upload),
+        status=ItemStatus.DETECTOR_FAILED,
+        reason=f"fault: {type(error).__name__}",
+        sha256=upload.sha256,
+    )

@@ -1,0 +1,99 @@
+"""uvicorn's HTTP/1.1 protocol with what it lacks: time limits on request heads, and a bound on connections.
+
+uvicorn waits for ever for the rest of a request line or header, and for the first byte of a new connection. A few
+hundred such connections (the "slow loris") would use up all that the service may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+if TYPE_CHECKING:
+    from lemmy_safety.web.meters import Meters
+
+#: Where the application finds an event for the peer's end of sending. A peer that closed looks like one that only will not
+#: send any more, so whoever asks for something that others could use is better not answered then.
+HUNG_UP: Final = "lemmy_safety.hung_up"
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbusy"
+_NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno HTTP"
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 13\r\n\r\nhead too slow"
+
+
+class GuardedProtocol(H11Protocol):
+    """One connection. ``guarded`` makes the class that uvicorn is given."""
+
+    head_timeout_s: ClassVar[float]
+    max_connections: ClassVar[int]
+    meters: ClassVar[Meters]
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            self._turn_away(503, _BUSY)
+        else:
+            self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_timer()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The peer will send no more, and may still read: it gets the answer to a whole request, and 400 to half a one."""
+        whole = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
+        if whole and self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.scope.setdefault(HUNG_UP, asyncio.Event()).set()  # type: ignore[typeddict-item]
+            return True
+        if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
+            self.conn.receive_data(b"")
+            self.handle_events()
+        return False
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - one text for all, whatever uvicorn says
+        """Answer what is no HTTP. The application, if it was already asked, takes it as a broken connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._turn_away(400, _NO_HTTP)
+        else:  # in the middle of an answer
+            self.transport.close()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _watch_head(self) -> None:
+        """The clock runs from the connection's or the head's first byte to the head's last; kept-alive ones have another."""
+        if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
+            self._forget_timer()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_timeout_s, self._turn_away, 408, _TOO_SLOW)
+
+    def _turn_away(self, status: int, answer: bytes) -> None:
+        self.meters.rejected(status)
+        self.transport.write(answer)
+        self.transport.close()
+
+    def _forget_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def guarded(*, head_timeout: float, most_connections: int, counts: Meters) -> type[GuardedProtocol]:
+    """The protocol of one service. Beyond ``most_connections`` new ones get 503 before they have said anything."""
+
+    class Guarded(GuardedProtocol):
+        head_timeout_s = head_timeout
+        max_connections = most_connections
+        meters = counts
+
+    return Guarded

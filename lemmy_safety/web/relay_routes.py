@@ -1,0 +1,288 @@
+"""What workers ask a relay: for something to judge, and about what was accepted unchecked. HTTP only; see ``wire.py``.
+
+Errors are answered in JSON, because the ancestor's worker reads every answer as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.rows import UploadResult
+from lemmy_safety.web.access import fingerprint
+from lemmy_safety.web.messages import decode_answer, decode_judged, encode_unchecked
+from lemmy_safety.web.protocol import HUNG_UP
+from lemmy_safety.web.threads import WorkerThreads
+from lemmy_safety.web.wire import (
+    AFTER_PARAMETER,
+    KEY_HEADER,
+    MOST_JSON_BYTES,
+    PAGE,
+    POP_PATH,
+    RELAY_HEADER,
+    RULES_HEADER,
+    UNCHECKED_PATH,
+    UNKNOWN_RULES,
+    WAIT_PARAMETER,
+    WORKER_HEADER,
+    BadMessage,
+    is_token,
+    same_key,
+    wanted_wait,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.web.handing_out import Item
+    from lemmy_safety.web.messages import LearnedFields
+    from lemmy_safety.web.relay import RelayJudging
+
+    _Route = Callable[[Request], Coroutine[Any, Any, Response]]
+    _Responses = dict[int | str, dict[str, Any]]
+
+log = logging.getLogger(__name__)
+
+#: The longest that a question for work is kept open: under the 60 s after which nginx takes us for dead.
+_LONGEST_WAIT_S = 25.0
+
+#: Seconds between two log lines about wrong keys.
+_COMPLAIN_EVERY_S = 10.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_OF_RELAY = {RELAY_HEADER: "1", "Cache-Control": "no-store"}
+
+_ERRORS: _Responses = {
+    400: {"description": "The message is not what it should be."},
+    403: {"description": "The key is missing or wrong."},
+    413: {"description": "The message is over the limit."},
+    503: {"description": "The relay's database does not answer, or there is no room."},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Caller:
+    """``name`` is empty for a worker that knows only pictrs-safety."""
+
+    name: str
+    rules: str
+
+
+def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str) -> APIRouter:
+    """The routes of one relay. ``key`` is what workers show; each answer says that a relay of ours gave it."""
+    router = APIRouter()
+    gate = _Gate(key)
+    _add_pop(router, gate, judging)
+    _add_unchecked(router, gate, _Books(ledger))
+    return router
+
+
+def _add_pop(router: APIRouter, gate: _Gate, judging: RelayJudging) -> None:
+    async def pop(request: Request, caller: _Caller) -> Response:
+        wait_s = wanted_wait(request.query_params.get(WAIT_PARAMETER), most=_LONGEST_WAIT_S)
+        item = await _unless_gone(request, judging, caller, wait_s=wait_s)
+        data = None if item is None else item.job.upload.data
+        if item is None or data is None:
+            return Response(status_code=204, headers=_OF_RELAY)
+        headers = {**_OF_RELAY, "Content-Disposition": f"attachment; filename={item.name}"}
+        return Response(data, headers=headers, media_type=item.job.upload.media_type or "application/octet-stream")
+
+    async def answer(request: Request, caller: _Caller) -> Response:
+        late = judging.learn(caller.name, decode_answer(await _message(request)))
+        if late is None:
+            return _said(404, "No image found waiting for this result.")
+        return JSONResponse({"message": "OK", "late": late}, 201, _OF_RELAY)
+
+    media: _Responses = {
+        200: {"description": "A medium; its name stands in Content-Disposition.", "content": {"*/*": {}}}
+    }
+    nothing: _Responses = {204: {"description": "Nothing to do."}}
+    router.get(POP_PATH, summary="An upload to judge, for a worker.", responses={**media, **nothing, **_ERRORS})(
+        gate.guarded(pop)
+    )
+    nobody: _Responses = {404: {"description": "Nobody asked about it, or nobody is left who did."}}
+    router.post(POP_PATH, summary="What a worker found out.", status_code=201, responses={**nobody, **_ERRORS})(
+        gate.guarded(answer)
+    )
+
+
+def _add_unchecked(router: APIRouter, gate: _Gate, books: _Books) -> None:
+    async def unchecked(request: Request, _caller: _Caller) -> Response:
+        page = await books.unchecked(after=_place(request.query_params.get(AFTER_PARAMETER)))
+        return JSONResponse({"uploads": page}, 200, _OF_RELAY)
+
+    async def settle(request: Request, _caller: _Caller) -> Response:
+        entries = _list_in(await _message(request), "judged")
+        await books.settle([decode_judged(entry) for entry in entries])
+        return JSONResponse({"message": "OK"}, 200, _OF_RELAY)
+
+    router.get(UNCHECKED_PATH, summary="What was accepted without a verdict, for a worker.", responses=_ERRORS)(
+        gate.guarded(unchecked)
+    )
+    router.post(UNCHECKED_PATH, summary="What became of those, from a worker.", responses=_ERRORS)(gate.guarded(settle))
+
+
+async def _unless_gone(request: Request, judging: RelayJudging, caller: _Caller, *, wait_s: float) -> Item | None:
+    """Wait for something to do, but not for somebody who has closed the connection: it would be lost on the way."""
+    hung_up = request.scope.setdefault(HUNG_UP, asyncio.Event())
+    taking = asyncio.ensure_future(judging.take(caller.name, caller.rules, wait_s=wait_s))
+    gone = asyncio.ensure_future(hung_up.wait())
+    lost = asyncio.ensure_future(_disconnected(request))
+    try:
+        ends: set[asyncio.Future[Any]] = {taking, gone, lost}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return taking.result() if taking.done() else None
+    finally:
+        for task in (taking, gone, lost):
+            task.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Gate:
+    """Who shows the key is let in."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._complain_at = 0.0
+
+    def guarded(self, handle: Callable[[Request, _Caller], Awaitable[Response]]) -> _Route:
+        """The handler behind the key, with its expected failures as answers."""
+
+        async def guarded(request: Request) -> Response:
+            caller = self._caller(request)
+            if caller is None:
+                return _said(403, "Access Denied")
+            try:
+                return await handle(request, caller)
+            except _TooLarge:
+                return _said(413, "too large")
+            except BadMessage as error:
+                return _said(400, str(error))
+            except LedgerError as error:
+                log.error("the database does not answer a worker: %s", error)  # noqa: TRY400 - expected, one line
+                return _said(503, "the database does not answer")
+
+        return guarded
+
+    def _caller(self, request: Request) -> _Caller | None:
+        offered = request.headers.get(KEY_HEADER, "")
+        if not same_key(offered, self._key):
+            self._complain(offered)
+            return None
+        name = request.headers.get(WORKER_HEADER, "")
+        rules = request.headers.get(RULES_HEADER, "")
+        return _Caller(name=name if is_token(name) else "", rules=rules if is_token(rules) else UNKNOWN_RULES)
+
+    def _complain(self, offered: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAIN_EVERY_S
+            shown = fingerprint(offered) if offered else "none"
+            log.warning("a worker was not let in: its key is wrong (by SHA-256: %s)", shown)
+
+
+class _Books:
+    """The relay's ledger, beside the event loop."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._thread: WorkerThreads | None = None
+
+    @property
+    def _threads(self) -> WorkerThreads:
+        if self._thread is None:  # made in the loop
+            self._thread = WorkerThreads("relay-books")
+        return self._thread
+
+    async def unchecked(self, *, after: tuple[datetime, str] | None) -> list[dict[str, Any]]:
+        def read() -> list[dict[str, Any]]:
+            return [encode_unchecked(row) for row in islice(self._ledger.unchecked_uploads(after=after), PAGE)]
+
+        return await self._threads.run(read)
+
+    async def settle(self, judged: Sequence[tuple[str, LearnedFields]]) -> None:
+        def write() -> None:
+            rows = [(self._ledger.upload(sha256), learned) for sha256, learned in judged]
+            self._ledger.record_uploads(
+                [
+                    UploadResult(
+                        sha256=row.sha256,
+                        md5=row.md5,
+                        size=row.size,
+                        media_type=row.media_type or "",
+                        answer=None,
+                        status=learned.status,
+                        reason=learned.reason,
+                        verdict=learned.verdict,
+                        detectors=learned.detectors,
+                        pdq=learned.pdq,
+                        info=learned.info,
+                    )
+                    for row, learned in rows
+                    if row is not None
+                ]
+            )
+
+        await self._threads.run(write)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+async def _message(request: Request) -> object:
+    """The JSON of a request.
+
+    :raises BadMessage: it is none.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_JSON_BYTES:
+            raise _TooLarge
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("not JSON") from error
+
+
+def _list_in(fields: object, name: str) -> list[object]:
+    entries = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(entries, list) or len(entries) > PAGE:
+        raise BadMessage(f"{name} is no list, or too long")
+    return entries
+
+
+def _place(text: str | None) -> tuple[datetime, str] | None:
+    """:raises BadMessage: it is none that stands in a list of ours."""
+    if text is None:
+        return None
+    moment, _, sha256 = text.partition(",")
+    try:
+        at = datetime.fromisoformat(moment)
+    except ValueError as error:
+        raise BadMessage("not a place in the list") from error
+    if at.tzinfo is None or not _SHA256.fullmatch(sha256):
+        raise BadMessage("not a place in the list")
+    return at, sha256
+
+
+def _said(status: int, text: str) -> Response:
+    headers = {**_OF_RELAY, "Retry-After": "5"} if status == 503 else _OF_RELAY  # noqa: PLR2004 - service unavailable
+    return JSONResponse({"message": text}, status, headers)

@@ -1,0 +1,235 @@
+"""The service as a whole: listens, takes uploads while the models load, and ends within five seconds of being asked.
+
+uvicorn serves, in this process and on asyncio's own loop, so that it is the same on Windows. Its signal handling and
+its logs are switched off: signals belong to the command line, and a log of requests would hold secrets from paths.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.web.app import HookParts, build_app
+from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
+from lemmy_safety.web.ledger_probe import LedgerProbe
+from lemmy_safety.web.meters import Meters
+from lemmy_safety.web.protocol import guarded
+from lemmy_safety.web.receiving import BodyLimits, BodyReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from fastapi import APIRouter
+
+    from lemmy_safety.web.access import Access
+    from lemmy_safety.web.uploads import UploadEngine, UploadLedger
+
+log = logging.getLogger(__name__)
+
+#: After a stop: seconds for verdicts that are on their way, for all answers to be given, and for the records.
+#: Together under the 4.8 s after which the command line ends the process by itself.
+_VERDICT_GRACE_S = 1.5
+_ANSWER_GRACE_S = 3
+_CLOSE_GRACE_S = 1.0
+
+#: Seconds between two requests on one connection; nginx keeps its own for 60 s and copes with their end.
+_KEEP_ALIVE_S = 15
+
+#: Open connections for each upload that may be worked on: waiting for their head, kept alive, being turned away.
+_CONNECTIONS_PER_UPLOAD = 2
+_SPARE_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """``budget_s`` is the time for an answer, ``max_uploads`` how many are received and decided on at a time.
+
+    ``head_timeout_s`` is for a request's line and headers: pict-rs and proxies send them at once.
+    """
+
+    host: str
+    port: int
+    budget_s: float
+    max_uploads: int
+    body: BodyLimits
+    head_timeout_s: float = 10.0
+
+
+def serve(
+    *,
+    make_engine: Callable[[Meters], UploadEngine],
+    ledger: UploadLedger,
+    access: Access,
+    options: ServerOptions,
+    stop: threading.Event,
+    listening: Callable[[str, int], None] | None = None,
+    make_routers: Callable[[UploadEngine], Sequence[APIRouter]] = lambda _engine: (),
+) -> None:
+    """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with host and port.
+
+    :raises SettingsError: the address cannot be listened on, or not without a (longer) secret.
+    :raises LemmySafetyError: a detector cannot be opened.
+    """
+    access.check_bind(options.host)
+    with _listeners(options.host, options.port) as sockets:
+        asyncio.run(
+            _Service(make_engine, ledger, access, options, make_routers).run(sockets, stop=stop, listening=listening)
+        )
+
+
+class _Service:
+    """What ``serve`` runs, in one event loop."""
+
+    def __init__(
+        self,
+        make_engine: Callable[[Meters], UploadEngine],
+        ledger: UploadLedger,
+        access: Access,
+        options: ServerOptions,
+        make_routers: Callable[[UploadEngine], Sequence[APIRouter]],
+    ) -> None:
+        self._make_engine = make_engine
+        self._make_routers = make_routers
+        self._ledger = ledger
+        self._access = access
+        self._options = options
+
+    async def run(
+        self, sockets: list[socket.socket], *, stop: threading.Event, listening: Callable[[str, int], None] | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        meters = Meters()
+        engine = self._make_engine(meters)
+        reader = BodyReader(self._options.body, reclaim=engine.forget_late)
+        probe = LedgerProbe(self._ledger)
+        parts = HookParts(
+            engine=engine,
+            reader=reader,
+            probe=probe,
+            meters=meters,
+            access=self._access,
+            budget_s=self._options.budget_s,
+        )
+        app = build_app(parts, routers=self._make_routers(engine))
+        edge = Edge(app, max_uploads=self._options.max_uploads, meters=meters)
+        server = _Server(self._configuration(edge, meters))
+        serving = asyncio.create_task(server.serve(sockets=sockets))
+        stopped = _set_by(stop, loop)
+        await asyncio.wait({serving, server.up}, return_when=asyncio.FIRST_COMPLETED)
+        host, port = sockets[0].getsockname()[:2]
+        log.info("listening on %s port %d", host, port)
+        if listening is not None:
+            listening(host, port)
+        loading = asyncio.create_task(engine.load())
+        try:
+            await _first_end(loading, stopped, serving)
+        finally:
+            engine.begin_stop(within_s=_VERDICT_GRACE_S)
+            loop.call_later(_VERDICT_GRACE_S, reader.stop)
+            edge.stop()
+            server.should_exit = True
+            await asyncio.wait({serving})
+            await engine.close(within_s=_CLOSE_GRACE_S)
+            probe.close()
+            loading.cancel()
+        serving.result()
+
+    def _configuration(self, app: Edge, meters: Meters) -> uvicorn.Config:
+        # Its warnings are about requests of strangers, which the metrics count; its errors are faults of ours.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        options = self._options
+        return uvicorn.Config(
+            app,
+            http=guarded(
+                head_timeout=options.head_timeout_s,
+                most_connections=_CONNECTIONS_PER_UPLOAD * options.max_uploads + _SPARE_CONNECTIONS,
+                counts=meters,
+            ),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # whose word is believed is decided in access.py
+            server_header=False,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_ANSWER_GRACE_S,
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers, and saying when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.get_running_loop().create_future()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set_result(None)
+
+
+def _set_by(stop: threading.Event, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """A future that is done once the event is set."""
+    stopped: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not stopped.done():
+            stopped.set_result(None)
+
+    def watch() -> None:
+        stop.wait()
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=watch, name="watch-stop", daemon=True).start()
+    return stopped
+
+
+async def _first_end(loading: asyncio.Task[None], stopped: asyncio.Future[None], serving: asyncio.Task[None]) -> None:
+    """Wait for the stop, or for what makes serving on pointless; raises the error of loading."""
+    await asyncio.wait({loading, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        loading.result()
+        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+
+
+@contextlib.contextmanager
+def _listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Listening sockets on every address of a host.
+
+    :raises SettingsError: it has none, or one is taken or may not be used.
+    """
+    where = f"{host} port {port}"
+    with contextlib.ExitStack() as stack:
+        sockets = []
+        try:
+            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                try:
+                    made = socket.create_server(address[:2], family=family, backlog=2048)
+                except OSError as error:
+                    # "localhost" names ::1 also where there is no IPv6.
+                    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                        continue
+                    raise
+                sockets.append(stack.enter_context(made))
+        except OSError as error:
+            hint = "Choose another port, or stop the program that has it."
+            raise SettingsError(f"Cannot listen on {where}: {error.strerror or error}.", hint=hint) from error
+        if not sockets:
+            raise SettingsError(f"Cannot listen on {where}: this machine has no such address.", hint="")
+        yield sockets

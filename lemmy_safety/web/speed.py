@@ -1,0 +1,55 @@
+"""How many media to judge together, learned from how long the last batches took.
+
+A full batch is right for a graphics card. A processor may need a second for a single picture: there a full batch would
+make everybody in it wait for the last one, and few would be answered in time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Seconds that a batch may take: short against the budget, so that who comes just after it began is judged in time too.
+_TARGET_S = 1.0
+
+#: How much the last batch counts: after a slow one (warming up, a busy machine) five usual ones bring it back.
+_WEIGHT = 0.4
+
+
+class Weighed(Protocol):
+    """Something to judge that knows how many frames it has."""
+
+    @property
+    def frames(self) -> int: ...
+
+
+T = TypeVar("T", bound=Weighed)
+
+
+class JudgeSpeed:
+    """An average of seconds a frame; without one, batches of one medium."""
+
+    def __init__(self) -> None:
+        self._per_frame_s: float | None = None
+
+    def note(self, frames: int, seconds: float) -> None:
+        """A batch of that many frames took so long."""
+        if frames < 1:
+            return
+        measured = seconds / frames
+        known = self._per_frame_s
+        self._per_frame_s = measured if known is None else known + _WEIGHT * (measured - known)
+
+    def choose(self, waiting: Sequence[T], most: int) -> tuple[list[T], bool]:
+        """The batch to judge from a queue that is not empty, and whether more would not have fitted into it."""
+        frames = 0
+        for count, item in enumerate(waiting):
+            frames += item.frames
+            if count and (count >= most or self._too_long(frames)):
+                return list(waiting[:count]), True
+        return list(waiting), len(waiting) >= most or self._too_long(frames + 1)
+
+    def _too_long(self, frames: int) -> bool:
+        return self._per_frame_s is None or frames * self._per_frame_s > _TARGET_S

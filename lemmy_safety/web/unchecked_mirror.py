@@ -1,0 +1,73 @@
+"""What a relay accepted without a verdict, in the ledger of the machine that judges.
+
+There the daemon looks for it in the storage before all else; what became of it is told to the relay, whose list gets
+shorter by it. Told twice is told once: nothing here has to be remembered beyond a run.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.web.messages import decode_unchecked, encode_learned
+from lemmy_safety.web.threads import WorkerThreads
+from lemmy_safety.web.wire import BadMessage
+from lemmy_safety.web.worker_client import ServerTrouble
+
+if TYPE_CHECKING:
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger.rows import UploadResult, UploadRow
+    from lemmy_safety.web.worker_client import WorkerClient
+
+log = logging.getLogger(__name__)
+
+#: Judgements told at a time: with their findings they must fit into one message.
+_TOLD_AT_ONCE = 50
+
+
+class UncheckedMirror:
+    """Belongs to one event loop."""
+
+    def __init__(self, client: WorkerClient, ledger: Ledger) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._thread = WorkerThreads("mirror-unchecked")
+        self._after: str | None = None
+        self._open: dict[str, None] = {}
+
+    async def look(self) -> None:
+        """Take over what is new, tell what was judged. Raises nothing: the next look may succeed."""
+        try:
+            await self._take_over()
+            await self._report()
+        except (ServerTrouble, BadMessage) as error:
+            log.warning("the unchecked uploads of %s could not be gone through: %s", self._client.url, error)
+        except LedgerError as error:
+            log.error("unchecked uploads could not be recorded: %s", error)  # noqa: TRY400 - expected, one line
+
+    async def _take_over(self) -> None:
+        while page := [decode_unchecked(entry) for entry in await self._client.unchecked(after=self._after)]:
+            await self._thread.run(partial(self._ledger.record_uploads, page))
+            self._open.update((upload.sha256, None) for upload in page)
+            self._after = _place(page[-1])
+            log.info("%d uploads were accepted unchecked at %s", len(page), self._client.url)
+
+    async def _report(self) -> None:
+        """Tell what was judged meanwhile, here or by the daemon, or was nowhere to be found."""
+        judged = await self._thread.run(self._judged)
+        for start in range(0, len(judged), _TOLD_AT_ONCE):
+            some = judged[start : start + _TOLD_AT_ONCE]
+            await self._client.settle([{"sha256": row.sha256, "learned": encode_learned(row)} for row in some])
+            for row in some:
+                self._open.pop(row.sha256, None)
+
+    def _judged(self) -> list[UploadRow]:
+        rows = (self._ledger.upload(sha256) for sha256 in list(self._open))
+        return [row for row in rows if row is not None and row.judged_at is not None]
+
+
+def _place(upload: UploadResult) -> str:
+    at = "" if upload.at is None else upload.at.isoformat()
+    return f"{at},{upload.sha256}"

@@ -1,0 +1,233 @@
+"""The engine behind the hook: an upload in, a decision out, within a time. It knows no HTTP.
+
+Where there is no verdict in time the answer follows the one setting for that (``accept_unchecked``). An upload is let
+in unchecked only after the record of that is on disk; where even that fails it is refused: nothing is let in silently.
+A verdict that comes after its answer is recorded all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.scan.inspection import name_of
+from lemmy_safety.web.judging import UploadJudging
+from lemmy_safety.web.recording import UploadRecorder
+from lemmy_safety.web.uploads import AnswerKind, Cause, Decision
+
+if TYPE_CHECKING:
+    from lemmy_safety.records import ItemResult
+    from lemmy_safety.scan.inspection import Inspector
+    from lemmy_safety.web.judging import Job, Learned
+    from lemmy_safety.web.meters import Meters
+    from lemmy_safety.web.uploads import ModelState, Upload, UploadLedger
+
+log = logging.getLogger(__name__)
+
+#: Seconds that an answer waits for its record, at most, be it beyond the budget: Lemmy waits 10 s for a thumbnail, and
+#: the budget is 8 s. "Accepted unchecked" is not given without; other answers stand, and their record is tried again.
+_RECORD_WAIT_S = 1.5
+
+_CAUSES = {
+    ItemStatus.UNREADABLE: Cause.UNREADABLE,
+    ItemStatus.UNSUPPORTED: Cause.UNSUPPORTED,
+    ItemStatus.TOO_LARGE: Cause.TOO_LARGE,
+    ItemStatus.DETECTOR_FAILED: Cause.DETECTOR_FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationOptions:
+    """``accept_unchecked``: what is answered without a verdict. ``queue``: uploads decided on at a time, at most.
+
+    In a ``dry_run`` flagged uploads are recorded and accepted.
+    """
+
+    accept_unchecked: bool
+    queue: int
+    decode_workers: int
+    dry_run: bool = False
+
+
+class Judging(Protocol):
+    """Whoever finds out about uploads; what ``UploadJudging`` says of its methods holds for all."""
+
+    @property
+    def model(self) -> ModelState: ...
+
+    async def load(self) -> None: ...
+
+    def admit(self, upload: Upload) -> Job | None: ...
+
+    def holds(self, upload: Upload) -> bool: ...
+
+    def forget_late(self) -> int: ...
+
+    async def close(self, *, within_s: float) -> None: ...
+
+
+class Decider(ABC):
+    """Decides on uploads by what somebody finds out. Made inside a running event loop and used by it alone."""
+
+    def __init__(self, *, ledger: UploadLedger, accept_unchecked: bool, dry_run: bool, meters: Meters) -> None:
+        self._accept_unchecked = accept_unchecked
+        self._dry_run = dry_run
+        self._meters = meters
+        self._loop = asyncio.get_running_loop()
+        self._recorder = UploadRecorder(ledger, meters)
+        self._over: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    @abstractmethod
+    def _judging(self) -> Judging: ...
+
+    @property
+    def model(self) -> ModelState:
+        return self._judging.model
+
+    async def load(self) -> None:
+        """Open the detectors; uploads are taken meanwhile, and wait.
+
+        :raises LemmySafetyError: what keeps a detector from working; nothing can be judged then.
+        """
+        await self._judging.load()
+
+    async def validate(self, upload: Upload, *, deadline: float) -> Decision:
+        """Decide before ``deadline`` (the loop's time), and ``_RECORD_WAIT_S`` later at most. Takes the upload over."""
+        try:
+            return await self._validate(upload, deadline)
+        except Exception:
+            log.exception("fault while deciding on %s", name_of(upload.sha256))
+            if not self._judging.holds(upload):
+                upload.drop()
+            return await self._undecided(upload, Cause.FAULT)
+
+    async def _validate(self, upload: Upload, deadline: float) -> Decision:
+        job = self._judging.admit(upload)
+        if job is None:
+            return await self._undecided(upload, Cause.QUEUE_FULL)
+        learned = await self._wait(job, deadline)
+        if learned is None:
+            return await self._undecided(upload, self._why_not())
+        return await self._decided(upload, learned)
+
+    async def _wait(self, job: Job, deadline: float) -> Learned | None:
+        ends: set[asyncio.Future[Learned | None] | asyncio.Future[None]] = {job.learned, self._over}
+        job.waiting += 1
+        try:
+            patience = max(0.0, deadline - self._loop.time())
+            await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            job.waiting -= 1
+        if job.learned.done():
+            return job.learned.result()
+        job.let_down = True
+        return None
+
+    def _why_not(self) -> Cause:
+        if self._over.done():
+            return Cause.STOPPING
+        return Cause.MODEL_LOADING if self.model == "loading" else Cause.TIMED_OUT
+
+    async def _decided(self, upload: Upload, learned: Learned) -> Decision:
+        result = learned.result
+        if result.verdict is None:
+            return await self._undecided(upload, _CAUSES[result.status], result)
+        kind = AnswerKind.ACCEPTED
+        if result.verdict.outcome is Outcome.FLAGGED and not learned.cleared:
+            kind = AnswerKind.ACCEPTED_DRY_RUN if self._dry_run else AnswerKind.REFUSED
+        answer = UploadAnswer.REFUSED if kind is AnswerKind.REFUSED else UploadAnswer.ACCEPTED
+        await self._recorder.record(_record(upload, answer, result), within_s=_RECORD_WAIT_S, keep=True)
+        return Decision(kind=kind)
+
+    async def _undecided(self, upload: Upload, cause: Cause, result: ItemResult | None = None) -> Decision:
+        name, reason = name_of(upload.sha256), cause.value
+        if result is not None and result.reason:
+            reason = f"{reason}: {result.reason}"
+        if not self._accept_unchecked:
+            refused = _record(upload, UploadAnswer.REFUSED, result, reason)
+            await self._recorder.record(refused, within_s=_RECORD_WAIT_S, keep=True)
+            log.warning("%s refused unchecked (%s)", name, reason)
+            return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
+        record = _record(upload, UploadAnswer.UNCHECKED, result, reason)
+        if await self._recorder.record(record, within_s=_RECORD_WAIT_S, keep=False):
+            log.warning("%s accepted unchecked (%s)", name, reason)
+            return Decision(kind=AnswerKind.UNCHECKED_ACCEPTED, cause=cause)
+        log.error("%s refused, because it cannot be recorded that it was not checked (%s)", name, reason)
+        self._recorder.record_later(_record(upload, UploadAnswer.REFUSED, result, reason))
+        return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
+
+    def _note_late(self, job: Job, learned: Learned) -> None:
+        """Record what was learned after somebody's answer.
+
+        That answer's own record was handed in at the moment the waiting ended, so this one follows it.
+        """
+        result = learned.result
+        if job.let_down and result.status.settled:
+            self._recorder.record_later(_record(job.upload, None, result))
+            self._meters.late_verdict(result.status.value if result.verdict is None else result.verdict.outcome.value)
+
+    def forget_late(self) -> int:
+        """See ``UploadEngine``."""
+        return self._judging.forget_late()
+
+    def begin_stop(self, *, within_s: float) -> None:
+        """Whoever still waits after ``within_s`` is answered without a verdict."""
+        self._loop.call_later(within_s, self._end)
+
+    def _end(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+
+    async def close(self, *, within_s: float) -> None:
+        """End all waits, write what is to be written, close the detectors; what takes longer is left behind."""
+        self._end()
+        await self._recorder.flush(within_s=within_s / 2)
+        self._recorder.close()
+        await self._judging.close(within_s=within_s / 2)
+
+
+class Validator(Decider):
+    """Decides with our own detectors."""
+
+    def __init__(
+        self, *, inspector: Inspector, ledger: UploadLedger, options: ValidationOptions, meters: Meters
+    ) -> None:
+        super().__init__(
+            ledger=ledger, accept_unchecked=options.accept_unchecked, dry_run=options.dry_run, meters=meters
+        )
+        self._detectors = UploadJudging(
+            inspector=inspector,
+            ledger=ledger,
+            queue=options.queue,
+            decode_workers=options.decode_workers,
+            meters=meters,
+            on_learned=self._note_late,
+        )
+
+    @property
+    def _judging(self) -> Judging:
+        return self._detectors
+
+
+def _record(
+    upload: Upload, answer: UploadAnswer | None, result: ItemResult | None, reason: str | None = None
+) -> UploadResult:
+    return UploadResult(
+        sha256=upload.sha256,
+        md5=upload.md5,
+        size=upload.size,
+        media_type=upload.media_type,
+        answer=answer,
+        status=None if result is None else result.status,
+        reason=(result.reason if result is not None else "") if reason is None else reason,
+        verdict=None if result is None else result.verdict,
+        detectors=frozenset() if result is None else result.detectors,
+        pdq=None if result is None else result.pdq,
+        info=None if result is None else result.info,
+    )

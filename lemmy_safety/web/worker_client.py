@@ -1,0 +1,227 @@
+"""A worker's side of the protocol of uploads over HTTP; see ``wire.py``. It keeps no media and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from lemmy_safety import __version__
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.web.access import is_loopback
+from lemmy_safety.web.receiving import BadBody
+from lemmy_safety.web.wire import (
+    AFTER_PARAMETER,
+    KEY_HEADER,
+    MOST_JSON_BYTES,
+    POP_PATH,
+    RELAY_HEADER,
+    RULES_HEADER,
+    UNCHECKED_PATH,
+    WAIT_PARAMETER,
+    WORKER_HEADER,
+    BadMessage,
+    name_in,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from lemmy_safety.web.receiving import BodyReader
+    from lemmy_safety.web.uploads import Upload
+
+_CONNECT_S = 5.0
+_ANSWER_S = 15.0
+
+_OK = 200
+_CREATED = 201
+_NOTHING = 204
+_DENIED = frozenset({401, 403})
+_NOT_FOUND = 404
+
+#: Answers that mean, at first contact, that the address is not that of such a server.
+_WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
+
+
+class ServerTrouble(Exception):
+    """The server cannot be reached, or said something that helps nobody. It may do better later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Popped:
+    """A medium to judge. ``upload`` is None where it is larger than we take, or empty: ``reason`` says so."""
+
+    name: str
+    upload: Upload | None
+    too_large: bool = False
+    reason: str = ""
+
+
+class WorkerClient:
+    """Speaks to one server. Belongs to one event loop."""
+
+    def __init__(self, *, url: str, key: str, worker: str, rules: str, reader: BodyReader) -> None:
+        """:raises SettingsError: no URL of a server."""
+        self.url = checked_url(url)
+        self._reader = reader
+        # It logs each request, of which there is one every few seconds although nothing happens.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        #: None until the server has answered; then whether it is a relay of ours.
+        self.is_relay: bool | None = None
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers={
+                KEY_HEADER: key,
+                WORKER_HEADER: worker,
+                RULES_HEADER: rules,
+                "User-Agent": f"lemmy-safety-worker/{__version__}",
+                "Accept-Encoding": "identity",
+            },
+            timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._http.aclose()
+
+    async def pop(self, *, wait_s: float) -> Popped | None:
+        """Something to judge; None when there is nothing, after ``wait_s`` where the server can wait.
+
+        :raises ServerTrouble: it did not answer, or not sensibly.
+        :raises SettingsError: the key or the address is wrong.
+        """
+        patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
+        question = {WAIT_PARAMETER: f"{wait_s:g}"}
+        with _trouble():
+            async with self._http.stream("GET", POP_PATH, params=question, timeout=patience) as response:
+                if response.status_code == _NOTHING:
+                    self._note_success(response)
+                    return None
+                if response.status_code != _OK:
+                    raise self._unexpected(response)
+                name = name_in(response.headers.get("content-disposition", ""))
+                self._note_success(response)
+                return await self._read(name, response)
+
+    async def _read(self, name: str, response: httpx.Response) -> Popped:
+        length = response.headers.get("content-length", "")
+        try:
+            upload = await self._reader.read(
+                response.aiter_bytes(),
+                media_type=response.headers.get("content-type", ""),
+                announced=int(length) if length.isdecimal() else None,
+            )
+        except BadBody as error:
+            if error.status in (400, 413):
+                return Popped(name=name, upload=None, too_large=error.status == 413, reason=error.text)  # noqa: PLR2004
+            raise ServerTrouble(f"a medium did not get here: {error.text}") from error
+        return Popped(name=name, upload=upload)
+
+    async def answer(self, message: Mapping[str, Any]) -> bool:
+        """Tell what was found out; whether that was in time.
+
+        :raises ServerTrouble: it is not known whether it arrived.
+        :raises SettingsError: the key is wrong.
+        """
+        with _trouble():
+            response = await self._http.post(POP_PATH, json=message)
+            if response.status_code == _NOT_FOUND:
+                return False
+            if response.status_code != _CREATED:
+                raise self._unexpected(response)
+            said = _json(response) if self.is_relay else {}
+            return not (isinstance(said, dict) and said.get("late") is True)
+
+    async def unchecked(self, *, after: str | None) -> list[object]:
+        """A page of what a relay accepted unchecked.
+
+        :raises ServerTrouble: it did not answer, or not sensibly.
+        """
+        with _trouble():
+            params = {} if after is None else {AFTER_PARAMETER: after}
+            response = await self._http.get(UNCHECKED_PATH, params=params)
+            said = _json(response) if response.status_code == _OK else None
+            uploads = said.get("uploads") if isinstance(said, dict) else None
+            if not isinstance(uploads, list):
+                raise self._unexpected(response)
+            return uploads
+
+    async def settle(self, judged: list[dict[str, Any]]) -> None:
+        """Tell a relay what became of some of them.
+
+        :raises ServerTrouble: it is not known whether it arrived.
+        """
+        with _trouble():
+            response = await self._http.post(UNCHECKED_PATH, json={"judged": judged})
+            if response.status_code != _OK:
+                raise self._unexpected(response)
+
+    def _note_success(self, response: httpx.Response) -> None:
+        self.is_relay = RELAY_HEADER in response.headers
+
+    def _unexpected(self, response: httpx.Response) -> Exception:
+        status = response.status_code
+        if status in _DENIED:
+            return SettingsError(
+                f"{self.url} refuses PICTRS_SAFETY_APIKEY ({status}).",
+                hint="Set it to the key that the server knows: RELAY_APIKEY of a relay, FEDIVERSE_SAFETY_WORKER_AUTH of "
+                "pictrs-safety.",
+            )
+        if status in _WRONG_ADDRESS and self.is_relay is None:
+            there = response.headers.get("location")
+            hint = (
+                f"It points to {there}: use that." if there else "PICTRS_SAFETY_URL is its address without /api/v1/pop."
+            )
+            return SettingsError(f"There is no pictrs-safety server or relay at {self.url} ({status}).", hint=hint)
+        return ServerTrouble(f"it answered with status {status}")
+
+
+@contextmanager
+def _trouble() -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise ServerTrouble(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+    except BadMessage as error:
+        raise ServerTrouble(f"it sent {error}") from error
+
+
+def _json(response: httpx.Response) -> object:
+    if len(response.content) > MOST_JSON_BYTES:
+        raise BadMessage("too much JSON")
+    try:
+        return response.json()
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("something that is not JSON") from error
+
+
+def checked_url(text: str) -> str:
+    """The server's address without what stands behind its host and path.
+
+    :raises SettingsError: it is no address of an HTTP server, or media would travel in clear over a network.
+    """
+    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org"
+    try:
+        parts = urlsplit(text.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment or parts.username is not None:
+        raise SettingsError("PICTRS_SAFETY_URL is not the address of a server.", hint=hint)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def is_open_to_listeners(url: str) -> bool:
+    """Whether what is said to this server can be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

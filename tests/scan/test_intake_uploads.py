@@ -1,0 +1,149 @@
+"""What uploads at the door mean for a pass: verdicts without reading, and what was let in unchecked goes first."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.ledgers import DECODER, DETECTORS, checked, record, sha256_of
+from support.passes import WatchedStorage, minutes_ago, put
+from support.uploads import judged, upload
+
+from lemmy_safety.ledger import FROM_UPLOAD_UNREAD, open_ledger, sqlite_url
+from lemmy_safety.records import ItemResult, ItemStatus, Outcome
+from lemmy_safety.scan.intake import Intake
+from lemmy_safety.scan.progress import PassCounter
+
+
+class TaggedStorage(WatchedStorage):
+    """Lists like S3: each object with the MD5 of its bytes; notes since when it was asked to."""
+
+    def __init__(self, root) -> None:
+        super().__init__(root)
+        self.listings = []
+
+    def list(self, **how):
+        self.listings.append(how["since"])
+        return super().list(**how)
+
+    def _list(self, **how):
+        for obj in super()._list(**how):
+            data = Path(self._root, obj.key).read_bytes()
+            yield replace(obj, etag=hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+
+class Inbox(list):
+    put = list.append
+
+
+class Pass:
+    """One pass of the intake alone, over pictures that are texts."""
+
+    def __init__(self, root, ledger) -> None:
+        self.root, self.ledger = root, ledger
+        self.storage = TaggedStorage(root)
+
+    def run(self, *, since=None, rules_version="rules-1", detectors=DETECTORS, storage=None):
+        counter = PassCounter()
+        self.to_fetch, self.to_record = Inbox(), Inbox()
+        intake = Intake(
+            storage=storage or self.storage,
+            ledger=self.ledger,
+            detectors=detectors,
+            decoder=DECODER,
+            counter=counter,
+            stop=threading.Event(),
+            rules_version=rules_version,
+        )
+        intake.run(since=since, prefix="", exhaustive=True, to_fetch=self.to_fetch, to_record=self.to_record)
+        self.counts = counter.snapshot(1.0)
+        return [obj.key for obj in self.to_fetch]
+
+
+@pytest.fixture
+def one_pass(tmp_path):
+    root = tmp_path / "files"
+    root.mkdir()
+    with open_ledger(sqlite_url(tmp_path / "a.db")) as ledger:
+        yield Pass(root, ledger)
+
+
+def store(one_pass, key, content, minutes=30.0):
+    put(one_pass.root, key, content.encode(), modified_at=minutes_ago(minutes))
+
+
+def test_an_upload_that_was_judged_is_not_read(one_pass) -> None:
+    """Its verdict is recorded for the object; the next pass knows the object."""
+    store(one_pass, "uploaded", "one")
+    store(one_pass, "other", "two")
+    one_pass.ledger.record_uploads([judged("one", at=minutes_ago(30))])
+    assert one_pass.run() == ["other"]
+    (result,) = one_pass.to_record
+    assert isinstance(result, ItemResult)
+    assert (result.obj.key, result.status, result.verdict.outcome) == ("uploaded", ItemStatus.CHECKED, Outcome.CLEAR)
+    assert (result.sha256, result.reused_from) == (sha256_of("one"), FROM_UPLOAD_UNREAD)
+    record(one_pass.ledger, [result, checked("other")], storage=one_pass.storage.name)
+    one_pass.run()
+    assert one_pass.counts.skipped >= 1
+    assert one_pass.to_record == []
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"rules_version": None}, {"rules_version": "rules-2"}, {"detectors": DETECTORS | {"more"}}],
+    ids=["not wanted", "other rules", "more detectors"],
+)
+def test_an_upload_that_was_judged_otherwise_is_read(one_pass, how) -> None:
+    """And where the storage gives no tag."""
+    store(one_pass, "uploaded", "one")
+    one_pass.ledger.record_uploads([judged("one", at=minutes_ago(30))])
+    assert one_pass.run(**how) == ["uploaded"]
+    assert one_pass.run(storage=WatchedStorage(one_pass.root)) == ["uploaded"]
+
+
+def test_what_was_let_in_unchecked_is_read_first(one_pass) -> None:
+    """Before a thousand others, once, in a sweep and in a pass of the daemon; those of other sizes wait their turn."""
+    for number in range(1200):
+        store(one_pass, f"{number % 7}/{number}", f"picture {number:05}")
+    store(one_pass, "3/unchecked", "let in unchecked", minutes=5)
+    store(one_pass, "5/same size", "let in UNCHECKED", minutes=5)
+    one_pass.ledger.record_uploads([upload("let in unchecked", at=minutes_ago(5))])
+    for since in (None, minutes_ago(60)):
+        keys = one_pass.run(since=since)
+        assert set(keys[:2]) == {"3/unchecked", "5/same size"}
+        assert len(keys) == len(set(keys)) == one_pass.counts.seen == 1202
+
+
+def test_looking_for_them_costs_a_listing_of_what_is_newer(one_pass) -> None:
+    """And nothing at all where there are none."""
+    store(one_pass, "a", "old", minutes=600)
+    one_pass.run()
+    assert one_pass.storage.listings == [None]
+    one_pass.storage.listings.clear()
+    accepted = minutes_ago(5)
+    one_pass.ledger.record_uploads([upload("let in unchecked", at=accepted)])
+    assert one_pass.run() == ["a"]
+    first, second = one_pass.storage.listings
+    assert second is None
+    assert accepted - timedelta(minutes=30) < first < accepted
+    one_pass.storage.listings.clear()
+    one_pass.run(since=minutes_ago(1))
+    assert len(set(one_pass.storage.listings)) == 1  # never before what the pass is about
+
+
+def test_once_it_was_judged_the_order_is_the_storages_again(one_pass) -> None:
+    """The entry is settled by the record of the pass that read it."""
+    store(one_pass, "a", "let in unchecked")
+    one_pass.ledger.record_uploads([upload("let in unchecked", at=minutes_ago(30))])
+    one_pass.run()
+    read = checked("a", Outcome.FLAGGED, obj=one_pass.to_fetch[0], sha256=sha256_of("let in unchecked"))
+    (pending,) = record(one_pass.ledger, [read], storage=one_pass.storage.name)
+    assert pending.obj.key == "a"
+    assert one_pass.ledger.count_unchecked_uploads() == 0
+    one_pass.storage.listings.clear()
+    one_pass.run()
+    assert one_pass.storage.listings == [None]

@@ -1,0 +1,112 @@
+"""Bytes through the very same decoding and judging as in a sweep, within a bound on decoded frames."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+from support.hook_service import CountingDecoder, FailingDetector, GatedDetector
+from support.pictures import encode, gradient, photo
+
+from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.errors import DetectorError
+from lemmy_safety.policy import build_policy
+from lemmy_safety.records import ItemResult, ItemStatus, Outcome
+from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.inspection import Inspector
+from lemmy_safety.scan.items import Examined
+from lemmy_safety.scan.judge import Judge
+
+POLICY = build_policy(nudenet_flags=False)
+
+
+@pytest.fixture
+def decoder():
+    with CountingDecoder() as made:
+        yield made
+
+
+def inspector(decoder, *detectors, frame_bytes: int = 50_000_000) -> Inspector:
+    made = Inspector(detectors=[HashesDetector(), *detectors], policy=POLICY, decoder=decoder, frame_bytes=frame_bytes)
+    made.open()
+    return made
+
+
+def examined(made: Inspector, data: bytes) -> Examined | ItemResult:
+    return made.examine(data, hashlib.sha256(data).hexdigest())
+
+
+def test_rules_are_those_of_a_sweep(decoder):
+    """With the same parts, verdicts of an inspector and of a pass are of the same version, so that they are shared."""
+    detectors = [HashesDetector()]
+    judge = Judge(detectors=detectors, policy=POLICY, frames=ByteBudget(1), decoder=decoder.version)
+    assert inspector(decoder).rules_version == judge.rules_version
+
+
+def test_listed_bytes_are_known_without_a_picture(decoder, tmp_path):
+    """A file that no decoder reads is flagged all the same when a hash list knows its bytes, and keeps its place."""
+    data = b"no picture, but listed"
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"sha256 {hashlib.sha256(data).hexdigest()}\n", encoding="utf-8")
+    made = Inspector(detectors=[HashesDetector(listed)], policy=POLICY, decoder=decoder, frame_bytes=50_000_000)
+    made.open()
+    batch = [examined(made, some) for some in (b"unknown text", data, canary_png(), encode(photo(), "png"))]
+    results = made.judge(batch)
+    assert [result.status for result in results] == [ItemStatus.UNREADABLE, *[ItemStatus.CHECKED] * 3]
+    outcomes = [result.verdict.outcome for result in results[1:]]
+    assert outcomes == [Outcome.FLAGGED, Outcome.FLAGGED, Outcome.CLEAR]
+
+
+def test_decoded_frames_are_bounded(decoder):
+    """Beyond the bound decoding waits until the judge has taken frames, or nobody wants them any more."""
+    made = inspector(decoder, frame_bytes=1)  # one medium at a time
+    first = examined(made, encode(gradient(), "png"))
+    done = []
+    second = threading.Thread(target=lambda: done.append(examined(made, encode(gradient(seed=1), "png"))))
+    second.start()
+    while decoder.calls < 2:
+        threading.Event().wait(0.001)
+    assert not done
+    made.judge([first])
+    second.join(20)
+    made.discard(done[0])
+    assert isinstance(examined(made, encode(gradient(seed=2), "png")), Examined)
+
+
+def test_abort_ends_the_wait_for_room(decoder):
+    """After an abort nothing waits; what was decoded has no verdict, and says so."""
+    made = inspector(decoder, frame_bytes=1)
+    assert isinstance(examined(made, encode(gradient(), "png")), Examined)
+    made.abort()
+    left = examined(made, encode(gradient(seed=1), "png"))
+    assert left.status is ItemStatus.DETECTOR_FAILED
+
+
+def test_detector_that_fails_at_once_is_not_opened(decoder):
+    """A detector that cannot even judge a known good picture is an error when it is opened, not at the first upload."""
+
+    class Broken(FailingDetector):
+        def detect(self, batch):  # noqa: ARG002 - whatever it is shown
+            raise RuntimeError("no such device")
+
+    made = Inspector(detectors=[Broken()], policy=POLICY, decoder=decoder, frame_bytes=1)
+    with pytest.raises(DetectorError, match="failing fails on its first picture: no such device"):
+        made.open()
+
+
+def test_whole_batch_survives_a_broken_detector(decoder):
+    """In a batch larger than what a sweep would put up with, each medium still gets what other detectors say."""
+    made = inspector(decoder, FailingDetector())
+    batch = [examined(made, encode(gradient(seed=number), "png")) for number in range(15)]
+    results = made.judge([*batch, examined(made, canary_png())])
+    assert [result.status for result in results] == [*[ItemStatus.DETECTOR_FAILED] * 15, ItemStatus.CHECKED]
+    assert results[-1].verdict.outcome is Outcome.FLAGGED
+    assert results[-1].detectors == {"hashes"}
+    assert made.broken
+
+
+def test_empty_batch(decoder):
+    """Nothing in, nothing out."""
+    assert inspector(decoder, GatedDetector()).judge([]) == []

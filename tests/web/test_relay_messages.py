@@ -1,0 +1,200 @@
+"""What is said on the wire is read back as it was, and nothing that anybody can say does more than raise BadMessage."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.ledgers import NOON, checked, stored
+from support.uploads import upload
+
+from lemmy_safety.ledger import UploadAnswer, UploadRow
+from lemmy_safety.records import (
+    Anomaly,
+    AnomalyKind,
+    Finding,
+    ItemResult,
+    ItemStatus,
+    MediaInfo,
+    Outcome,
+    Pdq,
+    Verdict,
+)
+from lemmy_safety.web import messages, wire
+from lemmy_safety.web.wire import BadMessage
+
+SMALL = st.integers(0, 2**31 - 1)
+TEXT = st.text(max_size=20)
+WORDS = st.text("abcXYZ019._+-", min_size=1, max_size=20)
+HITS = st.builds(
+    Finding,
+    detector=TEXT,
+    version=TEXT,
+    label=TEXT,
+    score=st.floats(0.5, 1.0),
+    threshold=st.just(0.5),
+    frame=SMALL,
+    view=TEXT,
+)
+VERDICTS = st.builds(
+    Verdict,
+    outcome=st.sampled_from(Outcome),
+    nsfw=st.none() | st.booleans(),
+    findings=st.lists(HITS, max_size=3).map(tuple),
+    rules_version=TEXT,
+)
+ANOMALIES = st.builds(Anomaly, kind=st.sampled_from(AnomalyKind), detail=TEXT)
+INFOS = st.builds(
+    MediaInfo,
+    media_type=TEXT,
+    width=SMALL,
+    height=SMALL,
+    frame_count=SMALL,
+    anomalies=st.lists(ANOMALIES, max_size=2).map(tuple),
+)
+PDQS = st.builds(Pdq, hex=st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}"), quality=SMALL)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "image", "is_csam", "is_nsfw", "learned", "status", "verdict", "outcome", "findings", "info", "pdq",
+                    "hex", "quality", "sha256", "md5", "size", "at", "detectors", "rules_version", "width", "anomalies",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+def over_the_wire(message):
+    return json.loads(json.dumps(message, allow_nan=False))
+
+
+@given(VERDICTS | st.none(), st.frozensets(WORDS, max_size=3), st.none() | INFOS, st.none() | PDQS, TEXT)
+def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> None:
+    """Of the findings those that count, and of the medium what is worth keeping."""
+    result = ItemResult(
+        obj=stored("a"),
+        status=ItemStatus.UNREADABLE if verdict is None else ItemStatus.CHECKED,
+        reason=reason,
+        verdict=verdict,
+        detectors=detectors,
+        info=info,
+        pdq=pdq,
+    )
+    back = messages.decode_learned(over_the_wire(messages.encode_learned(result)))
+    assert (back.status, back.reason, back.verdict, back.detectors) == (result.status, reason, verdict, detectors)
+    assert (back.info, back.pdq) == (info, pdq)
+
+
+def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
+    """Scores of strangers' pictures are nobody's business elsewhere."""
+    findings = (
+        Finding(detector="clip", version="1", label="miss", score=0.1, threshold=0.5),
+        Finding(detector="clip", version="1", label="note", score=0.1),
+        Finding(detector="clip", version="1", label="hit", score=0.9, threshold=0.5, details={"words": [1]}),
+        Finding(detector="clip", version="1", label="odd", score=float("inf"), threshold=0.5),
+    )
+    verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=findings, rules_version="1")
+    back = messages.decode_learned(over_the_wire(messages.encode_learned(checked("a", verdict=verdict))))
+    assert [(finding.label, dict(finding.details)) for finding in back.verdict.findings] == [("hit", {})]
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_an_answer_is_one_for_pictrs_safety_as_well(refuse) -> None:
+    """Its three fields stand where it looks for them."""
+    message = over_the_wire(messages.encode_answer("name.png", checked("a"), refuse=refuse))
+    assert (message["image"], message["is_csam"], message["is_nsfw"]) == ("name.png", refuse, refuse)
+    back = messages.decode_answer(message)
+    assert (back.image, back.refuse) == ("name.png", refuse)
+    assert messages.decode_answer({key: message[key] for key in ("image", "is_csam", "is_nsfw")}).learned is None
+
+
+def test_an_unchecked_upload_comes_back() -> None:
+    """With the time at which it was let in."""
+    made = upload("a", reason="timed_out")
+    row = UploadRow(
+        sha256=made.sha256,
+        md5=made.md5,
+        size=made.size,
+        media_type=made.media_type,
+        answer=UploadAnswer.UNCHECKED,
+        status=None,
+        reason="timed_out",
+        judged_at=None,
+        verdict=None,
+        detectors=frozenset(),
+        pdq=None,
+        info=None,
+        first_at=NOON.astimezone(UTC),
+        last_at=NOON,
+        times=1,
+        found_storage=None,
+        found_key=None,
+    )
+    back = messages.decode_unchecked(over_the_wire(messages.encode_unchecked(row)))
+    assert back == upload("a", reason="timed_out", at=NOON)
+
+
+@given(JSON)
+def test_nonsense_is_a_bad_message_and_nothing_else(message) -> None:
+    """Whatever somebody with the key sends."""
+    for decode in (
+        messages.decode_answer,
+        messages.decode_learned,
+        messages.decode_unchecked,
+        messages.decode_judged,
+    ):
+        try:
+            decode(message)
+        except BadMessage:
+            continue
+
+
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        ("attachment; filename=a1.png", "a1.png"),
+        ('attachment; filename="a1.png"', "a1.png"),
+        ("filename=a1.png ", "a1.png"),
+        ("attachment", None),
+        ("attachment; filename=", None),
+        ("attachment; filename=a b.png", None),
+        ("attachment; filename=../../etc", None),
+        ("", None),
+    ],
+)
+def test_names_of_media_are_taken_as_the_ancestor_gives_them(header, name) -> None:
+    """And nothing else goes back to the server as one."""
+    if name is None:
+        with pytest.raises(BadMessage):
+            wire.name_in(header)
+    else:
+        assert wire.name_in(header) == name
+
+
+@given(st.text(max_size=30))
+def test_a_name_that_we_make_can_be_read_back(media_type) -> None:
+    """Whatever the sender calls its medium."""
+    assert wire.name_in(f"attachment; filename={wire.image_name('0a', media_type)}").startswith("0a.")
+
+
+@given(st.none() | st.text(max_size=12) | st.floats().map(str))
+def test_the_time_to_wait_is_bounded(text) -> None:
+    """Nobody keeps a question open for longer than we want."""
+    assert 0.0 <= wire.wanted_wait(text, most=25.0) <= 25.0
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_keys_are_compared_as_texts(one, other) -> None:
+    """Any text can be offered."""
+    assert wire.same_key(one, other) is (one == other)
