@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from lemmy_safety.records import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from lemmy_safety.records import Finding
 
@@ -100,13 +100,18 @@ _NUDITY: Final = (
 )
 
 
-def build_policy(*, nudenet_flags: bool) -> Policy:
+#: What the media room says of a file takes part in the policy under this name, as if a detector had said it.
+MEDIA: Final = "media"
+
+
+def build_policy(*, nudenet_flags: bool, anomaly_flags: Collection[str] = ()) -> Policy:
     """The product's rules.
 
     - hashes: the canary and every entry of the SHA-256 and PDQ lists flag.
     - clip: ``csam`` (under-age and sexual together, as ``horde_safety`` decides) flags; ``underage_subject`` without
       it is borderline; ``nsfw`` fills the nsfw column.
     - nudenet: exposed nudity fills the nsfw column; with ``nudenet_flags`` it flags as well.
+    - media: anomalies of the file itself, by ``AnomalyKind``, flag where an admin named them in ``anomaly_flags``.
     """
     rules: dict[tuple[str, str], frozenset[Effect]] = {
         ("hashes", "canary"): frozenset({Effect.FLAG}),
@@ -118,4 +123,5 @@ def build_policy(*, nudenet_flags: bool) -> Policy:
     }
     nudity = frozenset({Effect.NSFW, Effect.FLAG} if nudenet_flags else {Effect.NSFW})
     rules.update({("nudenet", label): nudity for label in _NUDITY})
+    rules.update({(MEDIA, kind): frozenset({Effect.FLAG}) for kind in anomaly_flags})
     return Policy(rules)

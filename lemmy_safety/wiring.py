@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.ledger import Ledger
+    from lemmy_safety.media import Decoder, MediaLimits
+    from lemmy_safety.policy import Policy
     from lemmy_safety.scan import ProgressListener, Scanner
+    from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.settings import Settings
     from lemmy_safety.storage.base import Storage
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 _MIB = 1024 * 1024
 
-#: Pillow and the hashes release the interpreter lock most of the time; more threads than cores only fill memory.
+#: More processes than this decode faster than any graphics card judges, and each may fill its share of memory.
 _MOST_DECODE_WORKERS = 8
 
 
@@ -105,6 +108,50 @@ def build_detectors(settings: Settings) -> tuple[Detector, ...]:
     return tuple(made)
 
 
+def build_policy(settings: Settings) -> Policy:
+    """What findings mean, as the settings say."""
+    from lemmy_safety.policy import build_policy as build
+
+    return build(nudenet_flags=settings.nudenet_flags, anomaly_flags=settings.anomaly_flags)
+
+
+def decode_workers(settings: Settings) -> int:
+    """How many objects are decoded at the same time."""
+    return settings.decode_workers or min(os.cpu_count() or 1, _MOST_DECODE_WORKERS)
+
+
+def max_bytes(settings: Settings) -> int:
+    """Bytes of the largest object that is read."""
+    return int(settings.max_mb * _MIB)
+
+
+def media_limits(settings: Settings) -> MediaLimits:
+    """What one medium may cost."""
+    from lemmy_safety.media import MediaLimits as Limits
+
+    return Limits(
+        max_bytes=max_bytes(settings),
+        max_pixels=int(settings.max_megapixels * 1_000_000),
+        max_frames=settings.max_frames,
+        crop_ratio=settings.crop_ratio,
+    )
+
+
+def start_decoder(settings: Settings) -> Decoder:
+    """Decoding in processes of their own; a context manager. They start meanwhile: models take longer to load."""
+    from lemmy_safety.media.processes import ProcessDecoder
+
+    decoder = ProcessDecoder(
+        media_limits(settings),
+        workers=decode_workers(settings),
+        timeout_s=settings.decode_timeout_s,
+        memory_bytes=int(settings.decode_memory_mb * _MIB),
+        quiet=not settings.debug,
+    )
+    decoder.start()
+    return decoder
+
+
 def ledger_url(settings: Settings) -> str:
     """The database's SQLAlchemy URL; may hold a password."""
     from lemmy_safety.ledger import sqlite_url
@@ -150,34 +197,56 @@ def open_scanner(
 
     :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
     """
-    from lemmy_safety.media import InlineDecoder, MediaLimits
-    from lemmy_safety.policy import build_policy
     from lemmy_safety.scan import Scanner, ScanOptions
 
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
-    max_bytes = int(settings.max_mb * _MIB)
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))
         stack.callback(storage.close)
+        decoder = stack.enter_context(start_decoder(settings))
         detectors = [stack.enter_context(detector) for detector in build_detectors(settings)]
-        decoder = InlineDecoder(MediaLimits(max_bytes=max_bytes, max_pixels=int(settings.max_megapixels * 1_000_000)))
-        stack.callback(decoder.close)
         yield Scanner(
             storage=storage,
             ledger=ledger,
             detectors=detectors,
-            policy=build_policy(nudenet_flags=settings.nudenet_flags),
+            policy=build_policy(settings),
             decoder=decoder,
             runner=build_runner(storage, ledger),
             options=ScanOptions(
                 threads=settings.threads,
-                decode_workers=min(os.cpu_count() or 1, _MOST_DECODE_WORKERS),
-                max_bytes=max_bytes,
-                memory_bytes=int(settings.memory_mb * _MIB),
+                decode_workers=decode_workers(settings),
+                max_bytes=max_bytes(settings),
+                memory_bytes=memory_bytes(settings),
                 dry_run=settings.dry_run,
-                action=None if settings.action == "report" else settings.action,
+                action=_unless_report(settings.action),
+                unreadable_action=None if settings.skip_unreadable else _unless_report(settings.unreadable_action),
+                skip_plain=settings.skip_plain,
                 prefix=settings.prefix,
             ),
             stop=stop,
             listener=listener,
         )
+
+
+@contextmanager
+def open_inspector(settings: Settings) -> Iterator[Inspector]:
+    """For media that come to us (hook, worker): the parts of a pass without a storage. Its detectors are not open yet."""
+    from lemmy_safety.scan.inspection import Inspector as Inspection
+
+    with start_decoder(settings) as decoder:
+        yield Inspection(
+            detectors=build_detectors(settings),
+            policy=build_policy(settings),
+            decoder=decoder,
+            frame_bytes=memory_bytes(settings),
+            skip_plain=settings.skip_plain,
+        )
+
+
+def memory_bytes(settings: Settings) -> int:
+    """Bytes of undecoded objects in memory at the same time; as many again of decoded ones."""
+    return int(settings.memory_mb * _MIB)
+
+
+def _unless_report(action: str) -> str | None:
+    return None if action == "report" else action

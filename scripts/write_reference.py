@@ -27,7 +27,7 @@ ENV_EXAMPLE_HEAD = f"""\
 OPTIONS_HEAD = f"""\
 # Options
 
-<!-- Made by `make docs` from lemmy_safety/settings.py; edit there. -->
+<!-- Made by `make docs` from lemmy_safety/settings/; edit there. -->
 
 A setting is looked for in this order: the flag, the environment, the file `.env` in the working folder, the default.
 `{ENV_FILE_NAME}` names another file than `.env`. Flags may be spelled with `-` or `_` (`--dry-run`, `--dry_run`).

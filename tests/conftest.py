@@ -8,24 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 from support.swift import SwiftServer, SwiftUnavailable
 
+from lemmy_safety.settings import ENV_PREFIX, OPTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Settings of the ancestor tool and of S3 clients that would reach into tests, besides the two prefixes below.
-_OTHER_NAMES = (
-    "OBJECT_STORAGE_ENDPOINT", "PICTRS_BUCKET", "PICTRS_FILES_DIRECTORY", "SSH_PICTRS_FILES_DIRECTORY", "SSH_HOSTNAME",
-    "SSH_PORT", "SSH_USERNAME", "SSH_PRIVKEY", "SSH_PASSPHRASE", "SSH_KNOWN_HOSTS", "PICTRS_SAFETY_URL",
-    "PICTRS_SAFETY_APIKEY", "SQLITE_FILENAME", "USE_NEW_SAFETY", "DETECTORS", "HASH_LIST", "CLIP_MODEL", "CLIP_WEIGHTS",
-    "CLIP_BATCH", "DANBOORU", "DANBOORU_WEIGHTS", "NUDENET_MIN_SCORE", "NUDENET_FLAGS", "DATABASE_URL", "CACHE_DIR",
-)  # fmt: skip
+#: Every setting's names; the ancestor's, and those that S3 clients know, have no prefix of ours.
+_NAMES = {name for item in OPTIONS.values() for name in item.env}
 
 
 @pytest.fixture(autouse=True)
 def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Start each test in an empty folder (so that no .env is found) and without any of our settings."""
     for name in list(os.environ):
-        if name.startswith(("LEMMY_SAFETY_", "AWS_")) or name in _OTHER_NAMES:
+        if name.startswith((ENV_PREFIX, "AWS_")) or name in _NAMES:
             monkeypatch.delenv(name)
     # boto3 must find neither the person's AWS profile nor a cloud machine's role.
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)

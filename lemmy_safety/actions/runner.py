@@ -68,13 +68,14 @@ class ActionRunner:
         log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
         return ActionReport(key=key, action=pending.action, state=state, detail=detail)
 
-    def finish_unfinished(self, action: str) -> Iterator[ActionReport]:
+    def finish_unfinished(self, action: str | None, unreadable_action: str | None = None) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.
 
-        Only intents of the ``action`` that is wanted now: whoever has switched to report since may have had a reason.
+        Only intents of the action that is wanted now for flagged, and for unreadable objects: whoever has switched to
+        report (None) since may have had a reason.
         """
         for pending in self.ledger.unfinished_actions(self.storage.name):
-            if pending.action == action:
+            if pending.action == (unreadable_action if pending.unreadable else action):
                 yield self.carry_out(pending)
 
     def act_on_flagged(self, rows: Sequence[FlaggedRow], action: str) -> Iterator[ActionReport]:

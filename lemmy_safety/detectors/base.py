@@ -22,6 +22,10 @@ class Detector(ABC):
     #: The name used in ``--detectors``, in findings and in the ledger.
     name: ClassVar[str]
 
+    #: Whether frames with ``plain`` set are worth showing to it: such a frame has nothing on it that a classifier could
+    #: see, but it has a digest like any other. The pipeline leaves plain frames out of what the others are given.
+    reads_plain: ClassVar[bool] = False
+
     #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
     batch_size: int = 1
 

@@ -1,7 +1,7 @@
 """The ``clip`` detector: an open_clip model looks at every frame, horde_safety's rules decide.
 
-Joins the encoder, the cached text features and the rules; holds no rule itself. torch, open_clip and horde_safety are
-imported when it is opened, which takes seconds.
+Joins the encoders, the cached text features, the screen and the rules; holds no rule itself. torch, open_clip and
+horde_safety are imported when it is opened, which takes seconds.
 """
 
 from __future__ import annotations
@@ -14,20 +14,33 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.clip_weights import PRETRAINED, find_weights, weights_digest
+from lemmy_safety.detectors.screening import Screening
+from lemmy_safety.detectors.screening_batch import FrameAnswer
 from lemmy_safety.errors import DetectorError, MissingExtra
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Sequence
 
+    from PIL import Image
+
     from lemmy_safety.detectors.clip_encoder import ClipImageEncoder, ClipTextEncoder
-    from lemmy_safety.detectors.horde import HordeResult, HordeRules
+    from lemmy_safety.detectors.horde import HordeRules
+    from lemmy_safety.detectors.screen import Screen
+    from lemmy_safety.detectors.screening import ScreenStatistics
     from lemmy_safety.records import Frame, Sample
 
 logger = logging.getLogger(__name__)
 
 #: The rules answer yes or no; as scores these are 1 and 0, and a hit is a yes.
 _YES = 1.0
+_NO = 0.0
+
+_NSFW = "nsfw"
+
+#: Batches that an accelerator's encoder is handed at once.
+_BATCHES_AHEAD = 4
 
 
 class ClipDetector(Detector):
@@ -37,6 +50,10 @@ class ClipDetector(Detector):
     details, what horde_safety matched and how similar it was. A sample without findings is clear to the rules. Of
     several frames the gravest decides and its index is recorded; a label that holds only for other frames is reported
     for the first of them.
+
+    With a screen (``screening.py``) ``csam`` and ``underage_subject`` are what they are without one. An ``nsfw`` that is
+    said by the screen's own similarities has ``"from": "screen"`` in its details, and ``"sure"``: whether the reference
+    says the same. Where it is not sure and the screen says no, there is an ``nsfw`` finding with the score 0 to tell.
     """
 
     name = "clip"
@@ -52,24 +69,40 @@ class ClipDetector(Detector):
         cache_dir: Path,
         danbooru: bool = False,
         danbooru_weights: Path | None = None,
+        exact: bool = False,
+        screen: str = "auto",
+        lazy: bool = False,
+        stop: threading.Event | None = None,
     ) -> None:
         """Take settings; nothing is loaded yet.
 
         ``model`` is an open_clip architecture, ``weights`` a file or prepared folder (None: cache or hub), ``device``
-        ``auto``, ``cuda``, ``mps``, ``xpu`` or ``cpu``, ``batch_size`` pictures per batch (0: by device),
-        ``cache_dir`` the folder for text features.
+        ``auto``, ``cuda``, ``mps``, ``xpu`` or ``cpu``, ``batch_size`` pictures per batch (0: by device and precision),
+        ``cache_dir`` the folder for text features, quantised models and error bounds.
+
+        ``screen`` names the encoder that screens (``screen_choice.SCREENS``; ``auto``: by what there is, ``off``: none);
+        ``exact`` turns the screen off whatever it says. With ``lazy``, ``open`` checks everything that can be checked
+        without a model, and the first ``detect`` loads. ``stop`` ends the making of a quantised model, which takes
+        minutes, and goes on without it.
         """
         self._model = model
-        self._weights = weights
+        self._asked_weights = weights
         self._asked_device = device
         self._asked_batch_size = batch_size
         self._use_new_safety = use_new_safety
         self._cache_dir = cache_dir
         self._danbooru = danbooru
         self._danbooru_weights = danbooru_weights
+        self._screen_choice = "off" if exact else screen
+        self._lazy = lazy
+        self._stop = stop
+        #: Set by ``open``: what was found without loading anything.
+        self._device: str | None = None
+        self._weights: Path | None = None
         self._encoder: ClipImageEncoder | None = None
         self._rules: HordeRules | None = None
-        # Frames in a batch once the device is known; until then the CPU's.
+        self._screening: Screening | None = None
+        # Frames in a batch once the model is loaded; until then a CPU's.
         self.batch_size = batch_size or 8
 
     @property
@@ -85,37 +118,98 @@ class ClipDetector(Detector):
     @property
     def device(self) -> str | None:
         """The device in use; None before ``open()``."""
-        return self._encoder.device if self._encoder else None
+        return self._device
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the model is in memory; with ``lazy`` it is so from the first ``detect`` on."""
+        return self._encoder is not None
+
+    @property
+    def screen_statistics(self) -> ScreenStatistics | None:
+        """What the screen has done since ``open()``; None while the model is not loaded, and without a screen."""
+        return self._screening.statistics() if self._screening else None
 
     def open(self) -> None:
-        if self._encoder is not None:
+        if self._device is not None:
             return
         try:
             # torch, open_clip and transformers (which horde_safety pulls in) take seconds to import.
-            from lemmy_safety.detectors.clip_encoder import load_image_encoder, load_text_encoder  # noqa: PLC0415
+            from lemmy_safety.detectors.clip_encoder import check_weights  # noqa: PLC0415
             from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415
-            from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH, HordeRules  # noqa: PLC0415
-            from lemmy_safety.detectors.text_features import TextFeatureCache  # noqa: PLC0415
+            from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH  # noqa: PLC0415
         except ImportError as error:
             raise _missing(error.name or str(error)) from error
         device = choose_device(self._asked_device)
         # The folder in which the ancestor tool kept its downloads is looked through too.
-        path = find_weights(self._model, self._weights, caches=[Path(CACHE_FOLDER_PATH)])
+        self._weights = find_weights(self._model, self._asked_weights, caches=[Path(CACHE_FOLDER_PATH)])
+        if self._danbooru:
+            from lemmy_safety.detectors.danbooru import find_danbooru  # noqa: PLC0415
+
+            find_danbooru(self._danbooru_weights)
+        if self._lazy:
+            check_weights(self._model, self._weights)
+        else:
+            self._load(device)
+        self._device = device
+
+    def _load(self, device: str) -> tuple[ClipImageEncoder, HordeRules]:
+        from lemmy_safety.detectors.clip_encoder import load_image_encoder  # noqa: PLC0415
+        from lemmy_safety.detectors.horde import HordeRules  # noqa: PLC0415
+        from lemmy_safety.detectors.screen_choice import StageRequest, open_stages, ready_stages  # noqa: PLC0415
+
+        if self._weights is None:
+            raise DetectorError("The clip detector is not open.")
+        digest = weights_digest(self._weights)
         rules = HordeRules(use_new_safety=self._use_new_safety, danbooru_model=self._open_danbooru(device))
+        self._use_text_features(rules, self._weights, digest, device)
+        screen = self._learn_screen(rules)
+        request = StageRequest(
+            model=self._model,
+            weights=self._weights,
+            weights_digest=digest,
+            words_digest=rules.digest,
+            text=rules.text_matrix(),
+            cache_dir=self._cache_dir,
+            batch_size=self._asked_batch_size,
+            stop=self._stop,
+        )
+        names = ready_stages(self._screen_choice, device, request) if screen else ()
+        encoder = load_image_encoder(self._model, self._weights, device=device, batch_size=self._asked_batch_size)
+        # What was asked for by name is taken, whatever it saves.
+        is_automatic = self._screen_choice == "auto"
+        if screen and (stages := open_stages(names, encoder, request, only_useful=is_automatic)):
+            self._screening = Screening(screen=screen, rules=rules, text=request.text, stages=stages, reference=encoder)
+        self._rules, self._encoder = rules, encoder
+        self._note_batch_size(encoder)
+        screens = ", ".join(stage.name for stage in self._screening.statistics().stages) if self._screening else "none"
+        logger.info("CLIP %s on %s, %d pictures per batch; screen: %s.", self._model, device, self.batch_size, screens)
+        return encoder, rules
+
+    def _use_text_features(self, rules: HordeRules, weights: Path, digest: str, device: str) -> None:
+        from lemmy_safety.detectors.clip_encoder import load_text_encoder  # noqa: PLC0415
+        from lemmy_safety.detectors.text_features import TextFeatureCache  # noqa: PLC0415
 
         @functools.cache
         def text_encoder() -> ClipTextEncoder:
             logger.info("Computing the features of %d words, once for these weights.", len(rules.words()))
-            return load_text_encoder(self._model, path, device=device)
+            return load_text_encoder(self._model, weights, device=device)
 
-        cache = TextFeatureCache(self._cache_dir, model=self._model, weights_digest=weights_digest(path))
+        cache = TextFeatureCache(self._cache_dir, model=self._model, weights_digest=digest)
         rules.use_text_features(cache.get(rules.word_lists, lambda words: text_encoder().encode_texts(words)))
         # The text tower goes before the image tower comes: the two are never in memory together.
         text_encoder.cache_clear()
-        encoder = load_image_encoder(self._model, path, device=device, batch_size=self._asked_batch_size)
-        self.batch_size = encoder.batch_size
-        self._rules, self._encoder = rules, encoder
-        logger.info("CLIP %s on %s, %d pictures per batch.", self._model, device, encoder.batch_size)
+
+    def _learn_screen(self, rules: HordeRules) -> Screen | None:
+        if self._screen_choice == "off":
+            return None
+        from lemmy_safety.detectors.screen import ScreenUnavailable, learn_screen  # noqa: PLC0415
+
+        try:
+            return learn_screen(rules)
+        except ScreenUnavailable as error:
+            logger.warning("Every picture is judged at reference precision, which is slower: %s.", error)
+            return None
 
     def _open_danbooru(self, device: str) -> Any:
         if not self._danbooru:
@@ -125,57 +219,87 @@ class ClipDetector(Detector):
         return load_danbooru(self._danbooru_weights, device=device)
 
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
-        encoder, rules = self._encoder, self._rules
-        if encoder is None or rules is None:
+        if self._device is None:
             raise DetectorError("The clip detector is not open.")
+        if self._encoder is None or self._rules is None:
+            encoder, rules = self._load(self._device)
+        else:
+            encoder, rules = self._encoder, self._rules
         frames = [frame for sample in batch for frame in sample.frames]
-        features = iter(encoder.encode_images([frame.pixels for frame in frames]))
-        self.batch_size = encoder.batch_size
+        answers = iter(self._judge(encoder, rules, frames))
+        self._note_batch_size(encoder)
+        return [self._findings([(frame, next(answers)) for frame in sample.frames]) for sample in batch]
+
+    def _judge(self, encoder: ClipImageEncoder, rules: HordeRules, frames: Sequence[Frame]) -> Sequence[FrameAnswer]:
+        def image(place: int) -> Image.Image | None:
+            from PIL import Image  # noqa: PLC0415 - needed for DeepDanbooru only
+
+            return Image.fromarray(frames[place].pixels) if rules.needs_image else None
+
+        pixels = [frame.pixels for frame in frames]
+        if self._screening is not None:
+            return self._screening.judge(pixels, image)
+        features = encoder.encode_images(pixels)
         return [
-            self._findings([(frame, self._judge(rules, frame, next(features))) for frame in sample.frames])
-            for sample in batch
+            FrameAnswer(rules.judge(row, image(place)).hits, from_screen=False, nsfw_sure=True)
+            for place, row in enumerate(features)
         ]
 
-    def _judge(self, rules: HordeRules, frame: Frame, features: Any) -> HordeResult:
-        if not rules.needs_image:
-            return rules.judge(features)
-        from PIL import Image  # noqa: PLC0415
+    def _note_batch_size(self, encoder: ClipImageEncoder) -> None:
+        at_once = self._screening.batch_size if self._screening else encoder.batch_size
+        # An accelerator works on one batch while the next ones are prepared and copied.
+        self.batch_size = at_once if encoder.device == "cpu" else _BATCHES_AHEAD * at_once
 
-        try:
-            return rules.judge(features, Image.fromarray(frame.pixels))
-        except RuntimeError as error:  # torch, in DeepDanbooru
-            raise DetectorError(f"DeepDanbooru failed: {error}.") from error
-
-    def _findings(self, judged: list[tuple[Frame, HordeResult]]) -> list[Finding]:
+    def _findings(self, judged: list[tuple[Frame, FrameAnswer]]) -> list[Finding]:
         from lemmy_safety.detectors.horde import LABELS  # noqa: PLC0415
 
-        gravest_first = sorted(judged, key=lambda pair: tuple(label in pair[1].hits for label in LABELS), reverse=True)
+        # Of equally grave frames one that the reference has judged comes first: what it says needs no reservation.
+        gravest_first = sorted(
+            judged,
+            key=lambda pair: (*(label not in pair[1].hits for label in LABELS), pair[1].from_screen),
+        )
         findings = []
         for label in LABELS:
-            hit = next(((frame, result) for frame, result in gravest_first if label in result.hits), None)
+            hit = next(((frame, answer) for frame, answer in gravest_first if label in answer.hits), None)
             if hit is not None:
-                frame, result = hit
-                findings.append(
-                    Finding(
-                        detector=self.name,
-                        version=self.version,
-                        label=label,
-                        score=_YES,
-                        threshold=_YES,
-                        frame=frame.index,
-                        details=result.hits[label],
-                    )
-                )
+                frame, answer = hit
+                findings.append(self._finding(label, _YES, frame, {**answer.hits[label], **_reservation(answer)}))
+        if not any(finding.label == _NSFW for finding in findings):
+            unsure = next(((frame, answer) for frame, answer in judged if not answer.nsfw_sure), None)
+            if unsure is not None:
+                findings.append(self._finding(_NSFW, _NO, unsure[0], _reservation(unsure[1])))
         return findings
 
+    def _finding(self, label: str, score: float, frame: Frame, details: dict[str, Any]) -> Finding:
+        return Finding(
+            detector=self.name,
+            version=self.version,
+            label=label,
+            score=score,
+            threshold=_YES,
+            frame=frame.index,
+            at_s=frame.at_s,
+            view=frame.view,
+            details=details,
+        )
+
     def close(self) -> None:
-        if self._encoder is None:
+        if self._device is None:
             return
         from lemmy_safety.detectors.device import free_device_memory  # noqa: PLC0415
 
-        device = self._encoder.device
-        self._encoder = self._rules = None
+        if self._screening is not None:
+            self._screening.close()
+        if self._encoder is not None:
+            self._encoder.close()
+        device = self._device
+        self._encoder = self._rules = self._screening = self._device = None
         free_device_memory(device)
+
+
+def _reservation(answer: FrameAnswer) -> dict[str, Any]:
+    """What a finding's details say of where it comes from; nothing when it comes from the reference itself."""
+    return {"from": "screen", "sure": answer.nsfw_sure} if answer.from_screen else {}
 
 
 @functools.cache

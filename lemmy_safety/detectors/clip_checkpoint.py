@@ -8,6 +8,7 @@ opened by torch's own interpreter, so take one only from its publisher.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import warnings
 import zipfile
@@ -20,7 +21,7 @@ from lemmy_safety.detectors.device import is_out_of_memory
 from lemmy_safety.errors import DeviceError, WeightsInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 #: OpenAI's archives carry these three numbers among the tensors.
@@ -58,20 +59,40 @@ def read_checkpoint(
     :raises WeightsInvalid: not a checkpoint, damaged, or of another architecture than ``model``.
     :raises DeviceError: the machine has too little memory.
     """
-    try:
-        shapes, load = _open(path)
-        _check_shapes(path, model, shapes, {name: tuple(tensor.shape) for name, tensor in expected.items()})
+    with _our_errors(path, model):
+        load = _open_checked(path, model, expected)
         tensors = {}
         for name in wanted:
             tensor = load(name).to(torch.float32, copy=True, memory_format=torch.contiguous_format)
             if not torch.isfinite(tensor).all():
                 raise _invalid(path, model, f"'{name}' holds values that are not numbers")
             tensors[name] = tensor.reshape(expected[name].shape)
+    return tensors
+
+
+def check_checkpoint(path: Path, *, model: str, expected: Mapping[str, torch.Tensor]) -> None:
+    """Whether the file can be a checkpoint of ``model``, by its index: names and shapes, not the numbers.
+
+    :raises WeightsInvalid: not a checkpoint, damaged, or of another architecture than ``model``.
+    """
+    with _our_errors(path, model):
+        _open_checked(path, model, expected)
+
+
+@contextlib.contextmanager
+def _our_errors(path: Path, model: str) -> Iterator[None]:
+    try:
+        yield
     except _BROKEN as error:
         if is_out_of_memory(error):
             raise DeviceError(f"Not enough memory to load CLIP {model}.", hint="Free some memory.") from error
         raise _invalid(path, model, f"it is damaged or no checkpoint ({_first_line(error)})") from error
-    return tensors
+
+
+def _open_checked(path: Path, model: str, expected: Mapping[str, torch.Tensor]) -> Callable[[str], torch.Tensor]:
+    shapes, load = _open(path)
+    _check_shapes(path, model, shapes, {name: tuple(tensor.shape) for name, tensor in expected.items()})
+    return load
 
 
 def _open(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[[str], torch.Tensor]]:

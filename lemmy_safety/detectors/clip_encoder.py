@@ -6,89 +6,57 @@ are built apart, so that a start with cached text features never holds the text 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import open_clip
 import torch
-from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from open_clip.transformer import QuickGELU
-from PIL import Image
 
-from lemmy_safety.detectors.clip_checkpoint import read_checkpoint
+from lemmy_safety.detectors.clip_checkpoint import check_checkpoint, read_checkpoint
 from lemmy_safety.detectors.clip_weights import pretrained_config
-from lemmy_safety.detectors.device import default_batch_size, free_device_memory, is_out_of_memory
+from lemmy_safety.detectors.device import default_batch_size, is_out_of_memory
+from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
+from lemmy_safety.detectors.picture_preparation import PicturePreparation
 from lemmy_safety.errors import DetectorError, DeviceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
-    import numpy.typing as npt
-
-logger = logging.getLogger(__name__)
+    from lemmy_safety.detectors.picture_preparation import PreparedPictures
 
 _VISUAL = "visual."
 
-#: The transform scales the short side to the model's 224 pixels and then keeps the middle square. A picture of 50,000
-#: x 1 pixels would become 11,200,000 x 224 on the way (7.5 GB), so beyond this ratio the middle is cut out first.
-_MAX_ASPECT = 256
 
+class ClipImageEncoder(PictureEncoder):
+    """The image tower at reference precision on its device."""
 
-class ClipImageEncoder:
-    """The image tower on its device."""
+    def __init__(self, visual: Any, preparation: PicturePreparation, *, device: str, batch_size: int = 0) -> None:
+        super().__init__(
+            preparation,
+            library="torch",
+            precision="fp32",
+            device=device,
+            batch_size=batch_size or default_batch_size(device),
+        )
+        self.visual = visual
 
-    def __init__(self, visual: Any, preprocess: Any, *, device: str, batch_size: int = 0) -> None:
-        self.device = device
-        self.batch_size = batch_size or default_batch_size(device)
-        self._visual = visual
-        self._preprocess = preprocess
-
-    def encode_images(self, pixels: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        """Unit features of RGB pictures, each of shape (height, width, 3), uint8.
-
-        Answers (len(pixels), D), fp32, on the CPU. When the device runs out of memory the batch is halved and stays so.
-
-        :raises DeviceError: not even one picture fits into the device's memory.
-        :raises DetectorError: the model failed, or answered something that is not a number.
-        """
-        parts = []
-        start = 0
-        while start < len(pixels):
-            batch = pixels[start : start + self.batch_size]
-            try:
-                parts.append(self._encode(batch))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise DetectorError(f"The CLIP model failed on {self.device}: {_first_line(error)}.") from error
-                self._halve_batch(len(batch), error)
-                continue
-            start += len(batch)
-        features = torch.cat(parts) if parts else torch.empty(0, 0)
+    def encode(self, pictures: PreparedPictures, places: Sequence[int] | None = None) -> torch.Tensor:
+        features = super().encode(pictures, places)
         if not torch.isfinite(features).all():
             # Every comparison with NaN is false: the rules would call such a picture clear.
             raise DetectorError(f"The CLIP model on {self.device} answered values that are not numbers.")
         return features
 
-    def _encode(self, batch: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
-        images = torch.stack([self._preprocess(Image.fromarray(middle(picture))) for picture in batch])
+    def features(self, squares: torch.Tensor) -> torch.Tensor:
+        # Numbers are made on the CPU, where the reference makes them: a GPU divides in another way.
+        images = self.preparation.numbers(squares).to(self.device)
         # cuDNN rounds convolutions to TF32 (10 bits) unless told otherwise; matrix products are exact by default.
-        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-            features = self._visual(images.to(self.device))
-            features /= features.norm(dim=-1, keepdim=True)
-        result: torch.Tensor = features.float().cpu()
-        return result
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            return unit(self.visual(images))
 
-    def _halve_batch(self, tried: int, error: BaseException) -> None:
-        if tried == 1:
-            raise DeviceError(
-                f"One picture is too much for the memory of device '{self.device}'.",
-                hint="Close other programs that use the device, or use --device cpu.",
-            ) from error
-        self.batch_size = tried // 2
-        logger.warning("Out of memory on %s with %d pictures; going on with %d.", self.device, tried, self.batch_size)
-        free_device_memory(self.device)
+    def close(self) -> None:
+        self.preparation.close()
 
 
 class ClipTextEncoder:
@@ -120,6 +88,14 @@ class ClipTextEncoder:
         return result
 
 
+def check_weights(model: str, weights: Path) -> None:
+    """Look whether the file can be a checkpoint of ``model``, without reading its tensors where its format allows.
+
+    :raises WeightsInvalid: the file is damaged or of another model.
+    """
+    check_checkpoint(weights, model=model, expected=_build(model).state_dict())
+
+
 def load_image_encoder(model: str, weights: Path, *, device: str, batch_size: int = 0) -> ClipImageEncoder:
     """The image tower of ``model`` with the weights of a file. ``batch_size`` 0 chooses by device.
 
@@ -134,7 +110,8 @@ def load_image_encoder(model: str, weights: Path, *, device: str, batch_size: in
     visual = clip.visual
     visual.load_state_dict({name.removeprefix(_VISUAL): tensor for name, tensor in tensors.items()}, assign=True)
     _to_device(visual, model, device)
-    return ClipImageEncoder(visual, preprocessing(visual, model), device=device, batch_size=batch_size)
+    preparation = PicturePreparation(visual, model, device=device)
+    return ClipImageEncoder(visual, preparation, device=device, batch_size=batch_size)
 
 
 def load_text_encoder(model: str, weights: Path, *, device: str) -> ClipTextEncoder:
@@ -153,23 +130,6 @@ def load_text_encoder(model: str, weights: Path, *, device: str) -> ClipTextEnco
     _to_device(clip, model, device)
     # open_clip.get_tokenizer would set up the root logger as a side effect of its own messages.
     return ClipTextEncoder(clip, open_clip.SimpleTokenizer(context_length=clip.context_length), device=device)
-
-
-def preprocessing(visual: Any, model: str) -> Any:
-    """open_clip's own transform for evaluation with these weights: scale, crop the middle, normalise; PIL to tensor."""
-    config = merge_preprocess_dict(PreprocessCfg(size=visual.image_size), pretrained_config(model))
-    return image_transform_v2(PreprocessCfg(**config), is_train=False)
-
-
-def middle(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The picture, or its middle where it is so long that scaling all of it would exhaust the memory."""
-    height, width = picture.shape[:2]
-    longest = min(height, width) * _MAX_ASPECT
-    if max(height, width) <= longest:
-        return picture
-    # Cut evenly on both sides, so that the middle stays where it is.
-    cut = (max(height, width) - longest) // 2
-    return picture[:, cut : width - cut] if width > height else picture[cut : height - cut]
 
 
 def _build(model: str) -> Any:

@@ -32,18 +32,27 @@ _WAYS_OUT = (
 )
 
 
+def find_danbooru(configured: Path | None) -> Path:
+    """The configured file, or the one where horde_safety keeps its own download, fetched first where there is none.
+
+    :raises WeightsMissing: there is no file and none can be fetched.
+    """
+    path: Path = configured.expanduser() if configured else default_deep_danbooru_model_path
+    if not path.is_file():
+        if configured:
+            raise WeightsMissing(f"The DeepDanbooru weights file {path} does not exist.", hint=_WAYS_OUT)
+        _download()
+    return path
+
+
 def load_danbooru(configured: Path | None, *, device: str) -> Any:
-    """The model on ``device``, from the configured file or from where horde_safety keeps its own download.
+    """The model on ``device``, from the file of ``find_danbooru``.
 
     :raises WeightsMissing: there is no file and none can be fetched.
     :raises WeightsInvalid: the file is damaged or of another model.
     :raises DeviceError: the model does not fit into the device's memory.
     """
-    path = configured.expanduser() if configured else default_deep_danbooru_model_path
-    if not path.is_file():
-        if configured:
-            raise WeightsMissing(f"The DeepDanbooru weights file {path} does not exist.", hint=_WAYS_OUT)
-        _download()
+    path = find_danbooru(configured)
     try:
         model = get_deep_danbooru_model(path, device)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.detectors.hash_list import HashEntry
-    from lemmy_safety.records import Sample
+    from lemmy_safety.records import Frame, Sample
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class HashesDetector(Detector):
     """
 
     name: ClassVar[str] = "hashes"
+    reads_plain: ClassVar[bool] = True
 
     def __init__(self, hash_list: Path | None = None, *, batch_size: int = 64) -> None:
         """``hash_list`` is a file as ``hash_list.py`` describes it; without one only the canary is known."""
@@ -82,7 +83,7 @@ class HashesDetector(Detector):
         """The entry of these very bytes, also of files that are no picture."""
         known = self._known()
         entry = None if known is None else known.match_sha256(sha256)
-        return [] if entry is None else [self._finding(SHA256_LIST, 1.0, 1.0, 0, _described(entry))]
+        return [] if entry is None else [self._finding(SHA256_LIST, 1.0, 1.0, None, _described(entry))]
 
     def close(self) -> None:
         self._list = None
@@ -95,10 +96,10 @@ class HashesDetector(Detector):
 
     def _findings(self, sample: Sample) -> list[Finding]:
         # Frames of an animation often have the same hash; each hash is searched once, for the first frame with it.
-        first_frame: dict[str, tuple[int, int]] = {}
+        first_frame: dict[str, tuple[Frame, int]] = {}
         for frame, pdq in zip(sample.frames, sample.pdqs, strict=True):
             if pdq.quality >= MIN_QUALITY:
-                first_frame.setdefault(pdq.hex, (frame.index, pdq.quality))
+                first_frame.setdefault(pdq.hex, (frame, pdq.quality))
         hexes = list(first_frame)
 
         found: list[Finding] = []
@@ -115,18 +116,23 @@ class HashesDetector(Detector):
             found.append(self._pdq_finding(PDQ_LIST, match.distance, *place, **_described(match.entry)))
         return found
 
-    def _pdq_finding(self, label: str, distance: int, frame: int, quality: int, **more: Any) -> Finding:
+    def _pdq_finding(self, label: str, distance: int, frame: Frame, quality: int, **more: Any) -> Finding:
         details = {"distance": distance, "quality": quality, **more}
         return self._finding(label, similarity(distance), PDQ_THRESHOLD, frame, details)
 
-    def _finding(self, label: str, score: float, threshold: float, frame: int, details: dict[str, Any]) -> Finding:
+    def _finding(
+        self, label: str, score: float, threshold: float, frame: Frame | None, details: dict[str, Any]
+    ) -> Finding:
+        """``frame`` is the one that the finding is about, None when it is about the file's bytes."""
         return Finding(
             detector=self.name,
             version=self.version,
             label=label,
             score=score,
             threshold=threshold,
-            frame=frame,
+            frame=frame.index if frame else 0,
+            at_s=frame.at_s if frame else None,
+            view=frame.view if frame else "",
             details=details,
         )
 

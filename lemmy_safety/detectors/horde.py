@@ -111,6 +111,19 @@ class _NotedWords:
         return [0.0] * len(text_array)
 
 
+class _GivenSimilarities:
+    """Stands in for an interrogator that answers from a table, to ask the rules about pictures that nobody has."""
+
+    def __init__(self) -> None:
+        self.similarity_of: Mapping[str, float] = {}
+
+    def image_to_features(self, image: Image.Image) -> None:
+        pass
+
+    def similarities(self, image_features: None, text_array: Sequence[str]) -> list[float]:  # noqa: ARG002
+        return [self.similarity_of[word] for word in text_array]
+
+
 class HordeRules:
     """One of horde_safety's two rule sets.
 
@@ -119,10 +132,13 @@ class HordeRules:
     """
 
     def __init__(self, *, use_new_safety: bool, danbooru_model: Any = None) -> None:
-        self._use_new_safety = use_new_safety
+        self.use_new_safety = use_new_safety
         self.needs_image = danbooru_model is not None
         self._features = _GivenFeatures()
         self._checker = NSFWChecker(self._features, danbooru_model)
+        self._given = _GivenSimilarities()
+        #: The package's checker over similarities that are made up: its word lists with their thresholds are public.
+        self.checker: Any = NSFWChecker(self._given, None)
         if not use_new_safety:
             # The settings chose the deprecated rules; saying so at every picture helps nobody.
             warnings.filterwarnings("ignore", message="check_for_csam is deprecated", category=DeprecationWarning)
@@ -152,6 +168,14 @@ class HordeRules:
                 raise DetectorError(f"The features of a list of {len(words)} words are missing.")
         self._features.text = features
 
+    def text_matrix(self) -> torch.Tensor:
+        """The features of ``words()``, (W, D), fp32; where a word is in several lists, those of the first one."""
+        rows: dict[str, torch.Tensor] = {}
+        for words in self.word_lists:
+            for word, row in zip(words, self._features.text[words], strict=True):
+                rows.setdefault(word, row)
+        return torch.stack([rows[word] for word in self.words()])
+
     def judge(self, features: torch.Tensor, image: Image.Image | None = None) -> HordeResult:
         """What the rules say of the picture with these features, (D,) or (1, D), fp32, on the CPU.
 
@@ -164,19 +188,30 @@ class HordeRules:
         self._features.image = features.reshape(1, -1)
         try:
             answer = self._ask(self._features, self._checker, image or _PLACEHOLDER)
+        except RuntimeError as error:  # torch's
+            raise DetectorError(f"{'DeepDanbooru' if self.needs_image else 'horde_safety'} failed: {error}.") from error
         finally:
             self._features.image = None
         if answer is None:
             raise DetectorError("horde_safety could not judge the picture (DeepDanbooru failed).")
-        hits = _hits_of_new_rules(answer) if self._use_new_safety else _hits_of_older_rules(answer)
+        return self._result(answer)
+
+    def judge_similarities(self, similarity_of: Mapping[str, float]) -> HordeResult:
+        """What the rules would say of a picture that is this similar to their words; DeepDanbooru is left out."""
+        self._given.similarity_of = similarity_of
+        return self._result(self._ask(self._given, self.checker, _PLACEHOLDER))
+
+    def _result(self, answer: Any) -> HordeResult:
+        hits = _hits_of_new_rules(answer) if self.use_new_safety else _hits_of_older_rules(answer)
         return HordeResult(hits=hits, reference=answer)
 
     def _ask(self, interrogator: Any, checker: Any, image: Image.Image) -> Any:
-        if self._use_new_safety:
+        if self.use_new_safety:
             return checker.check_for_nsfw(image)
         # Without DeepDanbooru exactly the ancestor's call; the checker is what hands DeepDanbooru to these rules.
+        has_danbooru = checker.deep_danbooru_model is not None
         return check_for_csam(
-            interrogator, image, _NO_PROMPT, _UNKNOWN_ORIGIN, nsfw_checker=checker if self.needs_image else None
+            interrogator, image, _NO_PROMPT, _UNKNOWN_ORIGIN, nsfw_checker=checker if has_danbooru else None
         )
 
 

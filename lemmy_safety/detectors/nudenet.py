@@ -137,6 +137,8 @@ class NudenetDetector(Detector):
                     score=score,
                     threshold=self._min_score,
                     frame=frame.index,
+                    at_s=frame.at_s,
+                    view=frame.view,
                     details={"box": [round(side / whole, 4) for side, whole in sides]},
                 )
         return sorted(best.values(), key=lambda finding: (-finding.score, finding.label))

@@ -15,7 +15,7 @@ def texts_for(item: Option) -> st.SearchStrategy[str]:
     if item.kind is bool:
         return st.sampled_from(["true", "false", "1", "0", "yes", "no", "on", "off", "TRUE", "No"])
     if item.kind is tuple:
-        return st.lists(st.sampled_from(item.choices), min_size=1).map(",".join)
+        return st.lists(st.sampled_from(item.choices or ("10.0.0.0/8", "::1")), min_size=1).map(",".join)
     if item.choices:
         return st.sampled_from(item.choices)
     if item.kind in (int, float):

@@ -1,5 +1,6 @@
 """The clip detector end to end with a tiny model: settings in, findings out, through the real loading and the rules."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from support.clip_pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip import ClipDetector
 from lemmy_safety.detectors.horde import LABELS
+from lemmy_safety.detectors.screen import ScreenUnavailable
 from lemmy_safety.errors import DetectorError, DeviceError, WeightsInvalid, WeightsMissing
 from lemmy_safety.settings import Settings
 
@@ -39,7 +41,14 @@ def weights(folder, model):
 
 
 def detector(model, weights, folder, **changes):
-    settings = {"device": "cpu", "batch_size": 0, "use_new_safety": True, "cache_dir": folder / "cache", **changes}
+    settings = {
+        "device": "cpu",
+        "batch_size": 0,
+        "use_new_safety": True,
+        "cache_dir": folder / "cache",
+        "exact": True,
+        **changes,
+    }
     return ClipDetector(model=model, weights=weights, **settings)
 
 
@@ -220,7 +229,7 @@ def test_a_shrunken_batch_is_told_to_the_pipeline(model, weights, folder):
             if len(inputs[0]) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
 
-        opened._encoder._visual.register_forward_pre_hook(refuse)
+        opened._encoder.visual.register_forward_pre_hook(refuse)
         opened.detect([sample_of(CLEAR, NUDE, YOUNG, BOTH)])
         assert opened.batch_size == 2
 
@@ -311,6 +320,125 @@ except DetectorError as error:
     )
     assert "cannot create its folder" in done.stdout
     assert "HF_HOME" in done.stdout
+
+
+@pytest.fixture
+def screened(model, weights, folder, planted):
+    """The same planted words behind a screen of half precision."""
+    with detector(model, weights, folder, exact=False, screen="torch-fp16") as opened:
+        opened._rules.use_text_features(planted._rules._features.text)
+        opened._screening._text = opened._rules.text_matrix()
+        yield opened
+
+
+def outcome(findings):
+    return {finding.label for finding in findings if finding.hit} & {"csam", "underage_subject"}
+
+
+def test_with_a_screen_the_findings_are_those_without_one(planted, screened):
+    """Outcomes are the same for every sample, and nsfw wherever it is not marked as unsure."""
+    pictures = [CLEAR, NUDE, YOUNG, BOTH, *sample_pictures(60, seed=8)]
+    batch = [sample_of(picture) for picture in pictures] + [sample_of(*pictures[start::9]) for start in range(9)]
+
+    exact, fast = planted.detect(batch), screened.detect(batch)
+
+    assert [outcome(findings) for findings in fast] == [outcome(findings) for findings in exact]
+    for ours, theirs in zip(fast, exact, strict=True):
+        if not any(finding.details.get("sure") is False for finding in ours):
+            assert {f.label for f in ours if f.hit} == {f.label for f in theirs if f.hit}
+    counts = screened.screen_statistics
+    assert counts.screened == sum(len(sample.frames) for sample in batch)
+    assert 0 < counts.cleared < counts.screened
+    assert planted.screen_statistics is None
+
+
+def test_an_nsfw_that_the_screen_says_is_marked(screened):
+    """The details say where it comes from; similarities are there as always."""
+    ((nsfw,),) = screened.detect([sample_of(NUDE)])
+
+    assert nsfw.hit
+    assert nsfw.details["from"] == "screen"
+    assert nsfw.details["sure"] is True
+    assert nsfw.details["nsfw_concepts_identified"]
+    ((csam, underage, confirmed),) = screened.detect([sample_of(BOTH)])
+    assert not any("from" in finding.details for finding in (csam, underage, confirmed))
+
+
+def test_an_nsfw_that_is_not_certain_is_marked_although_it_is_no_hit(screened):
+    """Where the screen cannot tell, and says no, a finding without a hit says so."""
+    stage = screened._screening._stages[0]
+    at_the_limit = screened._encoder.encode_images([NUDE])[0]
+    limits = screened._rules.checker.nsfw_isolated_concepts
+    word = next(iter(limits))
+    place = screened._rules.words().index(word)
+    text = screened._rules.text_matrix()
+    text[place] *= (limits[word] - stage.bound.value / 2) / (text[place] @ at_the_limit)
+    screened._screening._text = text
+    screened._rules.use_text_features(
+        {
+            words: torch.stack([text[screened._rules.words().index(w)] for w in words])
+            for words in screened._rules.word_lists
+        }
+    )
+
+    ((nsfw,),) = screened.detect([sample_of(NUDE)])
+
+    assert (nsfw.label, nsfw.score, nsfw.hit) == ("nsfw", 0.0, False)
+    assert nsfw.details == {"from": "screen", "sure": False}
+
+
+def test_findings_carry_the_time_and_the_view_of_their_frame(planted):
+    """A finding in the middle of a video says when; one in a crop says where."""
+    sample = sample_of(CLEAR, NUDE)
+    frames = (sample.frames[0], dataclasses.replace(sample.frames[1], at_s=2.5, view="left end"))
+
+    ((nsfw,),) = planted.detect([dataclasses.replace(sample, frames=frames)])
+
+    assert (nsfw.frame, nsfw.at_s, nsfw.view) == (5, 2.5, "left end")
+
+
+def test_a_lazy_detector_loads_at_the_first_object_and_not_before(model, weights, folder):
+    """Opening looks at everything but the numbers; the first batch loads, and answers as ever."""
+    with detector(model, weights, folder, lazy=True) as lazy, detector(model, weights, folder) as eager:
+        assert lazy.device == "cpu"
+        assert not lazy.is_loaded
+        assert lazy.version == eager.version
+        batch = [sample_of(picture) for picture in (CLEAR, NUDE)]
+        assert lazy.detect(batch) == eager.detect(batch)
+        assert lazy.is_loaded
+        assert eager.is_loaded
+    assert not lazy.is_loaded
+
+
+def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, tmp_path):
+    """Weights that are missing, damaged or of another model, and absent devices, are no surprise for later."""
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(weights.read_bytes()[:2_000])
+    for changes, error in (
+        ({"weights": tmp_path / "absent.pt"}, WeightsMissing),
+        ({"weights": damaged}, WeightsInvalid),
+        ({"model": "ViT-L-14"}, WeightsInvalid),
+        ({"device": "xpu"}, DeviceError),
+        ({"danbooru": True, "danbooru_weights": tmp_path / "absent.pt"}, WeightsMissing),
+    ):
+        subject = detector(**{"model": model, "weights": weights, "folder": folder, "lazy": True, **changes})
+        with pytest.raises(error):
+            subject.open()
+        assert subject.device is None
+
+
+def test_rules_that_the_screen_does_not_understand_are_judged_exactly(model, weights, folder, monkeypatch, caplog):
+    """Another horde_safety than the screen knows costs speed, is said, and costs no verdict."""
+
+    def refuse(rules):
+        raise ScreenUnavailable("other rules")
+
+    monkeypatch.setattr("lemmy_safety.detectors.screen.learn_screen", refuse)
+    with detector(model, weights, folder, exact=False, screen="torch-fp16") as opened:
+        assert opened.screen_statistics is None
+        assert len(opened.detect([sample_of(CLEAR)])) == 1
+    assert "reference precision" in caplog.text
+    assert "other rules" in caplog.text
 
 
 def test_pictures_of_any_shape_are_judged(planted):

@@ -12,7 +12,8 @@ from support.clip_checkpoints import random_clip, register_tiny, save_safetensor
 from support.clip_pictures import sample_pictures
 
 from lemmy_safety.detectors import clip_encoder, device
-from lemmy_safety.detectors.clip_encoder import load_image_encoder, load_text_encoder, middle
+from lemmy_safety.detectors.clip_encoder import load_image_encoder, load_text_encoder
+from lemmy_safety.detectors.picture_preparation import PicturePreparation, middle, preprocessing
 from lemmy_safety.errors import DetectorError, DeviceError
 
 
@@ -66,16 +67,21 @@ def _without_quick_gelu(init):
 
 
 def test_pictures_are_prepared_as_open_clip_prepares_them_for_those_weights():
-    """Size, crop, interpolation and colour statistics are open_clip's own for ViT-L-14/openai and ViT-H-14/laion2b."""
+    """Size, crop, interpolation and colour statistics are open_clip's own for ViT-L-14/openai and ViT-H-14/laion2b, and
+    a whole batch is prepared to the same bits."""
     for model, tag in (("ViT-L-14", "openai"), ("ViT-H-14", "laion2b_s32b_b79k")):
         config = open_clip.get_pretrained_cfg(model, tag)
         reference = open_clip.image_transform(
             224, is_train=False, mean=config["mean"], std=config["std"], interpolation=config["interpolation"]
         )
-        ours = clip_encoder.preprocessing(clip_encoder._build(model).visual, model)
-        for picture in sample_pictures(5, seed=2):
-            image = Image.fromarray(picture)
-            assert torch.equal(ours(image), reference(image))
+        visual = clip_encoder._build(model).visual
+        ours = preprocessing(visual, model)
+        preparation = PicturePreparation(visual, model, device="cpu")
+        pictures = list(sample_pictures(5, seed=2))
+        expected = torch.stack([reference(Image.fromarray(picture)) for picture in pictures])
+        assert torch.equal(torch.stack([ours(Image.fromarray(picture)) for picture in pictures]), expected)
+        assert torch.equal(preparation.numbers(preparation.prepare(pictures).squares(range(5))), expected)
+        preparation.close()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -136,7 +142,7 @@ def starve(encoder, room):
         if len(inputs[0]) > room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    encoder._visual.register_forward_pre_hook(refuse)
+    encoder.visual.register_forward_pre_hook(refuse)
     return seen
 
 
@@ -175,7 +181,7 @@ def test_other_failures_of_the_model_are_detector_errors(tiny):
     def fail(module, inputs):
         raise RuntimeError("CUDA error: device-side assert triggered\nmore")
 
-    encoder._visual.register_forward_pre_hook(fail)
+    encoder.visual.register_forward_pre_hook(fail)
     with pytest.raises(DetectorError, match="failed on cpu: CUDA error: device-side assert triggered"):
         encoder.encode_images(list(sample_pictures(2, seed=6)))
 
@@ -188,7 +194,7 @@ def test_features_that_are_not_numbers_are_an_error(tiny):
     def spoil(module, inputs, output):
         return output * float("nan")
 
-    encoder._visual.register_forward_hook(spoil)
+    encoder.visual.register_forward_hook(spoil)
     with pytest.raises(DetectorError, match="not numbers"):
         encoder.encode_images(list(sample_pictures(2, seed=6)))
 

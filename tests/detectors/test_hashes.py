@@ -61,6 +61,15 @@ def test_the_canary_is_found_in_any_frame():
     assert (finding.label, finding.frame) == ("canary", 2)
 
 
+def test_a_finding_carries_the_time_and_the_view_of_its_frame():
+    """The canary in a video says when, in a crop where; and plain frames are shown to this detector as well."""
+    sample = sample_of(bundled_photos()["coffee"], CANARY)
+    frames = (sample.frames[0], dataclasses.replace(sample.frames[1], at_s=4.25, view="right end", plain=True))
+    [[finding]] = found_in(HashesDetector(), dataclasses.replace(sample, frames=frames))
+    assert (finding.frame, finding.at_s, finding.view) == (frames[1].index, 4.25, "right end")
+    assert HashesDetector.reads_plain
+
+
 def test_ordinary_pictures_have_no_finding():
     """No bundled photo and no generated picture is said anything of."""
     samples = [sample_of(picture) for picture in [*bundled_photos().values(), *generated_pictures(20)]]

@@ -40,6 +40,15 @@ def test_a_face_is_found_and_nothing_exposed(detector):
     assert not [finding for finding in findings if finding.hit and finding.label.endswith("_EXPOSED")]
 
 
+def test_a_finding_carries_the_time_and_the_view_of_its_frame(detector):
+    """What is found in a video says when, in a crop where; plain frames are nothing for this detector."""
+    sample = sample_of(bundled_photos()["astronaut"])
+    frames = (dataclasses.replace(sample.frames[0], at_s=1.5, view="left end"),)
+    [findings] = detector.detect([dataclasses.replace(sample, frames=frames)])
+    assert {(finding.at_s, finding.view) for finding in findings} == {(1.5, "left end")}
+    assert not detector.reads_plain
+
+
 def test_the_box_lies_on_the_face(detector):
     """The box is in fractions of the picture: left, top, width, height; JSON can hold it."""
     [findings] = detector.detect([sample_of(bundled_photos()["astronaut"])])

@@ -1,0 +1,183 @@
+"""Which fast encoders screen for the reference on this machine, opened and measured.
+
+``auto`` takes, on a CPU, OpenVINO in int8 where it is installed and then torch in bf16 where the CPU has it: int8 is the
+fastest and clears what is far from any limit, bf16 errs ten times less and clears most of the rest. On an accelerator it
+takes fp16. What is not faster than what comes after it is left out.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lemmy_safety.detectors.error_bound import ErrorBoundFile, measure
+from lemmy_safety.detectors.half_encoder import HalfEncoder, cpu_has_bf16
+from lemmy_safety.detectors.openvino_encoder import has_openvino, load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.screen_stage import Stage
+from lemmy_safety.errors import DetectorError, DeviceError, LemmySafetyError
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from lemmy_safety.detectors.clip_encoder import ClipImageEncoder
+    from lemmy_safety.detectors.picture_encoder import PictureEncoder
+
+logger = logging.getLogger(__name__)
+
+SCREENS = ("auto", "off", "openvino-int8", "openvino-bf16", "torch-bf16", "torch-fp16")
+"""What the setting offers."""
+
+#: How much faster than what comes after it an encoder must be measured to be. Below, the time that a machine varies by
+#: decides, and the pictures that it does not clear cost more than it saves.
+_WORTHWHILE = 1.25
+
+#: A larger error would leave open most pictures that show people: limits lie around 0.2, and similarities of different
+#: pictures to one text within some 0.1.
+_LARGEST_USEFUL_ERROR = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRequest:
+    """What the encoders are for: ``model`` with ``weights`` and the features ``text`` of all words, (W, D).
+
+    ``batch_size`` 0 leaves it to the encoder. ``stop`` ends the making of a model.
+    """
+
+    model: str
+    weights: Path
+    weights_digest: str
+    words_digest: str
+    text: torch.Tensor
+    cache_dir: Path
+    batch_size: int = 0
+    stop: threading.Event | None = None
+
+
+def automatic_stages(device: str) -> tuple[str, ...]:
+    """The names of the encoders that ``auto`` tries on this machine, fastest first."""
+    if device != "cpu":
+        return ("torch-fp16",)
+    return (*(("openvino-int8",) if has_openvino() else ()), *(("torch-bf16",) if cpu_has_bf16() else ()))
+
+
+def ready_stages(choice: str, device: str, request: StageRequest) -> tuple[str, ...]:
+    """The names of the encoders for ``choice`` (``auto``, ``off`` or one name) whose models are there, fastest first.
+
+    Models that are not are made. To be called while no tower is in memory: making one takes all there is.
+
+    :raises MissingExtra: the encoder that was asked for by name needs a package.
+    :raises DetectorError: the model that was asked for by name cannot be made here; one of ``auto`` is left out.
+    """
+    if choice == "off":
+        return ()
+    names = automatic_stages(device) if choice == "auto" else (choice,)
+    ready = []
+    for name in names:
+        library, precision = name.split("-")
+        try:
+            if library == "openvino":
+                _model_folder(precision, device, request)
+        except LemmySafetyError as error:
+            if choice != "auto":
+                raise
+            logger.warning("No screening with %s: %s", name, error.message)
+        else:
+            ready.append(name)
+    return tuple(ready)
+
+
+def open_stages(
+    names: Sequence[str], reference: ClipImageEncoder, request: StageRequest, *, only_useful: bool = True
+) -> list[Stage]:
+    """The stages of ``ready_stages``, each measured against the reference.
+
+    Those that do not work are left out, and with ``only_useful`` those that save no time.
+    """
+    stages: list[Stage] = []
+    for name in reversed(names):
+        try:
+            stage = _open(name, reference, request)
+        except DetectorError as error:
+            logger.warning("No screening with %s: %s", name, error.message)
+            continue
+        why = _useless(stage, stages[0].bound.cost if stages else 1.0)
+        if why and only_useful:
+            logger.warning("No screening with %s: %s.", name, why)
+            stage.encoder.close()
+        else:
+            stages.insert(0, stage)
+    return stages
+
+
+def _useless(stage: Stage, cost_after: float) -> str:
+    """Why this stage saves no time; empty when it does."""
+    if stage.bound.cost * _WORTHWHILE > cost_after:
+        return (
+            f"a picture takes {stage.bound.cost:.2f} of the reference's time, and what comes after it {cost_after:.2f}"
+        )
+    if stage.bound.largest > _LARGEST_USEFUL_ERROR:
+        return f"its similarities are off by up to {stage.bound.largest:.4f}"
+    return ""
+
+
+def _open(name: str, reference: ClipImageEncoder, request: StageRequest) -> Stage:
+    encoder = _encoder(name, reference, request)
+    identity = {
+        "model": request.model,
+        "weights": request.weights_digest,
+        "words": request.words_digest,
+        "encoder": name,
+        "device": _device_name(reference.device),
+        "versions": " ".join(
+            f"{package}-{importlib.metadata.version(package)}"
+            for package in ("torch", *(("openvino", "nncf") if name.startswith("openvino") else ()))
+        ),
+    }
+    file = ErrorBoundFile(request.cache_dir, identity)
+    bound = file.read()
+    if bound is None:
+        logger.info("Measuring the error of %s, once for these weights on this machine.", name)
+        bound = measure(encoder, reference, request.text)
+        file.write(bound)
+    logger.info("%s errs by up to %.5f; the screen allows for %.5f.", name, bound.largest, bound.value)
+    return Stage(encoder, bound, keep=file.write)
+
+
+def _encoder(name: str, reference: ClipImageEncoder, request: StageRequest) -> PictureEncoder:
+    library, precision = name.split("-")
+    if library == "torch":
+        return HalfEncoder(
+            reference.visual,
+            reference.preparation,
+            precision=precision,
+            device=reference.device,
+            batch_size=request.batch_size,
+        )
+    folder = _model_folder(precision, reference.device, request)
+    return load_openvino_encoder(folder, reference.preparation, precision=precision, batch_size=request.batch_size)
+
+
+def _model_folder(precision: str, device: str, request: StageRequest) -> Path:
+    if device != "cpu":
+        raise DeviceError(f"OpenVINO screens on CPUs, and the device is '{device}'.", hint="Use CLIP_SCREEN=auto.")
+    return make_openvino_model(
+        request.model,
+        request.weights,
+        precision=precision,
+        weights_digest=request.weights_digest,
+        cache_dir=request.cache_dir,
+        stop=request.stop,
+    )
+
+
+def _device_name(device: str) -> str:
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()} {torch.version.cuda or torch.version.hip}"
+    return f"{device} {platform.machine()} {platform.processor()} {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,81 @@
+"""One fast encoder of the screen: the bound on its errors, and what became of the pictures that it was asked about."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lemmy_safety.detectors.error_bound import ErrorBound
+    from lemmy_safety.detectors.picture_encoder import PictureEncoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStatistics:
+    """Of one fast encoder: how many pictures it was asked about and cleared; the bound on its errors (similarities),
+    the largest error seen, how many times the bound grew and how many errors were beyond it.
+    """
+
+    name: str
+    screened: int
+    cleared: int
+    error_bound: float
+    largest_error: float
+    widenings: int
+    exceeded: int
+    in_use: bool
+
+
+class Stage:
+    """A fast encoder, the bound on its errors, and what became of the pictures it saw."""
+
+    def __init__(
+        self, encoder: PictureEncoder, bound: ErrorBound, *, keep: Callable[[ErrorBound], None] | None = None
+    ) -> None:
+        """``keep`` is called with the bound when it changed."""
+        self.encoder = encoder
+        self.bound = bound
+        self.screened = 0
+        self.cleared = 0
+        self.widenings = 0
+        self.exceeded = 0
+        self.in_use = True
+        self._keep = keep
+
+    def observe(self, error: float) -> bool:
+        """Whether the bound grew by this error."""
+        before = self.bound.value
+        grew = self.bound.observe(error)
+        if error > before:
+            self.exceeded += 1
+            logger.warning("The error of %s was %.5f, beyond its bound %.5f.", self.encoder.name, error, before)
+        if grew:
+            self.widenings += 1
+            self.keep()
+        return grew
+
+    def keep(self) -> None:
+        if self._keep is not None:
+            self._keep(self.bound)
+
+    def leave_out(self, why: str) -> None:
+        """Never ask it again in this run."""
+        self.in_use = False
+        logger.warning("Screening goes on without %s: %s.", self.encoder.name, why)
+
+    def statistics(self) -> StageStatistics:
+        return StageStatistics(
+            name=self.encoder.name,
+            screened=self.screened,
+            cleared=self.cleared,
+            error_bound=self.bound.value,
+            largest_error=self.bound.largest,
+            widenings=self.widenings,
+            exceeded=self.exceeded,
+            in_use=self.in_use,
+        )

@@ -1,0 +1,155 @@
+"""The pictures of one call of the screen, by their places, and what is known of each so far.
+
+Asks encoders, the screen and the rules when it is told to; whom to ask and when to stop is ``screening.py``'s business.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lemmy_safety.errors import DetectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import numpy.typing as npt
+    import torch
+    from PIL import Image
+
+    from lemmy_safety.detectors.horde import HordeRules
+    from lemmy_safety.detectors.picture_encoder import PictureEncoder
+    from lemmy_safety.detectors.picture_preparation import PreparedPictures
+    from lemmy_safety.detectors.screen import Screen, ScreenAnswer
+    from lemmy_safety.detectors.screen_stage import Stage
+
+logger = logging.getLogger(__name__)
+
+_GRAVE = frozenset({"csam", "underage_subject"})
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAnswer:
+    """What is said of one picture: label to details, as ``HordeResult.hits``.
+
+    ``from_screen``: by similarities that are off by up to the error bound; ``nsfw_sure`` says whether ``nsfw`` is
+    nevertheless what the reference would say. ``csam`` and ``underage_subject`` always are.
+    """
+
+    hits: Mapping[str, Mapping[str, object]]
+    from_screen: bool
+    nsfw_sure: bool
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one stage saw of one picture."""
+
+    stage: Stage
+    features: torch.Tensor
+    similarities: npt.NDArray[np.float64]
+
+
+class ScreeningBatch:
+    """The pictures of one call, by their places, and what is known of them so far."""
+
+    def __init__(
+        self,
+        screen: Screen,
+        text: torch.Tensor,
+        rules: HordeRules,
+        pictures: PreparedPictures,
+        image: Callable[[int], Image.Image | None],
+    ) -> None:
+        self._screen = screen
+        self._text = text
+        self._rules = rules
+        self._pictures = pictures
+        self._image = image
+        self._seen: dict[int, list[_Seen]] = {place: [] for place in range(len(pictures))}
+        #: Not cleared by any stage so far.
+        self.open = set(self._seen)
+        #: By whom cleared.
+        self.cleared: dict[int, _Seen] = {}
+        #: What the rules say of the features at reference precision.
+        self.exact: dict[int, Mapping[str, Mapping[str, object]]] = {}
+        self._by_screen: dict[int, Mapping[str, Mapping[str, object]]] = {}
+
+    def ask(self, stage: Stage) -> bool:
+        """Let a stage clear what is open; False when it failed, which leaves it open."""
+        places = sorted(self.open)
+        try:
+            features = stage.encoder.encode(self._pictures, places)
+        except DetectorError as error:
+            logger.warning("%s failed: %s", stage.encoder.name, error.message)
+            return False
+        similarities = self._similarities(features)
+        clear = self._screen.answer(similarities, stage.bound.value).clear
+        stage.screened += len(places)
+        for place, row, numbers, is_clear in zip(places, features, similarities, clear, strict=True):
+            seen = _Seen(stage, row, numbers)
+            self._seen[place].append(seen)
+            if is_clear:
+                stage.cleared += 1
+                self.cleared[place] = seen
+                self.open.discard(place)
+        return True
+
+    def judge_exactly(self, reference: PictureEncoder, places: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Let the rules judge these pictures by the reference's features; their similarities, (len(places), W)."""
+        features = reference.encode(self._pictures, places)
+        for place, row in zip(places, features, strict=True):
+            self.exact[place] = self._rules.judge(row, self._image(place)).hits
+        return self._similarities(features)
+
+    def errors(self, places: Sequence[int], exact: npt.NDArray[np.float64]) -> Iterable[tuple[Stage, float]]:
+        """How far each stage was off on each of these pictures that it saw."""
+        for place, right in zip(places, exact, strict=True):
+            for seen in self._seen[place]:
+                yield seen.stage, float(np.abs(seen.similarities - right).max())
+
+    def contradicts_the_screen(self) -> bool:
+        """Whether the rules, asked about a cleared picture, say what the screen has proven impossible."""
+        return any(_GRAVE & self._hits(place).keys() for place in self.cleared)
+
+    def unjudged(self) -> list[int]:
+        """Open pictures that the reference has not seen."""
+        return sorted(self.open - self.exact.keys())
+
+    def unproven(self) -> list[int]:
+        """Cleared pictures that are not clear with the bounds of now."""
+        return [place for place in self.cleared if not self._proven(place).clear[0]]
+
+    def reopen(self, places: Iterable[int]) -> None:
+        for place in list(places):
+            self.cleared.pop(place).stage.cleared -= 1
+            self.open.add(place)
+
+    def answer(self, place: int) -> FrameAnswer:
+        hits = self._hits(place)
+        if place in self.exact:
+            return FrameAnswer(hits, from_screen=False, nsfw_sure=True)
+        proven = self._proven(place)
+        nsfw_sure = bool(proven.nsfw_certain[0] or not proven.nsfw_possible[0])
+        return FrameAnswer(hits, from_screen=True, nsfw_sure=nsfw_sure)
+
+    def _hits(self, place: int) -> Mapping[str, Mapping[str, object]]:
+        """What the rules say by the best features there are; they are not asked where they can only say nothing."""
+        if place in self.exact:
+            return self.exact[place]
+        if not self._proven(place).nsfw_possible[0]:
+            return {}
+        if place not in self._by_screen:
+            self._by_screen[place] = self._rules.judge(self.cleared[place].features, self._image(place)).hits
+        return self._by_screen[place]
+
+    def _proven(self, place: int) -> ScreenAnswer:
+        seen = self.cleared[place]
+        return self._screen.answer(seen.similarities[np.newaxis], seen.stage.bound.value)
+
+    def _similarities(self, features: torch.Tensor) -> npt.NDArray[np.float64]:
+        similarities: npt.NDArray[np.float64] = (features @ self._text.T).double().numpy()
+        return similarities
