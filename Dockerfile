@@ -6,7 +6,7 @@
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build
-ARG EXTRAS=clip,nudenet,postgres
+ARG EXTRAS=clip,openvino,nudenet,heic,jxl,web,postgres
 ARG TORCH_INDEX=
 # pdqhash has no wheel for Linux.
 RUN apt-get update \

@@ -12,12 +12,12 @@ import open_clip
 import torch
 from open_clip.transformer import QuickGELU
 
-from lemmy_safety.detectors.clip_checkpoint import check_checkpoint, read_checkpoint
+from lemmy_safety.detectors.clip_checkpoint import CAN_MAP, WeightsGuard, check_checkpoint, read_checkpoint
 from lemmy_safety.detectors.clip_weights import pretrained_config
 from lemmy_safety.detectors.device import default_batch_size, is_out_of_memory
 from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
 from lemmy_safety.detectors.picture_preparation import PicturePreparation
-from lemmy_safety.errors import DetectorError, DeviceError
+from lemmy_safety.errors import DetectorError, DeviceError, WeightsInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,16 @@ _VISUAL = "visual."
 class ClipImageEncoder(PictureEncoder):
     """The image tower at reference precision on its device."""
 
-    def __init__(self, visual: Any, preparation: PicturePreparation, *, device: str, batch_size: int = 0) -> None:
+    def __init__(
+        self,
+        visual: Any,
+        preparation: PicturePreparation,
+        *,
+        device: str,
+        batch_size: int = 0,
+        guard: WeightsGuard | None = None,
+    ) -> None:
+        """``guard`` watches over the file that the tensors of ``visual`` are mapped from."""
         super().__init__(
             preparation,
             library="torch",
@@ -40,9 +49,13 @@ class ClipImageEncoder(PictureEncoder):
             batch_size=batch_size or default_batch_size(device),
         )
         self.visual = visual
+        self._guard = guard
 
     def encode(self, pictures: PreparedPictures, places: Sequence[int] | None = None) -> torch.Tensor:
         features = super().encode(pictures, places)
+        if self._guard is not None:
+            # Afterwards: what was computed while the file was written to is not given out.
+            self._guard.check()
         if not torch.isfinite(features).all():
             # Every comparison with NaN is false: the rules would call such a picture clear.
             raise DetectorError(f"The CLIP model on {self.device} answered values that are not numbers.")
@@ -57,6 +70,8 @@ class ClipImageEncoder(PictureEncoder):
 
     def close(self) -> None:
         self.preparation.close()
+        if self._guard is not None:
+            self._guard.close()
 
 
 class ClipTextEncoder:
@@ -104,6 +119,7 @@ def load_image_encoder(model: str, weights: Path, *, device: str, batch_size: in
     """
     clip = _build(model)
     expected = clip.state_dict()
+    guard = _guard(model, weights) if device == "cpu" and CAN_MAP else None
     tensors = read_checkpoint(
         weights, model=model, expected=expected, wanted=[name for name in expected if name.startswith(_VISUAL)]
     )
@@ -111,7 +127,13 @@ def load_image_encoder(model: str, weights: Path, *, device: str, batch_size: in
     visual.load_state_dict({name.removeprefix(_VISUAL): tensor for name, tensor in tensors.items()}, assign=True)
     _to_device(visual, model, device)
     preparation = PicturePreparation(visual, model, device=device)
-    return ClipImageEncoder(visual, preparation, device=device, batch_size=batch_size)
+    return ClipImageEncoder(
+        visual,
+        preparation,
+        device=device,
+        batch_size=batch_size,
+        guard=guard,
+    )
 
 
 def load_text_encoder(model: str, weights: Path, *, device: str) -> ClipTextEncoder:
@@ -150,6 +172,13 @@ def _build(model: str) -> Any:
     if wrong:
         raise DetectorError(f"open_clip built {model} with the wrong activation in {len(wrong)} layers.")
     return clip.eval().requires_grad_(requires_grad=False)
+
+
+def _guard(model: str, weights: Path) -> WeightsGuard:
+    try:
+        return WeightsGuard(weights)
+    except OSError as error:
+        raise WeightsInvalid(f"The weights file {weights} for CLIP {model} cannot be read: {error}.") from error
 
 
 def _to_device(module: Any, model: str, device: str) -> None:

@@ -8,26 +8,24 @@ that no caller should give.
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, upload_lookups, uploads
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, upload_lookups
 from lemmy_safety.ledger.codec import checked_keys
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal, writing
+from lemmy_safety.ledger.database import now_utc
+from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
-from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult, UploadAnswer
-from lemmy_safety.ledger.urls import check_file, file_identity, parse_url, shown_url, sqlite_file
+from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
+from lemmy_safety.ledger.upload_books import UploadBooks
+from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
-    from types import TracebackType
+    from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection, Engine
+    from sqlalchemy import ColumnElement
 
     from lemmy_safety.ledger.rows import (
         EventRow,
@@ -36,19 +34,8 @@ if TYPE_CHECKING:
         KnownVerdict,
         PendingAction,
         RunCounts,
-        UploadMatches,
-        UploadResult,
-        UploadRow,
     )
     from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
-
-
-#: Changes nothing and locks the one row that every database of ours has from the start.
-_TURN = storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def open_ledger(
@@ -56,7 +43,7 @@ def open_ledger(
     *,
     upgrade: bool = True,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
-    clock: Callable[[], datetime] = _now,
+    clock: Callable[[], datetime] = now_utc,
 ) -> Ledger:
     """Open the database at a SQLAlchemy URL (SQLite, PostgreSQL, MySQL; others untested), made or upgraded to the newest schema.
 
@@ -96,57 +83,8 @@ def open_ledger(
     return ledger
 
 
-class Ledger:
+class Ledger(UploadBooks):
     """An open database. Made by ``open_ledger``."""
-
-    def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = _now) -> None:
-        self._engine = engine
-        self._where = where
-        self._clock = clock
-        self._writer = threading.RLock()
-        self._closed = False
-        self._file: tuple[int, int] | None = None
-
-    def close(self) -> None:
-        """Give all connections back. Closing twice is fine."""
-        self._closed = True
-        self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        self._check_open()
-        with translated(self._where), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        self._check_open()
-        self._check_file()
-        with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
-            yield connection
-
-    def _check_file(self) -> None:
-        """An open SQLite file can be written to after it was deleted or replaced; what is written is lost at the end."""
-        now = file_identity(self._engine.url)
-        if self._file is None:
-            self._file = now
-        elif now != self._file:
-            raise LedgerError(
-                f"The database file {self._where} was deleted or replaced while it was in use.",
-                hint="Start again; nothing more is deleted from the storage without a record.",
-            )
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LedgerError(f"The database {self._where} was closed.", hint="")
 
     # What is known already.
 
@@ -343,91 +281,6 @@ class Ledger:
         with self._writing() as connection:
             changed, unknown = deeds.decide(connection, keys, decision, note, self._clock())
         return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
-
-    # Uploads at the door.
-
-    def record_uploads(self, results: Sequence[UploadResult]) -> None:
-        """Write in one transaction what became of uploads.
-
-        A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
-        ``unchecked_uploads`` until its bytes are judged: here, or by ``record``. A result without ``answer`` is a
-        judgement that came later, and says nothing about bytes that were never asked about. Whoever accepts an upload
-        must have recorded the hashes of all its bytes, for ``uploads_matching`` relies on that.
-
-        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
-        """
-        for result in results:
-            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
-                raise ValueError(f"{result.sha256}: a verdict is set exactly when the status is CHECKED")
-            if result.answer is UploadAnswer.UNCHECKED and result.verdict is not None:
-                raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
-        if not results:
-            return
-        with self._writing() as connection:
-            uploads.record_uploads(connection, results, self._clock())
-
-    def upload(self, sha256: str) -> UploadRow | None:
-        """What is known of these bytes as an upload."""
-        with self._reading() as connection:
-            return upload_lookups.upload(connection, sha256)
-
-    def unchecked_uploads(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
-        """Uploads accepted without a verdict and not judged since, the one that waits longest first; lazily, as ``flagged``.
-
-        ``after`` are ``first_at`` and ``sha256`` of the last one of an earlier reading.
-        """
-        while True:
-            with self._reading() as connection:
-                page = upload_lookups.unchecked_page(connection, after)
-            yield from page
-            if len(page) < upload_lookups.PAGE:
-                return
-            after = (page[-1].first_at, page[-1].sha256)
-
-    def count_unchecked_uploads(self) -> int:
-        """How many ``unchecked_uploads`` lists."""
-        with self._reading() as connection:
-            return upload_lookups.count_unchecked(connection)
-
-    def unchecked_since(self) -> datetime | None:
-        """When the one came that waits longest; None when none does."""
-        with self._reading() as connection:
-            return upload_lookups.unchecked_since(connection)
-
-    def uploads_matching(
-        self,
-        storage: str,
-        objects: Sequence[StoredObject],
-        *,
-        detectors: frozenset[str],
-        rules_version: str | None,
-    ) -> UploadMatches:
-        """What uploads say of listed objects: verdicts for which nothing need be read, and what to read first.
-
-        Verdicts only with ``rules_version``, and only where all that ``uploads.py`` asks for is given.
-        """
-        checked_keys(obj.key for obj in objects)
-        with self._reading() as connection:
-            return upload_lookups.matching(
-                connection, storage, objects, detectors=detectors, rules_version=rules_version
-            )
-
-    def settle_lost_uploads(self, before: datetime, *, storage: str) -> int:
-        """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
-
-        They were removed meanwhile, by their uploader or by pict-rs. Returns how many.
-        """
-        with self._writing() as connection:
-            reason = f"not met when {storage} was read whole"
-            return uploads.settle_lost(connection, before, reason, self._clock())
-
-    def forget_uploads(self, before: datetime) -> int:
-        """Drop uploads that were accepted with a verdict and not asked about since ``before``; how many those were.
-
-        What was refused, flagged or let in unchecked is kept.
-        """
-        with self._writing() as connection:
-            return uploads.forget(connection, before)
 
     # Passes.
 

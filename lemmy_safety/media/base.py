@@ -1,7 +1,7 @@
 """The contract of the media room: limits in, frames or a ``MediaError`` out. Imports no decoder.
 
-A ``Decoder`` is what the pipeline holds. The one of today works in the caller's thread; one that decodes in worker
-processes can take its place without a change elsewhere, because data and result are plain bytes and records.
+A ``Decoder`` is what others hold. ``InlineDecoder`` works in the caller's thread, ``ProcessDecoder`` in processes of its
+own; they give the same frames and refuse the same files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lemmy_safety.records import Frame, MediaInfo
+    from lemmy_safety.records import Anomaly, Frame, MediaInfo
 
 _MEBI = 1024 * 1024
 _MEGA = 1_000_000
@@ -66,9 +66,17 @@ class Decoder(ABC):
         """Decode one medium.
 
         :raises MediaError: its ``status`` is UNREADABLE (no picture in it), UNSUPPORTED (a medium that this
-            installation does not decode) or TOO_LARGE (over a limit); its ``reason`` is for a person. Nothing else
-            is raised, whatever the bytes are.
+            installation does not decode), TOO_LARGE (over a limit) or DETECTOR_FAILED (the decoder was closed first);
+            its ``reason`` is for a person.
+        :raises WorkerDied: nothing can be decoded at all. Nothing else is raised, whatever the bytes are.
         """
+
+    def anomaly_of_name(self, key: str, media_type: str) -> Anomaly | None:
+        """The anomaly that a key is a name for another kind of file than the decoded one; None when it may be called so."""
+        # Nothing of the room but its contract is loaded with this module.
+        from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415
+
+        return lying_extension(key, media_type)
 
     @abstractmethod
     def close(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import complexity, formats, likeness, sniff, views
+from lemmy_safety.media import complexity, containers, formats, likeness, sniff, views
 from lemmy_safety.media.animation import decode_animation
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
 from lemmy_safety.media.embedded import Content
@@ -78,10 +78,12 @@ def decode(data: bytes, limits: MediaLimits) -> DecodedMedia:
         hidden = find_hidden(data, kind)
         inner = _Inner(media.frames, limits)
         for embedded in hidden.embedded:
-            inner.look_at(embedded)
+            # A track of the same file has been played already where there was nothing else to show.
+            if not (len(embedded.data) == len(data) and media.info.duration_s is not None):
+                inner.look_at(embedded)
         frames = [*_with_parts(media, limits), *inner.frames]
     except MemoryError as error:
-        raise MediaError(ItemStatus.TOO_LARGE, f"{kind.name} that needs more memory than there is") from error
+        raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
     return DecodedMedia(
         info=replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies)),
         frames=tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames),
@@ -106,15 +108,36 @@ def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
         return decode_video(data, kind, limits)
     if kind.family is sniff.Family.PICTURE:
         raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version cannot decode those")
+    if kind is sniff.HEIC:
+        return _heic(data, limits)
     if kind is not sniff.APNG and not sniff.is_animated(data, kind):
         return decode_still(data, kind, limits)
     # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
     try:
         return decode_animation(data, kind, limits)
     except MediaError as error:
-        if error.status is ItemStatus.UNSUPPORTED:
+        if error.status is ItemStatus.UNSUPPORTED or error.decoder_broke:
             raise
         return _as_still(data, kind, limits, error)
+
+
+def _heic(data: bytes, limits: MediaLimits) -> DecodedMedia:
+    """A HEIC's still pictures; where there are none, or nothing to read them with, its track of pictures.
+
+    A track beside still pictures is found with what else lies beside them.
+
+    :raises MediaError: neither can be decoded.
+    """
+    try:
+        return decode_still(data, sniff.HEIC, limits)
+    except MediaError as error:
+        if containers.movie_box(data) is None:
+            raise
+        try:
+            media = decode_video(data, sniff.MP4, limits)
+        except MediaError:
+            raise error from None
+    return DecodedMedia(info=replace(media.info, media_type=sniff.HEIC.media_type), frames=media.frames)
 
 
 def _as_still(data: bytes, kind: sniff.Kind, limits: MediaLimits, error: MediaError) -> DecodedMedia:

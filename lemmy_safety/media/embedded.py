@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Previews, and as many other embedded files, that are noted; more are neither handed out nor read about by anybody.
 _MAX_FOUND: Final = 64
+#: EXIF blocks that are looked into beside those that the walk names; an AVIF or HEIC has one.
+_MAX_EXIFS: Final = 8
 _SAMSUNG_END: Final = b"SEFT"
 _SAMSUNG_VIDEO: Final = b"MotionPhoto_Data"
 
@@ -82,6 +84,7 @@ class EmbeddedSearch:
         self.found: list[Found] = []
         self._spans = _Spans(structure.parts)
         self._previews: list[tuple[int, int]] = []
+        self._exifs_left = _MAX_EXIFS
 
     def run(self) -> None:
         for part in self._parts:
@@ -125,7 +128,8 @@ class EmbeddedSearch:
         """Pictures anywhere in the file, outermost first."""
         further = previews.further_pictures(self._data, self._parts)
         items = previews.announced_items(self._data, self._parts)
-        searched = signatures.beginnings(self._data, self._stretches())
+        tiffs_from = self._end if self._kind is sniff.TIFF else 0
+        searched = signatures.beginnings(self._data, self._stretches(), tiffs_from=tiffs_from)
         self.flooded |= searched.flooded
         covered = 0
         most = len(self.found) + _MAX_FOUND
@@ -153,11 +157,9 @@ class EmbeddedSearch:
                     self._note_loose(at, picture, kind, further, items)
 
     def _is_accounted_for(self, beginning: signatures.Beginning) -> bool:
-        """Whether it is the file itself, one of its pages, or a preview that has been taken."""
+        """Whether it is the file itself, or a preview that has been taken."""
         if not beginning.offset and self._kind is not sniff.UNKNOWN:
             return True
-        if self._kind is sniff.TIFF and beginning.kind in {sniff.TIFF, None} and beginning.offset < self._end:
-            return True  # some writers put each page behind a header of its own
         return any(at <= beginning.offset < at + size for at, size in self._previews)
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
@@ -171,7 +173,8 @@ class EmbeddedSearch:
     def _take_exif(self, at: int) -> None:
         """The thumbnail of an EXIF block that is stored where the walk does not see it, as an item of AVIF is."""
         part, _ = self._spans.at(at)
-        if at >= self._end or (part is not None and part.block is Block.EXIF):
+        self._exifs_left -= 1
+        if self._exifs_left < 0 or at >= self._end or (part is not None and part.block is Block.EXIF):
             return
         for preview in previews.in_exif(self._data, at):
             self._previews.append((preview.offset, preview.size))

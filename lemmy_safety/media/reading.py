@@ -13,6 +13,7 @@ from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import containers, costs, formats, interlace, jxl, rendering, second_decoder, sniff
+from lemmy_safety.media.complaints import complaint_of
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def read(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: bool) 
             first = first or page
             pages += page.pages
     except Exception as error:
-        if first is None:
+        if first is None or isinstance(error, MemoryError):
             raise
-        broken_off = f"picture {len(pages) + 1}: {error}"
+        broken_off = f"picture {len(pages) + 1}: {complaint_of(error)}"
     if first is None:
         raise ValueError("it holds no picture")
     return Shown(tuple(pages), first.width, first.height, opened.count, broken_off)

@@ -56,14 +56,19 @@ class Beginnings:
     flooded: bool
 
 
-def beginnings(data: Octets, stretches: Iterable[tuple[int, int]]) -> Beginnings:
-    """Pictures and videos that begin in one of the stretches (offset, size) of ``data``; linear in their lengths."""
+def beginnings(data: Octets, stretches: Iterable[tuple[int, int]], *, tiffs_from: int = 0) -> Beginnings:
+    """Pictures and videos that begin in one of the stretches (offset, size) of ``data``; linear in their lengths.
+
+    TIFF headers before ``tiffs_from`` are passed over: some writers put each page of a TIFF behind one of its own.
+    """
     effort = _Effort()
     found: list[Beginning] = []
     for at in _places(data, stretches):
+        before, pattern, check = _CHECKS[bytes(data[at : at + 2])]
+        if check is _tiff and at < tiffs_from:
+            continue
         if not effort.spend():
             break
-        before, pattern, check = _CHECKS[bytes(data[at : at + 2])]
         if at >= before and pattern.match(data, at):
             kind = check(data, at - before, effort)
             if kind is not sniff.UNKNOWN:

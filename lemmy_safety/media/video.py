@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate, chain, pairwise, takewhile, zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +27,7 @@ from lemmy_safety.media.video_streams import Skip, VideoFile, decoded, time_of
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -151,18 +152,35 @@ class _Player:
             self._refuse_empty()
         for track in self._file.tracks:
             costs.refuse_large(track.width, track.height, self._limits.max_pixels)
-        for cover in self._covers[: self._limits.max_frames]:
-            for frame in self._frames(cover, cover.packets, "DEFAULT"):
-                self._offer(cover, frame, LONG_S)
+        # Decoded first, because they are cheap and the time may run out; offered last, because one that shows what the
+        # video shows teaches nothing.
+        covers = [self._cover(track) for track in self._covers[: self._limits.max_frames]]
+        self._look_at_tracks()
+        for offer in chain.from_iterable(covers):
+            offer()
+
+    def _cover(self, track: Track) -> list[Callable[[], None]]:
+        offers: list[Callable[[], None]] = []
+        for frame in self._frames(track, track.packets, "DEFAULT"):
+            painter = self._painters[track.number]
+            self._sizes[track.number] = painter.shown_size(frame)
+            picture = Frame(pixels=painter.paint(frame).light, view=COVER)
+            at_s = self._begins_s[track.number]
+            offers.append(
+                partial(self._sampler.offer, painter.miniature(frame), at_s, LONG_S, partial(tuple, [picture]))
+            )
+        return offers
+
+    def _look_at_tracks(self) -> None:
         cost = sum(len(track.packets) * (track.width * track.height + _FRAME_OVERHEAD) for track in self._tracks)
-        if cost <= ALL_FRAMES_COST:
-            for track in self._tracks:
-                whole = _Stretch(track, track.packets, track.times[-1] + 1, is_last=True)
-                self._look(whole, "DEFAULT")
-                if self._deadline.over:
-                    self._unseen_s += max(0.0, track.duration_s - self._seen_until_s)
-        else:
+        if cost > ALL_FRAMES_COST:
             self._skim()
+            return
+        for track in self._tracks:
+            whole = _Stretch(track, track.packets, track.times[-1] + 1, is_last=True)
+            self._look(whole, "DEFAULT")
+            if self._deadline.over:
+                self._unseen_s += max(0.0, track.duration_s - self._seen_until_s)
 
     def _refuse_empty(self) -> None:
         name = self._kind.name
@@ -288,7 +306,7 @@ class _Player:
 
         def render() -> tuple[Frame, ...]:
             picture = painter.paint(frame)
-            light = Frame(pixels=picture.light, index=number, at_s=None if track.is_cover else at_s, view=view)
+            light = Frame(pixels=picture.light, index=number, at_s=at_s, view=view)
             if picture.dark is None:
                 return (light,)
             return light, replace(light, pixels=picture.dark, view=view or rendering.ON_DARK)
@@ -306,8 +324,6 @@ class _Player:
         )
 
     def _view_of(self, track: Track) -> str:
-        if track.is_cover:
-            return COVER
         place = self._tracks.index(track)
         if place and self._kind is sniff.AVIF:
             return STILL_PICTURE

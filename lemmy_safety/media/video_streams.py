@@ -73,6 +73,7 @@ _WITH_ALPHA: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _VP9_PROFILE_3: Final = 0b110000
 # What decoders refuse by themselves is that much larger than what is refused by us, who can say the numbers.
 _ROOM: Final = 4
+_MOST_PIXELS: Final = 2**31 - 1  # the most that FFmpeg takes for it
 # More packets than this are not looked at: two hours at 30 frames a second, and some 100 MB of bookkeeping.
 _MOST_PACKETS: Final = 200_000
 _NOMINAL_S: Final = 1 / 25
@@ -171,7 +172,7 @@ class VideoFile:
 
     def __init__(self, data: bytes, kind: sniff.Kind, *, max_pixels: int) -> None:
         self._data = data
-        self._max_pixels = max_pixels
+        self._max_pixels = str(min(_ROOM * max_pixels, _MOST_PIXELS))
         self._demuxer = DEMUXERS[kind]
         if kind is sniff.MPEG and data.startswith(_MPEG_WITHOUT_CONTAINER):
             self._demuxer = "mpegvideo"
@@ -208,7 +209,7 @@ class VideoFile:
         if track.has_alpha:
             context = cast("VideoCodecContext", av.CodecContext.create(_WITH_ALPHA[track.codec], "r"))
         if not context.is_open:
-            context.options = {"max_pixels": str(_ROOM * self._max_pixels)}
+            context.options = {"max_pixels": self._max_pixels}
             context.thread_count = threads
             context.thread_type = "AUTO"
             context.skip_frame = "DEFAULT" if track.has_alpha else skip
@@ -223,7 +224,7 @@ class VideoFile:
             metadata_errors="replace",
             io_open=_refuse,
             options={
-                "max_pixels": str(_ROOM * self._max_pixels),
+                "max_pixels": self._max_pixels,
                 "codec_whitelist": _DECODERS,
                 "protocol_whitelist": "none",
                 "threads": "1",

@@ -67,7 +67,7 @@ def with_parts(frames: Sequence[Frame], *, crop_ratio: float, moving: bool) -> I
     """
     most = max(_LEAST_PARTS, MOVING_PARTS // len(frames)) if moving else STILL_PARTS
     most = min(most, STILL_PARTS)
-    shown: dict[tuple[int, int, str], likeness.Small] = {}
+    shown: dict[tuple[int, int, tuple[int, ...]], likeness.Small] = {}
     for frame in frames:
         yield replace(frame, pixels=_within(frame.pixels, rendering.LONG_SIDE))
         height, width, _ = frame.pixels.shape
@@ -76,11 +76,12 @@ def with_parts(frames: Sequence[Frame], *, crop_ratio: float, moving: bool) -> I
         lying = frame.pixels if width > height else frame.pixels.swapaxes(0, 1)
         for part in parts(max(height, width), min(height, width), most):
             pixels = _cut(lying, part)
-            place = (height, width, _name(part, wide=True))
-            small = likeness.small_copy(pixels)
-            if place in shown and likeness.unchanged(shown[place], small):
-                continue
-            shown[place] = small
+            if len(frames) > 1:
+                place = height, width, part.rows
+                small = likeness.small_copy(pixels)
+                if place in shown and likeness.unchanged(shown[place], small):
+                    continue
+                shown[place] = small
             upright = pixels if width > height else pixels.swapaxes(0, 1)
             name = _name(part, wide=width > height)
             view = f"{frame.view}, {name}" if frame.view else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lemmy_safety.detectors.fingerprints import pdq_of
@@ -49,7 +50,10 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
             sha256=fetched.sha256,
             decoder_broke=True,
         )
-    sample = Sample(sha256=fetched.sha256, info=media.info, frames=media.frames, pdqs=pdqs)
+    info, misnomer = media.info, decoder.anomaly_of_name(fetched.obj.key, media.info.media_type)
+    if misnomer is not None:
+        info = replace(info, anomalies=(*info.anomalies, misnomer))
+    sample = Sample(sha256=fetched.sha256, info=info, frames=media.frames, pdqs=pdqs)
     return Examined(obj=fetched.obj, sample=sample)
 
 

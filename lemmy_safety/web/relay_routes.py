@@ -22,7 +22,6 @@ from lemmy_safety.ledger.rows import UploadResult
 from lemmy_safety.web.access import fingerprint
 from lemmy_safety.web.messages import decode_answer, decode_judged, encode_unchecked
 from lemmy_safety.web.protocol import HUNG_UP
-from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
@@ -45,9 +44,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger.rows import UploadRow
     from lemmy_safety.web.handing_out import Item
     from lemmy_safety.web.messages import LearnedFields
-    from lemmy_safety.web.relay import RelayJudging
+    from lemmy_safety.web.relay_judging import RelayJudging
 
     _Route = Callable[[Request], Coroutine[Any, Any, Response]]
     _Responses = dict[int | str, dict[str, Any]]
@@ -85,7 +85,7 @@ def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str) -> APIRoute
     router = APIRouter()
     gate = _Gate(key)
     _add_pop(router, gate, judging)
-    _add_unchecked(router, gate, _Books(ledger))
+    _add_unchecked(router, gate, _Books(ledger, judging))
     return router
 
 
@@ -200,46 +200,38 @@ class _Gate:
 class _Books:
     """The relay's ledger, beside the event loop."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, judging: RelayJudging) -> None:
         self._ledger = ledger
-        self._thread: WorkerThreads | None = None
-
-    @property
-    def _threads(self) -> WorkerThreads:
-        if self._thread is None:  # made in the loop
-            self._thread = WorkerThreads("relay-books")
-        return self._thread
+        self._judging = judging
 
     async def unchecked(self, *, after: tuple[datetime, str] | None) -> list[dict[str, Any]]:
         def read() -> list[dict[str, Any]]:
             return [encode_unchecked(row) for row in islice(self._ledger.unchecked_uploads(after=after), PAGE)]
 
-        return await self._threads.run(read)
+        return await self._judging.in_thread(read)
 
     async def settle(self, judged: Sequence[tuple[str, LearnedFields]]) -> None:
         def write() -> None:
             rows = [(self._ledger.upload(sha256), learned) for sha256, learned in judged]
-            self._ledger.record_uploads(
-                [
-                    UploadResult(
-                        sha256=row.sha256,
-                        md5=row.md5,
-                        size=row.size,
-                        media_type=row.media_type or "",
-                        answer=None,
-                        status=learned.status,
-                        reason=learned.reason,
-                        verdict=learned.verdict,
-                        detectors=learned.detectors,
-                        pdq=learned.pdq,
-                        info=learned.info,
-                    )
-                    for row, learned in rows
-                    if row is not None
-                ]
-            )
+            self._ledger.record_uploads([_judgement(row, learned) for row, learned in rows if row is not None])
 
-        await self._threads.run(write)
+        await self._judging.in_thread(write)
+
+
+def _judgement(row: UploadRow, learned: LearnedFields) -> UploadResult:
+    return UploadResult(
+        sha256=row.sha256,
+        md5=row.md5,
+        size=row.size,
+        media_type=row.media_type or "",
+        answer=None,
+        status=learned.status,
+        reason=learned.reason,
+        verdict=learned.verdict,
+        detectors=learned.detectors,
+        pdq=learned.pdq,
+        info=learned.info,
+    )
 
 
 class _TooLarge(Exception):

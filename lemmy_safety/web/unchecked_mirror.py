@@ -63,6 +63,10 @@ class UncheckedMirror:
             for row in some:
                 self._open.pop(row.sha256, None)
 
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.close()
+
     def _judged(self) -> list[UploadRow]:
         rows = (self._ledger.upload(sha256) for sha256 in list(self._open))
         return [row for row in rows if row is not None and row.judged_at is not None]

@@ -281,11 +281,14 @@ class _Worker:
     async def _mirror(self, client: WorkerClient) -> None:
         """Keep an eye on what the relay accepted unchecked, once it is known to be one."""
         mirror = UncheckedMirror(client, self._ledger)
-        await self._met.wait()
-        while True:
-            if client.is_relay:
-                await mirror.look()
-            await asyncio.sleep(_MIRROR_EVERY_S)
+        try:
+            await self._met.wait()
+            while True:
+                if client.is_relay:
+                    await mirror.look()
+                await asyncio.sleep(_MIRROR_EVERY_S)
+        finally:
+            mirror.close()
 
 
 def _row(upload: Upload, result: ItemResult | None, answer: UploadAnswer | None) -> UploadResult:

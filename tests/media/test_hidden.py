@@ -494,7 +494,7 @@ def test_strips_of_a_tiff_are_its_own():
     """A TIFF of JPEG strips, and one of several pages, hides nothing; what is behind its last byte is found."""
     for data in (
         pictures.encode(pictures.photo("coffee"), "tiff", compression="jpeg"),
-        pictures.encode(COVER, "tiff", save_all=True, append_images=[SECRET]),
+        pictures.encode(COVER, "tiff", save_all=True, append_images=[SECRET] * 70),
     ):
         assert hidden_in(data).anomalies == ()
         assert [bytes(embedded.data) for embedded in hidden_in(data + SECRET_PNG).embedded] == [SECRET_PNG]

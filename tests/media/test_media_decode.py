@@ -190,8 +190,8 @@ def test_no_limit_of_pillow_is_lowered(monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 10**9
 
 
-def test_running_out_of_memory_is_too_large(monkeypatch):
-    """A picture that does not fit into memory costs that one object."""
+def test_running_out_of_memory_is_said(monkeypatch):
+    """A picture that does not fit into memory costs that one object, and nobody claims to know what it holds."""
 
     class Hungry(JpegImagePlugin.JpegImageFile):
         def load(self):
@@ -199,10 +199,7 @@ def test_running_out_of_memory_is_too_large(monkeypatch):
 
     monkeypatch.setitem(formats._READERS, sniff.JPEG, lambda data: Pages(1, iter((Hungry(io.BytesIO(data)),))))
     error = refusal(pictures.encode(pictures.gradient(), "jpeg"))
-    assert (error.status, error.reason) == (
-        ItemStatus.TOO_LARGE,
-        "a JPEG picture that needs more memory than there is",
-    )
+    assert (error.status, error.reason, error.decoder_broke) == (ItemStatus.UNREADABLE, "out of memory", True)
 
 
 def test_a_format_that_pillow_was_built_without_is_unsupported(monkeypatch):

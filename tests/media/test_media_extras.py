@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import pictures
+from support.media_files import VIDEOS
 
 try:
     import pillow_heif
@@ -78,6 +79,19 @@ def test_all_pictures_of_a_heic_are_looked_at():
     assert (media.info.frame_count, [frame.index for frame in media.frames]) == (3, [0, 1, 2])
     for index, number in enumerate([1, 0, 2]):
         assert off_by(media, images[number], index) < 8
+
+
+def test_a_heic_sequence_is_played():
+    """Pictures in a track of a HEIC are looked at like a video, whether the extra for the still ones is there or not."""
+    frames = [pictures.shapes(96, 72, seed=n) for n in range(4)]
+    data = bytearray(VIDEOS["mp4 h264"](frames, [400] * 4))
+    data[8:12] = b"msf1"
+    assert sniff.sniff(data) is sniff.HEIC
+    media = decode(bytes(data), LIMITS)
+    assert (media.info.media_type, media.info.frame_count) == ("image/heic", 4)
+    assert [frame.index for frame in media.frames] == [0, 1, 2, 3]
+    for index, image in enumerate(frames):
+        assert off_by(media, image, index) < 16
 
 
 @needs_heif

@@ -56,7 +56,7 @@ def test_compose_with_pictrs_beside_it_follows_the_specification(tmp_path):
 
 def test_services_have_no_more_rights_than_needed(services):
     """Both variants run unprivileged, on a read-only root, without core dumps, with time to stop cleanly."""
-    assert set(services) == {"lemmy-safety", "lemmy-safety-gpu"}
+    assert set(services) == {"lemmy-safety", "lemmy-safety-gpu", "lemmy-safety-hook"}
     for service in services.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]

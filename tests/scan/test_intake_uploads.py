@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.backends import S3Backend
 from support.ledgers import DECODER, DETECTORS, checked, record, sha256_of
 from support.passes import WatchedStorage, minutes_ago, put
 from support.uploads import judged, upload
@@ -90,6 +91,19 @@ def test_an_upload_that_was_judged_is_not_read(one_pass) -> None:
     one_pass.run()
     assert one_pass.counts.skipped >= 1
     assert one_pass.to_record == []
+
+
+@pytest.mark.external_service
+def test_a_real_s3_server_gives_tags_that_prove_it(one_pass, swift, bucket) -> None:
+    """The MD5 of what was put, and the time at which it was."""
+    backend = S3Backend(swift, bucket)
+    backend.put("uploaded", b"one")
+    backend.put("other", b"two")
+    one_pass.ledger.record_uploads([judged("one", at=datetime.now(UTC))])
+    with backend.storage() as storage:
+        assert one_pass.run(storage=storage) == ["other"]
+        assert storage.read("uploaded", max_bytes=3) == b"one"
+    assert [result.reused_from for result in one_pass.to_record] == [FROM_UPLOAD_UNREAD]
 
 
 @pytest.mark.parametrize(

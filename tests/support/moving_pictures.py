@@ -6,6 +6,7 @@ Everything is generated and in memory. Frames are given as pictures, times in mi
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -142,17 +143,16 @@ def video(
     rotation: tuple[float, bool, bool] | None = None,
     aspect: Fraction | None = None,
     colours: dict[str, int] | None = None,
-    muxing: dict[str, str] | None = None,
     times: Sequence[int] | None = None,
 ) -> bytes:
     """A video of equally long frames.
 
     ``second``: frames of a second video stream; ``cover``: an attached JPEG; ``rotation``: degrees counter-clockwise and
     two mirrorings; ``aspect``: width of a pixel by its height; ``colours``: attributes of each frame such as
-    ``color_trc``; ``muxing``: options of the container's writer; ``times``: of the frames, in milliseconds.
+    ``color_trc``; ``times``: of the frames, in milliseconds.
     """
     out = io.BytesIO()
-    with av.open(out, "w", format=codec.container, container_options=muxing or {}) as container:
+    with av.open(out, "w", format=codec.container) as container:
         rate = Fraction(1000, frame_ms)
         streams = [_stream(container, codec, rate)]
         _describe(streams[0], rotation, aspect, colours or {})
@@ -174,6 +174,20 @@ def video(
         if cover_packet is not None:
             container.mux(cover_packet)
     return out.getvalue()
+
+
+def with_index_first(data: bytes) -> bytes:
+    """An MP4 whose index stands before its frames, so that its beginning can be played."""
+    at = data.index(b"moov") - 4
+    index = bytearray(data[at:])
+    entry = -1
+    while (entry := index.find(b"stco", entry + 1)) >= 0:
+        for number in range(struct.unpack(">I", index[entry + 8 : entry + 12])[0]):
+            place = entry + 12 + 4 * number
+            offset = struct.unpack(">I", index[place : place + 4])[0]
+            index[place : place + 4] = struct.pack(">I", offset + len(index))
+    header = struct.unpack(">I", data[:4])[0]
+    return data[:header] + index + data[header:at]
 
 
 def _stream(container, codec, rate):

@@ -170,7 +170,7 @@ def test_an_upload_that_nobody_took_is_forgotten_with_its_answer(tmp_path) -> No
 def test_what_a_vanished_worker_had_taken_goes_to_the_next(relay, monkeypatch) -> None:
     """It was heard of a moment ago and holds no question open any more."""
     monkeypatch.setattr("lemmy_safety.web.handing_out.LEASE_S", 0.2)
-    monkeypatch.setattr("lemmy_safety.web.relay.LEASE_S", 0.2)
+    monkeypatch.setattr("lemmy_safety.web.relay_judging.LEASE_S", 0.2)
     asked = relay.ask_later(b"one")
     first, _ = pop(relay, X_Lemmy_Safety_Worker="doomed")
     second, data = pop(relay, X_Lemmy_Safety_Worker="heir")

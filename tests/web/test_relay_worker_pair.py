@@ -106,7 +106,7 @@ def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
 def test_another_worker_takes_over_in_time(tmp_path, monkeypatch) -> None:
     """The first one ends with uploads in hand; pict-rs notices nothing."""
     monkeypatch.setattr("lemmy_safety.web.handing_out.LEASE_S", 0.2)
-    monkeypatch.setattr("lemmy_safety.web.relay.LEASE_S", 0.2)
+    monkeypatch.setattr("lemmy_safety.web.relay_judging.LEASE_S", 0.2)
     stuck = GatedDetector()
     with running_relay(tmp_path) as relay:
         with running_worker(tmp_path, relay.url, detectors=[stuck], name="first.db"):

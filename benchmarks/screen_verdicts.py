@@ -1,0 +1,164 @@
+"""Screened verdicts against exact ones: a full-size ViT-L-14 with random weights over thousands of pictures.
+
+    python benchmarks/screen_verdicts.py --pictures 2000 --shares 0 0.05 0.2 --work /path/for/weights
+
+The words' features are planted so that about those shares of the pictures resemble what the rules look for, which no
+screen can clear. For each share: how many pictures the screen cleared, how many went to the reference, how many verdicts
+differ (must be 0), and images a second. The last lines force the error bound to nothing, without a watch: there verdicts
+must differ, or this program could not find a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import suite  # noqa: F401
+import torch
+from machine import print_header
+from random_weights import random_checkpoint
+from support.clip_pictures import sample_pictures
+from support.planted_words import planted_words
+
+from lemmy_safety.detectors.clip_encoder import load_image_encoder
+from lemmy_safety.detectors.clip_weights import weights_digest
+from lemmy_safety.detectors.device import choose_device
+from lemmy_safety.detectors.error_bound import ErrorBound
+from lemmy_safety.detectors.horde import HordeRules
+from lemmy_safety.detectors.screen import learn_screen
+from lemmy_safety.detectors.screen_choice import StageRequest, open_stages, ready_stages
+from lemmy_safety.detectors.screen_stage import Stage
+from lemmy_safety.detectors.screening import Screening
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+
+    from lemmy_safety.detectors.clip_encoder import ClipImageEncoder
+    from lemmy_safety.detectors.screening_batch import FrameAnswer
+
+MODEL = "ViT-L-14"
+
+
+class ForcedBound(ErrorBound):
+    """A bound of nothing that learns nothing."""
+
+    def observe(self, error: float) -> bool:  # noqa: ARG002
+        return False
+
+
+def main() -> None:
+    options = parse()
+    device = choose_device(options.device)
+    print_header(
+        "screened verdicts",
+        {
+            "seed": options.seed,
+            "device": device,
+            "screen": options.screen,
+            "pictures": options.pictures,
+            "threads": torch.get_num_threads(),
+        },
+    )
+    weights = random_checkpoint(options.work, options.seed)
+    digest = weights_digest(weights)
+    rules = HordeRules(use_new_safety=True)
+    screen = learn_screen(rules)
+    request = StageRequest(
+        model=MODEL,
+        weights=weights,
+        weights_digest=digest,
+        words_digest=rules.digest,
+        text=torch.empty(0),
+        cache_dir=options.work,
+    )
+    names = ready_stages(options.screen, device, request)
+    reference = load_image_encoder(MODEL, weights, device=device)
+    started = time.monotonic()
+    features = exact_features(reference, options)
+    seconds = time.monotonic() - started
+    print(f"exact: {len(features)} pictures in {seconds:.0f} s, {len(features) / seconds:.2f} images/s", flush=True)
+    stages: list[Stage] = []
+    for share in options.shares:
+        rules.use_text_features(planted_words(rules, features, confirmed=share, seed=options.seed))
+        exact = [rules.judge(row).hits for row in features]
+        planted = replace(request, text=rules.text_matrix(), words_digest=f"planted {share} {options.seed}")
+        stages = open_stages(names, reference, planted)
+        screening = Screening(screen=screen, rules=rules, text=planted.text, stages=stages, reference=reference)
+        report(f"share {share:.0%}", screening, exact, options)
+    forced = [Stage(stage.encoder, ForcedBound(largest=0.0, checked=0, cost=0.0)) for stage in stages]
+    unwatched = Screening(
+        screen=screen,
+        rules=rules,
+        text=rules.text_matrix(),
+        stages=forced,
+        reference=reference,
+        watch=lambda _: False,
+    )
+    report("bound forced to 0", unwatched, exact, options)
+    reference.close()
+
+
+def batches(options: argparse.Namespace, size: int) -> Iterator[list[np.ndarray]]:
+    """The same pictures at every call; never all of them in memory."""
+    pictures = sample_pictures(options.pictures, seed=options.seed)
+    while batch := list(islice(pictures, size)):
+        yield batch
+
+
+def exact_features(reference: ClipImageEncoder, options: argparse.Namespace) -> torch.Tensor:
+    kept = options.work / f"features-{options.seed}-{options.pictures}-{reference.device}.pt"
+    if kept.is_file():
+        print("exact features were kept from an earlier run")
+        found: torch.Tensor = torch.load(kept)
+        return found
+    features = torch.cat([reference.encode_images(batch) for batch in batches(options, reference.batch_size)])
+    torch.save(features, kept)
+    return features
+
+
+def report(title: str, screening: Screening, exact: Sequence[Any], options: argparse.Namespace) -> None:
+    answers: list[FrameAnswer] = []
+    seconds = 0.0
+    for batch in batches(options, screening.batch_size):
+        started = time.monotonic()
+        answers += screening.judge(batch)
+        seconds += time.monotonic() - started
+    counts = screening.statistics()
+    outcomes = different(answers, exact, lambda hits: ("csam" in hits, "underage_subject" in hits))
+    sure = [(answer, hits) for answer, hits in zip(answers, exact, strict=True) if answer.nsfw_sure]
+    nsfw = different([answer for answer, _ in sure], [hits for _, hits in sure], lambda hits: "nsfw" in hits)
+    flagged = sum("csam" in hits for hits in exact)
+    young = sum("underage_subject" in hits for hits in exact)
+    print(
+        f"{title}: {len(answers)} pictures ({flagged} csam, {young} under-age to the rules), "
+        f"{counts.cleared} cleared ({counts.watched} watched), {counts.confirmed} confirmed "
+        f"({counts.confirmed / max(1, counts.screened):.1%}); {outcomes} outcomes differ, {nsfw} of {len(sure)} sure nsfw; "
+        f"{len(answers) / seconds:.2f} images/s"
+    )
+    for stage in counts.stages:
+        print(f"  {stage}", flush=True)
+
+
+def different(answers: Sequence[FrameAnswer], exact: Sequence[Any], what: Callable[[Any], Any]) -> int:
+    return sum(what(answer.hits) != what(hits) for answer, hits in zip(answers, exact, strict=True))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", help="auto, cuda, mps, xpu or cpu")
+    parser.add_argument("--screen", default="auto", help="auto or the name of one encoder")
+    parser.add_argument("--work", type=Path, required=True, help="folder for weights and quantised models (2 GB)")
+    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.0, 0.05, 0.2])
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

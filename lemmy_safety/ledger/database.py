@@ -1,0 +1,81 @@
+"""An open database: who may read, who may write, and whether it is still the file that was opened. Knows no question."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.engine import writing
+from lemmy_safety.ledger.faults import translated
+from lemmy_safety.ledger.models import storages
+from lemmy_safety.ledger.rows import ANCESTOR
+from lemmy_safety.ledger.urls import file_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from sqlalchemy import Connection, Engine
+
+#: Changes nothing and locks the one row that every database of ours has from the start.
+_TURN = storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR)
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class Database:
+    """Look-ups from any thread at any time; one writer at a time, in a transaction of its own."""
+
+    def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
+        self._engine = engine
+        self._where = where
+        self._clock = clock
+        self._writer = threading.RLock()
+        self._closed = False
+        self._file: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        """Give all connections back. Closing twice is fine."""
+        self._closed = True
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._check_open()
+        with translated(self._where), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._check_open()
+        self._check_file()
+        with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
+            yield connection
+
+    def _check_file(self) -> None:
+        """An open SQLite file can be written to after it was deleted or replaced; what is written is lost at the end."""
+        now = file_identity(self._engine.url)
+        if self._file is None:
+            self._file = now
+        elif now != self._file:
+            raise LedgerError(
+                f"The database file {self._where} was deleted or replaced while it was in use.",
+                hint="Start again; nothing more is deleted from the storage without a record.",
+            )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerError(f"The database {self._where} was closed.", hint="")

@@ -1,0 +1,105 @@
+"""The part of the ledger that is about uploads; what its rules are for stands in ``uploads.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lemmy_safety.ledger import upload_lookups, uploads
+from lemmy_safety.ledger.codec import checked_keys
+from lemmy_safety.ledger.database import Database
+from lemmy_safety.ledger.rows import UploadAnswer
+from lemmy_safety.records import ItemStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from lemmy_safety.ledger.rows import UploadMatches, UploadResult, UploadRow
+    from lemmy_safety.records import StoredObject
+
+
+class UploadBooks(Database):
+    """What was asked at the door, by its bytes."""
+
+    def record_uploads(self, results: Sequence[UploadResult]) -> None:
+        """Write in one transaction what became of uploads.
+
+        A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
+        ``unchecked_uploads`` until its bytes are judged: here, or by ``record``. A result without ``answer`` is a
+        judgement that came later, and says nothing about bytes that were never asked about. Whoever accepts an upload
+        must have recorded the hashes of all its bytes, for ``uploads_matching`` relies on that.
+
+        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
+        """
+        for result in results:
+            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+                raise ValueError(f"{result.sha256}: a verdict is set exactly when the status is CHECKED")
+            if result.answer is UploadAnswer.UNCHECKED and result.verdict is not None:
+                raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
+        if not results:
+            return
+        with self._writing() as connection:
+            uploads.record_uploads(connection, results, self._clock())
+
+    def upload(self, sha256: str) -> UploadRow | None:
+        """What is known of these bytes as an upload."""
+        with self._reading() as connection:
+            return upload_lookups.upload(connection, sha256)
+
+    def unchecked_uploads(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
+        """Uploads accepted without a verdict and not judged since, the one that waits longest first; lazily, as ``flagged``.
+
+        ``after`` are ``first_at`` and ``sha256`` of the last one of an earlier reading.
+        """
+        while True:
+            with self._reading() as connection:
+                page = upload_lookups.unchecked_page(connection, after)
+            yield from page
+            if len(page) < upload_lookups.PAGE:
+                return
+            after = (page[-1].first_at, page[-1].sha256)
+
+    def count_unchecked_uploads(self) -> int:
+        """How many ``unchecked_uploads`` lists."""
+        with self._reading() as connection:
+            return upload_lookups.count_unchecked(connection)
+
+    def unchecked_since(self) -> datetime | None:
+        """When the one came that waits longest; None when none does."""
+        with self._reading() as connection:
+            return upload_lookups.unchecked_since(connection)
+
+    def uploads_matching(
+        self,
+        storage: str,
+        objects: Sequence[StoredObject],
+        *,
+        detectors: frozenset[str],
+        rules_version: str | None,
+    ) -> UploadMatches:
+        """What uploads say of listed objects: verdicts for which nothing need be read, and what to read first.
+
+        Verdicts only with ``rules_version``, and only where all that ``uploads.py`` asks for is given.
+        """
+        checked_keys(obj.key for obj in objects)
+        with self._reading() as connection:
+            return upload_lookups.matching(
+                connection, storage, objects, detectors=detectors, rules_version=rules_version
+            )
+
+    def settle_lost_uploads(self, before: datetime, *, storage: str) -> int:
+        """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
+
+        They were removed meanwhile, by their uploader or by pict-rs. Returns how many.
+        """
+        with self._writing() as connection:
+            reason = f"not met when {storage} was read whole"
+            return uploads.settle_lost(connection, before, reason, self._clock())
+
+    def forget_uploads(self, before: datetime) -> int:
+        """Drop uploads that were accepted with a verdict and not asked about since ``before``; how many those were.
+
+        What was refused, flagged or let in unchecked is kept.
+        """
+        with self._writing() as connection:
+            return uploads.forget(connection, before)

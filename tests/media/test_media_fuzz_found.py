@@ -1,0 +1,60 @@
+"""Inputs that hurt once, found by ``benchmarks/fuzz_media.py``; made here in small."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from PIL import ImageCms
+from support import pictures
+from support.hiding_places import white_with_alpha
+from support.media_files import STILLS
+from support.media_judging import MediaJudge
+
+from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.records import ItemStatus
+
+LIMITS = MediaLimits(max_bytes=5_000_000, max_pixels=5_000_000)
+#: Plays what it is given and then collects garbage, which is when a double free shows.
+_PLAY_AND_COLLECT = """
+import gc, sys
+from lemmy_safety.media import MediaLimits, sniff, video
+media = video.decode_video(sys.stdin.buffer.read(), sniff.APNG, MediaLimits(max_bytes=10**6, max_pixels=10**6))
+print(len(media.frames))
+gc.collect()
+"""
+
+
+@pytest.fixture
+def judge():
+    return MediaJudge(InlineDecoder(LIMITS))
+
+
+def test_a_colour_profile_in_an_animation_is_freed_once():
+    """PyAV frees a profile's dictionary twice when side data of its frame is looked at; the process ends much later."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    frames = [pictures.plasma(64, 48, seed=seed) for seed in range(4)]
+    data = pictures.encode(frames[0], "png", save_all=True, append_images=frames[1:], duration=100, icc_profile=profile)
+    done = subprocess.run([sys.executable, "-c", _PLAY_AND_COLLECT], input=data, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, [b"4"]), done.stderr.decode()
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("form", ["webp", "webp alpha", "webp lossless"])
+def test_a_webp_cut_anywhere_ends_with_a_status(judge, form, keep):
+    """Mending a cut WebP with transparency failed with a ValueError of our own."""
+    picture = (
+        white_with_alpha(pictures.photo("coffee").resize((96, 72))) if "alpha" in form else pictures.plasma(96, 72)
+    )
+    data = pictures.truncated(STILLS[form](picture), keep)
+    result = judge(form, data)
+    assert result.status in {ItemStatus.CHECKED, ItemStatus.UNREADABLE}
+    assert not result.decoder_broke
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.8, 0.99])
+def test_a_cut_lossless_webp_of_few_colours_is_seen(judge, keep):
+    """What libwebp shows row by row: FFmpeg refuses such a file when what is missing is filled with zeros."""
+    result = judge("few colours", pictures.truncated(STILLS["webp lossless"](pictures.shapes(192, 144, seed=3)), keep))
+    assert result.status is ItemStatus.CHECKED, result.reason
