@@ -79,8 +79,13 @@ def cache_dir(settings: Settings) -> Path:
     return settings.cache_dir or user_cache_path("lemmy-safety")
 
 
-def build_detectors(settings: Settings) -> tuple[Detector, ...]:
-    """The detectors that the settings name, cheapest first, not yet opened."""
+def build_detectors(
+    settings: Settings, *, lazy: bool = False, stop: threading.Event | None = None
+) -> tuple[Detector, ...]:
+    """The detectors that the settings name, cheapest first, not yet opened.
+
+    With ``lazy`` models are loaded with the first picture, and only looked for before. ``stop`` ends lengthy preparations.
+    """
     made: list[Detector] = []
     if "hashes" in settings.detectors:
         from lemmy_safety.detectors.hashes import HashesDetector
@@ -103,6 +108,10 @@ def build_detectors(settings: Settings) -> tuple[Detector, ...]:
                 cache_dir=cache_dir(settings),
                 danbooru=settings.danbooru,
                 danbooru_weights=settings.danbooru_weights,
+                exact=settings.exact,
+                screen=settings.clip_screen,
+                lazy=lazy,
+                stop=stop,
             )
         )
     return tuple(made)
@@ -204,7 +213,9 @@ def open_scanner(
         ledger = stack.enter_context(open_ledger(settings))
         stack.callback(storage.close)
         decoder = stack.enter_context(start_decoder(settings))
-        detectors = [stack.enter_context(detector) for detector in build_detectors(settings)]
+        # A daemon may rest for hours before it sees a picture.
+        unopened = build_detectors(settings, lazy=not settings.all, stop=stop)
+        detectors = [stack.enter_context(detector) for detector in unopened]
         yield Scanner(
             storage=storage,
             ledger=ledger,

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import AvifImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import costs, formats, pillow_guard, rendering, sniff, video
+from lemmy_safety.media import containers, costs, formats, pillow_guard, rendering, sniff, video
 from lemmy_safety.media.animation_frames import (
     ALL_FRAMES_COST,
     longest_unseen_s,
@@ -138,8 +138,11 @@ class _PillowPlayer:
         self._orientation = 1
         self._gaps_s = 0.0
         self._too_costly = False
-        if self._stored is not None:
-            costs.refuse_large(self._stored.width, self._stored.height, limits.max_pixels)
+        canvas = None if self._stored is None else (self._stored.width, self._stored.height)
+        if kind is sniff.WEBP:  # which allocates its canvas twice when it is opened, with frames or without
+            canvas = containers.webp_canvas(data)
+        if canvas is not None:
+            costs.refuse_large(*canvas, limits.max_pixels)
 
     @property
     def wants_help(self) -> bool:
@@ -156,6 +159,10 @@ class _PillowPlayer:
         """
         if self._stored is None:
             self._attempt(self._whole(), tolerant=False)
+            return
+        if self.kind is sniff.GIF and self._stored.reach > self.limits.max_pixels:
+            # Pillow makes the canvas larger for a frame that does not fit, browsers and FFmpeg cut the frame.
+            self._too_costly = True
             return
         self._count, self._duration_s = len(self._stored.frames), self._stored.duration_s
         numbers = list(worth_showing(self._stored))

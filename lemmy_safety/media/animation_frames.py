@@ -36,12 +36,14 @@ MOST_COST: Final = 1_800_000_000
 class StoredFrame:
     """One frame: what it changes, and where it is.
 
-    ``shown_s`` is how long browsers show it, ``pixels`` the area that it changes, ``start`` and ``end`` its bytes in the
-    file. One that ``stands_alone`` covers the whole canvas, so that what was there before does not matter.
+    ``shown_s`` is how long browsers show it, ``pixels`` the area that it changes, which ends at ``right`` and ``bottom``,
+    ``start`` and ``end`` its bytes in the file. One that ``stands_alone`` covers the whole canvas, so that what was there before does not matter.
     """
 
     shown_s: float
     pixels: int
+    right: int
+    bottom: int
     start: int
     end: int
     stands_alone: bool
@@ -67,6 +69,12 @@ class StoredFrames:
     def starts_s(self) -> tuple[float, ...]:
         """When each frame appears in the first round."""
         return tuple(accumulate((frame.shown_s for frame in self.frames[:-1]), initial=0.0))
+
+    @property
+    def reach(self) -> int:
+        """Pixels of a canvas that all frames fit on: those of a GIF may be larger than what browsers show of them."""
+        right = max(self.width, *(frame.right for frame in self.frames))
+        return right * max(self.height, *(frame.bottom for frame in self.frames))
 
     @property
     def duration_s(self) -> float:
@@ -228,6 +236,8 @@ def _gif_frame(data: bytes, block: gif.GifBlock, control: gif.GifBlock | None, c
     return StoredFrame(
         shown_s=willing_s(delay_s),
         pixels=width * height,
+        right=left + width,
+        bottom=top + height,
         start=block.offset if control is None else control.offset,
         end=min(block.end, len(data)),
         stands_alone=(left, top) == (0, 0)
@@ -299,6 +309,8 @@ def _png_frame(data: bytes, control: _Chunk, end: int, canvas: tuple[int, int], 
     return StoredFrame(
         shown_s=willing_s(delay / (parts or 100)),
         pixels=width * height,
+        right=left + width,
+        bottom=top + height,
         start=control.offset,
         end=end,
         stands_alone=(left, top) == (0, 0)
@@ -363,7 +375,7 @@ def _read_webp(data: bytes) -> StoredFrames:
 def _webp_frame(data: bytes, at: int, end: int, canvas: tuple[int, int]) -> StoredFrame:
     body = at + _CHUNK_HEADER
     left, top, width, height, shown_ms = (little(data, body + offset, 3) for offset in (0, 3, 6, 9, 12))
-    width, height = width + 1, height + 1
+    left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
     inner = body + _FRAME_HEADER
     codec = data[inner : inner + 4]
     # Lossless data has its own flag for transparency, behind the sizes of 14 bits each.
@@ -371,6 +383,8 @@ def _webp_frame(data: bytes, at: int, end: int, canvas: tuple[int, int]) -> Stor
     return StoredFrame(
         shown_s=willing_s(shown_ms / 1000),
         pixels=width * height,
+        right=left + width,
+        bottom=top + height,
         start=at,
         end=end,
         stands_alone=(left, top) == (0, 0)

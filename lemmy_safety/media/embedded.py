@@ -40,8 +40,9 @@ class Content(StrEnum):
 class Embedded:
     """One picture or video inside a medium.
 
-    ``offset`` and ``size`` are in bytes of the stored file; ``data`` is the embedded file itself, a view of the stored one
-    or a copy where it is stored in another form. ``place`` says where it is, such as ``behind the end of the picture``.
+    ``offset`` and ``size`` are in bytes of the stored file; ``data`` is the embedded file itself, a view of the stored
+    one or a copy where it is stored in another form. ``place`` says where it is, such as ``behind the end of the
+    picture``.
     """
 
     offset: int
@@ -56,8 +57,8 @@ class Embedded:
 class Found:
     """One embedded file, and what it means.
 
-    ``oddity`` is one line for a person; empty where nothing is odd: a declared preview, or a part of another one that is
-    found (``nested``). ``announced``: the medium itself says that it is there. ``block`` is the metadata it lies in.
+    ``oddity`` is one line for a person; empty where nothing is odd: a declared preview, or a part of another one that
+    is found (``nested``). ``announced``: the medium itself says that it is there. ``block`` is the metadata it lies in.
     """
 
     embedded: Embedded

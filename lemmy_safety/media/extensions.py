@@ -1,8 +1,9 @@
 """The extension of a storage key against what the bytes are. The bytes decide everything else; this only notes the lie.
 
-pict-rs names originals and variants by what it found in them (``.jpeg``, ``.webp``, ...), keys from before 0.5.7 have no
-extension, and a pict-rs in its dummy mode calls everything ``.png``. What comes from elsewhere brings its own habits, so
-extensions that are used for one another are no lies: a JPEG is ``.jfif`` to Windows, a QuickTime video ``.mp4`` to many.
+pict-rs names originals and variants by what it found in them (``.jpeg``, ``.webp``, ...), keys from before 0.5.7 have
+no extension, and a pict-rs in its dummy mode calls everything ``.png``. What comes from elsewhere brings its own
+habits, so extensions that are used for one another are no lies: a JPEG is ``.jfif`` to Windows, a QuickTime video
+``.mp4`` to many.
 """
 
 from __future__ import annotations

@@ -1,29 +1,33 @@
 """What lies in a medium beside what it shows: behind its end, in its metadata, in places that no viewer looks at.
 
 Says where, how much and of what kind, and hands out the pictures and videos among it, so that they are judged as well.
-Decodes nothing, compares nothing, judges nothing; never raises, whatever the bytes are. Half a millisecond for a photo of
-200 KB, and in proportion to the length of any file.
+Decodes nothing, compares nothing, judges nothing; never raises, whatever the bytes are. Half a millisecond for a photo
+of 200 KB, 3 ms for one of 1 MB; two seconds and twice its size of memory for the worst of forty hostile files of 40 MB.
+Of 4,469 pictures found on a Linux system one has an anomaly: a camera's preview, its first byte overwritten, behind the
+end.
 
 The rules:
 
-- A medium ends where its decoders stop reading: at the first end marker of a JPEG, the end chunk of a PNG, the trailer of
-  a GIF, the declared length of a RIFF file, the last row of a BMP, the last box of an ISO file, the end of the segment of
-  a WebM. The end of a TIFF is the last byte that a directory points at. A file that is cut off has no end.
+- A medium ends where its decoders stop reading: at the first end marker of a JPEG, the end chunk of a PNG, the trailer
+  of a GIF, the declared length of a RIFF file, the last row of a BMP, the last box of an ISO file, the end of the
+  segment of a WebM. The end of a TIFF is the last byte that a directory points at. A file that is cut off has no end.
 - Bytes behind the end are an anomaly from 16 on: the smallest zip archive has 22, the smallest GIF 26, while stray line
-  ends and doubled end markers have fewer. Padding with one and the same byte (0, FF, space, line end) says nothing and is
-  none, however long; cameras pad to whole sectors.
+  ends and doubled end markers have fewer. Padding with one and the same byte (0, FF, space, line end) says nothing and
+  is none, however long; cameras pad to whole sectors.
 - Previews that metadata declare (EXIF, JFIF, Photoshop, XMP, content credentials) are handed out and are no anomaly:
   nearly every camera writes one. What they show may be, which the caller compares.
 - Pictures that an index or an XMP block announces behind the end (multi-picture files, gain maps, motion photos) are
   EMBEDDED_PICTURE, with a detail that says that they are announced, and no TRAILING_DATA.
 - Limits of size: see ``_LIMITS``.
 
-Not found: what is hidden in the pixels themselves (steganography) or encrypted; what is cut into pieces of a scheme of its
-own; pictures within deflated picture data, brotli-compressed metadata of JPEG XL, hexadecimal profiles of ImageMagick;
-unused bytes between two values of a TIFF; samples of a video that no track plays; thumbnail items of AVIF and HEIC, which
-are no files of their own; anything but a zip archive in MPEG, Flash, Ogg and Windows Media files. Archives are named, not
-opened. Pictures within embedded ones are handed out too, but only what is found in one search: an embedded file's own
-metadata are not taken apart.
+Not found: what is hidden in the pixels themselves (steganography), encrypted, or without its first bytes; what is cut
+into pieces of a scheme of its own; pictures within deflated picture data, brotli-compressed metadata of JPEG XL,
+hexadecimal profiles of ImageMagick; unused bytes between two values of a TIFF; samples of a video that no track plays;
+thumbnail items of AVIF and HEIC, which are no files of their own; bitmaps in an icon; anything but a zip archive in
+MPEG, Flash, Ogg and Windows Media files; what is behind the end of a bare JPEG XL or JPEG 2000 codestream, unless it
+has a signature. Archives are named, not opened. Pictures within embedded ones are handed out too where a signature
+shows them, but an embedded file's own metadata are not taken apart. Of a file with hundreds of embedded pictures the
+first 64 are noted.
 """
 
 from __future__ import annotations
@@ -59,7 +63,7 @@ _LIMITS: Final = dict.fromkeys(Block, _MEBI) | {
     Block.FURTHER: 64 * _KIBI,
     Block.PROFILE: 4 * _MEBI,
 }
-# Kinds that ``signatures`` cannot find because their signatures are too short: looked for at the tail's first byte only.
+# Kinds that ``signatures`` cannot find because their signatures are too short: looked for right behind the end.
 _SHORT_SIGNATURES: Final = frozenset({sniff.JXL, sniff.JPEG2000, sniff.ICON})
 # Kinds of files without a check of their own in ``attachments``.
 _ATTACHED: Final = frozenset({sniff.ARCHIVE, sniff.AUDIO})
@@ -68,7 +72,7 @@ _SAMSUNG_END: Final = b"SEFT"
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """``anomalies`` ascend by offset, at most MAX_ANOMALIES; ``embedded`` are at most MAX_EMBEDDED, the largest first."""
+    """``anomalies`` ascend by offset, at most MAX_ANOMALIES; of ``embedded`` there are at most MAX_EMBEDDED."""
 
     anomalies: tuple[Anomaly, ...] = ()
     embedded: tuple[Embedded, ...] = ()

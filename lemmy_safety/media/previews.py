@@ -56,10 +56,10 @@ _MICRO_VIDEO: Final = re.compile(rb"MicroVideoOffset(?:\s*=\s*[\"']|>)(\d{1,12})
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One preview: where it lies in what it was found in, the file that it is, and ``place``, in words: how it got there.
+    """One preview: where it lies in what it was found in, the file that it is, and in words as what it is there.
 
-    ``data`` is a view of the content, or a copy where it is stored in another form (raw pixels, base64). ``declared`` is
-    False for a picture in base64 that nothing calls a thumbnail.
+    ``data`` is a view of the content, or a copy where it is stored in another form (raw pixels, base64). ``declared``
+    is False for a picture in base64 that nothing calls a thumbnail.
     """
 
     offset: int

@@ -5,10 +5,11 @@ no decoder is at hand, so that the ledger can say "a Photoshop picture" instead 
 
 Why no library: three were tried on 37 headers (puremagic 1.30, the last for Python 3.11; filetype 1.2.0 of 2022;
 python-magic 0.4.27 with libmagic). A kind decides here which decoder sees the bytes, so a wrong one is a way around the
-check, and each was wrong where it matters: none takes the brand AVIF in second place for AVIF (browsers do), nor knows a
-fragmented MP4 without its first box, nor a file of the brand mif3; puremagic calls AVIF an MP4, every Matroska a WebM, and
-takes 0.7 ms; filetype knows neither AVIF sequences nor JPEG XL, and takes four bytes for a PNG; both take "BMW" for a
-BMP; libmagic finds no MP4 behind a leading free box, needs a C library, and does not tell an animated PNG from a still.
+check, and each was wrong where it matters. None takes an MP4 that also has the brand AVIF for AVIF, as browsers do;
+none knows a fragmented MP4 that begins with a segment box, nor a file of the brand mif3. puremagic calls AVIF an MP4
+and every Matroska a WebM. filetype knows neither AVIF sequences nor JPEG XL, and takes four bytes for a PNG. Both take
+"BMW" for a BMP. libmagic finds no MP4 behind a leading free box, needs a C library, and does not tell an animated PNG
+from a still.
 
 Which bytes count as a picture follows the browsers (WHATWG, MIME Sniffing 6.1; Chromium's image decoders): signatures
 stand at the first byte. A JPEG behind a line break is none, no browser shows it.
@@ -240,8 +241,8 @@ def _by_header(data: Octets, start: bytes) -> Kind | None:
 def _by_boxes(data: Octets, start: bytes) -> Kind | None:
     """Tell apart what shares the ISO base media container.
 
-    The file type box may stand behind others. Browsers take a file for AVIF when any of its brands says so, the first or
-    a later one, and if it has what AVIF keeps pictures in.
+    The file type box may stand behind others. Browsers take a file for AVIF when any of its brands says so, the first
+    or a later one, and if it has what AVIF keeps pictures in.
     """
     names: set[bytes] = set()
     file_type = None

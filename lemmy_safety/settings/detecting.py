@@ -75,6 +75,14 @@ class DetectorSettings:
         section=SECTION,
         flag=True,
     )
+    clip_screen: str = option(
+        "auto",
+        "clip: which fast model screens before the reference; auto takes what this machine is fastest with.",
+        kind=str,
+        section=SECTION,
+        env=("CLIP_SCREEN",),
+        choices=("auto", "off", "openvino-int8", "openvino-bf16", "torch-bf16", "torch-fp16"),
+    )
     use_new_safety: bool = option(
         True,
         "clip: horde_safety's present rules; false picks its older check_for_csam rules.",

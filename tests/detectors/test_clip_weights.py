@@ -6,6 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from support.clip_checkpoints import (
 from support.clip_pictures import sample_pictures
 from support.model_hub import running_hub
 
+from lemmy_safety.detectors.clip_checkpoint import CAN_MAP
 from lemmy_safety.detectors.clip_encoder import load_image_encoder, load_text_encoder
 from lemmy_safety.detectors.clip_weights import find_weights, hub_repo, weights_digest
 from lemmy_safety.errors import WeightsInvalid, WeightsMissing
@@ -71,6 +73,34 @@ def test_every_container_gives_the_same_model(tmp_path, tiny, good, *, save, fil
     words = ["teapot", "a photo of a cat"]
     ours, expected = (load_text_encoder(name, file, device="cpu").encode_texts(words) for file in (path, good))
     torch.testing.assert_close(ours, expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.skipif(not CAN_MAP, reason="files are not mapped on Windows")
+def test_weights_are_mapped_and_a_change_in_place_stops_the_scan(tmp_path, tiny, good):
+    """fp32 weights stay in the file. Replacing the file changes nothing; writing into it is told, never judged with."""
+    name, _ = tiny
+    path = Path(shutil.copy(good, tmp_path / "weights.safetensors"))
+    pictures = list(sample_pictures(2, seed=2))
+    encoder = load_image_encoder(name, path, device="cpu")
+    expected = encoder.encode_images(pictures)
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert str(path) in maps.read_text("utf-8")
+
+    replacement = Path(shutil.copy(good, tmp_path / "new"))
+    replacement.write_bytes(replacement.read_bytes()[::-1])
+    kept = tmp_path / "kept"
+    os.link(path, kept)
+    replacement.replace(path)
+    assert torch.equal(encoder.encode_images(pictures), expected)
+
+    with kept.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\0\0\0\0")
+    os.utime(kept, ns=(1, 1))  # a write within the clock's step might leave the same time
+    with pytest.raises(WeightsInvalid, match="was changed while it was in use"):
+        encoder.encode_images(pictures)
+    encoder.close()
 
 
 def truncated(path, target, share):

@@ -287,16 +287,23 @@ def test_what_gives_no_frame_is_unreadable(file_format):
     assert sniff.sniff(data).name in caught.value.reason
 
 
-@pytest.mark.parametrize(
-    "bomb",
-    [pictures.gif_bomb(50_000, 50_000), pictures.webp_bomb(), pictures.gif_bomb(30_000, 30_000, on_screen=False)],
-)
-def test_enormous_canvases_and_frames_are_refused(bomb):
-    """What announces more pixels than the limit is too large, in the header as in a frame."""
+@pytest.mark.parametrize("bomb", [pictures.gif_bomb(50_000, 50_000), pictures.webp_bomb(), pictures.png_bomb()])
+def test_enormous_canvases_are_refused(bomb):
+    """What announces more pixels than the limit is too large, and nothing is allocated for it."""
+    kind = sniff.APNG if sniff.sniff(bomb) is sniff.PNG else sniff.sniff(bomb)
     with pytest.raises(MediaError) as caught:
-        look(bomb)
+        decode_animation(bomb, kind, LIMITS)
     assert caught.value.status is ItemStatus.TOO_LARGE
-    assert "over the limit of 100 megapixels" in caught.value.reason or "larger than the limit" in caught.value.reason
+    assert caught.value.reason.endswith(" px is over the limit of 100 megapixels")
+
+
+def test_a_frame_far_larger_than_its_canvas_is_cut_as_browsers_do():
+    """An enormous frame on a small canvas costs no memory and hides nothing of what is shown beside it."""
+    data = animation(with_hidden(drifting(6), 3), "gif")
+    enormous = pictures.gif_bomb(60_000, 60_000)[19:-1]
+    media = look(data[:-1] + enormous + b";")
+    assert [number for number, _ in found(media)] == [3]
+    assert (media.info.width, media.info.height, media.info.frame_count) == (*moving_pictures.SIZE, 7)
 
 
 def test_looking_stops_when_the_time_is_up():

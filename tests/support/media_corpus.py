@@ -56,7 +56,7 @@ FULL = Scale(
     end=512,
     motion=(640, 480),
     seconds=12,
-    frames_per_s=24,
+    frames_per_s=12,
     many_frames=900,
     orientations=tuple(range(1, 9)),
 )

@@ -7,11 +7,9 @@ each. The same pictures give the same bytes with the same libraries.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -22,6 +20,7 @@ import av
 import numpy as np
 from PIL import Image
 from support.pictures import encode, png_chunk
+from support.svt_av1 import tamed
 
 StillEncoder = Callable[[Image.Image], bytes]
 MotionEncoder = Callable[[Sequence[Image.Image], Sequence[int]], bytes]
@@ -195,7 +194,7 @@ def encode_video(frames: Sequence[Image.Image], durations_ms: Sequence[int], for
     index_bytes = 4096 + 32 * len(frames)
     options = {name: value.format(index_bytes=index_bytes) for name, value in form.container_options.items()}
     with (
-        _nothing_on_stderr(when=form.codec == "libsvtav1"),
+        tamed(form.codec),
         av.open(out, "w", format=form.container, options={"fflags": "+bitexact", **options}) as container,
     ):
         stream = cast("av.VideoStream", container.add_stream(form.codec, rate=25, options=form.codec_options))
@@ -211,20 +210,3 @@ def encode_video(frames: Sequence[Image.Image], durations_ms: Sequence[int], for
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return out.getvalue()
-
-
-@contextmanager
-def _nothing_on_stderr(*, when: bool) -> Iterator[None]:
-    """SVT-AV1 greets on the process's standard error and has no option against it."""
-    if not when:
-        yield
-        return
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -15,6 +15,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 from support import pictures
+from support.svt_av1 import tamed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -152,7 +153,7 @@ def video(
     ``color_trc``; ``times``: of the frames, in milliseconds.
     """
     out = io.BytesIO()
-    with av.open(out, "w", format=codec.container) as container:
+    with tamed(codec.encoder), av.open(out, "w", format=codec.container) as container:
         rate = Fraction(1000, frame_ms)
         streams = [_stream(container, codec, rate)]
         _describe(streams[0], rotation, aspect, colours or {})

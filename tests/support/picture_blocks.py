@@ -1,4 +1,4 @@
-"""Blocks of metadata, and files put together from them, as cameras, phones and people with something to hide make them."""
+"""Blocks of metadata, and files put together from them, as cameras, phones and people who hide things make them."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ _STRIDE: Final = 64
 class GifBlock:
     """One block: ``kind`` is FRAME, EXTENSION, TRAILER or GARBAGE, ``label`` an extension's label, else 0.
 
-    ``offset`` is where it begins, ``chain`` where its sub-blocks begin, ``end`` is behind it; ``end`` is beyond the data
-    where it is cut off.
+    ``offset`` is where it begins, ``chain`` where its sub-blocks begin, ``end`` is behind it; ``end`` is beyond the
+    data where it is cut off.
     """
 
     kind: int
@@ -128,7 +128,8 @@ def _add_extension(parts: Parts, data: Octets, block: GifBlock) -> None:
     holds, title = _NAMED.get(name or block.label, (Block.OTHER, f"extension {block.label:#04x}"))
     if name and name not in _NAMED:
         title = f"application block '{printable(name)}'"
-    # XMP is not divided into sub-blocks: descending numbers at its end let the walk fall through it (XMP part 3, 1.1.2).
+    # XMP is not divided into sub-blocks: descending numbers at its end let the walk fall through it (XMP part 3,
+    # 1.1.2).
     joined = None if holds is Block.XMP or parts.full else _content(data, block.chain, end)
     parts.add(holds, title, [(block.chain, end - block.chain)], joined)
 

@@ -1,4 +1,4 @@
-"""What a walk over a container reports: its end, its blocks beside the picture, and how to read a number. No format here.
+"""What a walk over a container reports: its end and its blocks beside the picture. Knows no format.
 
 Walks take ``bytes`` or a ``memoryview`` and hand out offsets: a copy is made only of what a format stores in pieces.
 """
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 Octets = bytes | memoryview
 
-#: Steps a walk takes at most, a step being one segment, chunk or box: about 0.1 s. A 40 MB file of the usual 8 KB chunks
-#: has 5,000. What is crowded beyond that is reported, and searched by signature alone.
+#: Steps a walk takes at most, a step being one segment, chunk or box: about 0.1 s. A 40 MB file of the usual 8 KB
+#: chunks has 5,000. What is crowded beyond that is reported, and searched by signature alone.
 MAX_STEPS: Final = 100_000
 #: Parts that are reported, each of which is searched; a photo has a dozen.
 MAX_PARTS: Final = 1_000
@@ -103,8 +103,8 @@ class Structure:
     """What one walk found.
 
     ``end`` is the offset behind the medium's last byte; None where it cannot be told: the file is cut off or damaged
-    before it, or the format does not say. ``own`` are stretches (offset, size), ascending and apart, that look like files of
-    their own and belong to the medium. ``crowded``: there was more than ``MAX_STEPS`` or ``MAX_PARTS``.
+    before it, or the format does not say. ``own`` are stretches (offset, size), ascending and apart, that look like
+    files of their own and belong to the medium. ``crowded``: there was more than ``MAX_STEPS`` or ``MAX_PARTS``.
     """
 
     end: int | None = None
