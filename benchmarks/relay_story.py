@@ -368,8 +368,9 @@ class Story:
             put(store, f"{one.number % 7}/{one.number:04}", one.data, modified_at=minutes_ago(5))
         database = home.folder / "ledger.db"
         with open_ledger(sqlite_url(database)) as ledger:
-            self.wait_for(lambda: listed <= {row.sha256 for row in ledger.unchecked_uploads()}, "the list at home")
-        decoded = []
+            self.wait_for(lambda: all(ledger.upload(sha256) for sha256 in listed), "the list at home")
+            waiting = {row.sha256 for row in ledger.unchecked_uploads()}
+        decoded: list[str] = []
 
         class Watched(InlineDecoder):
             def decode(self, data: bytes):
@@ -384,7 +385,9 @@ class Story:
             scanner._decoder = decoder  # noqa: SLF001 - the same, and it says what it is given
             summary = scanner.run(PassRequest(kind="sweep"))
             self.check(summary.complete, "the pass is complete")
-            self.check(set(decoded) >= listed, "what was let in unchecked was looked at")
+            self.check(set(decoded) >= waiting, "what was let in unchecked was looked at")
+            rows = [scanner.ledger.upload(sha256) for sha256 in listed]
+            self.check(all(row.verdict for row in rows), "and has a verdict, from the pass or from a late worker")
             print(
                 f"       pass: {summary.checked} checked, {summary.reused} reused from the door, "
                 f"{len(decoded)} decoded, {summary.flagged} flagged, {summary.acted} deleted"

@@ -138,9 +138,11 @@ class ClipDetector(Detector):
             from lemmy_safety.detectors.clip_encoder import check_weights  # noqa: PLC0415
             from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415
             from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH  # noqa: PLC0415
+            from lemmy_safety.detectors.screen_choice import check_choice  # noqa: PLC0415
         except ImportError as error:
             raise _missing(error.name or str(error)) from error
         device = choose_device(self._asked_device)
+        check_choice(self._screen_choice, device)
         # The folder in which the ancestor tool kept its downloads is looked through too.
         self._weights = find_weights(self._model, self._asked_weights, caches=[Path(CACHE_FOLDER_PATH)])
         if self._danbooru:
@@ -256,7 +258,11 @@ class ClipDetector(Detector):
         # Of equally grave frames one that the reference has judged comes first: what it says needs no reservation.
         gravest_first = sorted(
             judged,
-            key=lambda pair: (*(label not in pair[1].hits for label in LABELS), pair[1].from_screen),
+            key=lambda pair: (
+                *(label not in pair[1].hits for label in LABELS),
+                pair[1].from_screen,
+                not pair[1].nsfw_sure,
+            ),
         )
         findings = []
         for label in LABELS:

@@ -25,7 +25,7 @@ import torch
 
 from lemmy_safety.detectors.openvino_recipe import MODEL_FILE, RECIPE, import_openvino
 from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
-from lemmy_safety.errors import DetectorError, MissingExtra
+from lemmy_safety.errors import DetectorError
 
 if TYPE_CHECKING:
     import threading
@@ -78,11 +78,10 @@ def make_openvino_model(
 ) -> Path:
     """The folder of the OpenVINO model for these weights, made first where ``cache_dir`` has none: minutes, once.
 
-    :raises MissingExtra: OpenVINO is not installed.
+    Only where ``has_openvino``.
+
     :raises DetectorError: the model cannot be made on this machine, or ``stop`` was set meanwhile.
     """
-    if not has_openvino():
-        raise MissingExtra("openvino", needed_for="Screening with OpenVINO")
     identity = (RECIPE, model, weights_digest, precision, *(importlib.metadata.version(name) for name in _PACKAGES))
     folder = cache_dir / f"clip-{precision}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
     if not (folder / MODEL_FILE).is_file():

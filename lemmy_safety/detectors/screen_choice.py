@@ -19,7 +19,7 @@ from lemmy_safety.detectors.error_bound import ErrorBoundFile, measure
 from lemmy_safety.detectors.half_encoder import HalfEncoder, cpu_has_bf16
 from lemmy_safety.detectors.openvino_encoder import has_openvino, load_openvino_encoder, make_openvino_model
 from lemmy_safety.detectors.screen_stage import Stage
-from lemmy_safety.errors import DetectorError, DeviceError, LemmySafetyError
+from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra
 
 if TYPE_CHECKING:
     import threading
@@ -67,13 +67,25 @@ def automatic_stages(device: str) -> tuple[str, ...]:
     return (*(("openvino-int8",) if has_openvino() else ()), *(("torch-bf16",) if cpu_has_bf16() else ()))
 
 
+def check_choice(choice: str, device: str) -> None:
+    """Whether the encoder that was asked for by name can run here at all; anything goes for ``auto`` and ``off``.
+
+    :raises MissingExtra: it needs a package.
+    :raises DeviceError: it runs on another device.
+    """
+    if not choice.startswith("openvino-"):
+        return
+    if device != "cpu":
+        raise DeviceError(f"{choice} runs on CPUs, and the device is '{device}'.", hint="Use CLIP_SCREEN=auto.")
+    if not has_openvino():
+        raise MissingExtra("openvino", needed_for="Screening with OpenVINO")
+
+
 def ready_stages(choice: str, device: str, request: StageRequest) -> tuple[str, ...]:
     """The names of the encoders for ``choice`` (``auto``, ``off`` or one name) whose models are there, fastest first.
 
-    Models that are not are made. To be called while no tower is in memory: making one takes all there is.
-
-    :raises MissingExtra: the encoder that was asked for by name needs a package.
-    :raises DetectorError: the model that was asked for by name cannot be made here; one of ``auto`` is left out.
+    Models that are not are made. To be called while no tower is in memory: making one takes all there is. What cannot be
+    made is left out and logged.
     """
     if choice == "off":
         return ()
@@ -83,10 +95,8 @@ def ready_stages(choice: str, device: str, request: StageRequest) -> tuple[str, 
         library, precision = name.split("-")
         try:
             if library == "openvino":
-                _model_folder(precision, device, request)
-        except LemmySafetyError as error:
-            if choice != "auto":
-                raise
+                _model_folder(precision, request)
+        except DetectorError as error:
             logger.warning("No screening with %s: %s", name, error.message)
         else:
             ready.append(name)
@@ -153,20 +163,21 @@ def _open(name: str, reference: ClipImageEncoder, request: StageRequest) -> Stag
 def _encoder(name: str, reference: ClipImageEncoder, request: StageRequest) -> PictureEncoder:
     library, precision = name.split("-")
     if library == "torch":
-        return HalfEncoder(
-            reference.visual,
-            reference.preparation,
-            precision=precision,
-            device=reference.device,
-            batch_size=request.batch_size,
-        )
-    folder = _model_folder(precision, reference.device, request)
+        try:
+            return HalfEncoder(
+                reference.visual,
+                reference.preparation,
+                precision=precision,
+                device=reference.device,
+                batch_size=request.batch_size,
+            )
+        except (RuntimeError, MemoryError) as error:
+            raise DeviceError(f"No room for {name} on '{reference.device}' beside the reference ({error}).") from error
+    folder = _model_folder(precision, request)
     return load_openvino_encoder(folder, reference.preparation, precision=precision, batch_size=request.batch_size)
 
 
-def _model_folder(precision: str, device: str, request: StageRequest) -> Path:
-    if device != "cpu":
-        raise DeviceError(f"OpenVINO screens on CPUs, and the device is '{device}'.", hint="Use CLIP_SCREEN=auto.")
+def _model_folder(precision: str, request: StageRequest) -> Path:
     return make_openvino_model(
         request.model,
         request.weights,

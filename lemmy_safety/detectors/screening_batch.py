@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.horde import HordeRules
     from lemmy_safety.detectors.picture_encoder import PictureEncoder
     from lemmy_safety.detectors.picture_preparation import PreparedPictures
-    from lemmy_safety.detectors.screen import Screen, ScreenAnswer
+    from lemmy_safety.detectors.screen import Screen
     from lemmy_safety.detectors.screen_stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,14 @@ class _Seen:
     similarities: npt.NDArray[np.float64]
 
 
+class _Proof(NamedTuple):
+    """One picture's row of a ``ScreenAnswer``."""
+
+    clear: bool
+    nsfw_possible: bool
+    nsfw_certain: bool
+
+
 class ScreeningBatch:
     """The pictures of one call, by their places, and what is known of them so far."""
 
@@ -76,6 +84,7 @@ class ScreeningBatch:
         self.cleared: dict[int, _Seen] = {}
         #: What the rules say of the features at reference precision.
         self.exact: dict[int, Mapping[str, Mapping[str, object]]] = {}
+        self._proofs: dict[int, _Proof] = {}
         self._by_screen: dict[int, Mapping[str, Mapping[str, object]]] = {}
 
     def ask(self, stage: Stage) -> bool:
@@ -87,14 +96,14 @@ class ScreeningBatch:
             logger.warning("%s failed: %s", stage.encoder.name, error.message)
             return False
         similarities = self._similarities(features)
-        clear = self._screen.answer(similarities, stage.bound.value).clear
+        proofs = self._prove(stage, similarities)
         stage.screened += len(places)
-        for place, row, numbers, is_clear in zip(places, features, similarities, clear, strict=True):
-            seen = _Seen(stage, row, numbers)
-            self._seen[place].append(seen)
-            if is_clear:
+        for place, row, numbers, proof in zip(places, features, similarities, proofs, strict=True):
+            self._seen[place].append(_Seen(stage, row, numbers))
+            if proof.clear:
                 stage.cleared += 1
-                self.cleared[place] = seen
+                self.cleared[place] = self._seen[place][-1]
+                self._proofs[place] = proof
                 self.open.discard(place)
         return True
 
@@ -121,7 +130,11 @@ class ScreeningBatch:
 
     def unproven(self) -> list[int]:
         """Cleared pictures that are not clear with the bounds of now."""
-        return [place for place in self.cleared if not self._proven(place).clear[0]]
+        for stage in {id(seen.stage): seen.stage for seen in self.cleared.values()}.values():
+            places = [place for place, seen in self.cleared.items() if seen.stage is stage]
+            similarities = np.stack([self.cleared[place].similarities for place in places])
+            self._proofs.update(zip(places, self._prove(stage, similarities), strict=True))
+        return [place for place in self.cleared if not self._proofs[place].clear]
 
     def reopen(self, places: Iterable[int]) -> None:
         for place in list(places):
@@ -132,23 +145,23 @@ class ScreeningBatch:
         hits = self._hits(place)
         if place in self.exact:
             return FrameAnswer(hits, from_screen=False, nsfw_sure=True)
-        proven = self._proven(place)
-        nsfw_sure = bool(proven.nsfw_certain[0] or not proven.nsfw_possible[0])
-        return FrameAnswer(hits, from_screen=True, nsfw_sure=nsfw_sure)
+        proof = self._proofs[place]
+        return FrameAnswer(hits, from_screen=True, nsfw_sure=proof.nsfw_certain or not proof.nsfw_possible)
 
     def _hits(self, place: int) -> Mapping[str, Mapping[str, object]]:
         """What the rules say by the best features there are; they are not asked where they can only say nothing."""
         if place in self.exact:
             return self.exact[place]
-        if not self._proven(place).nsfw_possible[0]:
+        if not self._proofs[place].nsfw_possible:
             return {}
         if place not in self._by_screen:
             self._by_screen[place] = self._rules.judge(self.cleared[place].features, self._image(place)).hits
         return self._by_screen[place]
 
-    def _proven(self, place: int) -> ScreenAnswer:
-        seen = self.cleared[place]
-        return self._screen.answer(seen.similarities[np.newaxis], seen.stage.bound.value)
+    def _prove(self, stage: Stage, similarities: npt.NDArray[np.float64]) -> list[_Proof]:
+        answer = self._screen.answer(similarities, stage.bound.value)
+        fields = (answer.clear.tolist(), answer.nsfw_possible.tolist(), answer.nsfw_certain.tolist())
+        return [_Proof(*row) for row in zip(*fields, strict=True)]
 
     def _similarities(self, features: torch.Tensor) -> npt.NDArray[np.float64]:
         similarities: npt.NDArray[np.float64] = (features @ self._text.T).double().numpy()

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 #: the next one reads is rare, and each change makes the next pass read every undecodable object again.
 DECODER_VERSION: Final = "+".join(["media-2", *formats.OPTIONAL_FORMATS])
 
+_INTERLACED: Final = frozenset({sniff.GIF, sniff.APNG})
+_BROKEN: Final = frozenset({AnomalyKind.TRUNCATED, AnomalyKind.DAMAGED})
 _BROKE: Final = "the decoder failed on it"
 
 
@@ -114,11 +116,15 @@ def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
         return decode_still(data, kind, limits)
     # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
     try:
-        return decode_animation(data, kind, limits)
+        media = decode_animation(data, kind, limits)
     except MediaError as error:
         if error.status is ItemStatus.UNSUPPORTED or error.decoder_broke:
             raise
         return _as_still(data, kind, limits, error)
+    # One frame where the structure says several is a sign of damage as well.
+    if kind in _INTERLACED and (_is_broken(media) or (kind is sniff.GIF and media.info.frame_count == 1)):
+        return _with_filled_frame(media, data, kind, limits)
+    return media
 
 
 def _heic(data: bytes, limits: MediaLimits) -> DecodedMedia:
@@ -149,6 +155,25 @@ def _as_still(data: bytes, kind: sniff.Kind, limits: MediaLimits, error: MediaEr
         return decode_still(data, kind, limits)
     except MediaError:
         raise error from None
+
+
+def _is_broken(media: DecodedMedia) -> bool:
+    return any(anomaly.kind in _BROKEN for anomaly in media.info.anomalies)
+
+
+def _with_filled_frame(media: DecodedMedia, data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
+    """A damaged animation with its first frame as browsers show it, its missing passes filled, before what was played."""
+    try:
+        still = decode_still(data, kind, limits)
+    except MediaError:
+        return media
+    if not _is_broken(still) or any(
+        likeness.same_picture(frame.pixels, still.frames[0].pixels) for frame in media.frames
+    ):
+        return media
+    damage = () if _is_broken(media) else tuple(one for one in still.info.anomalies if one.kind in _BROKEN)
+    info = replace(media.info, anomalies=(*damage, *media.info.anomalies))
+    return DecodedMedia(info=info, frames=(*still.frames, *media.frames))
 
 
 def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:

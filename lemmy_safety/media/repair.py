@@ -23,6 +23,8 @@ _PNG_PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"gAMA", b"
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS: Final = 100_000
 _WEBP_IMAGE: Final = re.compile(rb"VP8[ L]")
+_LOSSLESS: Final = b"VP8L"
+_MOST_ZEROS: Final = 4 * 1024 * 1024
 _END_OF_IMAGE: Final = b"\xff\xd9"
 # Where a JPEG can be cut so that all before it counts: before a scan, or the tables of one.
 _BEFORE_SCANS: Final = re.compile(rb"\xff[\xc4\xda]")
@@ -84,12 +86,19 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _bare_webp(data: bytes, max_bytes: int) -> Iterator[bytes]:
-    """The first picture alone, as a file of its own with as many bytes as it declares."""
+    """The first picture alone, as a file of its own with at least as many bytes as it declares.
+
+    Zeros are no short codes: a lossless picture in which they stand for missing data can need more of them than are
+    missing, up to some for each pixel.
+    """
     found = _WEBP_IMAGE.search(data)
     if found is None:
         return
     body = data[found.end() + 4 :]
     size = little(data, found.end(), 4)
+    if found[0] == _LOSSLESS:
+        width, height = containers.webp_canvas(b"RIFF\0\0\0\0WEBP" + data[found.start() : found.start() + 16]) or (0, 0)
+        body += bytes(min(width * height, _MOST_ZEROS))
     if len(body) < size <= max_bytes:
         body += bytes(size - len(body))
     body += bytes(len(body) % 2)

@@ -47,6 +47,8 @@ _FRAME_OVERHEAD: Final = 250_000
 ALL_FRAMES_COST: Final = 600_000_000
 # Of a longer one, looks nearer to each other than this teach nothing.
 _LOOK_AGAIN_S: Final = 0.1
+# H.264 and H.265 reorder 16 frames at most.
+_MOST_LEADING: Final = 16
 # Decoding processes are what keeps several cores busy. Only for what may not end in time more threads are used, and not
 # for frames of which each thread would hold a few hundred megabytes.
 _MOST_THREADS: Final = 4
@@ -68,7 +70,7 @@ def decode_video(
     """
     deadline = deadline or Deadline()
     try:
-        with VideoFile(data, kind, max_pixels=limits.max_pixels) as file:
+        with VideoFile(data, kind, max_pixels=limits.max_pixels, deadline=deadline) as file:
             player = _Player(file, kind, limits, deadline)
             player.play()
             return player.result(is_cut_off=_is_cut_off(data, kind))
@@ -79,6 +81,10 @@ def decode_video(
     except Exception as error:  # hostile bytes; PyAV raises some ten classes for them
         reason = f"{kind.name} that cannot be decoded: {complaint_of(error)}"
         raise MediaError(ItemStatus.UNREADABLE, reason) from error
+
+
+def _is_before(time: int, packet: Packet[VideoStream]) -> bool:
+    return (packet.pts or 0) < time
 
 
 def _next_key_s(track: Track) -> list[float]:
@@ -114,6 +120,10 @@ class _Stretch:
         return self.track.seconds(self.end) - self.track.seconds(self.packets[0].pts or 0)
 
 
+class _TooCostlyError(Exception):
+    """Looking at every frame would take too long."""
+
+
 _FIRST_QUICKLY: Final[tuple[Skip, ...]] = ("NONREF", "DEFAULT")
 
 
@@ -136,10 +146,11 @@ class _Player:
         self._begins_s = {
             track.number: begin for track, begin in zip([*self._tracks, *self._covers], ends, strict=False)
         }
+        self._skims = False
         self._threads = 1
         self._complaints: list[str] = []
         self._sizes: dict[int, tuple[int, int]] = {}
-        self._pinned: set[int] = set()
+        self._pinned = {""}
         self._unseen_s = 0.0
         self._seen_until_s = 0.0
 
@@ -172,15 +183,19 @@ class _Player:
         return offers
 
     def _look_at_tracks(self) -> None:
-        cost = sum(len(track.packets) * (track.width * track.height + _FRAME_OVERHEAD) for track in self._tracks)
-        if cost > ALL_FRAMES_COST:
+        try:
+            for track in self._tracks:
+                self._refuse_costly()
+                whole = _Stretch(track, track.packets, track.times[-1] + 1, is_last=True)
+                self._look(whole, "DEFAULT")
+                if self._deadline.over:
+                    self._unseen_s += max(0.0, track.duration_s - self._seen_until_s)
+        except _TooCostlyError:
             self._skim()
-            return
-        for track in self._tracks:
-            whole = _Stretch(track, track.packets, track.times[-1] + 1, is_last=True)
-            self._look(whole, "DEFAULT")
-            if self._deadline.over:
-                self._unseen_s += max(0.0, track.duration_s - self._seen_until_s)
+
+    def _refuse_costly(self) -> None:
+        if sum(len(track.packets) * (track.pixels + _FRAME_OVERHEAD) for track in self._tracks) > ALL_FRAMES_COST:
+            raise _TooCostlyError
 
     def _refuse_empty(self) -> None:
         name = self._kind.name
@@ -194,8 +209,9 @@ class _Player:
     # --- long videos ---------------------------------------------------------------------------------------------------
     def _skim(self) -> None:
         """Key frames first, then what is between them, all streams in turn, until the time is up."""
-        pixels = max(track.width * track.height for track in self._tracks)
-        self._threads = min(_MOST_THREADS, os.cpu_count() or 1) if pixels <= _THREADED_PIXELS else 1
+        self._skims = True
+        if max(track.pixels for track in self._tracks) <= _THREADED_PIXELS:
+            self._threads = min(_MOST_THREADS, os.cpu_count() or 1)
         per_track = [self._stretches(track, self._look_at_keys(track)) for track in self._tracks]
         stretches = [stretch for turn in zip_longest(*per_track) for stretch in turn if stretch is not None]
         self._unseen_s = sum(stretch.seconds for stretch in stretches)
@@ -249,10 +265,10 @@ class _Player:
             end = following
             end_time = track.times[-1] + 1 if is_last else track.packets[following].pts or 0
             # Frames that are shown before a key frame and stored behind it may need both sides of it.
-            while not is_last and end + 1 < len(track.packets) and (track.packets[end + 1].pts or 0) < end_time:
-                end += 1
-            if end > following:
-                end += 1
+            behind = track.packets[following + 1 : following + 1 + _MOST_LEADING]
+            leading = sum(1 for _ in takewhile(partial(_is_before, end_time), behind))
+            if leading:
+                end += 1 + leading
             stretches.append(_Stretch(track, track.packets[first:end], end_time, is_last))
         order = [len(stretches) - 1, *spread_order(len(stretches) - 1)]
         return [stretches[place] for place in order if stretches[place].seconds > LOOK_EVERY_S or place == order[0]]
@@ -265,23 +281,26 @@ class _Player:
         """
         track = stretch.track
         self._seen_until_s = gap_s = 0.0
+        before = stretch.packets[0].pts or 0
+        # The one that is offered when it is known how long it is shown, and a later one that may not be worth it.
         seen: VideoFrame | None = None
         passed: VideoFrame | None = None
-        before: int | None = None
         for frame in self._frames(track, stretch.packets, skip):
             time = time_of(frame)
-            if before is not None:
-                gap_s = max(gap_s, track.passed_over_s(before, time))
+            gap_s = max(gap_s, track.passed_over_s(before, time))
             before = time
+            if passed is not None and seen is not None and track.between_s(time_of(passed), time) >= every_s:
+                self._offer(track, seen, track.between_s(time_of(seen), time_of(passed)))
+                seen, passed = passed, None
             if seen is not None:
-                if 0 < track.seconds(time) - track.seconds(time_of(seen)) < every_s:
+                if 0 < track.between_s(time_of(seen), time) < every_s:
                     passed = frame
                     continue
                 self._offer(track, seen, track.between_s(time_of(seen), time))
             seen, passed = frame, None
-        if seen is None or before is None:
+        if seen is None:
             return math.inf
-        if passed is not None and stretch.is_last:
+        if passed is not None and (stretch.is_last or track.between_s(time_of(passed), stretch.end) >= every_s):
             self._offer(track, seen, track.between_s(time_of(seen), time_of(passed)))
             seen = passed
         self._seen_until_s = track.seconds(before)
@@ -293,6 +312,10 @@ class _Player:
         in_time = takewhile(lambda _: not self._deadline.over, packets)
         for frame in decoded(decoder, in_time, self._complaints.append):
             costs.refuse_large(frame.width, frame.height, self._limits.max_pixels)
+            if frame.width * frame.height > track.pixels:  # than its container says
+                track.pixels = frame.width * frame.height
+                if not self._skims:
+                    self._refuse_costly()
             if frame.is_corrupt:
                 self._complaints.append(f"the frame at {track.seconds(time_of(frame)):.1f} s is broken")
             yield frame
@@ -311,10 +334,10 @@ class _Player:
                 return (light,)
             return light, replace(light, pixels=picture.dark, view=view or rendering.ON_DARK)
 
-        # Its first and its last frame, each once: the former may be a key frame that is decoded twice.
-        pinned = track in self._tracks[:1] and (number == 0 or is_last) and number not in self._pinned
-        if pinned:
-            self._pinned.add(number)
+        # The first frame and the last one, each once: both may be decoded twice.
+        end = "last" if is_last else "first" if number == 0 else ""
+        pinned = track is self._tracks[0] and end not in self._pinned
+        self._pinned |= {end} if pinned else set()
         self._sampler.offer(
             painter.miniature(frame),
             self._begins_s[track.number] + at_s,
@@ -357,15 +380,11 @@ class _Player:
     def _anomalies(self, *, is_cut_off: bool) -> Iterator[Anomaly]:
         complaints = [complaint for complaint in (self._file.complaint, *self._complaints) if complaint]
         if is_cut_off or self._file.is_cut_off:
-            there = max(
-                (
-                    f"{len(track.packets)} of {track.declared} frames are there"
-                    for track in self._tracks
-                    if track.declared > len(track.packets)
-                ),
-                default="",
-            )
-            yield Anomaly(kind=AnomalyKind.TRUNCATED, detail=there or "the file ends before its container says")
+            detail = "the file ends before its container says"
+            for track in self._tracks:
+                if len(track.packets) < track.declared:
+                    detail = f"{len(track.packets)} of {track.declared} frames are there"
+            yield Anomaly(kind=AnomalyKind.TRUNCATED, detail=detail)
         if complaints:
             more = f", and {len(complaints) - 1} more of such" if len(complaints) > 1 else ""
             yield Anomaly(kind=AnomalyKind.DAMAGED, detail=complaints[0] + more)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+    from lemmy_safety.media.sampling import Deadline
+
 #: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
 Skip = Literal["DEFAULT", "NONREF", "NONKEY"]
 
@@ -76,18 +78,22 @@ _ROOM: Final = 4
 _MOST_PIXELS: Final = 2**31 - 1  # the most that FFmpeg takes for it
 # More packets than this are not looked at: two hours at 30 frames a second, and some 100 MB of bookkeeping.
 _MOST_PACKETS: Final = 200_000
+_LOOKED_AT_THE_CLOCK: Final = 1_000  # packets between two glances at it
 _NOMINAL_S: Final = 1 / 25
 _SHORTEST_S: Final = 1 / 240
 _LONGEST_S: Final = 1.0
 _DAYS_S: Final = 1e6
+_SANE_TIME: Final = 2**61
 # How containers name codecs, for those that FFmpeg has no decoder for.
 _MATROSKA_CODEC: Final = re.compile(rb"V_[A-Z0-9_/]{2,30}")
 _SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Track:
     """One video stream. ``number`` is its place in the container, ``declared`` how many frames the container says.
+
+    ``pixels`` is the size of its largest frame, as far as known.
 
     ``packets`` are in decoding order and have times; ``times`` are those, ascending, in units of ``time_base``.
     """
@@ -102,6 +108,7 @@ class Track:
     has_alpha: bool
     intra_only: bool
     declared: int
+    pixels: int
     packets: list[Packet[VideoStream]] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
 
@@ -170,9 +177,10 @@ class VideoFile:
     :raises Exception: on opening; whatever FFmpeg and PyAV raise on bytes that they do not like.
     """
 
-    def __init__(self, data: bytes, kind: sniff.Kind, *, max_pixels: int) -> None:
+    def __init__(self, data: bytes, kind: sniff.Kind, *, max_pixels: int, deadline: Deadline) -> None:
         self._data = data
         self._max_pixels = str(min(_ROOM * max_pixels, _MOST_PIXELS))
+        self._deadline = deadline
         self._demuxer = DEMUXERS[kind]
         if kind is sniff.MPEG and data.startswith(_MPEG_WITHOUT_CONTAINER):
             self._demuxer = "mpegvideo"
@@ -181,7 +189,7 @@ class VideoFile:
         self.complaint = ""
         #: Some packets were not whole, or there are fewer than the file says.
         self.is_cut_off = False
-        #: There are more packets than are read.
+        #: There are more packets than are read, or than could be read in time.
         self.is_endless = False
         #: Codecs of streams that cannot be decoded.
         self.foreign_codecs: list[str] = []
@@ -263,14 +271,14 @@ class VideoFile:
             track = tracks[packet.stream_index]
             if not packet.size or (track.is_cover and track.packets):
                 continue
-            if not left:
+            if not left or (left % _LOOKED_AT_THE_CLOCK == 1 and self._deadline.over):
                 self.is_endless = True
                 return
             left -= 1
             self.is_cut_off |= packet.is_corrupt
             time = packet.pts if packet.pts is not None else packet.dts
-            if time is None:
-                time = track.times[-1] + max(packet.duration or 1, 1) if track.times else 0
+            if time is None or abs(time) > _SANE_TIME:
+                time = track.times[-1] + min(max(packet.duration or 1, 1), 2**32) if track.times else 0
             packet.pts = time
             track.packets.append(cast("Packet[VideoStream]", packet))
             track.times.append(time)
@@ -296,6 +304,7 @@ def _track_of(stream: VideoStream, codec: str) -> Track:
         has_alpha=has_alpha and _WITH_ALPHA[codec] in av.codecs_available,
         intra_only=stream.codec_context.codec.intra_only,
         declared=stream.frames,
+        pixels=stream.codec_context.width * stream.codec_context.height,
     )
 
 

@@ -208,6 +208,7 @@ class Scanner:
             decoder=self._decoder.version,
             counter=counter,
             stop=self._stop,
+            rules_version=judge.rules_version,
         )
         fetcher = Fetcher(
             storage=self.storage,

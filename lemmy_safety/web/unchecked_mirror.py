@@ -42,8 +42,10 @@ class UncheckedMirror:
         try:
             await self._take_over()
             await self._report()
-        except (ServerTrouble, BadMessage) as error:
-            log.warning("the unchecked uploads of %s could not be gone through: %s", self._client.url, error)
+        except ServerTrouble as error:
+            log.info("the unchecked uploads of %s could not be gone through: %s", self._client.url, error)
+        except BadMessage as error:
+            log.warning("what %s says of its unchecked uploads makes no sense: %s", self._client.url, error)
         except LedgerError as error:
             log.error("unchecked uploads could not be recorded: %s", error)  # noqa: TRY400 - expected, one line
 

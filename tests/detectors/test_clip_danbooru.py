@@ -47,6 +47,7 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
         use_new_safety=True,
         cache_dir=tmp_path / "cache",
         danbooru=True,
+        exact=True,
         danbooru_weights=weights,
     ) as detector:
         assert detector.version.endswith("+danbooru")

@@ -16,7 +16,7 @@ from support.clip_pictures import sample_of, sample_pictures
 from lemmy_safety.detectors.clip import ClipDetector
 from lemmy_safety.detectors.horde import LABELS
 from lemmy_safety.detectors.screen import ScreenUnavailable
-from lemmy_safety.errors import DetectorError, DeviceError, WeightsInvalid, WeightsMissing
+from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra, WeightsInvalid, WeightsMissing
 from lemmy_safety.settings import Settings
 
 # horde_safety deprecates its older rules at every call; the settings decide which ones are used.
@@ -410,8 +410,9 @@ def test_a_lazy_detector_loads_at_the_first_object_and_not_before(model, weights
     assert not lazy.is_loaded
 
 
-def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, tmp_path):
+def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, tmp_path, monkeypatch):
     """Weights that are missing, damaged or of another model, and absent devices, are no surprise for later."""
+    monkeypatch.setattr("lemmy_safety.detectors.screen_choice.has_openvino", lambda: False)
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(weights.read_bytes()[:2_000])
     for changes, error in (
@@ -420,6 +421,7 @@ def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, 
         ({"model": "ViT-L-14"}, WeightsInvalid),
         ({"device": "xpu"}, DeviceError),
         ({"danbooru": True, "danbooru_weights": tmp_path / "absent.pt"}, WeightsMissing),
+        ({"exact": False, "screen": "openvino-int8"}, MissingExtra),
     ):
         subject = detector(**{"model": model, "weights": weights, "folder": folder, "lazy": True, **changes})
         with pytest.raises(error):

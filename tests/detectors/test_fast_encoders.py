@@ -20,7 +20,13 @@ from lemmy_safety.detectors.clip_encoder import load_image_encoder
 from lemmy_safety.detectors.error_bound import ErrorBound, ErrorBoundFile, measure
 from lemmy_safety.detectors.half_encoder import HalfEncoder
 from lemmy_safety.detectors.openvino_encoder import load_openvino_encoder, make_openvino_model
-from lemmy_safety.detectors.screen_choice import StageRequest, automatic_stages, open_stages, ready_stages
+from lemmy_safety.detectors.screen_choice import (
+    StageRequest,
+    automatic_stages,
+    check_choice,
+    open_stages,
+    ready_stages,
+)
 from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra
 
 DIGEST = "d" * 64
@@ -123,7 +129,6 @@ def program(monkeypatch, code):
     """Let the making of a model run another program instead; it gets the order on its standard input."""
     command = [sys.executable, "-c", code]
     real = openvino_encoder.subprocess.Popen
-    monkeypatch.setattr(openvino_encoder, "has_openvino", lambda: True)
     monkeypatch.setattr(openvino_encoder.importlib.metadata, "version", lambda _: "1")
     monkeypatch.setattr(openvino_encoder.subprocess, "Popen", lambda _, **how: real(command, **how))
 
@@ -207,14 +212,36 @@ def test_the_recipe_refuses_a_machine_with_too_little_memory(monkeypatch):
 
 def test_without_the_packages_openvino_names_its_extra(tiny, tmp_path, monkeypatch):
     """Asked for by name it is an error; ``auto`` does without."""
-    monkeypatch.setattr(openvino_encoder, "has_openvino", lambda: False)
     monkeypatch.setattr(screen_choice, "has_openvino", lambda: False)
 
     with pytest.raises(MissingExtra, match="OpenVINO"):
-        ready_stages("openvino-int8", "cpu", request_for(tiny, tmp_path))
+        check_choice("openvino-int8", "cpu")
     assert "openvino-int8" not in ready_stages("auto", "cpu", request_for(tiny, tmp_path))
     with pytest.raises(DeviceError, match="CPUs"):
-        ready_stages("openvino-int8", "cuda", request_for(tiny, tmp_path))
+        check_choice("openvino-int8", "cuda")
+    for choice in ("auto", "off", "torch-fp16"):
+        check_choice(choice, "cuda")
+
+
+def test_a_model_that_cannot_be_made_is_left_out_and_told(tiny, tmp_path, monkeypatch, caplog):
+    """Too little memory for quantising costs speed only."""
+    program(monkeypatch, "import sys; sys.exit('4 GB are free')")
+    monkeypatch.setattr(screen_choice, "has_openvino", lambda: True)
+
+    assert "openvino-int8" not in ready_stages("auto", "cpu", request_for(tiny, tmp_path))
+    assert ready_stages("openvino-int8", "cpu", request_for(tiny, tmp_path)) == ()
+    assert "4 GB are free" in caplog.text
+
+
+def test_a_device_without_room_for_a_second_copy_does_without_it(tiny, tmp_path, monkeypatch, caplog):
+    """The reference alone is slower, and no error."""
+
+    def fail(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(screen_choice, "HalfEncoder", fail)
+    assert open_stages(("torch-bf16",), tiny.reference, request_for(tiny, tmp_path)) == []
+    assert "No room for torch-bf16" in caplog.text
 
 
 def test_auto_knows_what_each_machine_has(monkeypatch):

@@ -110,6 +110,7 @@ def test_key_frames_all_along_change_nothing(name, skimming):
         hits = [index for index, _ in found(media)]
         assert hits
         assert all(at <= index < at + HIDDEN_FRAMES for index in hits)
+        assert media.info.anomalies == ()
 
 
 def test_half_a_second_is_found_among_flashes():
@@ -138,6 +139,35 @@ def test_frames_that_no_other_frame_needs_are_not_a_hiding_place(skimming):
         needed = [frame.pts * container.streams.video[0].time_base for frame in container.decode(video=0)]
     assert not [time for time in needed if 1.4 <= time < 1.92]  # else this file tests nothing
     assert found(look(data))
+
+
+def test_what_is_shown_before_a_key_frame_and_stored_behind_it_is_found(skimming):
+    """Frames that need the key frames on both sides of them belong to neither; they are looked at, and not called broken."""
+    options = "open-gop=1:bframes=14:b-adapt=0:b-pyramid=none:scenecut=0:keyint=30:min-keyint=30:sync-lookahead=0"
+    codec = replace(CODECS["mp4 h264"], options={"preset": "ultrafast", "x264-params": options})
+    for at in (16, 31, 45):
+        media = look(video(with_hidden(drifting(90), at, 13), codec))
+        assert found(media)
+        assert media.info.anomalies == ()
+
+
+def test_a_frame_that_stays_long_is_found_right_after_another(skimming):
+    """Skimming passes over what follows another frame closely, but not what is then shown for half a second."""
+    frames = with_hidden(drifting(30), 14)
+    times = [40 * number + (600 if number > 14 else 0) for number in range(30)]
+    assert found(look(video(frames, times=times))) == [(14, 0.56)]
+
+
+def test_a_container_that_lies_about_the_size_does_not_save_its_end(monkeypatch):
+    """What takes longer than its container lets expect is skimmed as soon as that is noticed."""
+    codec = replace(CODECS["mp4 mpeg4"], size=(320, 240), options={"g": "20"})
+    monkeypatch.setattr(videos, "ALL_FRAMES_COST", COUNT * 260_000)
+    data = bytearray(video(with_hidden(drifting(COUNT, size=(320, 240)), 40, 13), codec))
+    at = data.index(b"mp4v", data.index(b"stsd")) + 28
+    data[at : at + 4] = struct.pack(">HH", 16, 16)
+    media = look(bytes(data))
+    assert found(media, (320, 240))
+    assert len(media.frames) <= 8
 
 
 # --- what containers say and viewers obey ------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ CODECS = {
     "flv sorenson": Codec("flv", "flv", options=_ONE_KEY),
     "mpeg mpeg1": Codec("mpeg1video", "mpeg", options=_ONE_KEY),
     "mpeg mpeg2": Codec("mpeg2video", "mpeg", options=_ONE_KEY),
+    "bare mpeg2": Codec("mpeg2video", "mpeg2video", options=_ONE_KEY),
     "ts h264": Codec("libx264", "mpegts", options=_X264),
     "ogg vp8": Codec("libvpx", "ogg", options=_VPX),
     "asf wmv2": Codec("wmv2", "asf", options=_ONE_KEY),

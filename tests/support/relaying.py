@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import threading
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.detectors.base import Detector
-    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger import Ledger, UploadRow
 
 KEY = "key-of-the-workers-0123456789"
 PATIENCE_S = 30.0
@@ -71,6 +72,19 @@ class Running:
 
     def ask_later(self, data: bytes, **how: str) -> Asked:
         return Asked(self, data, how)
+
+    def recorded(self, data: bytes, *, verdict: bool = True) -> UploadRow:
+        """What is on record of these bytes, as soon as it is: an answer with a verdict does not wait for the disk."""
+        sha256 = hashlib.sha256(data).hexdigest()
+
+        def there() -> bool:
+            row = self.ledger.upload(sha256)
+            return row is not None and (row.verdict is not None or not verdict)
+
+        until(there, "the record")
+        row = self.ledger.upload(sha256)
+        assert row is not None
+        return row
 
     def metric(self, line: str) -> float:
         for shown in get(self.port, "/metrics").body.decode().splitlines():

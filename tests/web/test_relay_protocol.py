@@ -92,7 +92,7 @@ def test_a_worker_of_the_ancestors_kind_answers_for_us(relay, path, csam, status
     assert (data, name.endswith(".webp")) == (b"some picture", True)
     assert worker.tell(name, csam=csam).json["message"] == "OK"
     assert asked.answer().status == status
-    row = relay.ledger.upload(sha256(data))
+    row = relay.recorded(data)
     assert row.verdict.outcome is (Outcome.FLAGGED if csam else Outcome.CLEAR)
     assert row.answer is (UploadAnswer.REFUSED if csam else UploadAnswer.ACCEPTED)
 
@@ -109,7 +109,7 @@ def test_a_worker_of_ours_waits_for_work_and_says_what_it_found(relay) -> None:
     assert (reply.status, reply.json) == (201, {"message": "OK", "late": False})
     assert reply.headers["x-lemmy-safety-relay"] == "1"
     assert (asked.answer().status, asked.answer().body) == (406, b"refused")
-    row = relay.ledger.upload(sha256(data))
+    row = relay.recorded(data)
     assert (row.verdict.outcome, row.verdict.rules_version, row.detectors) == (
         Outcome.FLAGGED,
         "rules-1",
@@ -125,7 +125,7 @@ def test_what_a_human_cleared_at_the_workers_side_is_accepted(relay) -> None:
     name, data = pop(relay)
     tell(relay, name, refuse=False, said=learned("flagged"))
     assert asked.answer().status == 200
-    row = relay.ledger.upload(sha256(data))
+    row = relay.recorded(data)
     assert (row.verdict.outcome, row.answer) == (Outcome.FLAGGED, UploadAnswer.ACCEPTED)
 
 
@@ -138,7 +138,7 @@ def test_without_a_verdict_the_relays_own_setting_decides(tmp_path, accept, stat
         name, _ = pop(relay)
         tell(relay, name, refuse=accept, said=learned(status=said, verdict=None, reason="no picture in it"))
         assert asked.answer().status == status
-        row = relay.ledger.upload(sha256(b"one"))
+        row = relay.recorded(b"one", verdict=False)
         assert (row.status, row.verdict) == (ItemStatus(said), None)
         assert "no picture in it" in row.reason
 
@@ -153,7 +153,7 @@ def test_what_nobody_answers_in_time_follows_the_setting_and_is_on_record(tmp_pa
         assert relay.ledger.count_unchecked_uploads() == int(accept)
         until(lambda: relay.metric("held_bytes") == 0, "the end of the bytes")
         assert tell(relay, name, refuse=True).json == {"message": "OK", "late": True}
-        until(lambda: relay.ledger.upload(sha256(b"one")).verdict is not None, "the late verdict")
+        assert relay.recorded(b"one").verdict.outcome is Outcome.FLAGGED
         assert relay.ledger.count_unchecked_uploads() == 0
         assert tell(relay, name).status == 404
 
@@ -212,6 +212,7 @@ def test_known_bytes_are_answered_without_a_worker(relay, tmp_path) -> None:
     name, _ = pop(relay)
     tell(relay, name)
     assert [one.answer().status for one in asked] == [200, 200]
+    relay.recorded(b"one")
     assert relay.ask(b"one").status == 200
     assert relay.metric("reused_verdicts_total") == 1
     relay.end()
@@ -243,6 +244,7 @@ def test_flagged_bytes_are_asked_again_and_refused_when_nobody_answers(tmp_path)
         name, _ = pop(relay)
         tell(relay, name, refuse=True)
         assert asked.answer().status == 406
+        relay.recorded(b"one")
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         assert asked.answer().status == 406
@@ -259,6 +261,7 @@ def test_flagged_bytes_that_were_cleared_at_the_relay_are_let_in(relay) -> None:
     name, _ = pop(relay)
     tell(relay, name, refuse=True)
     assert asked.answer().status == 406
+    relay.recorded(b"one")
     assert relay.ledger.review([sha256(b"one")[:16]], Review.CLEARED).unknown == ()
     asked = relay.ask_later(b"one")
     name, _ = pop(relay)
@@ -275,6 +278,7 @@ def test_where_no_worker_has_been_for_long_nobody_is_kept_waiting(tmp_path, monk
             name, _ = pop(relay)
             tell(relay, name, refuse=True)
             assert asked.answer().status == 406
+            relay.recorded(b"one")
         monkeypatch.setattr("lemmy_safety.web.handing_out.ABSENT_AFTER_S", 0.0)
         assert get(relay.port, "/ready").status == 503
         assert relay.ask(b"one").status == (406 if known else 200)

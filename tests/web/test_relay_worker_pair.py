@@ -36,9 +36,8 @@ def test_uploads_are_judged_at_home(tmp_path) -> None:
     """On the very bytes that pict-rs has, so that both ledgers know them by hash and a sweep knows them by tag."""
     with running_relay(tmp_path) as relay, running_worker(tmp_path, relay.url) as worker:
         assert (relay.ask(png(1)).status, relay.ask(canary_png()).status) == (200, 406)
-        until(lambda: worker.ledger.upload(sha256(canary_png())) is not None, "the record at home")
         for data, outcome in ((png(1), Outcome.CLEAR), (canary_png(), Outcome.FLAGGED)):
-            there, home = (side.ledger.upload(sha256(data)) for side in (relay, worker))
+            there, home = (side.recorded(data) for side in (relay, worker))
             assert (there.verdict.outcome, home.verdict.outcome) == (outcome, outcome)
             assert (there.answer, there.verdict.rules_version) == (home.answer, home.verdict.rules_version)
             assert home.md5 == hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -65,14 +64,15 @@ def test_a_dry_run_on_either_side_refuses_nothing(tmp_path, dry_run_at) -> None:
         running_worker(tmp_path, relay.url, dry_run=dry_run_at == "worker"),
     ):
         assert relay.ask(canary_png()).status == 200
-        assert relay.ledger.upload(sha256(canary_png())).verdict.outcome is Outcome.FLAGGED
+        assert relay.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
 
 
 def test_what_a_human_cleared_at_home_is_let_in(tmp_path) -> None:
     """Also where the relay has refused it before."""
     with running_relay(tmp_path) as relay, running_worker(tmp_path, relay.url) as worker:
         assert relay.ask(canary_png()).status == 406
-        until(lambda: worker.ledger.upload(sha256(canary_png())) is not None, "the record at home")
+        relay.recorded(canary_png())
+        worker.recorded(canary_png())
         record(worker.ledger, [flagged("its key", sha256=sha256(canary_png()))], dry_run=True)
         worker.ledger.review(["its key"], Review.CLEARED)
         assert relay.ask(canary_png()).status == 200
@@ -83,7 +83,7 @@ def test_what_is_no_picture_follows_the_relays_setting(tmp_path, accept, status)
     """Decoding has failed at home, where it was tried."""
     with running_relay(tmp_path, accept_unchecked=accept) as relay, running_worker(tmp_path, relay.url):
         assert relay.ask(b"no picture").status == status
-        assert relay.ledger.upload(sha256(b"no picture")).status is ItemStatus.UNREADABLE
+        assert relay.recorded(b"no picture", verdict=False).status is ItemStatus.UNREADABLE
 
 
 def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
@@ -97,10 +97,8 @@ def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
         assert relay.ledger.count_unchecked_uploads() == 1
         slow.gate.set()
         until(lambda: relay.ledger.count_unchecked_uploads() == 0, "the late verdict at the relay")
-        until(lambda: worker.ledger.upload(sha256(canary_png())) is not None, "the record at home")
-        until(lambda: worker.ledger.upload(sha256(canary_png())).verdict is not None, "the verdict at home")
-        assert worker.ledger.upload(sha256(canary_png())).answer is UploadAnswer.UNCHECKED
-        assert worker.ledger.upload(sha256(canary_png())).verdict.outcome is Outcome.FLAGGED
+        home = worker.recorded(canary_png())
+        assert (home.answer, home.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
 def test_another_worker_takes_over_in_time(tmp_path, monkeypatch) -> None:

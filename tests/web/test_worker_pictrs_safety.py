@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 
@@ -28,12 +27,6 @@ def server():
         yield running
 
 
-def row(worker, data):
-    sha256 = hashlib.sha256(data).hexdigest()
-    until(lambda: worker.ledger.upload(sha256) is not None, "a record")
-    return worker.ledger.upload(sha256)
-
-
 def test_what_is_harmless_and_what_is_not(server, tmp_path) -> None:
     """The canary is refused, by name, as the protocol has it; the verdicts are on record like those of a sweep."""
     picture = png(1)
@@ -42,9 +35,9 @@ def test_what_is_harmless_and_what_is_not(server, tmp_path) -> None:
     with running_worker(tmp_path, server.url) as worker:
         assert server.result("4f1c-a.png") == {**server.results["4f1c-a.png"], "is_csam": False, "is_nsfw": False}
         assert server.result("canary.webp")["is_csam"] is True
-        assert row(worker, picture).verdict.outcome is Outcome.CLEAR
-        assert row(worker, canary_png()).answer is UploadAnswer.REFUSED
-        assert row(worker, canary_png()).verdict.outcome is Outcome.FLAGGED
+        assert worker.recorded(picture).verdict.outcome is Outcome.CLEAR
+        assert worker.recorded(canary_png()).answer is UploadAnswer.REFUSED
+        assert worker.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
 
 
 def test_a_dry_run_refuses_nothing(server, tmp_path) -> None:
@@ -52,7 +45,7 @@ def test_a_dry_run_refuses_nothing(server, tmp_path) -> None:
     server.put("canary.png", canary_png())
     with running_worker(tmp_path, server.url, dry_run=True) as worker:
         assert server.result("canary.png")["is_csam"] is False
-        assert row(worker, canary_png()).verdict.outcome is Outcome.FLAGGED
+        assert worker.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
 
 
 @pytest.mark.parametrize("accept", [True, False])
@@ -63,8 +56,10 @@ def test_without_a_verdict_it_answers_by_the_setting(server, tmp_path, accept) -
     server.put("empty.png", b"")
     with running_worker(tmp_path, server.url, accept_unchecked=accept) as worker:
         assert [server.result(name)["is_csam"] for name in ("text.png", "large.png", "empty.png")] == [not accept] * 3
-        assert row(worker, b"no picture").status is ItemStatus.UNREADABLE
-        assert row(worker, b"no picture").answer is (UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED)
+        assert worker.recorded(b"no picture", verdict=False).status is ItemStatus.UNREADABLE
+        assert worker.recorded(b"no picture", verdict=False).answer is (
+            UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED
+        )
 
 
 def test_what_a_broken_detector_could_not_judge_is_on_the_list(server, tmp_path) -> None:
@@ -72,7 +67,7 @@ def test_what_a_broken_detector_could_not_judge_is_on_the_list(server, tmp_path)
     server.put("a.png", png(2))
     with running_worker(tmp_path, server.url, detectors=[FailingDetector()]) as worker:
         assert server.result("a.png")["is_csam"] is False
-        assert row(worker, png(2)).status is ItemStatus.DETECTOR_FAILED
+        assert worker.recorded(png(2), verdict=False).status is ItemStatus.DETECTOR_FAILED
         assert worker.ledger.count_unchecked_uploads() == 1
 
 
@@ -99,7 +94,7 @@ def test_known_bytes_are_answered_from_the_ledger(server, tmp_path) -> None:
     with running_worker(tmp_path, server.url, detectors=[slow]) as worker:
         server.put("a.png", png(3))
         server.result("a.png")
-        row(worker, png(3))
+        worker.recorded(png(3))
         server.put("b.png", png(3))
         server.result("b.png")
     assert slow.batches == [1]
@@ -153,8 +148,7 @@ def test_an_answer_that_nobody_waits_for_is_let_in_and_judged(server, tmp_path) 
     server.gone = {"late.png"}
     server.put("late.png", canary_png())
     with running_worker(tmp_path, server.url) as worker:
-        until(lambda: row(worker, canary_png()).verdict is not None, "the late verdict")
-        assert row(worker, canary_png()).answer is UploadAnswer.UNCHECKED
+        assert worker.recorded(canary_png()).answer is UploadAnswer.UNCHECKED
         assert worker.ledger.count_unchecked_uploads() == 0
 
 

@@ -1,0 +1,122 @@
+"""The upload hook as its own process, asked as pict-rs asks; then a sweep over the storage that the uploads went to."""
+
+from __future__ import annotations
+
+import io
+import re
+import socket
+import time
+
+import pytest
+from PIL import Image
+from support import moving_pictures, pictrs_client
+from support.admin import eventually, stop
+from support.corpus import sample_pictures
+
+from lemmy_safety.detectors.canary import canary_image
+
+pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+
+#: What a test prints is its account: status and latency of each upload, shown by pytest -s.
+
+KEY = "01/9a/c3/3c/4e/17/7{:03x}/8b/22/aa/0123456789{:02x}.webp"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def png(image: Image.Image, **how) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG", **how)
+    return out.getvalue()
+
+
+def webm_with_a_canary() -> bytes:
+    """Three seconds of drifting scenery, the canary half a second long in the middle of it."""
+    frames = moving_pictures.drifting(30, size=(320, 240))
+    frames[14:19] = [canary_image().convert("RGB").resize((320, 240))] * 5
+    return moving_pictures.video(frames, moving_pictures.CODECS["webm vp9"])
+
+
+@pytest.fixture
+def hook(admin_on_s3):
+    """A function that starts the hook with settings on top, waits until it is ready, and gives a way to ask it."""
+    admin, bucket = admin_on_s3
+    started = []
+
+    def start(**settings: str):
+        port = free_port()
+        admin.env.update({"HOOK_PORT": str(port), **settings})
+        process = admin.start("serve")
+        started.append(process)
+
+        def ready() -> bool:
+            try:
+                return pictrs_client.get(port, "/ready").status == 200
+            except OSError:
+                return False
+
+        eventually(ready, "the hook is ready", process=process)
+
+        def ask(name: str, data: bytes, media_type: str) -> int:
+            begun = time.perf_counter()
+            answer = pictrs_client.ask(port, data, media_type=media_type)
+            print(f"{name:<28} {len(data):>9,} bytes  {answer.status}  {(time.perf_counter() - begun) * 1000:.0f} ms")  # noqa: T201 - see above
+            assert answer.body in (b"accepted", b"refused")
+            return answer.status
+
+        return ask, process
+
+    yield admin, bucket, start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def test_what_was_judged_at_the_door_is_neither_read_nor_judged_again(hook):
+    """Harmless is let in, canaries are refused, also inside a video; the sweep of the bucket then reads nothing."""
+    admin, bucket, start = hook
+    harmless = [data for _, data in sample_pictures(4, seed=5)]
+    ask, process = start()
+    for number, data in enumerate(harmless):
+        assert ask("harmless picture", data, "image/png") == 200
+        bucket.put(KEY.format(number, number), data)
+    assert ask("the same once more", harmless[0], "image/png") == 200
+    assert ask("canary", png(canary_image()), "image/png") == 406
+    assert ask("canary, small JPEG", _small_jpeg(), "image/jpeg") == 406
+    assert ask("canary inside a webm", webm_with_a_canary(), "video/webm") == 406
+    assert ask("unreadable file", b"not a picture at all, whatever it is called", "image/png") == 200
+    bucket.put("pictures/unreadable.png", b"not a picture at all, whatever it is called")
+    assert stop(process)[0] == 0, admin.log()
+
+    bucket.reads()
+    summary = admin.json("--all")
+    print({name: summary[name] for name in ("seen", "checked", "reused", "flagged", "bytes_read", "unreadable")})  # noqa: T201 - idem
+    assert (summary["seen"], summary["checked"], summary["reused"], summary["flagged"]) == (5, 4, 4, 0)
+    assert [path for path in bucket.reads() if "unreadable" not in path] == []
+    assert "canary" in admin.log()
+    assert not re.search(r"Traceback|ERROR", admin.log())
+
+
+def _small_jpeg() -> bytes:
+    out = io.BytesIO()
+    canary_image().convert("RGB").resize((400, 300)).save(out, "JPEG", quality=70)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("policy", "status"), [("accept", 200), ("refuse", 406)])
+def test_without_a_verdict_in_time_the_policy_answers_and_nothing_is_forgotten(hook, policy, status):
+    """A picture that takes longer to decode than the budget, and a file that nobody can read: accepted or refused as set."""
+    admin, bucket, start = hook
+    slow = png(Image.effect_noise((3600, 3200), 90).convert("RGB"), compress_level=1)
+    ask, process = start(HOOK_ON_FAILURE=policy, HOOK_BUDGET_S="0.5", LEMMY_SAFETY_MAX_MB="100")
+    assert ask(f"over its budget, {policy}", slow, "image/png") == status
+    assert ask(f"unreadable, {policy}", b"GIF89a but nothing more", "image/gif") == status
+    bucket.put("pictures/slow.png", slow)
+    stop(process)
+    assert ("accepted unchecked" in admin.log()) == (policy == "accept")
+    assert admin.json("--all")["checked"] == 1  # read and judged, or reused from the verdict that came late
