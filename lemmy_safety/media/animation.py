@@ -18,33 +18,22 @@ import numpy as np
 from PIL import AvifImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import containers, costs, formats, pillow_guard, rendering, sniff, video
-from lemmy_safety.media.animation_frames import (
-    ALL_FRAMES_COST,
-    longest_unseen_s,
-    mended,
-    only,
-    showing_cost,
-    stored_frames,
-    willing_s,
-    worth_showing,
-)
+from lemmy_safety.media import animation_pictures, containers, costs, formats, pillow_guard, rendering, sniff, video
+from lemmy_safety.media.animation_frames import mended, only, stored_frames, willing_s
+from lemmy_safety.media.animation_plan import ALL_FRAMES_COST, longest_unseen_s, showing_cost, worth_showing
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
 from lemmy_safety.media.sampling import (
     LONG_S,
     LOOK_EVERY_S,
-    MINIATURE,
     Deadline,
     FrameSampler,
-    on_both_pages,
 )
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import numpy.typing as npt
     from PIL import ImageFile
 
     from lemmy_safety.media.animation_frames import StoredFrames
@@ -62,7 +51,6 @@ _SECOND_PLAYER: Final = frozenset({sniff.GIF, sniff.APNG, sniff.AVIF})
 DEFAULT_PICTURE: Final = "picture for viewers without animation"
 # Each broken frame that is left out costs decoding all before it once more.
 _MOST_TRIES: Final = 6
-_OPAQUE: Final = (255, 255)
 _BROKEN: Final = frozenset({AnomalyKind.DAMAGED, AnomalyKind.TRUNCATED})
 
 
@@ -256,12 +244,12 @@ class _PillowPlayer:
         self, image: Image.Image, at_s: float, shown_s: float, *, number: int = 0, view: str = "", pinned: bool = False
     ) -> None:
         """Offer one frame that was decoded to the sampler."""
-        image = _without_needless_alpha(image)
+        image = animation_pictures.without_needless_alpha(image)
         seen_at = None if view else at_s
 
         def render() -> tuple[Frame, ...]:
             light, dark = rendering.render_on_pages(
-                _reduced(image), rendering.frame_size(*image.size), self._orientation
+                animation_pictures.reduced(image), rendering.frame_size(*image.size), self._orientation
             )
             frames = [Frame(pixels=np.asarray(light), index=number, at_s=seen_at, view=view)]
             if dark is not None:
@@ -270,7 +258,7 @@ class _PillowPlayer:
                 )
             return tuple(frames)
 
-        self._sampler.offer(_miniature(image), at_s, shown_s, render, pinned=pinned)
+        self._sampler.offer(animation_pictures.miniature(image), at_s, shown_s, render, pinned=pinned)
 
     def result(self) -> DecodedMedia:
         """What was seen.
@@ -317,32 +305,3 @@ class _PillowPlayer:
         left_out = self._sampler.anomaly()
         if left_out is not None:
             yield left_out
-
-
-def _reduced(image: Image.Image) -> Image.Image:
-    """The picture at a size from which scaling to that of a frame is cheap, but for modes that cannot be averaged."""
-    width, height = rendering.frame_size(*image.size)
-    factor = min(image.width // width, image.height // height)
-    if image.mode in {"P", "PA"}:
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    return image.reduce(factor) if factor > 1 and image.mode in {"L", "RGB", "RGBA"} else image
-
-
-def _without_needless_alpha(image: Image.Image) -> Image.Image:
-    """The frame in mode RGB if it hides nothing, as most do of a file with an alpha channel; all that follows is faster."""
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == _OPAQUE:
-        return image.convert("RGB")
-    return image
-
-
-def _miniature(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """What frames are compared by; of one with transparency how it looks on both pages, side by side."""
-    if image.has_transparency_data:
-        return on_both_pages(np.asarray(_squeezed(image.convert("RGBA"), MINIATURE // 2)))
-    return np.asarray(_squeezed(image.convert("RGB"), MINIATURE))
-
-
-def _squeezed(image: Image.Image, width: int) -> Image.Image:
-    factors = max(1, image.width // width), max(1, image.height // MINIATURE)
-    small = image.reduce(factors) if factors != (1, 1) else image
-    return small.resize((width, MINIATURE), Image.Resampling.BILINEAR)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import io
 import re
-from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
@@ -22,6 +20,7 @@ from av.stream import Disposition
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.video_tracks import Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,110 +64,19 @@ CODECS: Final = frozenset(
     | {"dvvideo", "ffv1", "png", "apng", "gif", "bmp", "webp", "tiff", "rawvideo", "qtrle", "svq3"}
 )
 _DECODERS: Final = ",".join(sorted(CODECS | {"libdav1d", "flv", "msmpeg4"}))
-#: Codecs whose decoders skip everything but key frames when told to, by what the packet says and not by the container.
-_SKIPPING: Final = frozenset(
-    {"h264", "hevc", "vp8", "av1", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "msmpeg4v2", "msmpeg4v3"}
-)
 # FFmpeg's own decoders of these see no transparency, which WebM keeps beside the picture.
 _WITH_ALPHA: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
-_VP9_PROFILE_3: Final = 0b110000
 # What decoders refuse by themselves is that much larger than what is refused by us, who can say the numbers.
 _ROOM: Final = 4
 _MOST_PIXELS: Final = 2**31 - 1  # the most that FFmpeg takes for it
 # More packets than this are not looked at: two hours at 30 frames a second, and some 100 MB of bookkeeping.
 _MOST_PACKETS: Final = 200_000
 _LOOKED_AT_THE_CLOCK: Final = 1_000  # packets between two glances at it
-_NOMINAL_S: Final = 1 / 25
-_SHORTEST_S: Final = 1 / 240
-_LONGEST_S: Final = 1.0
-_DAYS_S: Final = 1e6
 _SANE_TIME: Final = 2**61
 # How containers name codecs, for those that FFmpeg has no decoder for.
 _MATROSKA_CODEC: Final = re.compile(rb"V_[A-Z0-9_/]{2,30}")
 _SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
-
-
-@dataclass(slots=True, eq=False)
-class Track:
-    """One video stream. ``number`` is its place in the container, ``declared`` how many frames the container says.
-
-    ``pixels`` is the size of its largest frame, as far as known.
-
-    ``packets`` are in decoding order and have times; ``times`` are those, ascending, in units of ``time_base``.
-    """
-
-    number: int
-    codec: str
-    width: int
-    height: int
-    time_base: Fraction
-    aspect: Fraction | None
-    is_cover: bool
-    has_alpha: bool
-    intra_only: bool
-    declared: int
-    pixels: int
-    packets: list[Packet[VideoStream]] = field(default_factory=list)
-    times: list[int] = field(default_factory=list)
-
-    @property
-    def skips(self) -> bool:
-        """Whether its decoder finds the key frames itself when it is told to skip all others."""
-        return self.codec in _SKIPPING and not self.has_alpha
-
-    @property
-    def finds_keys(self) -> bool:
-        """Whether its key frames can be found without decoding everything and without trusting the container."""
-        return self.skips or ((self.intra_only or self.codec == "vp9") and not self.has_alpha)
-
-    @property
-    def frame_s(self) -> float:
-        """How long a frame is shown on average."""
-        count = len(self.times)
-        span_s = float((self.times[-1] - self.times[0]) * self.time_base) if count > 1 else 0.0
-        average_s = span_s / (count - 1) if count > 1 else _NOMINAL_S
-        return min(max(average_s, _SHORTEST_S), _LONGEST_S) if span_s > 0 else _NOMINAL_S
-
-    @property
-    def duration_s(self) -> float:
-        """From the first frame to the end of the last, by their own times."""
-        return self.seconds(self.times[-1]) + self.frame_s if self.times else 0.0
-
-    def seconds(self, time: int) -> float:
-        """Seconds since the first frame, of a time of this stream; by counting frames where times are absurd."""
-        seconds = float((time - self.times[0]) * self.time_base)
-        return seconds if 0 <= seconds <= _DAYS_S else self.place(time) * _NOMINAL_S
-
-    def place(self, time: int) -> int:
-        """The number of the frame with this time, counted from 0 in the order of showing."""
-        return bisect_left(self.times, time)
-
-    def between_s(self, time: int, following: int) -> float:
-        """How long a frame is shown that another one follows; an average where the times make no sense."""
-        between_s = float((following - time) * self.time_base)
-        return between_s if between_s > 0 else self.frame_s
-
-    def shown_s(self, time: int) -> float:
-        """How long the frame with this time is shown."""
-        after = bisect_right(self.times, time)
-        return self.between_s(time, self.times[after]) if after < len(self.times) else self.frame_s
-
-    def passed_over_s(self, time: int, following: int) -> float:
-        """Seconds between two frames if there are others in between, else 0."""
-        return self.between_s(time, following) if self.place(following) - self.place(time) > 1 else 0.0
-
-    def is_key(self, packet: Packet[VideoStream]) -> bool:
-        """Whether decoding can begin with this packet: by the packet itself if possible, else as the container says."""
-        if self.intra_only:
-            return True
-        if self.codec != "vp9":
-            return packet.is_keyframe
-        # VP9 bitstream specification 6.2: marker (2 bits), profile (2, and one reserved for the last profile), whether it
-        # only shows an earlier frame (1), and 0 for a key frame (1).
-        first = memoryview(packet)[0]
-        not_key = 0b0110 if first & _VP9_PROFILE_3 == _VP9_PROFILE_3 else 0b1100
-        return not first & not_key
 
 
 class VideoFile:

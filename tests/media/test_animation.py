@@ -14,10 +14,11 @@ from support import moving_pictures, pictures
 from support.moving_pictures import animation, drifting, scene, shows, with_hidden
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import MediaLimits, animation_frames, sniff
+from lemmy_safety.media import MediaLimits, animation_plan, sniff
 from lemmy_safety.media import animation as animations
 from lemmy_safety.media.animation import DEFAULT_PICTURE, decode_animation
-from lemmy_safety.media.animation_frames import longest_unseen_s, only, stored_frames, worth_showing
+from lemmy_safety.media.animation_frames import only, stored_frames
+from lemmy_safety.media.animation_plan import cost_of, longest_unseen_s, worth_showing
 from lemmy_safety.media.rendering import ON_DARK
 from lemmy_safety.media.sampling import LOOK_EVERY_S, Deadline
 from lemmy_safety.records import AnomalyKind, ItemStatus
@@ -45,11 +46,11 @@ def found(media, picture=None, tolerance=14):
     ]
 
 
-def every_frame_costs_too_much(monkeypatch, *, most=animation_frames.MOST_COST):
+def every_frame_costs_too_much(monkeypatch, *, most=animation_plan.MOST_COST):
     """As if the animation were a long one in full HD."""
-    monkeypatch.setattr(animation_frames, "ALL_FRAMES_COST", 0)
+    monkeypatch.setattr(animation_plan, "ALL_FRAMES_COST", 0)
     monkeypatch.setattr(animations, "ALL_FRAMES_COST", 0)
-    monkeypatch.setattr(animation_frames, "MOST_COST", most)
+    monkeypatch.setattr(animation_plan, "MOST_COST", most)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -323,7 +324,7 @@ def test_a_gif_of_countless_tiny_frames_is_looked_at_in_bounded_time():
     numbers = worth_showing(stored)
     assert len(stored.frames) > 50_000
     assert (stored.endless, stored.cut_off) == (True, False)
-    assert stored.cost(numbers) <= animation_frames.MOST_COST
+    assert cost_of(stored, numbers) <= animation_plan.MOST_COST
     assert {0, len(stored.frames) - 1} <= set(numbers)
 
 

@@ -268,6 +268,7 @@ _ALL_OR_NOTHING = frozenset(
         "jxl lossless",
         "tiff deflate",
         "tiff jpeg",
+        "webp lossless",
         "mp4 h264 index last",
     }
 )

@@ -91,7 +91,9 @@ def main() -> None:
         for told in (1.0, 0.8, 0.0):
             started = time.monotonic()
             # To see that it fails takes fewer.
-            tally = compare_screened(count if told == 1 else count // 10, use_new_safety=use_new_safety, seed=1, told=told)
+            tally = compare_screened(
+                count if told == 1 else count // 10, use_new_safety=use_new_safety, seed=1, told=told
+            )
             sys.stdout.write(
                 f"new rules: {use_new_safety}; seed 1; bound told / true: {told}; {tally.vectors} vectors, "
                 f"{tally.cleared} cleared, {tally.sure} sure of nsfw; disagreements: "
