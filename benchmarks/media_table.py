@@ -14,7 +14,6 @@ import statistics
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import suite  # noqa: F401
 from decoders import inline_decoder, process_decoder
@@ -25,9 +24,6 @@ from support.media_judging import MediaJudge, is_flagged
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import Examined
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 _COLUMNS = "{:<26.26} {:<48.48} {:<18} {:<11} {:>9} {:>6} {:>8}  {:<34} {}"
 
 
@@ -35,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--small", action="store_true", help="the sizes of the test suite")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", help="files whose form or place contains this")
+    parser.add_argument("--only", default="", help="files of which 'form, place' contains this")
     parser.add_argument("--inline", action="store_true", help="decode in this process instead of a worker")
     options = parser.parse_args()
     logging.disable(logging.WARNING)  # the table says which files are flagged
@@ -48,8 +44,8 @@ def main() -> int:
     times: list[float] = []
     with inline_decoder() if options.inline else process_decoder() as decoder:
         judge = MediaJudge(decoder)
-        judge("warm-up", next(iter(corpus(SMALL))).data)  # the worker starts and loads its libraries
-        for file in _wanted(options):
+        judge("warm-up", next(corpus(SMALL)).data)  # the worker starts and loads its libraries
+        for file in corpus(SMALL if options.small else FULL, options.seed, only=options.only):
             started = time.perf_counter()
             item = judge.examine(file.name, file.data)
             took_ms = (time.perf_counter() - started) * 1000
@@ -63,12 +59,6 @@ def main() -> int:
                 wrong.append(f"FLAGGED: {file.name}")
     _print_summary(outcomes, times, wrong)
     return 1 if wrong else 0
-
-
-def _wanted(options: argparse.Namespace) -> Iterator[MediaFile]:
-    for file in corpus(SMALL if options.small else FULL, options.seed):
-        if options.only in file.name:
-            yield file
 
 
 def _row(file: MediaFile, item: Examined | ItemResult, result: ItemResult, took_ms: float) -> str:

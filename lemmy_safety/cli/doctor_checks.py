@@ -132,12 +132,19 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 present, needed = ledger.schema_version()
                 if present == needed:
                     ledger.check_writable()
+                    yield from _unchecked_uploads(ledger.count_unchecked_uploads())
             schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
         yield _fault(area, "open", error)
     if settings.database_url is None:
         yield from _check_space(settings)
+
+
+def _unchecked_uploads(count: int) -> Iterator[Check]:
+    if count:
+        detail = f"{count:,} uploads were accepted without a verdict and are not judged yet"
+        yield Check(area="Database", name="uploads", ok=None, detail=f"{detail}; run the daemon or --all")
 
 
 def _check_can_be_made(file: Path) -> None:

@@ -42,12 +42,17 @@ def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
     invocation = current()
     with existing_ledger(invocation.settings()) as ledger:
         rows = list(islice(ledger.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
+        unchecked = ledger.count_unchecked_uploads()
     if form == "json":
         write_json([as_json(row) for row in rows])
     elif form == "csv":
         write_csv(rows)
     else:
         show_table(rows)
+        if unchecked:
+            click.echo(
+                f"{plural(unchecked, 'upload')} accepted unchecked and not judged yet; the next pass looks first."
+            )
 
 
 def storage_filter(invocation: Invocation) -> str | None:

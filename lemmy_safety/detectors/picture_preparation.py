@@ -7,6 +7,7 @@ whole batch, and on an accelerator by the accelerator.
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,8 @@ class PicturePreparation:
         *self._geometry, self._to_numbers, self._normalise = preprocessing(visual, model).transforms
         if not hasattr(self._normalise, "mean") or not hasattr(self._normalise, "std"):
             raise DetectorError(f"open_clip prepares pictures for {model} in a way that is not known here.")
+        # Kept by device: making them anew for every batch would have the accelerator waited for.
+        self._colours = functools.cache(self._colours_on)
         # On a CPU the model itself has all cores, and preparing is one part in thirty of the work.
         threads = 1 if device == "cpu" else min(_MOST_THREADS, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
@@ -76,11 +79,15 @@ class PicturePreparation:
         """The model's input, (N, 3, size, size), fp32, on the device that the squares are on."""
         # The very steps of the transform, in its order, for many pictures at once: bits are the same on the CPU.
         numbers = squares.permute(0, 3, 1, 2).contiguous().float().div(255)
-        mean, std = (
-            torch.tensor(values, device=squares.device).view(1, -1, 1, 1)
+        mean, std = self._colours(squares.device)
+        return numbers.sub_(mean).div_(std)
+
+    def _colours_on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """The mean and the standard deviation of the colours, each (1, 3, 1, 1)."""
+        return tuple(
+            torch.tensor(values, device=device).view(1, -1, 1, 1)
             for values in (self._normalise.mean, self._normalise.std)
         )
-        return numbers.sub_(mean).div_(std)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -63,19 +63,23 @@ class Recorder:
         results = [item for item in group if isinstance(item, ItemResult)]
         open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
         wanted = None if self._dry_run else self._action
+        unreadable = None if self._dry_run else self._unreadable_action
         pending = self._ledger.record(
             storage,
             results,
             run_id=self._run_id,
             dry_run=self._dry_run,
             action=wanted,
-            unreadable_action=None if self._dry_run else self._unreadable_action,
+            unreadable_action=unreadable,
             decoder=self._decoder,
         )
         for result in results:
             self._counter.add_result(result)
-        if wanted is not None and open_keys:
-            pending = [*pending, *self._ledger.intend(storage, open_keys, wanted, run_id=self._run_id)]
+        if open_keys and (wanted is not None or unreadable is not None):
+            intended = self._ledger.intend(
+                storage, open_keys, wanted, unreadable_action=unreadable, run_id=self._run_id
+            )
+            pending = [*pending, *intended]
         for intent in pending:
             if self._halted():
                 return  # stopped or broken: the intents are on disk; the next start finishes them

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
@@ -48,6 +48,9 @@ _TICK_S = 0.2
 #: the 5 s that a service manager or an impatient person is promised.
 _JUDGE_GRACE_S = 3.0
 _RECORD_GRACE_S = 1.5
+
+#: An upload that was accepted this short a time before a pass may not have been stored when that pass listed.
+_UPLOAD_GRACE = timedelta(hours=1)
 
 #: Names of the ledger's cursors.
 _WATERMARK = "watermark"
@@ -165,6 +168,9 @@ class Scanner:
             self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
         if request.exhaustive:
             self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
+        if request.since is None and not self._options.prefix:
+            # Everything that is stored was met: an upload that was not is not there any more.
+            self.ledger.settle_lost_uploads(began - _UPLOAD_GRACE, storage=self.storage.name)
 
     def _note_broken_run(self, summary: PassSummary) -> None:
         """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""

@@ -83,10 +83,15 @@ class MediaFile:
         return f"{self.form}, {self.place}"
 
 
-def corpus(scale: Scale, seed: int = 1) -> Iterator[MediaFile]:
-    """Every file, the clean twin after each one with the canary. The same for the same arguments and libraries."""
+def corpus(scale: Scale, seed: int = 1, *, only: str = "") -> Iterator[MediaFile]:
+    """Every file whose name has ``only`` in it, each with the canary followed by its clean twin.
+
+    The same for the same arguments and libraries.
+    """
     for makers in (_stills, _motion, _ends, _turned, _transparent, _behind, _cut):
         for form, place, build, expected in makers(scale, seed):
+            if only not in f"{form}, {place}":
+                continue
             yield MediaFile(form, place, build(_canary), expected)
             # A photo of its own for each file, whatever is left out of the corpus elsewhere.
             chosen = partial(_photo, random.Random(f"{seed}/{form}/{place}"))
