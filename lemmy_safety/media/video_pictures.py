@@ -149,8 +149,16 @@ _BY_ANGLE: Final = {
 }
 
 
+def _is_for_pictures(frame: VideoFrame) -> bool:
+    """Whether the frame's pixels are those of a codec for pictures: RGB, grey or a palette, which video codecs rarely have."""
+    return not frame.format.name.startswith("yuv")
+
+
 def _turn_of(frame: VideoFrame) -> _Turn:
     """What the container's display matrix asks for, to the nearest quarter turn: players know no others."""
+    if _is_for_pictures(frame) and not frame.rotation:
+        # Codecs for pictures attach colour profiles, and PyAV frees those twice once a frame's side data was looked at.
+        return _UPRIGHT
     try:
         matrix = bytes(cast("Mapping[str, Buffer]", frame.side_data)["DISPLAYMATRIX"])
     except KeyError:
