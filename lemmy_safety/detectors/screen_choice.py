@@ -119,7 +119,7 @@ def open_stages(
             continue
         why = _useless(stage, stages[0].bound.cost if stages else 1.0)
         if why and only_useful:
-            logger.warning("No screening with %s: %s.", name, why)
+            logger.info("No screening with %s: %s.", name, why)
             stage.encoder.close()
         else:
             stages.insert(0, stage)
