@@ -1,5 +1,6 @@
 # make demo   look around: sample pictures, a dry run, a list, a deletion; touches nothing of yours
 # make test   run the tests against real servers started for them
+# make bench  some measurements, small; benchmarks/README.md names them all
 # make check  format, lint, types, import directions
 # Everything is installed into .venv; PYTHON=python3.12 picks another interpreter, VENV=path another place.
 
@@ -24,7 +25,7 @@ INSTALL := $(BIN)/python -m uv pip install --python $(BIN)/python --compile-byte
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs dev clean
+.PHONY: help demo test bench check format docs dev clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -34,6 +35,12 @@ demo: $(STAMPS)/demo
 
 test: $(STAMPS)/test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(STAMPS)/test
+	cd benchmarks && ../$(BIN)/python decode_isolation.py --files 100
+	cd benchmarks && ../$(BIN)/python media_table.py --small
+	cd benchmarks && ../$(BIN)/python ledger_scale.py --rows 100000
+	cd benchmarks && ../$(BIN)/python listing.py --sizes 10000
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff format --check .

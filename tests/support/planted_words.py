@@ -31,6 +31,8 @@ class _Pictures:
         _, _, self.directions = np.linalg.svd(self.features - self.centre, full_matrices=True)
         self.scores = (self.features - self.centre) @ self.directions.T
         self.spread = self.scores.std(axis=0) + 1e-12
+        #: The direction that all pictures have least of.
+        self.nowhere = np.linalg.svd(self.features, full_matrices=True)[2][-1]
 
     def word(self, level: float, along: dict[int, float]) -> Vector:
         """A unit vector to which the mean picture is ``level`` similar, and others more by ``along`` times their place
@@ -40,14 +42,11 @@ class _Pictures:
         )
         level -= float(sloped @ self.centre)
         vector: Vector = sloped + level * self.centre / (self.centre @ self.centre)
-        # What is missing of length 1 goes where pictures hardly differ and have nothing in common.
-        rest = self.directions[-1] - (self.directions[-1] @ self.centre) * self.centre / (self.centre @ self.centre)
-        rest -= (rest @ vector) / max(vector @ vector, 1e-12) * vector
-        length = float(vector @ vector)
-        if length >= 1:
+        # What is missing of length 1 goes where no picture notices.
+        shared, missing = float(vector @ self.nowhere), 1 - float(vector @ vector)
+        if missing <= 0:
             raise ValueError("The pictures are too much alike for words that tell them apart.")
-        whole: Vector = vector + np.sqrt(1 - length) * rest / np.linalg.norm(rest)
-        return whole
+        return vector + (np.sqrt(shared**2 + missing) - shared) * self.nowhere
 
     def place(self, axis: int, share: float) -> float:
         """How far along a direction, in standard deviations, this share of the pictures is."""
