@@ -71,6 +71,8 @@ _ADVANTAGE: Final = 1.25
 _UNLIKE_ALL: Final = 255.0
 _FLASH_S: Final = 0.001
 _CROWDED: Final = 0.1
+# Where a frame is in time is whatever its author wrote, too: beyond 30 years all is one moment, and sums stay finite.
+_LONGEST_S: Final = 1e9
 # Of rounding, in multiples of what makes another scene.
 _COARSE_TOLERANCE: Final = 1.2
 
@@ -246,7 +248,7 @@ class FrameSampler:
 
 def _clearance(times: list[float]) -> npt.NDArray[np.float64]:
     """For each time how much room it has to its neighbours: 1 if as much as all spread evenly would have, else less."""
-    at = np.array(times)
+    at = np.clip(np.array(times), -_LONGEST_S, _LONGEST_S)
     order = np.argsort(at, kind="stable")
     ordered = at[order]
     even = (ordered[-1] - ordered[0]) / max(1, len(at) - 1)

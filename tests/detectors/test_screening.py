@@ -141,8 +141,14 @@ def test_the_watch_widens_the_bound_before_anything_of_the_batch_is_said(world):
 
 def test_confirmed_pictures_are_watched_for_nothing(world):
     """What is encoded by both anyway tells of the error as well, without a watch."""
-    subject_stage = stage(world, worse(world, 0.01))
-    subject = screening(world, subject_stage)
+    lower = worse(world, 0.05)
+    higher = worse(world, -0.05)
+
+    def both_ways(features):
+        changed = [(lower if row % 2 else higher)._alter(feature) for row, feature in enumerate(features)]
+        return torch.stack(changed)
+
+    subject = screening(world, stage(world, AlteredEncoder(world.fast, both_ways)))
 
     answers = subject.judge(PICTURES)
 

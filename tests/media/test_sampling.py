@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
 
 import numpy as np
@@ -187,7 +188,7 @@ def test_transparent_frames_are_told_apart_by_both_pages():
         assert film.kept == [0, 1]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     offers=st.lists(
         st.tuples(
@@ -213,6 +214,14 @@ def test_whatever_the_times_are_the_choice_is_bounded(offers, max_frames):
     times = [frame.at_s if math.isfinite(frame.at_s) else 0.0 for frame in film.sampler.frames]
     assert times == sorted(times)
     assert film.sampler.left_out <= len({seed for seed, _, _ in offers})
+
+
+def test_a_frame_at_the_end_of_all_time_is_no_fault():
+    """The largest number there is as a time overflows nothing, and first and last are kept."""
+    film = Film(max_frames=2)
+    for number, at_s in enumerate([0.0, 8.98846567431158e307, sys.float_info.max, 1.0]):
+        film.show(patches(number), at_s=at_s, pinned=number in {0, 3})
+    assert set(film.kept) == {0, 3}
 
 
 def test_memory_does_not_grow_with_the_number_of_scenes():

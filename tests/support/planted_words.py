@@ -18,39 +18,40 @@ if TYPE_CHECKING:
 
     Vector = npt.NDArray[np.float64]
 
-#: Words of each kind that some pictures resemble. Three young ones, because two together count as well.
+#: Words for nudity and for a subject that some pictures resemble. Of the young ones it is one: two would count
+#: together from lower similarities on, and the share of pictures that resemble them would not be what was asked for.
 _LOUD = 3
 
 
 class _Pictures:
-    """Features of pictures, as a centre and directions in which they differ most, first."""
+    """Features of pictures, and the directions in which they differ most, first."""
 
     def __init__(self, features: torch.Tensor) -> None:
-        self.features = features.double().numpy()
-        self.centre = self.features.mean(axis=0)
-        _, _, self.directions = np.linalg.svd(self.features - self.centre, full_matrices=True)
-        self.scores = (self.features - self.centre) @ self.directions.T
-        self.spread = self.scores.std(axis=0) + 1e-12
+        rows = features.double().numpy()
+        _, _, directions = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
+        places = (rows - rows.mean(axis=0)) @ directions.T
+        #: Where each picture is along each direction, in standard deviations.
+        self.places = places / (places.std(axis=0) + 1e-12)
+        # Directions in which pictures hardly differ are left out, or words would be longer than 1.
+        self._inverse = np.linalg.pinv(rows, rcond=0.03)
         #: The direction that all pictures have least of.
-        self.nowhere = np.linalg.svd(self.features, full_matrices=True)[2][-1]
+        self._nowhere = np.linalg.svd(rows, full_matrices=True)[2][-1]
 
     def word(self, level: float, along: dict[int, float]) -> Vector:
-        """A unit vector to which the mean picture is ``level`` similar, and others more by ``along`` times their place
-        (in standard deviations) on those directions."""
-        sloped = sum(
-            (slope / self.spread[axis] * self.directions[axis] for axis, slope in along.items()), 0 * self.centre
+        """A unit vector to which a picture is ``level`` similar, and more by ``along`` times its place on a direction."""
+        wanted = level + sum(
+            (slope * self.places[:, axis] for axis, slope in along.items()), np.zeros(len(self.places))
         )
-        level -= float(sloped @ self.centre)
-        vector: Vector = sloped + level * self.centre / (self.centre @ self.centre)
+        vector: Vector = self._inverse @ wanted
         # What is missing of length 1 goes where no picture notices.
-        shared, missing = float(vector @ self.nowhere), 1 - float(vector @ vector)
+        shared, missing = float(vector @ self._nowhere), 1 - float(vector @ vector)
         if missing <= 0:
             raise ValueError("The pictures are too much alike for words that tell them apart.")
-        return vector + (np.sqrt(shared**2 + missing) - shared) * self.nowhere
+        return vector + (np.sqrt(shared**2 + missing) - shared) * self._nowhere
 
-    def place(self, axis: int, share: float) -> float:
+    def quantile(self, axis: int, share: float) -> float:
         """How far along a direction, in standard deviations, this share of the pictures is."""
-        return float(np.quantile(self.scores[:, axis] / self.spread[axis], 1 - share))
+        return float(np.quantile(self.places[:, axis], 1 - share))
 
 
 def planted_words(
@@ -71,9 +72,10 @@ def planted_words(
     draw = np.random.default_rng(seed)
     pictures = _Pictures(features)
     checker = rules.checker
-    young, nudity = list(checker.underage_danger_concepts)[:_LOUD], list(checker.nsfw_isolated_concepts)[:_LOUD]
+    young, nudity = list(checker.underage_danger_concepts)[:1], list(checker.nsfw_isolated_concepts)[:_LOUD]
     adults = list(checker.human_predicates_isolated)[:_LOUD]
-    limits = {**checker.all_nsfw_concepts, **checker.all_predicates, **checker.underage_danger_concepts}
+    limits = {**checker.all_nsfw_concepts, **checker.all_predicates}
+    alone = {**limits, **checker.underage_danger_concepts}
     planted = {}
     for word, limit in limits.items():
         noise = {axis: float(draw.normal(0, 0.004)) for axis in range(3)}
@@ -81,7 +83,7 @@ def planted_words(
     for words, axis, share in ((young, 0, confirmed), (nudity, 1, nude), (adults, 2, 0.3)):
         for word in words:
             if share:
-                level = limits[word] - steep * pictures.place(axis, share)
+                level = alone[word] - steep * pictures.quantile(axis, share)
                 planted[word] = pictures.word(level, {axis: steep})
     if not confirmed:
         for word in checker.underage_danger_concepts:
