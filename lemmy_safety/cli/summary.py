@@ -9,6 +9,7 @@ import click
 from lemmy_safety.cli.text import counted
 
 if TYPE_CHECKING:
+    from lemmy_safety.records import ScreenStatistics
     from lemmy_safety.scan.progress import PassSummary
 
 
@@ -35,7 +36,18 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         ("still being written", summary.waiting),
     ]
     lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]
+    if summary.screen:
+        lines.append(("screen", screen_in_words(summary.screen)))
     return lines
+
+
+def screen_in_words(screen: ScreenStatistics) -> str:
+    """How much the fast screen saved, and within what error it was believed."""
+    allowed = ", ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages if stage.in_use)
+    return (
+        f"{screen.cleared:,} of {screen.screened:,} frames proven clear{f' ({allowed})' if allowed else ''}, "
+        f"{screen.confirmed:,} judged by the reference, {screen.watched:,} of the clear ones as well"
+    )
 
 
 def show_summary(summary: PassSummary) -> None:

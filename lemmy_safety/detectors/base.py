@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from lemmy_safety.records import Finding, Sample
+    from lemmy_safety.records import Finding, Sample, ScreenStatistics
 
 
 class Detector(ABC):
@@ -36,6 +36,11 @@ class Detector(ABC):
 
         Known before ``open()``; contains no path of the machine.
         """
+
+    @property
+    def screen_statistics(self) -> ScreenStatistics | None:
+        """What its screen has done since ``open()``; None where no faster encoder screens."""
+        return None
 
     @abstractmethod
     def open(self) -> None:

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.clip_encoder import ClipImageEncoder, ClipTextEncoder
     from lemmy_safety.detectors.horde import HordeRules
     from lemmy_safety.detectors.screen import Screen
-    from lemmy_safety.detectors.screening import ScreenStatistics
-    from lemmy_safety.records import Frame, Sample
+    from lemmy_safety.records import Frame, Sample, ScreenStatistics
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +126,7 @@ class ClipDetector(Detector):
 
     @property
     def screen_statistics(self) -> ScreenStatistics | None:
-        """What the screen has done since ``open()``; None while the model is not loaded, and without a screen."""
+        # None while the model is not loaded, and without a screen.
         return self._screening.statistics() if self._screening else None
 
     def open(self) -> None:

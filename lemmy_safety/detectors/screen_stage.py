@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from lemmy_safety.records import StageStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,22 +14,6 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.picture_encoder import PictureEncoder
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageStatistics:
-    """Of one fast encoder: how many pictures it was asked about and cleared; the bound on its errors (similarities),
-    the largest error seen, how many times the bound grew and how many errors were beyond it.
-    """
-
-    name: str
-    screened: int
-    cleared: int
-    error_bound: float
-    largest_error: float
-    widenings: int
-    exceeded: int
-    in_use: bool
 
 
 class Stage:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.detectors.screening_batch import ScreeningBatch
+from lemmy_safety.records import ScreenStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.horde import HordeRules
     from lemmy_safety.detectors.picture_encoder import PictureEncoder
     from lemmy_safety.detectors.screen import Screen
-    from lemmy_safety.detectors.screen_stage import Stage, StageStatistics
+    from lemmy_safety.detectors.screen_stage import Stage
     from lemmy_safety.detectors.screening_batch import FrameAnswer
 
 logger = logging.getLogger(__name__)
@@ -38,17 +38,6 @@ _WATCH_LATER = 128
 
 #: Pictures after which an encoder must have shown that it saves time.
 _TRIED = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScreenStatistics:
-    """Of all encoders together, in frames: ``cleared`` + ``confirmed`` = ``screened``; ``watched`` are of the cleared."""
-
-    screened: int
-    cleared: int
-    confirmed: int
-    watched: int
-    stages: tuple[StageStatistics, ...]
 
 
 class Screening:

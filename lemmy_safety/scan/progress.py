@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from lemmy_safety.records import ActionState, ItemStatus, Outcome
@@ -12,7 +12,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.records import ItemResult, ScreenStatistics
 
 #: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
@@ -51,7 +51,10 @@ class PassCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassSummary(PassCounts):
-    """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it."""
+    """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it.
+
+    ``screen`` is what the fast screen did in this pass; None without one, or where no frame came to it.
+    """
 
     run_id: int
     kind: str
@@ -59,6 +62,7 @@ class PassSummary(PassCounts):
     detectors: tuple[str, ...]
     complete: bool
     stopped: bool
+    screen: ScreenStatistics | None = None
 
     def as_dict(self) -> dict[str, object]:
         """The summary as plain JSON types; stored with the run and printed by ``--json``."""
@@ -83,6 +87,7 @@ class PassSummary(PassCounts):
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.images_per_s, 3),
+            "screen": asdict(self.screen) if self.screen else None,
         }
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.media import Decoder
     from lemmy_safety.policy import Policy
-    from lemmy_safety.records import ItemResult, StoredObject
+    from lemmy_safety.records import ItemResult, ScreenStatistics, StoredObject
     from lemmy_safety.scan.items import Examined, Fetched, OpenAction
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import ProgressListener
@@ -109,6 +109,7 @@ class Scanner:
         self._options = options
         self._stop = stop
         self._listener = listener
+        self._screened_before: ScreenStatistics | None = None
         self.detector_names = tuple(sorted(detector.name for detector in detectors))
 
     def run(self, request: PassRequest) -> PassSummary:
@@ -121,6 +122,7 @@ class Scanner:
         :raises WorkerDied: a fault of ours; what was checked before is recorded.
         """
         began, started = datetime.now(UTC), time.monotonic()
+        self._screened_before = self._screen_statistics()
         counter = PassCounter()
         self.storage.open()
         run_id = self.ledger.start_run(
@@ -285,6 +287,8 @@ class Scanner:
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, *, complete: bool
     ) -> PassSummary:
         counts = counter.snapshot(time.monotonic() - started)
+        screened = self._screen_statistics()
+        screen = screened.since(self._screened_before) if screened else None
         return PassSummary(
             **{name: getattr(counts, name) for name in counts.__slots__},
             run_id=run_id,
@@ -293,4 +297,9 @@ class Scanner:
             detectors=self.detector_names,
             complete=complete,
             stopped=self._stop.is_set(),
+            screen=screen if screen and screen.screened else None,
         )
+
+    def _screen_statistics(self) -> ScreenStatistics | None:
+        """Of the one detector that has a screen, if any has."""
+        return next((found for detector in self._detectors if (found := detector.screen_statistics)), None)

@@ -10,6 +10,7 @@ from rich.progress import Progress, TextColumn
 
 from lemmy_safety.cli.progress import BarProgress, LogProgress, in_words
 from lemmy_safety.cli.summary import show_summary, summary_lines
+from lemmy_safety.records import ScreenStatistics, StageStatistics
 from lemmy_safety.scan.progress import PassCounts, PassSummary
 
 COUNTS = PassCounts(seen=1234, skipped=1000, checked=200, flagged=3, unreadable={"unreadable": 2}, seconds=10.1)
@@ -82,3 +83,23 @@ def test_the_summary_says_how_a_pass_ended(capsys):
 def test_rare_counts_are_shown_only_when_there_are_any():
     """Borderline, refused and waiting objects take no line in the usual case."""
     assert len(summary_lines(_summary(borderline=1, refused=1, waiting=1))) == len(summary_lines(_summary())) + 3
+
+
+def test_the_summary_says_how_far_the_screen_was_believed():
+    """How much it cleared, within which error, and how much the reference judged; nothing of it without a screen."""
+    stage = StageStatistics(
+        name="openvino-int8",
+        screened=2000,
+        cleared=1980,
+        error_bound=0.00912,
+        largest_error=0.003,
+        widenings=0,
+        exceeded=0,
+        in_use=True,
+    )
+    screen = ScreenStatistics(screened=2000, cleared=1980, confirmed=20, watched=16, stages=(stage,))
+    assert dict(summary_lines(_summary(screen=screen)))["screen"] == (
+        "1,980 of 2,000 frames proven clear (openvino-int8 within 0.0091), 20 judged by the reference, "
+        "16 of the clear ones as well"
+    )
+    assert "screen" not in dict(summary_lines(_summary()))

@@ -23,7 +23,15 @@ from lemmy_safety.errors import (
     StorageUnreachable,
     WorkerDied,
 )
-from lemmy_safety.records import ActionState, Finding, ItemStatus, Outcome, Review
+from lemmy_safety.records import (
+    ActionState,
+    Finding,
+    ItemStatus,
+    Outcome,
+    Review,
+    ScreenStatistics,
+    StageStatistics,
+)
 from lemmy_safety.scan import PassRequest
 
 SWEEP = PassRequest(kind="sweep")
@@ -100,6 +108,39 @@ class Recognizer(Detector):
         ]
 
     def close(self): ...
+
+
+class ScreeningRecognizer(Recognizer):
+    """A recognizer that counts as if all it was shown had been cleared by a screen but the first of each batch."""
+
+    confirmed = 0
+
+    @property
+    def screen_statistics(self):
+        screened = len(self.looked_at)
+        counts = {"screened": screened, "cleared": screened - self.confirmed}
+        stage = StageStatistics(
+            name="fast", error_bound=0.01, largest_error=0.003, widenings=0, exceeded=0, in_use=True, **counts
+        )
+        return ScreenStatistics(confirmed=self.confirmed, watched=0, stages=(stage,), **counts)
+
+    def detect(self, batch):
+        self.confirmed += 1
+        return super().detect(batch)
+
+
+def test_the_summary_says_what_the_screen_did_in_this_pass(store, database):
+    """A pass counts its own frames only, and a pass that showed the screen nothing says nothing of it."""
+    with scanner_over(store, database, detectors=[HashesDetector(), ScreeningRecognizer()]) as scanner:
+        first = scanner.run(SWEEP)
+        put(store, "2/13/98/later", picture(40))
+        second = scanner.run(SWEEP)
+        third = scanner.run(SWEEP)
+    assert first.screen.screened == first.checked > second.screen.screened
+    assert (second.screen.screened, second.screen.cleared, second.screen.confirmed) == (1, 0, 1)
+    assert second.as_dict()["screen"]["stages"][0]["error_bound"] == 0.01
+    assert third.screen is None
+    assert third.as_dict()["screen"] is None
 
 
 def test_a_sweep_judges_everything_and_deletes_exactly_the_flagged(store, database):
