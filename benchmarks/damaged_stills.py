@@ -23,7 +23,8 @@ from machine import print_header
 from support import damage, pictures
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import MediaLimits, decode, salvage, sniff
+from lemmy_safety.media import MediaLimits, decode, sniff
+from lemmy_safety.media.stills import salvage
 from lemmy_safety.records import AnomalyKind
 
 if TYPE_CHECKING:

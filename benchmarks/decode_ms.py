@@ -24,7 +24,7 @@ from support import pictures
 from support.media_files import STILLS
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media.rendering import frame_size
+from lemmy_safety.media.pixels.rendering import frame_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from lemmy_safety.media import InlineDecoder, MediaLimits
-from lemmy_safety.media.processes import ProcessDecoder
+from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.settings.limits import LimitSettings
 
 _MEBI = 1024 * 1024

@@ -30,7 +30,7 @@ from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.detectors.nudenet import NudenetDetector
 from lemmy_safety.errors import MissingExtra
-from lemmy_safety.media.complexity import TINY_PIXELS, is_plain
+from lemmy_safety.media.pixels.complexity import TINY_PIXELS, is_plain
 from lemmy_safety.records import Frame, MediaInfo, Sample
 
 if TYPE_CHECKING:

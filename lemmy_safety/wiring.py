@@ -148,7 +148,7 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 def start_decoder(settings: Settings) -> Decoder:
     """Decoding in processes of their own; a context manager. They start meanwhile: models take longer to load."""
-    from lemmy_safety.media.processes import ProcessDecoder
+    from lemmy_safety.media.workers.pool import ProcessDecoder
 
     decoder = ProcessDecoder(
         media_limits(settings),

@@ -12,19 +12,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import complexity, containers, formats, likeness, sniff, views
-from lemmy_safety.media.animation import decode_animation
+from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
-from lemmy_safety.media.embedded import Content
-from lemmy_safety.media.hidden import find_hidden
-from lemmy_safety.media.stills import decode_still
-from lemmy_safety.media.video import decode_video
+from lemmy_safety.media.hidden.embedded import Content
+from lemmy_safety.media.hidden.search import find_hidden
+from lemmy_safety.media.moving.animation import decode_animation
+from lemmy_safety.media.moving.video import decode_video
+from lemmy_safety.media.pixels import complexity, likeness, views
+from lemmy_safety.media.stills import formats
+from lemmy_safety.media.stills.still import decode_still
 from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lemmy_safety.media.embedded import Embedded
+    from lemmy_safety.media.hidden.embedded import Embedded
     from lemmy_safety.records import Frame
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,14 @@ from support import moving_pictures, pictures
 from support.moving_pictures import animation, drifting, scene, shows, with_hidden
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import MediaLimits, animation_plan, sniff
-from lemmy_safety.media import animation as animations
-from lemmy_safety.media.animation import DEFAULT_PICTURE, decode_animation
-from lemmy_safety.media.animation_frames import only, stored_frames
-from lemmy_safety.media.animation_plan import cost_of, longest_unseen_s, worth_showing
-from lemmy_safety.media.rendering import ON_DARK
-from lemmy_safety.media.sampling import LOOK_EVERY_S, Deadline
+from lemmy_safety.media import MediaLimits, sniff
+from lemmy_safety.media.moving import animation as animations
+from lemmy_safety.media.moving import animation_plan
+from lemmy_safety.media.moving.animation import DEFAULT_PICTURE, decode_animation
+from lemmy_safety.media.moving.animation_frames import only, stored_frames
+from lemmy_safety.media.moving.animation_plan import cost_of, longest_unseen_s, worth_showing
+from lemmy_safety.media.moving.sampling import LOOK_EVERY_S, Deadline
+from lemmy_safety.media.pixels.rendering import ON_DARK
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)

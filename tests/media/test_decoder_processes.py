@@ -20,8 +20,8 @@ from support.breaking_decoders import break_or_decode
 
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.media import InlineDecoder, MediaLimits
-from lemmy_safety.media.processes import ProcessDecoder
-from lemmy_safety.media.worker_process import describe_exit
+from lemmy_safety.media.workers.pool import ProcessDecoder
+from lemmy_safety.media.workers.process import describe_exit
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ sys.path[:] = {path!r}
 import psutil
 from support.breaking_decoders import break_or_decode
 from lemmy_safety.media import MediaLimits
-from lemmy_safety.media.processes import ProcessDecoder
+from lemmy_safety.media.workers.pool import ProcessDecoder
 
 limits = MediaLimits(max_bytes=1 << 20, max_pixels=1 << 20)
 decoder = ProcessDecoder(limits, workers=4, timeout_s={timeout}, memory_bytes=1 << 28, job=break_or_decode, quiet=False)

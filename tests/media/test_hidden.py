@@ -18,7 +18,7 @@ from support.hiding_places import BEHIND
 from support.media_files import ANIMATIONS, STILLS, VIDEOS, encode_video
 
 from lemmy_safety.media import sniff
-from lemmy_safety.media.hidden import MAX_ANOMALIES, MAX_EMBEDDED, Content, find_hidden
+from lemmy_safety.media.hidden.search import MAX_ANOMALIES, MAX_EMBEDDED, Content, find_hidden
 from lemmy_safety.records import AnomalyKind
 
 COVER = pictures.photo("coffee").resize((60, 40))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import pictures
 
-from lemmy_safety.media.complexity import TINY_PIXELS, is_plain
+from lemmy_safety.media.pixels.complexity import TINY_PIXELS, is_plain
 
 LEVELS = st.integers(0, 255)
 SIDES = st.integers(1, 80)

@@ -18,7 +18,8 @@ from PIL import ImageFile
 from support import damage, pictures
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import DecodedMedia, MediaLimits, decode, repair, sniff
+from lemmy_safety.media import DecodedMedia, MediaLimits, decode, sniff
+from lemmy_safety.media.stills import repair
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)

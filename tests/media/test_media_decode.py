@@ -13,8 +13,9 @@ from PIL import Image, JpegImagePlugin
 from support import pictures
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import DECODER_VERSION, InlineDecoder, MediaLimits, decode, decoding, formats, sniff
-from lemmy_safety.media.formats import Pages
+from lemmy_safety.media import DECODER_VERSION, InlineDecoder, MediaLimits, decode, decoding, sniff
+from lemmy_safety.media.stills import formats
+from lemmy_safety.media.stills.formats import Pages
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)

@@ -22,7 +22,8 @@ else:
     Image.register_save("HEIF", _save_heif)  # the writer alone: nothing else in this process is to read HEIC
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import DECODER_VERSION, MediaLimits, decode, formats, jxl, sniff
+from lemmy_safety.media import DECODER_VERSION, MediaLimits, decode, sniff
+from lemmy_safety.media.stills import formats, jxl
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=10_000_000, crop_ratio=0)

@@ -19,7 +19,8 @@ LIMITS = MediaLimits(max_bytes=5_000_000, max_pixels=5_000_000)
 #: Plays what it is given and then collects garbage, which is when a double free shows.
 _PLAY_AND_COLLECT = """
 import gc, sys
-from lemmy_safety.media import MediaLimits, sniff, video
+from lemmy_safety.media import MediaLimits, sniff
+from lemmy_safety.media.moving import video
 media = video.decode_video(sys.stdin.buffer.read(), sniff.APNG, MediaLimits(max_bytes=10**6, max_pixels=10**6))
 print(len(media.frames))
 gc.collect()

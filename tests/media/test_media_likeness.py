@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from support import pictures
 
-from lemmy_safety.media import likeness
+from lemmy_safety.media.pixels import likeness
 
 NAMES = ("astronaut", "chelsea", "coffee", "rocket", "retina", "brick", "grass", "gravel", "page", "text", "camera")
 

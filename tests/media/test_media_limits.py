@@ -12,7 +12,8 @@ from PIL import Image
 from support import pictures
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import MediaLimits, costs, decode, formats, reading, second_decoder, sniff
+from lemmy_safety.media import MediaLimits, costs, decode, sniff
+from lemmy_safety.media.stills import formats, reading, second_decoder
 from lemmy_safety.records import ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=30_000, crop_ratio=0)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 from support import pictures
 
-from lemmy_safety.media import MediaLimits, colours, decode, rendering
+from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.media.pixels import colours, rendering
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000, crop_ratio=0)
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from support import damage, pictures
 
-from lemmy_safety.media import MediaLimits, decode, interlace, reading, repair, second_decoder, sniff
+from lemmy_safety.media import MediaLimits, decode, sniff
+from lemmy_safety.media.stills import interlace, reading, repair, second_decoder
 from lemmy_safety.media.structure import riff
 from lemmy_safety.records import AnomalyKind
 

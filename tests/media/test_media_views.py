@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import pictures
 
-from lemmy_safety.media import MediaLimits, decode, views
+from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.media.pixels import views
 from lemmy_safety.records import Frame
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)

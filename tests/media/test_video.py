@@ -24,11 +24,11 @@ from support.moving_pictures import CODECS, FRAME_MS, drifting, scene, shows, vi
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, sniff
-from lemmy_safety.media import video as videos
-from lemmy_safety.media.rendering import ON_DARK
-from lemmy_safety.media.sampling import Deadline
-from lemmy_safety.media.video import COVER, decode_video
-from lemmy_safety.media.video_streams import DEMUXERS
+from lemmy_safety.media.moving import video as videos
+from lemmy_safety.media.moving.sampling import Deadline
+from lemmy_safety.media.moving.video import COVER, decode_video
+from lemmy_safety.media.moving.video_streams import DEMUXERS
+from lemmy_safety.media.pixels.rendering import ON_DARK
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000)
@@ -617,7 +617,7 @@ def test_nothing_reaches_standard_error():
     script = (
         "from support.moving_pictures import CODECS, drifting, video\n"
         "from lemmy_safety.media import MediaLimits, sniff\n"
-        "from lemmy_safety.media.video import decode_video\n"
+        "from lemmy_safety.media.moving.video import decode_video\n"
         "data = bytearray(video(drifting(20), CODECS['mp4 h264']))\n"
         "data[len(data) // 2 : len(data) // 2 + 500] = bytes(500)\n"
         "media = decode_video(bytes(data), sniff.sniff(bytes(data)), MediaLimits(max_bytes=10**9, max_pixels=10**9))\n"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.media import DecodedMedia
-from lemmy_safety.media.worker_messages import BadAnswer, Fault, Ready, Refused, pack, receive, send, unpack
+from lemmy_safety.media.workers.messages import BadAnswer, Fault, Ready, Refused, pack, receive, send, unpack
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 
@@ -64,7 +64,7 @@ class Surprise:
 
 
 #: Pickled by hand: the global that these two strings name, called with no argument.
-DETOUR = b"\x80\x04\x8c\x22lemmy_safety.media.worker_messages\x8c\x0cpickle.loads\x93)R."
+DETOUR = b"\x80\x04\x8c\x23lemmy_safety.media.workers.messages\x8c\x0cpickle.loads\x93)R."
 
 
 @pytest.mark.parametrize(

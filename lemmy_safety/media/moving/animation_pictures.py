@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from lemmy_safety.media import rendering
-from lemmy_safety.media.sampling import MINIATURE, on_both_pages
+from lemmy_safety.media.moving.sampling import MINIATURE, on_both_pages
+from lemmy_safety.media.pixels import rendering
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -26,7 +26,8 @@ from PIL import (
     features,
 )
 
-from lemmy_safety.media import containers, jxl, sniff
+from lemmy_safety.media import containers, sniff
+from lemmy_safety.media.stills import jxl
 
 try:
     from pillow_heif import HeifImageFile

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media.sampling import LOOK_EVERY_S, spread_order
+from lemmy_safety.media.moving.sampling import LOOK_EVERY_S, spread_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from lemmy_safety.media.animation_frames import StoredFrames
+    from lemmy_safety.media.moving.animation_frames import StoredFrames
 
 # What showing one frame costs: the pixels that are decoded, half of the canvas for composing and comparing it, and some
 # for being a frame at all, in pixels' worth. On one core of 2.5 GHz 10 ns each.

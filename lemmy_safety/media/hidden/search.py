@@ -35,8 +35,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media import attachments, containers, sniff
-from lemmy_safety.media.embedded import Content, Embedded, EmbeddedSearch, Found, without
+from lemmy_safety.media import containers, sniff
+from lemmy_safety.media.hidden import attachments
+from lemmy_safety.media.hidden.embedded import Content, Embedded, EmbeddedSearch, Found, without
 from lemmy_safety.media.structure.parts import MAX_PARTS, Block, says_something
 from lemmy_safety.records import Anomaly, AnomalyKind
 

@@ -12,8 +12,10 @@ import numpy as np
 from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import containers, costs, formats, interlace, jxl, rendering, second_decoder, sniff
+from lemmy_safety.media import containers, costs, sniff
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.pixels import rendering
+from lemmy_safety.media.stills import formats, interlace, jxl, second_decoder
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:

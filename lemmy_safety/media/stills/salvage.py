@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import costs, pillow_guard, reading, repair, second_decoder, sniff
+from lemmy_safety.media import costs, pillow_guard, sniff
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.stills import reading, repair, second_decoder
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.reading import Shown
+    from lemmy_safety.media.stills.reading import Shown
 
 # What came out of a damaged file counts from this share of a square of the frame's shorter side on: two and a half rows.
 _PAINTED_SHARE: Final = 0.005

@@ -20,8 +20,8 @@ import numpy as np
 from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
 from PIL import Image
 
-from lemmy_safety.media import rendering
-from lemmy_safety.media.sampling import MINIATURE, on_both_pages
+from lemmy_safety.media.moving.sampling import MINIATURE, on_both_pages
+from lemmy_safety.media.pixels import rendering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

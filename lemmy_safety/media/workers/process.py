@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 import psutil
 
-from lemmy_safety.media.worker_messages import BadAnswer, Ready, receive, send, unpack
+from lemmy_safety.media.workers.messages import BadAnswer, Ready, receive, send, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.media.worker_messages import Answer, Task
+    from lemmy_safety.media.workers.messages import Answer, Task
 
 #: Seconds to start Python and to import the media room: about 0.5 on a quiet machine.
 _START_S: Final = 60.0
@@ -38,7 +38,7 @@ _PIPE_BYTES: Final = 1024 * 1024
 #: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
 _LARGEST_EXIT_CODE: Final = 255
 
-_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from lemmy_safety.media.worker_main import main; main()"
+_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from lemmy_safety.media.workers.main import main; main()"
 
 
 class WorkerLost(Exception):

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image, ImageChops
 
-from lemmy_safety.media import colours
+from lemmy_safety.media.pixels import colours
 
 #: The shorter side of a frame is at most this many pixels. CLIP looks at 224 x 224, NudeNet at 320 x 320, and PDQ's
 #: reference implementation scales to 512 x 512 before it hashes: more pixels cost memory and change no finding.

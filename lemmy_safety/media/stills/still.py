@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import containers, formats, likeness, pillow_guard, rendering, repair, salvage, sniff
+from lemmy_safety.media import containers, pillow_guard, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
+from lemmy_safety.media.pixels import likeness, rendering
+from lemmy_safety.media.stills import formats, repair, salvage
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from lemmy_safety.media.reading import Shown
+    from lemmy_safety.media.stills.reading import Shown
 
 
 def decode_still(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:

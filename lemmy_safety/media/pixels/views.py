@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from PIL import Image
 
-from lemmy_safety.media import likeness, rendering
+from lemmy_safety.media.pixels import likeness, rendering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from av.stream import Disposition
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.complaints import complaint_of
-from lemmy_safety.media.video_tracks import Track
+from lemmy_safety.media.moving.video_tracks import Track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from lemmy_safety.media.sampling import Deadline
+    from lemmy_safety.media.moving.sampling import Deadline
 
 #: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
 Skip = Literal["DEFAULT", "NONREF", "NONKEY"]

@@ -1,6 +1,6 @@
 """The inside of a decoding process: takes bytes from its standard input, answers on its standard output.
 
-Started by ``worker_process`` and by nobody else. It imports what decodes and nothing more: no storage, no model, no
+Started by ``process`` and by nobody else. It imports what decodes and nothing more: no storage, no model, no
 database, no credentials beyond what a process inherits. When its input ends, so does it.
 """
 
@@ -15,14 +15,14 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import worker_limits
-from lemmy_safety.media.worker_messages import Answer, Fault, OutOfMemory, Ready, Refused, pack, receive, send
+from lemmy_safety.media.workers import confinement
+from lemmy_safety.media.workers.messages import Answer, Fault, OutOfMemory, Ready, Refused, pack, receive, send
 
 if TYPE_CHECKING:
     from typing import IO, NoReturn
 
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.worker_messages import Job, Task
+    from lemmy_safety.media.workers.messages import Job, Task
 
 # Jobs come from the program that started us, which has its own limits.
 _ANY_SIZE: Final = sys.maxsize
@@ -30,15 +30,15 @@ _ANY_SIZE: Final = sys.maxsize
 
 def main() -> NoReturn:
     """Work until the input ends."""
-    worker_limits.leave_stopping_to_the_parent()
-    worker_limits.leave_no_core_dump()
+    confinement.leave_stopping_to_the_parent()
+    confinement.leave_no_core_dump()
     jobs, answers = _take_the_pipes()
     task: Task = pickle.loads(receive(jobs, max_bytes=_ANY_SIZE)[0])  # noqa: S301 - written by who started us
-    overtime = worker_limits.Overtime(task.timeout_s)
+    overtime = confinement.Overtime(task.timeout_s)
     inbox: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_take_jobs, args=(jobs, inbox), daemon=True).start()
-    worker_limits.keep_freed_memory(task.memory_bytes)
-    worker_limits.limit_memory(task.memory_bytes)
+    confinement.keep_freed_memory(task.memory_bytes)
+    confinement.limit_memory(task.memory_bytes)
     send(answers, pack(Ready(os.getpid())))
     while True:
         # The main thread decodes: other threads have a stack of half a megabyte on macOS.

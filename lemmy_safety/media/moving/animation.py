@@ -18,17 +18,20 @@ import numpy as np
 from PIL import AvifImagePlugin, GifImagePlugin, Image, PngImagePlugin, WebPImagePlugin
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import animation_pictures, containers, costs, formats, pillow_guard, rendering, sniff, video
-from lemmy_safety.media.animation_frames import mended, only, stored_frames, willing_s
-from lemmy_safety.media.animation_plan import ALL_FRAMES_COST, longest_unseen_s, showing_cost, worth_showing
+from lemmy_safety.media import containers, costs, pillow_guard, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
-from lemmy_safety.media.sampling import (
+from lemmy_safety.media.moving import animation_pictures, video
+from lemmy_safety.media.moving.animation_frames import mended, only, stored_frames, willing_s
+from lemmy_safety.media.moving.animation_plan import ALL_FRAMES_COST, longest_unseen_s, showing_cost, worth_showing
+from lemmy_safety.media.moving.sampling import (
     LONG_S,
     LOOK_EVERY_S,
     Deadline,
     FrameSampler,
 )
+from lemmy_safety.media.pixels import rendering
+from lemmy_safety.media.stills import formats
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 if TYPE_CHECKING:
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
     from PIL import ImageFile
 
-    from lemmy_safety.media.animation_frames import StoredFrames
+    from lemmy_safety.media.moving.animation_frames import StoredFrames
 
 _READERS: Final[Mapping[sniff.Kind, type[ImageFile.ImageFile]]] = {
     sniff.GIF: GifImagePlugin.GifImageFile,

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Final
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.media.base import DecodedMedia, Decoder
 from lemmy_safety.media.decoding import InlineDecoder, decode
-from lemmy_safety.media.worker_messages import Fault, OutOfMemory, Refused, Task
-from lemmy_safety.media.worker_process import WorkerLost, WorkerProcess
+from lemmy_safety.media.workers.messages import Fault, OutOfMemory, Refused, Task
+from lemmy_safety.media.workers.process import WorkerLost, WorkerProcess
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.worker_messages import Answer, Job
+    from lemmy_safety.media.workers.messages import Answer, Job
 
 log = logging.getLogger(__name__)
 

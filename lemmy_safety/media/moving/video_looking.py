@@ -11,10 +11,11 @@ from functools import partial
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media import costs, rendering
-from lemmy_safety.media.sampling import LONG_S, LOOK_EVERY_S, FrameSampler, spread_order
-from lemmy_safety.media.video_pictures import FramePainter
-from lemmy_safety.media.video_streams import decoded, time_of
+from lemmy_safety.media import costs
+from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S, FrameSampler, spread_order
+from lemmy_safety.media.moving.video_pictures import FramePainter
+from lemmy_safety.media.moving.video_streams import decoded, time_of
+from lemmy_safety.media.pixels import rendering
 from lemmy_safety.records import Frame
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.sampling import Deadline
-    from lemmy_safety.media.video_streams import Skip, VideoFile
-    from lemmy_safety.media.video_tracks import Track
+    from lemmy_safety.media.moving.sampling import Deadline
+    from lemmy_safety.media.moving.video_streams import Skip, VideoFile
+    from lemmy_safety.media.moving.video_tracks import Track
 
 # H.264 and H.265 reorder 16 frames at most.
 _MOST_LEADING: Final = 16

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media import containers, previews, signatures, sniff
+from lemmy_safety.media import containers, sniff
+from lemmy_safety.media.hidden import previews, signatures
 from lemmy_safety.media.structure.parts import Block, merged
 
 if TYPE_CHECKING:

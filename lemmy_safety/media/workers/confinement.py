@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A medium may reserve address space that it never uses; what it does use is watched from outside (worker_process).
+# A medium may reserve address space that it never uses; what it does use is watched from outside (``process``).
 # This bound is for an allocation that would be over before anybody has looked.
 _ADDRESS_SPACE_FACTOR: Final = 2
 # Half of the scale: among large processes the kernel takes a decoder before a database.

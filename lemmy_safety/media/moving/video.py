@@ -18,15 +18,15 @@ from lemmy_safety.errors import MediaError
 from lemmy_safety.media import containers, costs, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
-from lemmy_safety.media.sampling import LONG_S, LOOK_EVERY_S, Deadline
-from lemmy_safety.media.video_looking import Looker, Stretch, stretches_between
-from lemmy_safety.media.video_streams import Skip, VideoFile
+from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S, Deadline
+from lemmy_safety.media.moving.video_looking import Looker, Stretch, stretches_between
+from lemmy_safety.media.moving.video_streams import Skip, VideoFile
 from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus, MediaInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.media.video_tracks import Track
+    from lemmy_safety.media.moving.video_tracks import Track
 
 #: The view of a picture that players show before or instead of the video.
 COVER: Final = "cover picture"
