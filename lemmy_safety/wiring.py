@@ -32,6 +32,8 @@ _MIB = 1024 * 1024
 
 #: More processes than this decode faster than any graphics card judges, and each may fill its share of memory.
 _MOST_DECODE_WORKERS = 8
+#: Of the time that decoding may take: after the last look what was seen is rendered, cut and handed over.
+_LOOKING_SHARE = 2 / 3
 
 
 def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Storage:
@@ -142,6 +144,7 @@ def media_limits(settings: Settings) -> MediaLimits:
         max_bytes=max_bytes(settings),
         max_pixels=int(settings.max_megapixels * 1_000_000),
         max_frames=settings.max_frames,
+        look_s=min(settings.look_s, _LOOKING_SHARE * settings.decode_timeout_s),
         crop_ratio=settings.crop_ratio,
     )
 

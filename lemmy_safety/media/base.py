@@ -23,23 +23,25 @@ _MEGA = 1_000_000
 class MediaLimits:
     """What one medium may cost: ``max_bytes`` as stored, ``max_pixels`` = width x height of its canvas.
 
-    ``max_frames`` is how many different frames of an animation or video are looked at, at most. Of a picture whose longer
-    side is more than ``crop_ratio`` times its shorter one the ends are looked at as well (0: of none).
+    ``max_frames`` is how many different frames of an animation or video are looked at, at most, and ``look_s`` how many
+    seconds are spent on that. Of a picture whose longer side is more than ``crop_ratio`` times its shorter one the ends are
+    looked at as well (0: of none).
     """
 
     max_bytes: int
     max_pixels: int
     max_frames: int = 32
+    look_s: float = 20.0
     crop_ratio: float = 1.4
 
     def __post_init__(self) -> None:
-        if self.max_bytes < 1 or self.max_pixels < 1 or self.max_frames < 1:
-            raise ValueError("media limits must be at least 1 byte, 1 pixel and 1 frame")
+        if self.max_bytes < 1 or self.max_pixels < 1 or self.max_frames < 1 or not self.look_s > 0:
+            raise ValueError("media limits must be at least 1 byte, 1 pixel and 1 frame, and more than 0 seconds")
 
     def __str__(self) -> str:
         crops = f"crops from {self.crop_ratio:g}:1" if self.crop_ratio else "no crops"
         sizes = f"{self.max_bytes / _MEBI:g} MiB, {self.max_pixels / _MEGA:g} megapixels"
-        return f"{sizes}, {self.max_frames} frames, {crops}"
+        return f"{sizes}, {self.max_frames} frames in {self.look_s:g} s, {crops}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,15 @@ class LimitSettings:
         minimum=1,
         maximum=1000,
     )
+    look_s: float = option(
+        20.0,
+        "Seconds spent on looking at one animation or video with all that is in it, at most; what was seen by then is judged."
+        " Never more than two thirds of DECODE_TIMEOUT_S.",
+        kind=float,
+        section=SECTION,
+        minimum=0.1,
+        maximum=3600,
+    )
     crop_ratio: float = option(
         1.4,
         "The ends of pictures wider or taller than this ratio are looked at too; 0: of none.",

@@ -15,12 +15,13 @@ from support.moving_pictures import animation, drifting, scene, shows, with_hidd
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, sniff
+from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.moving import animation as animations
 from lemmy_safety.media.moving import animation_plan
 from lemmy_safety.media.moving.animation import DEFAULT_PICTURE, decode_animation
 from lemmy_safety.media.moving.animation_frames import only, stored_frames
 from lemmy_safety.media.moving.animation_plan import cost_of, longest_unseen_s, worth_showing
-from lemmy_safety.media.moving.sampling import LOOK_EVERY_S, Deadline
+from lemmy_safety.media.moving.sampling import LOOK_EVERY_S
 from lemmy_safety.media.pixels.rendering import ON_DARK
 from lemmy_safety.records import AnomalyKind, ItemStatus
 

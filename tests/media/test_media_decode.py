@@ -215,7 +215,7 @@ def test_the_decoder_says_what_it_can_and_may_decode():
     """The version names abilities and limits, so that raised limits make refused objects be read again."""
     assert DECODER_VERSION.startswith("media-2+")
     with InlineDecoder(LIMITS) as decoder:
-        assert decoder.version == f"{DECODER_VERSION} (64 MiB, 100 megapixels, 32 frames, crops from 1.4:1)"
+        assert decoder.version == f"{DECODER_VERSION} (64 MiB, 100 megapixels, 32 frames in 20 s, crops from 1.4:1)"
         assert decoder.decode(pictures.encode(pictures.gradient(), "png")).info.width == 160
 
 

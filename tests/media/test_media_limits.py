@@ -9,12 +9,14 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support import pictures
+from support import moving_pictures, pictures
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, costs, decode, sniff
 from lemmy_safety.media.stills import formats, reading, second_decoder
-from lemmy_safety.records import ItemStatus
+from lemmy_safety.records import AnomalyKind, ItemStatus
+from lemmy_safety.settings import Settings
+from lemmy_safety.wiring import media_limits
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=30_000, crop_ratio=0)
 
@@ -131,6 +133,33 @@ def test_the_webp_estimate_is_the_worst_case():
     lossless = pictures.encode(pictures.gradient(), "webp", lossless=True)
     assert second_decoder.webp_memory(simple, 1000) == 1500
     assert second_decoder.webp_memory(lossless, 1000) == 8000
+
+
+def test_looking_takes_as_long_as_it_may():
+    """What was seen of an animation when the seconds of LOOK_S are over is judged, and the rest is reported."""
+    data = moving_pictures.animation(moving_pictures.drifting(40), "webp")
+    media = decode(data, MediaLimits(max_bytes=10**7, max_pixels=10**7, look_s=0.001))
+    assert media.frames
+    (anomaly,) = media.info.anomalies
+    assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
+    assert anomaly.detail.endswith(" of 40 frames could be looked at within 0.001 s")
+    assert decode(data, MediaLimits(max_bytes=10**7, max_pixels=10**7)).info.anomalies == ()
+
+
+@pytest.mark.parametrize(
+    ("look_s", "timeout_s", "seconds"), [(20.0, 30.0, 20.0), (5.0, 30.0, 5.0), (60.0, 30.0, 20.0), (20.0, 3.0, 2.0)]
+)
+def test_looking_ends_well_before_decoding_is_given_up(look_s, timeout_s, seconds):
+    """However long LOOK_S is, a third of DECODE_TIMEOUT_S is left: what was seen is lost after that."""
+    limits = media_limits(Settings(look_s=look_s, decode_timeout_s=timeout_s))
+    assert limits.look_s == pytest.approx(seconds)
+
+
+def test_limits_that_allow_nothing_are_refused():
+    """A limit of nothing is a mistake, not a wish."""
+    for nothing in ({"max_frames": 0}, {"look_s": 0.0}, {"look_s": float("nan")}):
+        with pytest.raises(ValueError, match="at least 1 byte, 1 pixel and 1 frame, and more than 0 seconds"):
+            MediaLimits(max_bytes=1, max_pixels=1, **nothing)
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import pictures
 
-from lemmy_safety.media.moving.sampling import LONG_S, MINIATURE, Deadline, FrameSampler, on_both_pages, spread_order
+from lemmy_safety.media.deadline import Deadline
+from lemmy_safety.media.moving.sampling import LONG_S, MINIATURE, FrameSampler, on_both_pages, spread_order
 from lemmy_safety.records import AnomalyKind, Frame
 
 FLASH_S = 1 / 30

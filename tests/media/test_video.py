@@ -24,8 +24,8 @@ from support.moving_pictures import CODECS, FRAME_MS, drifting, scene, shows, vi
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, sniff
+from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.moving import video as videos
-from lemmy_safety.media.moving.sampling import Deadline
 from lemmy_safety.media.moving.video import COVER, decode_video
 from lemmy_safety.media.moving.video_streams import DEMUXERS
 from lemmy_safety.media.pixels.rendering import ON_DARK

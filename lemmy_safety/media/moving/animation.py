@@ -21,15 +21,11 @@ from lemmy_safety.errors import MediaError
 from lemmy_safety.media import containers, costs, pillow_guard, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.moving import animation_pictures, video
 from lemmy_safety.media.moving.animation_frames import mended, only, stored_frames, willing_s
 from lemmy_safety.media.moving.animation_plan import ALL_FRAMES_COST, longest_unseen_s, showing_cost, worth_showing
-from lemmy_safety.media.moving.sampling import (
-    LONG_S,
-    LOOK_EVERY_S,
-    Deadline,
-    FrameSampler,
-)
+from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S, FrameSampler
 from lemmy_safety.media.pixels import rendering
 from lemmy_safety.media.stills import formats
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
@@ -76,7 +72,7 @@ def decode_animation(
     if words is not None:
         raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; {words}")
     pillow_guard.prepare(limits.max_pixels)
-    player = _PillowPlayer(data, kind, limits, deadline or Deadline())
+    player = _PillowPlayer(data, kind, limits, deadline or Deadline(limits.look_s))
     try:
         player.play()
     except Image.DecompressionBombError as error:
@@ -272,7 +268,7 @@ class _PillowPlayer:
         if not frames:
             if self.complaint:
                 raise MediaError(ItemStatus.UNREADABLE, f"{self.kind.name} that cannot be decoded: {self.complaint}")
-            reason = f"{self.kind.name} of which no frame came out within {self.deadline.seconds:g} s"
+            reason = f"{self.kind.name} of which no frame came out {self.deadline}"
             raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=True)
         width, height = self._size
         if self._orientation in rendering.SIDEWAYS:
@@ -297,7 +293,7 @@ class _PillowPlayer:
             count = f"more than {self._count}"
         unseen = ""
         if self.shown < self._planned:
-            why = f" within {self.deadline.seconds:g} s" if self.deadline.over else ""
+            why = f" {self.deadline}" if self.deadline.over else ""
             unseen = f"only {self.shown} of {count} frames could be looked at{why}"
         elif self._gaps_s > LONG_S:
             unseen = f"looked at {self.shown} of {count} frames, at most {self._gaps_s:.1f} s were passed over at once"

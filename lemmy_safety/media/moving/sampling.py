@@ -16,7 +16,6 @@ This module knows no container and no codec, and not what a picture shows.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -41,9 +40,6 @@ LONG_S: Final = 0.5
 #: Where not every frame can be looked at, two looks are at most this far apart; less than LONG_S, because files that were
 #: converted have times that are off by a few hundredths.
 LOOK_EVERY_S: Final = 0.4
-#: Looking stops after this many seconds, and what was seen by then is judged. Well under the 30 s after which a decoding
-#: process is stopped and everything it saw is lost.
-SOFT_DEADLINE_S: Final = 20.0
 
 _CELLS: Final = 32
 _CELL: Final = MINIATURE // _CELLS
@@ -75,19 +71,6 @@ _CROWDED: Final = 0.1
 _LONGEST_S: Final = 1e9
 # Of rounding, in multiples of what makes another scene.
 _COARSE_TOLERANCE: Final = 1.2
-
-
-class Deadline:
-    """Seconds from now on that may be spent."""
-
-    def __init__(self, seconds: float = SOFT_DEADLINE_S, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = seconds
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def over(self) -> bool:
-        return self._clock() >= self._end
 
 
 def spread_order(count: int) -> list[int]:

@@ -18,7 +18,8 @@ from lemmy_safety.errors import MediaError
 from lemmy_safety.media import containers, costs, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
-from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S, Deadline
+from lemmy_safety.media.deadline import Deadline
+from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S
 from lemmy_safety.media.moving.video_looking import Looker, Stretch, stretches_between
 from lemmy_safety.media.moving.video_streams import Skip, VideoFile
 from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus, MediaInfo
@@ -59,7 +60,7 @@ def decode_video(
     :raises MediaError: UNREADABLE (no video in it, or no frame came out), UNSUPPORTED (a codec that is not decoded here)
         or TOO_LARGE.
     """
-    deadline = deadline or Deadline()
+    deadline = deadline or Deadline(limits.look_s)
     try:
         with VideoFile(data, kind, max_pixels=limits.max_pixels, deadline=deadline) as file:
             player = _Player(file, kind, limits, deadline)
@@ -188,7 +189,7 @@ class _Player:
         if not frames:
             complaint = next(chain(self._looker.complaints, [self._file.complaint]), "") or "no picture came out"
             if self._deadline.over:
-                complaint = f"no picture came out within {self._deadline.seconds:g} s"
+                complaint = f"no picture came out {self._deadline}"
             reason = f"{self._kind.name} that cannot be decoded: {complaint}"
             raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=self._deadline.over)
         main = (self._tracks or self._covers)[0]
@@ -224,8 +225,7 @@ class _Player:
     def _left_out(self) -> Iterator[str]:
         if self._unseen_s > LONG_S:
             total_s = sum(track.duration_s for track in self._tracks)
-            within = f"within {self._deadline.seconds:g} s"
-            yield f"{self._unseen_s:.1f} of {total_s:.1f} s could not be looked at {within}"
+            yield f"{self._unseen_s:.1f} of {total_s:.1f} s could not be looked at {self._deadline}"
         if self._file.is_endless:
             yield f"only the first {sum(len(track.packets) for track in self._tracks)} frames were read"
         for codec in sorted(set(self._file.foreign_codecs)):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.moving.sampling import Deadline
+    from lemmy_safety.media.deadline import Deadline
     from lemmy_safety.media.moving.video_streams import Skip, VideoFile
     from lemmy_safety.media.moving.video_tracks import Track
 

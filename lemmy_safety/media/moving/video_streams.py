@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from lemmy_safety.media.moving.sampling import Deadline
+    from lemmy_safety.media.deadline import Deadline
 
 #: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
 Skip = Literal["DEFAULT", "NONREF", "NONKEY"]
