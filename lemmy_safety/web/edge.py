@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from lemmy_safety.web.meters import Meters
@@ -55,6 +58,8 @@ class Edge:
         exchange = _Exchange(scope, receive, send, self._meters)
         if _head_size(scope) > MAX_HEAD_BYTES:
             await exchange.answer(431, "request head too large")
+        elif exchange.has_two_ends:
+            await exchange.answer(400, "both a length and chunks")
         elif self._stopping:
             await exchange.answer(503, "stopping")
         elif not scope["path"].startswith(_UPLOADS):
@@ -63,10 +68,12 @@ class Edge:
             await exchange.answer(503, "busy")
         else:
             self._count(1)
+            # From the answer on it takes no place any more: who is not let in may be slow to take that in.
+            exchange.when_answered(partial(self._count, -1))
             try:
                 await self._pass_on(scope, exchange)
             finally:
-                self._count(-1)
+                exchange.settle()
 
     def _count(self, change: int) -> None:
         self._open += change
@@ -90,10 +97,25 @@ class _Exchange:
         self._send = send
         self._meters = meters
         self._answered = False
+        self._on_answer: Callable[[], None] | None = None
         names = {name for name, _ in scope["headers"]}
-        self._body_left = not names.isdisjoint({b"content-length", b"transfer-encoding"})
+        ends = names & {b"content-length", b"transfer-encoding"}
+        self._body_left = bool(ends)
+        #: Where the body ends is a matter of opinion then, and a proxy in front of us may be of another one: what we take
+        #: for the next request would be part of this one to it (RFC 9112, 6.1).
+        self.has_two_ends = len(ends) > 1
         # Who asks first whether to send a body, and is told no, sends none.
         self._asks_first = b"expect" in names
+
+    def when_answered(self, call: Callable[[], None]) -> None:
+        """Have ``call`` made once, when the answer begins or the request is over."""
+        self._on_answer = call
+
+    def settle(self) -> None:
+        """Make that call, if it was not made yet."""
+        call, self._on_answer = self._on_answer, None
+        if call is not None:
+            call()
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -105,10 +127,11 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._answered = True
+            self.settle()
             status = message["status"]
             if self._body_left and status != _TIMEOUT and not self._asks_first:
                 await self._drain()
-            if self._body_left:
+            if self._body_left or self.has_two_ends:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             if status >= _FIRST_ERROR and status != _REFUSED:
                 self._meters.rejected(status)

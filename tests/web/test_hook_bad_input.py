@@ -14,6 +14,7 @@ from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo, png_bomb
 
 from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.web.access import Access
 
 CANARY = canary_png()
 HARMLESS = encode(photo(), "jpeg")
@@ -62,6 +63,11 @@ TABLE = {
     "faulty chunk": (head() + b"zz\r\nnot hex\r\n", 400),
     "negative length": (b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
     "two lengths": (b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab", 400),
+    "length and chunks": (head(content_length=str(len(WHOLE))) + WHOLE, 400),
+    "chunks twice": (head(transfer_encoding="chunked") + WHOLE, 400),
+    "chunks in disguise": (b"POST /validate HTTP/1.1\r\nhost: x\r\ntransfer-encoding : chunked\r\n\r\n" + WHOLE, 400),
+    "another coding": (b"POST /validate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip, chunked\r\n\r\n" + WHOLE, 400),
+    "endless chunk size": (head() + b"F" * 70_000, 400),
     "no host": (b"POST /validate HTTP/1.1\r\ncontent-length: 1\r\n\r\na", 400),
     "head over the limit": (head(x_long="x" * 20_000) + WHOLE, 431),
     "endless head": (b"POST /validate HTTP/1.1\r\nx-long: " + b"x" * 300_000, 400),
@@ -90,6 +96,35 @@ def test_content_length_instead_of_chunks(hook):
     """A client that knows the length in advance is served as well."""
     length = f"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: {len(CANARY)}\r\n\r\n".encode()
     assert raw(hook.port, length + CANARY).status == 406
+
+
+def test_extensions_and_trailers_of_chunks_are_passed_over(hook):
+    """What a chunked body may carry besides its bytes changes nothing."""
+    size = f"{len(CANARY):x}".encode()
+    assert raw(hook.port, head() + size + b';a=b;c="d e"\r\n' + CANARY + b"\r\n0;x=y\r\n\r\n").status == 406
+    assert raw(hook.port, head() + chunks(CANARY) + b"0\r\nx-sum: 1\r\n\r\n").status == 406
+
+
+def test_what_has_two_lengths_is_the_last_request_of_its_connection(hook):
+    """No second request is read out of a body whose end is a matter of opinion (request smuggling)."""
+    with Connection(hook.port) as connection:
+        connection.send(head(content_length="4") + WHOLE + head() + WHOLE)
+        assert connection.answer().status == 400
+        assert connection.is_closed()
+
+
+def test_length_that_is_not_what_comes(hook):
+    """A body shorter than it was announced is cut off, one that is longer ends where it was announced."""
+    length = f"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: {len(CANARY) + 10}\r\n\r\n".encode()
+    with Connection(hook.port) as connection:
+        connection.send(length + CANARY)
+        connection.socket.shutdown(socket.SHUT_WR)
+        assert connection.answer().status == 400
+    with Connection(hook.port) as connection:
+        connection.send(b"POST /validate HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nno picture\r\n\r\n")
+        assert connection.answer().status == 200
+        assert connection.answer().status == 400
+        assert connection.is_closed()
 
 
 def test_expect_continue(hook):
@@ -269,6 +304,20 @@ def test_bodies_share_bounded_memory(tmp_path):
     ):
         assert {answer.status for answer in pool.map(hook.ask, data)} == {200}
         assert hook.metric("held_bytes") == 0
+
+
+def test_who_is_not_let_in_takes_no_place(tmp_path):
+    """Strangers who are slow to take their 401 in do not keep uploads out."""
+    access = Access(secrets=["an-example-of-a-secret"])
+    with running_hook(tmp_path, access=access, max_uploads=2) as hook:
+        strangers = [Connection(hook.port) for _ in range(10)]
+        for stranger in strangers:
+            stranger.send(head("/validate/wrong") + b"5\r\nhello\r\n")
+        answer = hook.ask(CANARY, "/validate/an-example-of-a-secret")
+        assert answer.status == 406
+        assert {stranger.answer().status for stranger in strangers} == {401}
+        for stranger in strangers:
+            stranger.socket.close()
 
 
 def test_too_many_requests_are_told_to_come_again(tmp_path):
