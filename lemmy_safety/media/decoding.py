@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
+from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.hidden.embedded import Content
 from lemmy_safety.media.hidden.search import find_hidden
 from lemmy_safety.media.moving.animation import decode_animation
@@ -38,6 +39,10 @@ DECODER_VERSION: Final = "+".join(["media-2", *formats.OPTIONAL_FORMATS])
 
 _INTERLACED: Final = frozenset({sniff.GIF, sniff.APNG})
 _BROKEN: Final = frozenset({AnomalyKind.TRUNCATED, AnomalyKind.DAMAGED})
+# What a medium may take of the time if there is more inside it, and what each thing inside it may take of what is left
+# then, but for the last one: however long each of them is, none hides those behind it.
+_OWN_SHARE: Final = 3 / 4
+_INNER_SHARE: Final = 1 / 2
 _BROKE: Final = "the decoder failed on it"
 
 
@@ -64,27 +69,27 @@ class InlineDecoder(Decoder):
         """Nothing is held between calls."""
 
 
-def decode(data: bytes, limits: MediaLimits) -> DecodedMedia:
+def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None) -> DecodedMedia:
     """Decode one medium. Thread-safe.
 
     The first frame is the medium's own, whole, with an empty ``view``: a still, or the first frame of what moves. Each
     frame is followed by its parts (``views``); a still with transparency comes a second time as a dark page shows it.
     Behind all these come the pictures and videos hidden in the file, and previews that show something else, with views
     such as ``picture at byte 48213``. A frame's shorter side is at most 512 px and its longer one at most 4096 px; ``info``
-    has the real size.
+    has the real size. What moves in the file and what moves inside it share one ``deadline`` (``limits.look_s`` from now).
 
     :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person.
     """
+    deadline = deadline or Deadline(limits.look_s)
     kind = sniff.sniff(data)
     try:
         _refuse_unfit(data, kind, limits)
-        media = _medium(data, kind, limits)
         hidden = find_hidden(data, kind)
-        inner = _Inner(media.frames, limits)
-        for embedded in hidden.embedded:
-            # A track of the same file has been played already where there was nothing else to show.
-            if not (len(embedded.data) == len(data) and media.info.duration_s is not None):
-                inner.look_at(embedded)
+        media = _medium(data, kind, limits, deadline.part(_OWN_SHARE if hidden.embedded else 1))
+        inner = _Inner(media.frames, limits, deadline)
+        # A track of the same file has been played already where there was nothing else to show.
+        played = media.info.duration_s is not None
+        inner.look_at([one for one in hidden.embedded if not (played and len(one.data) == len(data))])
         frames = [*_with_parts(media, limits), *inner.frames]
     except MemoryError as error:
         raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
@@ -95,30 +100,35 @@ def decode(data: bytes, limits: MediaLimits) -> DecodedMedia:
 
 
 def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
-    """Raise for what no decoder has to be asked about."""
+    """Raise for what nothing has to be asked about."""
     if kind is sniff.EMPTY:
         raise MediaError(ItemStatus.UNREADABLE, "empty file (0 bytes)")
     if len(data) > limits.max_bytes:
         reason = f"{len(data)} bytes are over the limit of {limits.max_bytes} bytes"
         raise MediaError(ItemStatus.TOO_LARGE, reason)
+    _refuse_other(kind)
 
 
-def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
-    """What the file itself shows, in whole frames."""
+def _refuse_other(kind: sniff.Kind) -> None:
     if kind.family is sniff.Family.OTHER:
         looks = kind.name if kind is sniff.UNKNOWN else f"looks like {kind.name}"
         raise MediaError(ItemStatus.UNREADABLE, f"not a picture: {looks}")
+
+
+def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
+    """What the file itself shows, in whole frames."""
+    _refuse_other(kind)
     if kind.family is sniff.Family.VIDEO:
-        return decode_video(data, kind, limits)
+        return decode_video(data, kind, limits, deadline=deadline)
     if kind.family is sniff.Family.PICTURE:
         raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version cannot decode those")
     if kind is sniff.HEIC:
-        return _heic(data, limits)
+        return _heic(data, limits, deadline)
     if kind is not sniff.APNG and not sniff.is_animated(data, kind):
         return decode_still(data, kind, limits)
     # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
     try:
-        media = decode_animation(data, kind, limits)
+        media = decode_animation(data, kind, limits, deadline=deadline)
     except MediaError as error:
         if error.status is ItemStatus.UNSUPPORTED or error.decoder_broke:
             raise
@@ -129,7 +139,7 @@ def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
     return media
 
 
-def _heic(data: bytes, limits: MediaLimits) -> DecodedMedia:
+def _heic(data: bytes, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
     """A HEIC's still pictures; where there are none, or nothing to read them with, its track of pictures.
 
     A track beside still pictures is found with what else lies beside them.
@@ -142,7 +152,7 @@ def _heic(data: bytes, limits: MediaLimits) -> DecodedMedia:
         if containers.movie_box(data) is None:
             raise
         try:
-            media = decode_video(data, sniff.MP4, limits)
+            media = decode_video(data, sniff.MP4, limits, deadline=deadline)
         except MediaError:
             raise error from None
     return DecodedMedia(info=replace(media.info, media_type=sniff.HEIC.media_type), frames=media.frames)
@@ -190,28 +200,30 @@ def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:
 
 
 class _Inner:
-    """What is found inside one medium: decoded one level deep, within what is left of the limits."""
+    """What is found inside one medium: decoded one level deep, within what is left of the limits and of the time."""
 
-    def __init__(self, shown: Sequence[Frame], limits: MediaLimits) -> None:
+    def __init__(self, shown: Sequence[Frame], limits: MediaLimits, deadline: Deadline) -> None:
         self.frames: list[Frame] = []
         self.anomalies: list[Anomaly] = []
         self._shown = shown
         self._limits = limits
+        self._deadline = deadline
         self._frames_left = limits.max_frames
         self._pixels_left = limits.max_pixels
 
-    def look_at(self, embedded: Embedded) -> None:
-        """Add the frames of an embedded medium, unless it shows what the medium around it shows anyway."""
+    def look_at(self, found: Sequence[Embedded]) -> None:
+        """Add the frames of embedded media, but for those that show what the medium around them shows anyway."""
+        for embedded in found:
+            self._look_at(embedded, self._deadline.part(1 if embedded is found[-1] else _INNER_SHARE))
+
+    def _look_at(self, embedded: Embedded, deadline: Deadline) -> None:
         name = f"{embedded.what} at byte {embedded.offset}"
-        if self._frames_left < 1 or self._pixels_left < 1:
-            self._leave_out(embedded, name, "the limits were reached before it")
-            return
-        limits = replace(self._limits, max_frames=self._frames_left, max_pixels=self._pixels_left)
         try:
-            media = _medium(bytes(embedded.data), embedded.kind, limits)
+            media = self._decoded(embedded, deadline)
         except MediaError as error:
-            if error.status is not ItemStatus.UNREADABLE:
-                self._leave_out(embedded, name, error.reason)
+            if error.status is not ItemStatus.UNREADABLE or error.decoder_broke:
+                detail = f"the {name} was not looked at: {error.reason}"
+                self._note(AnomalyKind.FRAMES_LEFT_OUT, detail, embedded)
             return
         self._pixels_left -= media.info.width * media.info.height
         if any(likeness.same_picture(frame.pixels, media.frames[0].pixels) for frame in self._shown):
@@ -220,12 +232,21 @@ class _Inner:
         elif embedded.what is Content.THUMBNAIL:
             detail = f"the preview at byte {embedded.offset} shows another picture than the file does"
             self._note(AnomalyKind.OTHER_THUMBNAIL, detail, embedded)
+        for anomaly in media.info.anomalies:
+            if anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT:
+                self._note(anomaly.kind, f"{name}: {anomaly.detail}", embedded)
         self._frames_left -= len(media.frames)
-        for frame in _with_parts(media, limits):
+        for frame in _with_parts(media, self._limits):
             self.frames.append(replace(frame, view=f"{name}, {frame.view}" if frame.view else name))
 
-    def _leave_out(self, embedded: Embedded, name: str, why: str) -> None:
-        self._note(AnomalyKind.FRAMES_LEFT_OUT, f"the {name} was not looked at: {why}", embedded)
+    def _decoded(self, embedded: Embedded, deadline: Deadline) -> DecodedMedia:
+        if self._frames_left < 1 or self._pixels_left < 1:
+            raise MediaError(ItemStatus.TOO_LARGE, "the limits were reached before it")
+        if deadline.over:
+            reason = f"looking at what comes before it was not over {self._deadline}"
+            raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=True)
+        limits = replace(self._limits, max_frames=self._frames_left, max_pixels=self._pixels_left)
+        return _medium(bytes(embedded.data), embedded.kind, limits, deadline)
 
     def _note(self, kind: AnomalyKind, detail: str, embedded: Embedded) -> None:
         self.anomalies.append(Anomaly(kind=kind, detail=detail, offset=embedded.offset, size=embedded.size))

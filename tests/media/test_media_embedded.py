@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import pictures
+from support import moving_pictures, pictures
 
 from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.records import AnomalyKind
 
 LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=10_000_000)
@@ -109,6 +111,58 @@ def test_hidden_media_share_the_limits():
     assert left_out[0].detail.endswith("was not looked at: the limits were reached before it")
     tight = decode(cover + hidden, MediaLimits(max_bytes=10**6, max_pixels=160 * 120 * 2))
     assert len(tight.frames) == 1 + 2
+
+
+def ticking(step):
+    """Twenty seconds on a clock that goes ``step`` seconds further each time somebody looks at it."""
+    ticks = itertools.count()
+    return Deadline(20, lambda: next(ticks) * step)
+
+
+def long_animation(seed, count=40):
+    return moving_pictures.animation(moving_pictures.drifting(count, seed=seed), "gif")
+
+
+def test_all_that_moves_in_a_file_shares_its_time():
+    """A long animation leaves time for those hidden behind it, and what could not be looked at is reported of each."""
+    animations = [long_animation(seed, 200) for seed in range(4)]
+    media = decode(b"".join(animations), LIMITS, deadline=ticking(0.1))
+    at = {f"picture at byte {sum(map(len, animations[:place]))}" for place in range(1, 4)}
+    assert {view for view in views_of(media) if not view.endswith(" end")} == {"", *at}
+    left_out = [anomaly.detail for anomaly in media.info.anomalies if anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT]
+    assert len(left_out) == 4
+    assert all(" of 200 frames could be looked at within " in detail for detail in left_out)
+    assert {detail.split(":")[0] for detail in left_out[1:]} == at
+
+
+def test_time_that_a_still_does_not_take_is_left_to_what_moves_inside_it():
+    """A photo that has a long animation behind it costs that animation nothing."""
+    media = decode(jpeg(pictures.quarters()) + long_animation(0), LIMITS, deadline=ticking(1.0))
+    (left_out,) = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]
+    looked_at = int(left_out.split("only ")[1].split()[0])
+    assert looked_at > 10
+
+
+def test_what_there_was_no_time_for_is_reported():
+    """When the time is up before something hidden is reached, the file is judged without it, and an anomaly says so."""
+    cover, hidden = long_animation(0), jpeg(pictures.photo("coffee"))
+    media = decode(cover + hidden, LIMITS, deadline=ticking(12.0))
+    assert {frame.view for frame in media.frames if not frame.view.endswith(" end")} == {""}
+    detail = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT][-1]
+    assert detail == (
+        f"the picture at byte {len(cover)} was not looked at: looking at what comes before it was not over within 20 s"
+    )
+
+
+def test_a_hidden_video_of_which_no_frame_came_out_in_time_is_reported():
+    """A video that could not be looked at is no video that shows nothing."""
+    hidden = moving_pictures.video(moving_pictures.drifting(5))
+    seconds = itertools.chain(itertools.repeat(0.0, 6), itertools.repeat(21.0))  # it is begun in time
+    deadline = Deadline(20, lambda: next(seconds))
+    media = decode(jpeg(pictures.quarters()) + hidden, LIMITS, deadline=deadline)
+    (detail,) = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]
+    assert "was not looked at: a" in detail
+    assert "no picture came out within" in detail
 
 
 def test_a_hidden_picture_that_is_too_large_is_reported():
