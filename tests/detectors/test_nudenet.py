@@ -81,6 +81,25 @@ def test_findings_are_those_of_the_package_on_the_file(detector):
     assert compared >= 3
 
 
+def test_the_package_left_to_itself_finds_the_same(detector):
+    """That its threads do not spin, and that it is not shown places without a box, changes no box and no score."""
+    package = sys.modules["nudenet"].NudeDetector()
+    pictures = [np.ascontiguousarray(photo[:, :, ::-1]) for photo in bundled_photos().values()]
+    pictures += [photo[:, ::-1] for photo in pictures]
+    for size in (1, 3, len(pictures)):
+        ours = detector._detector.detect_batch(pictures, batch_size=size)
+        theirs = package.detect_batch(pictures, batch_size=size)
+        assert ours == theirs
+    assert any(len(boxes) > 1 for boxes in theirs)
+    assert any(not boxes for boxes in theirs)
+
+
+def test_its_threads_do_not_spin(detector):
+    """Beside processes that decode they would take the processors from them."""
+    options = detector._detector.onnx_session._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_batches_do_not_mix_samples_or_frames(detector):
     """Samples of different sizes in one batch get their own findings, and a finding names its best frame."""
     photos = bundled_photos()
