@@ -23,8 +23,10 @@ class Deadline:
 
     def part(self, share: float) -> Deadline:
         """A share (0..1) of what is left, for one of several things that have this time together."""
+        if share == 1:
+            return self
         return Deadline(share * max(0.0, self._end - self._clock()), self._clock)
 
     def __str__(self) -> str:
         """Such as ``within 20 s``."""
-        return f"within {round(self.seconds, 3):g} s"
+        return f"within {round(self.seconds, 1):g} s"

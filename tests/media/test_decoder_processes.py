@@ -251,6 +251,12 @@ def test_a_process_loads_the_media_room_and_nothing_else(processes):
     }  # fmt: skip
 
 
+@linux_only
+def test_a_process_keeps_one_core_busy(processes):
+    """One thread decodes and one waits for the pipe: libraries start none of their own, however many cores there are."""
+    assert refusal(processes, b"threads").reason == "2"
+
+
 @posix_only
 def test_a_crash_leaves_no_picture_on_a_disk(processes):
     """Core dumps are off: none to a file, none to a collecting program."""

@@ -157,7 +157,7 @@ def test_what_there_was_no_time_for_is_reported():
 def test_a_hidden_video_of_which_no_frame_came_out_in_time_is_reported():
     """A video that could not be looked at is no video that shows nothing."""
     hidden = moving_pictures.video(moving_pictures.drifting(5))
-    seconds = itertools.chain(itertools.repeat(0.0, 6), itertools.repeat(21.0))  # it is begun in time
+    seconds = itertools.chain(itertools.repeat(0.0, 4), itertools.repeat(21.0))  # in time to be begun
     deadline = Deadline(20, lambda: next(seconds))
     media = decode(jpeg(pictures.quarters()) + hidden, LIMITS, deadline=deadline)
     (detail,) = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]

@@ -254,3 +254,20 @@ def test_a_deadline_is_over_when_its_seconds_have_passed():
     assert not deadline.over
     now[0] = 120.0
     assert deadline.over
+
+
+def test_a_part_of_a_deadline_is_over_in_its_share_of_what_is_left():
+    """Shares are of the time that is left when they are asked for; the whole is the deadline itself."""
+    now = [100.0]
+    deadline = Deadline(20, lambda: now[0])
+    now[0] = 104.0
+    half = deadline.part(0.5)
+    assert str(half) == "within 8 s"
+    now[0] = 111.9
+    assert not half.over
+    now[0] = 112.0
+    assert half.over
+    assert not deadline.over
+    assert deadline.part(1) is deadline
+    now[0] = 130.0
+    assert deadline.part(0.5).over

@@ -79,7 +79,9 @@ def decode_large_webp(data: bytes, size: tuple[int, int], *, max_pixels: int) ->
     if _has_alpha(frame):
         image = _whole(frame)
     else:
-        scaled = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation=Interpolation.AREA)
+        scaled = frame.reformat(
+            width=size[0], height=size[1], format="rgb24", interpolation=Interpolation.AREA, threads=1
+        )
         image = Image.fromarray(scaled.to_ndarray())
     for part in riff.read_webp(data).parts:
         key = {Block.EXIF: "exif", Block.PROFILE: "icc_profile"}.get(part.block)
@@ -110,8 +112,8 @@ def _has_alpha(frame: VideoFrame) -> bool:
 def _whole(frame: VideoFrame) -> Image.Image:
     """The frame at its own size; RGBA shares the frame's memory, which at 100 megapixels is 400 MB not taken twice."""
     if not _has_alpha(frame):
-        return Image.fromarray(frame.to_ndarray(format="rgb24"))
-    whole = frame.reformat(format="rgba")
+        return Image.fromarray(frame.to_ndarray(format="rgb24", threads=1))
+    whole = frame.reformat(format="rgba", threads=1)
     plane = whole.planes[0]
     samples = np.frombuffer(cast("memoryview", plane), np.uint8)
     return Image.frombuffer("RGBA", (whole.width, whole.height), samples, "raw", "RGBA", plane.line_size, 1)

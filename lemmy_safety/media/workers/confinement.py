@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from PIL import AvifImagePlugin
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -58,6 +60,18 @@ def leave_no_core_dump() -> None:
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+
+def decode_in_one_thread() -> None:
+    """Libraries start as many threads as there are cores, and there are as many of these processes already.
+
+    For those libraries only that take it for the whole process; others are told with each medium.
+    """
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    with contextlib.suppress(ImportError):
+        from pillow_heif import options  # noqa: PLC0415 - an extra
+
+        options.DECODE_THREADS = 1
 
 
 def limit_memory(memory_bytes: int) -> None:

@@ -32,6 +32,7 @@ def main() -> NoReturn:
     """Work until the input ends."""
     confinement.leave_stopping_to_the_parent()
     confinement.leave_no_core_dump()
+    confinement.decode_in_one_thread()
     jobs, answers = _take_the_pipes()
     task: Task = pickle.loads(receive(jobs, max_bytes=_ANY_SIZE)[0])  # noqa: S301 - written by who started us
     overtime = confinement.Overtime(task.timeout_s)

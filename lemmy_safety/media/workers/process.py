@@ -38,7 +38,14 @@ _PIPE_BYTES: Final = 1024 * 1024
 #: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
 _LARGEST_EXIT_CODE: Final = 255
 
-_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from lemmy_safety.media.workers.main import main; main()"
+#: numpy's OpenBLAS starts a thread for each core when it is imported; ``confinement`` says why there is to be none.
+_PROGRAM: Final = """
+import os, sys
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+sys.path[:] = {path!r}
+from lemmy_safety.media.workers.main import main
+main()
+"""
 
 
 class WorkerLost(Exception):
