@@ -93,7 +93,7 @@ class NudenetDetector(Detector):
         runtime.disable_telemetry_events()
         try:
             self._detector = package.NudeDetector()
-            model = Path(package.__file__).with_name(f"{_MODEL}.onnx")
+            model = Path(str(package.__file__)).with_name(f"{_MODEL}.onnx")
             self._detector.onnx_session = _Session(runtime, model)
         except Exception as error:  # onnxruntime's own errors have no common base but Exception
             raise WeightsInvalid(

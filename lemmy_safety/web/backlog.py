@@ -1,19 +1,32 @@
-"""Which upload is next: those that somebody still waits for, in their order, and only then the late ones.
+"""Which upload is next: those that somebody still waits for, as long as they can be answered in time, then the late ones.
 
 First in, first out alone would break down under load: once the queue is as long as everybody's patience, each upload
-would be judged just after its caller was answered without a verdict, and never one in time.
+would be judged just after its caller was answered without a verdict, and never one in time. So who has waited for more
+than half of their time stands back for those who have not. As many as the machine can judge are answered in time then,
+whatever comes; and without too much load nobody waits for that long, and all go in their order.
 """
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class Awaited(Protocol):
-    """Something in a queue that knows whether anybody waits for it."""
+    """Something in a queue that knows whether anybody waits for it, and until when (times of the loop's clock)."""
 
     @property
     def awaited(self) -> bool: ...
+
+    @property
+    def half(self) -> float:
+        """When half of the time for its answer is over; infinite where there is no such time."""
+        ...
+
+    @property
+    def deadline(self) -> float: ...
 
 
 T = TypeVar("T", bound=Awaited)
@@ -31,12 +44,26 @@ class Backlog(Generic[T]):
     def __contains__(self, item: T) -> bool:
         return item in self._items
 
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
     def put(self, item: T) -> None:
         self._items.append(item)
 
-    def in_order(self) -> list[T]:
-        """All of them, the next one first."""
-        return sorted(self._items, key=lambda item: not item.awaited)  # stable: within each kind as they came
+    def in_order(self, now: float, takes_s: Callable[[T], float] = lambda _item: 0.0) -> list[T]:
+        """All of them, the next one first; ``takes_s`` are the seconds that one is expected to take.
+
+        Those in the first half of their time as they came; then those in the second half, who has most of it left first,
+        so that what can no longer be in time is last; then those that nobody waits for any more, as they came.
+        """
+
+        def place(item: T) -> tuple[int, float]:
+            if not item.awaited:
+                return 2, 0.0
+            ready = now + takes_s(item)
+            return (0, 0.0) if ready <= item.half else (1, ready - item.deadline)
+
+        return sorted(self._items, key=place)  # stable
 
     def take(self, item: T) -> None:
         """Remove one of them."""

@@ -101,14 +101,15 @@ class HandingOut:
     def take(self, worker: str, now: float) -> Item | None:
         """The next upload for a worker; it counts as handed to it.
 
-        The oldest one that can be answered in time, going by how long workers took lately; under a load that is too
-        much for them the others would be late as well if each had to wait for those that are late already.
+        The oldest one that can be answered within half of its time, going by how long workers took lately; else the
+        newest. Under a load that is too much for them, each would be late if it had to wait for those that are late
+        already; see ``backlog.py``.
         """
         if any(self._is_silent(item, worker, now) for item in self._items.values()):
             return None
         free = [item for item in self._items.values() if self._is_free(item, now)]
-        in_time = (item for item in free if now - item.since + self._pace_s < self._budget_s)
-        item = next(in_time, free[0] if free else None)
+        early = (item for item in free if now - item.since + self._pace_s < self._budget_s / 2)
+        item = next(early, free[-1] if free else None)
         if item is not None:
             item.holder, item.handed_at = worker, now
         return item

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -63,12 +64,21 @@ class Job:
     learned: asyncio.Future[Learned | None]
     item: Examined | ItemResult | None = None
     waiting: int = 0
+    half: float = math.inf
+    deadline: float = math.inf
+    """When half of the time for an answer is over, and all of it (the loop's clock), for whoever can wait longest."""
     let_down: bool = False
     """Whether somebody was answered without waiting for the end."""
 
     @property
     def awaited(self) -> bool:
         return self.waiting > 0
+
+    def await_until(self, deadline: float, now: float) -> None:
+        """Somebody waits for it from now on."""
+        if not self.awaited or deadline > self.deadline:
+            self.half, self.deadline = (now + deadline) / 2, deadline
+        self.waiting += 1
 
     @property
     def frames(self) -> int:
@@ -102,7 +112,7 @@ class UploadJudging:
         self._jobs: dict[str, Job] = {}
         self._to_decode: Backlog[Job] = Backlog()
         self._to_judge: Backlog[Job] = Backlog()
-        self._decoding = 0
+        self._decoding: set[Job] = set()
         self._judging = False
         self._window: asyncio.TimerHandle | None = None
         self._speed = JudgeSpeed()
@@ -153,6 +163,7 @@ class UploadJudging:
         if known is not None:
             self._meters.reused()
             self._finish(job, known)
+            self._pump_judge()
         else:
             self._to_decode.put(job)
             self._pump_decode()
@@ -191,17 +202,26 @@ class UploadJudging:
         )
         return Learned(result, cleared=known.review is Review.CLEARED)
 
+    @property
+    def per_medium_s(self) -> float | None:
+        """Seconds of the judge for one medium on average; None before the first."""
+        return self._speed.per_medium_s
+
     def _pump_decode(self) -> None:
-        while self._decoding < self._decode_workers and len(self._to_decode):
-            job = self._to_decode.in_order()[0]
+        """Decode, but not further ahead than one batch: the sooner somebody's turn is fixed, the more will be late."""
+        while len(self._decoding) < self._decode_workers and len(self._to_decode):
+            job = self._to_decode.in_order(self._loop.time())[0]
+            decoded_already = [other for other in self._to_judge if other.awaited or not job.awaited]
+            if self._speed.is_enough(decoded_already, self._inspector.batch_size):
+                return
             self._to_decode.take(job)
-            self._decoding += 1
+            self._decoding.add(job)
             data, sha256 = job.upload.data or b"", job.upload.sha256
             decoded = self._decode_threads.run(partial(self._inspector.examine, data, sha256))
             decoded.add_done_callback(partial(self._decoded, job))
 
     def _decoded(self, job: Job, done: asyncio.Future[Examined | ItemResult]) -> None:
-        self._decoding -= 1
+        self._decoding.discard(job)
         job.upload.drop()
         error = done.exception()
         if error is None:
@@ -216,7 +236,13 @@ class UploadJudging:
     def _pump_judge(self, *, window_passed: bool = False) -> None:
         if self._judging or self.model == "loading" or not len(self._to_judge):
             return
-        batch, full = self._speed.choose(self._to_judge.in_order(), self._inspector.batch_size)
+        waiting = self._to_judge.in_order(self._loop.time(), self._speed.takes_s)
+        # Nobody who waits for an answer waits for those whom nobody waits for.
+        if any(job.awaited for job in self._jobs.values()):
+            waiting = [job for job in waiting if job.awaited]
+            if not waiting:
+                return
+        batch, full = self._speed.choose(waiting, self._inspector.batch_size)
         if not full and self._decoding and not window_passed:
             if self._window is None:
                 self._window = self._loop.call_later(_BATCH_WINDOW_S, partial(self._pump_judge, window_passed=True))
@@ -232,10 +258,11 @@ class UploadJudging:
         began = self._loop.time()
         judged = self._judge_thread.run(partial(self._inspector.judge, items))
         judged.add_done_callback(partial(self._judged, batch, began))
+        self._pump_decode()
 
     def _judged(self, batch: list[Job], began: float, done: asyncio.Future[list[ItemResult]]) -> None:
         self._judging = False
-        self._speed.note(sum(job.frames for job in batch), self._loop.time() - began)
+        self._speed.note(len(batch), sum(job.frames for job in batch), self._loop.time() - began)
         error = done.exception()
         if error is not None:
             log.error("fault while judging", exc_info=error)
@@ -253,6 +280,7 @@ class UploadJudging:
         """A human may have cleared these bytes, be it under other rules."""
         known = await self._ledger_says(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
         self._finish(job, Learned(result, cleared=known is not None and known.review is Review.CLEARED))
+        self._pump_judge()
 
     def _note_model(self, state: ModelState) -> None:
         if state != self.model:

@@ -29,18 +29,29 @@ T = TypeVar("T", bound=Weighed)
 
 
 class JudgeSpeed:
-    """An average of seconds a frame; without one, batches of one medium."""
+    """Averages of the last batches; without any, batches of one medium."""
 
     def __init__(self) -> None:
         self._per_frame_s: float | None = None
+        #: Seconds for one medium on average, whatever it is; None before the first.
+        self.per_medium_s: float | None = None
 
-    def note(self, frames: int, seconds: float) -> None:
-        """A batch of that many frames took so long."""
+    def note(self, media: int, frames: int, seconds: float) -> None:
+        """A batch of that many media and frames took so long."""
         if frames < 1:
             return
-        measured = seconds / frames
-        known = self._per_frame_s
-        self._per_frame_s = measured if known is None else known + _WEIGHT * (measured - known)
+        self._per_frame_s = _averaged(self._per_frame_s, seconds / frames)
+        self.per_medium_s = _averaged(self.per_medium_s, seconds / media)
+
+    def takes_s(self, item: T) -> float:
+        """Seconds that one medium is expected to take; 0 without experience."""
+        return item.frames * (self._per_frame_s or 0.0)
+
+    def is_enough(self, waiting: Sequence[T], most: int) -> bool:
+        """Whether the next batch is there already; never without experience."""
+        if self._per_frame_s is None:
+            return False
+        return len(waiting) >= most or self._too_long(sum(item.frames for item in waiting))
 
     def choose(self, waiting: Sequence[T], most: int) -> tuple[list[T], bool]:
         """The batch to judge from a queue that is not empty, and whether more would not have fitted into it."""
@@ -53,3 +64,7 @@ class JudgeSpeed:
 
     def _too_long(self, frames: int) -> bool:
         return self._per_frame_s is None or frames * self._per_frame_s > _TARGET_S
+
+
+def _averaged(known: float | None, measured: float) -> float:
+    return measured if known is None else known + _WEIGHT * (measured - known)

@@ -118,9 +118,10 @@ class Decider(ABC):
 
     async def _wait(self, job: Job, deadline: float) -> Learned | None:
         ends: set[asyncio.Future[Learned | None] | asyncio.Future[None]] = {job.learned, self._over}
-        job.waiting += 1
+        now = self._loop.time()
+        job.await_until(deadline, now)
         try:
-            patience = max(0.0, deadline - self._loop.time())
+            patience = max(0.0, deadline - now)
             await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             job.waiting -= 1

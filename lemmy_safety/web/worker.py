@@ -21,6 +21,7 @@ from lemmy_safety.web.judging import Learned, UploadJudging
 from lemmy_safety.web.messages import encode_answer
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
 from lemmy_safety.web.recording import UploadRecorder
+from lemmy_safety.web.room import Room
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.unchecked_mirror import UncheckedMirror
 from lemmy_safety.web.worker_client import ServerTrouble, WorkerClient, is_open_to_listeners
@@ -61,6 +62,13 @@ _MOST_POLLERS = 8
 #: Media held for each one in the largest batch: one being judged, one decoded, and a spare of each.
 _HELD_PER_BATCH = 4
 _LEAST_HELD = 16
+
+#: Of a relay's not more than are judged within this many seconds: one batch and the next. The others are better off there,
+#: where those are given out first that can still be answered in time, and to whichever worker comes first.
+_AHEAD_S = 2.0
+
+#: So many until it is known how long they take.
+_HELD_AT_FIRST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +118,6 @@ class _Worker:
 
     async def run(self, stop: threading.Event, working: Callable[[str], None] | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Semaphore(self._held)
         self._more = asyncio.Event()
         self._met = asyncio.Event()
         self._recorder = UploadRecorder(self._ledger, self._meters)
@@ -132,6 +139,7 @@ class _Worker:
             rules=self._inspector.rules_version,
             reader=BodyReader(limits, reclaim=self._judging.forget_late),
         )
+        self._room = Room(lambda: self._places(client))
         self._backoff = Backoff(client.url)
         if is_open_to_listeners(client.url):
             log.warning("media and the key travel to %s in clear; use https or a tunnel", client.url)
@@ -176,10 +184,19 @@ class _Worker:
         self._recorder.close()
         await self._judging.close(within_s=_CLOSE_GRACE_S / 2)
 
+    def _places(self, client: WorkerClient) -> int:
+        """How many media may be here at a time. pictrs-safety keeps ten and lets the others in: of its we take all we can."""
+        if not client.is_relay:
+            return self._held
+        takes_s = self._judging.per_medium_s
+        if takes_s is None:
+            return _HELD_AT_FIRST
+        return max(2, min(self._held, int(_AHEAD_S / max(takes_s, 1e-9))))
+
     async def _poll(self, client: WorkerClient, number: int) -> None:
         """One question after the other; the first poller alone asks a server that cannot wait and has nothing."""
         while True:
-            await self._room.acquire()
+            await self._room.enter()
             popped = None
             try:
                 # The first question is answered at once, and tells who is there.
@@ -189,7 +206,7 @@ class _Worker:
                 continue
             finally:
                 if popped is None:
-                    self._room.release()
+                    self._room.leave()
             self._backoff.answered()
             self._met.set()
             if popped is not None:
@@ -208,7 +225,7 @@ class _Worker:
 
     def _handled(self, task: asyncio.Task[None]) -> None:
         self._handling.discard(task)
-        self._room.release()
+        self._room.leave()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("fault while answering about an upload", exc_info=error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ class Waiting:
     name: str
     awaited: bool = True
     frames: int = 1
+    half: float = math.inf
+    deadline: float = math.inf
 
 
 def test_awaited_first_then_late_each_in_order():
@@ -28,12 +31,54 @@ def test_awaited_first_then_late_each_in_order():
     a, b, c, d = (Waiting(name, awaited=name in "bd") for name in "abcd")
     for item in (a, b, c, d):
         backlog.put(item)
-    assert backlog.in_order() == [b, d, a, c]
+    assert backlog.in_order(0.0) == [b, d, a, c]
     assert backlog.late() is a
     backlog.take(a)
     a.awaited = b.awaited = False
-    assert backlog.in_order() == [d, b, c]
+    assert backlog.in_order(0.0) == [d, b, c]
     assert len(backlog) == 3
+
+
+def asked(name: str, since: float, *, budget_s: float = 8.0, frames: int = 1) -> Waiting:
+    return Waiting(name, frames=frames, half=since + budget_s / 2, deadline=since + budget_s)
+
+
+def test_who_has_waited_for_half_of_their_time_stands_back():
+    """In the first half of their time as they came; in the second, who has most of it left."""
+    backlog = Backlog()
+    items = {name: asked(name, since) for name, since in (("a", 0), ("b", 1), ("c", 5), ("d", 6))}
+    for item in items.values():
+        backlog.put(item)
+    assert [item.name for item in backlog.in_order(3.0)] == ["a", "b", "c", "d"]
+    assert [item.name for item in backlog.in_order(7.0)] == ["c", "d", "b", "a"]
+
+
+def test_what_takes_longer_than_there_is_time_is_last():
+    """A long video does not make those late who could be in time."""
+    backlog = Backlog()
+    for item in (asked("video", 0, frames=90), asked("picture", 1), asked("clip", 2, frames=25)):
+        backlog.put(item)
+    order = backlog.in_order(3.0, takes_s=lambda item: item.frames * 0.1)
+    assert [item.name for item in order] == ["picture", "clip", "video"]
+
+
+@pytest.mark.parametrize(("judged_a_second", "asked_a_second"), [(5, 6), (5, 20), (1, 4), (20, 30)])
+def test_under_any_load_as_many_are_in_time_as_can_be_judged(judged_a_second, asked_a_second):
+    """With more uploads a second than can be judged, nearly each that is judged is answered in time."""
+    backlog, now, judged, in_time, asked_so_far = Backlog(), 0.0, 0, 0, 0
+    while now < 60.0:
+        while asked_so_far <= now * asked_a_second:
+            backlog.put(asked(str(asked_so_far), asked_so_far / asked_a_second))
+            asked_so_far += 1
+        for item in backlog:
+            item.awaited = now < item.deadline
+        item = backlog.in_order(now)[0]
+        backlog.take(item)
+        judged += 1
+        now += (1.5 if judged % 2 else 0.5) / judged_a_second
+        in_time += now <= item.deadline
+    assert judged >= 59 * judged_a_second
+    assert in_time >= 0.98 * judged
 
 
 def test_batches_grow_with_speed():
@@ -41,19 +86,31 @@ def test_batches_grow_with_speed():
     queue = [Waiting(str(number)) for number in range(100)]
     speed = JudgeSpeed()
     assert speed.choose(queue, 32) == (queue[:1], True)
-    speed.note(1, 0.25)
+    speed.note(1, 1, 0.25)
     assert speed.choose(queue, 32) == (queue[:4], True)
     for _ in range(30):
-        speed.note(10, 0.01)
+        speed.note(10, 10, 0.01)
     assert speed.choose(queue, 32) == (queue[:32], True)
     assert speed.choose(queue[:3], 32) == (queue[:3], False)
+
+
+def test_decoding_stops_ahead_of_a_judge_who_has_enough():
+    """Enough is the next batch; without experience it is never enough, so that all is decoded while models load."""
+    queue = [Waiting(str(number)) for number in range(100)]
+    speed = JudgeSpeed()
+    assert not speed.is_enough(queue, 32)
+    speed.note(2, 4, 1.0)
+    assert (speed.per_medium_s, speed.takes_s(Waiting("video", frames=8))) == (0.5, 2.0)
+    assert not speed.is_enough(queue[:4], 32)
+    assert speed.is_enough(queue[:5], 32)
+    assert speed.is_enough(queue[:3], 3)
 
 
 def test_one_medium_of_many_frames_is_a_batch_of_its_own():
     """A video that takes longer than a batch should is still judged, alone."""
     queue = [Waiting("video", frames=500), Waiting("picture")]
     speed = JudgeSpeed()
-    speed.note(1, 0.1)
+    speed.note(1, 1, 0.1)
     assert speed.choose(queue, 32) == (queue[:1], True)
 
 
@@ -67,7 +124,7 @@ def test_a_batch_is_never_empty_nor_over_the_most(frames, most, history):
     queue = [Waiting(str(number), frames=count) for number, count in enumerate(frames)]
     speed = JudgeSpeed()
     for count, seconds in history:
-        speed.note(count, seconds)
+        speed.note(1, count, seconds)
     batch, full = speed.choose(queue, most)
     assert 1 <= len(batch) <= most
     assert batch == queue[: len(batch)]

@@ -87,18 +87,18 @@ def test_a_worker_without_a_name_keeps_it_for_half_the_budget(handing) -> None:
 
 
 def test_under_too_much_load_those_go_first_that_can_be_in_time(handing) -> None:
-    """Going by how long workers took; the late ones come when there is nothing else."""
+    """Going by how long workers took; those who have waited for long come when there is nothing else, the last one first."""
     for number in range(30):
         quick = item(f"q{number}")
         handing.add(quick)
         handing.note_poll("w", "rules", 0.0)
         taken = handing.take("w", 0.0)
-        handing.note_answer("w", taken, 3.0)
+        handing.note_answer("w", taken, 1.0)
         handing.remove(taken)
         handing.note_poll_ended("w", 0.0)
-    handing.add(item("hopeless", since=4.0))
-    handing.add(item("in time", since=9.0))
-    assert [asks(handing, "w", 10.0) for _ in range(2)] == ["in time", "hopeless"]
+    for name, since in (("hopeless", 2.5), ("long", 4.0), ("in time", 8.0), ("just come", 9.0)):
+        handing.add(item(name, since))
+    assert [asks(handing, "w", 10.0) for _ in range(4)] == ["in time", "just come", "long", "hopeless"]
 
 
 def test_somebody_is_there_while_a_question_is_open_or_was_a_moment_ago(handing) -> None:

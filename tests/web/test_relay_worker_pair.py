@@ -90,7 +90,7 @@ def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
     """What was let in by then is flagged at home, where the daemon will find it."""
     slow = GatedDetector()
     with (
-        running_relay(tmp_path, budget_s=1.0) as relay,
+        running_relay(tmp_path, budget_s=2.0) as relay,
         running_worker(tmp_path, relay.url, detectors=[slow]) as worker,
     ):
         assert relay.ask(canary_png()).status == 200
