@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import ImageCms
@@ -11,8 +12,11 @@ from support import pictures
 from support.hiding_places import white_with_alpha
 from support.media_files import STILLS
 from support.media_judging import MediaJudge
+from support.moving_pictures import CODECS, drifting, video
 
+from lemmy_safety.errors import MediaError
 from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.records import ItemStatus
 
 LIMITS = MediaLimits(max_bytes=5_000_000, max_pixels=5_000_000)
@@ -24,6 +28,20 @@ from lemmy_safety.media.moving import video
 media = video.decode_video(sys.stdin.buffer.read(), sniff.APNG, MediaLimits(max_bytes=10**6, max_pixels=10**6))
 print(len(media.frames))
 gc.collect()
+"""
+#: Decodes what it is given with some megabytes of address space left.
+_DECODE_IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from lemmy_safety.errors import MediaError
+from lemmy_safety.media import MediaLimits, decode
+data = sys.stdin.buffer.read()
+mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (mapped + int(sys.argv[1]), resource.RLIM_INFINITY))
+try:
+    decode(data, MediaLimits(max_bytes=10**8, max_pixels=10**8))
+except MediaError as error:
+    print(error.reason, error.decoder_broke)
 """
 
 
@@ -39,6 +57,37 @@ def test_a_colour_profile_in_an_animation_is_freed_once():
     data = pictures.encode(frames[0], "png", save_all=True, append_images=frames[1:], duration=100, icc_profile=profile)
     done = subprocess.run([sys.executable, "-c", _PLAY_AND_COLLECT], input=data, capture_output=True, check=False)
     assert (done.returncode, done.stdout.split()) == (0, [b"4"]), done.stderr.decode()
+
+
+def with_absurd_table(data):
+    """An MP4 that claims a billion entries in the table of its frames' lengths."""
+    at = data.index(b"stts") + 8
+    return data[:at] + (2**30).to_bytes(4, "big") + data[at + 4 :]
+
+
+@pytest.mark.parametrize("form", ["mp4 h264", "mov h264"])
+def test_a_video_that_asks_for_absurd_amounts_of_memory_is_damaged(form):
+    """FFmpeg calls that a shortage of memory; there was none, and it holds no picture."""
+    data = with_absurd_table(video(drifting(6), CODECS[form]))
+    with ProcessDecoder(LIMITS, workers=1, timeout_s=30, memory_bytes=256 * 1024 * 1024) as decoder:
+        for one in (decoder, InlineDecoder(LIMITS)):
+            with pytest.raises(MediaError) as caught:
+                one.decode(data)
+            assert caught.value.reason.endswith("cannot be decoded: it asks for more memory than any file may have")
+            assert not caught.value.decoder_broke
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds processes to such a limit")
+@pytest.mark.parametrize("codec", ["mov png", "mp4 h264"])
+def test_a_video_that_needs_more_memory_than_there_is_may_be_healthy(codec):
+    """A real shortage says nothing of the file."""
+    data = video([pictures.gradient(3840, 2160)], replace(CODECS[codec], size=(3840, 2160)))
+    program = [sys.executable, "-c", _DECODE_IN_LITTLE_MEMORY]
+    said = [
+        subprocess.run([*program, str(room)], input=data, capture_output=True, check=True).stdout
+        for room in (8 * 2**20, 2**30)
+    ]
+    assert said == [b"out of memory True\n", b""]
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])

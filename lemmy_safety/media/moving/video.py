@@ -15,7 +15,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import containers, costs, sniff
+from lemmy_safety.media import containers, costs, memory, sniff
 from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
 from lemmy_safety.media.deadline import Deadline
@@ -64,7 +64,8 @@ def decode_video(
     try:
         with VideoFile(data, kind, max_pixels=limits.max_pixels, deadline=deadline) as file:
             player = _Player(file, kind, limits, deadline)
-            player.play()
+            with memory.shortage_or_damage():
+                player.play()
             return player.result(is_cut_off=_is_cut_off(data, kind))
     except MediaError:
         raise
@@ -184,9 +185,12 @@ class _Player:
         """What was seen.
 
         :raises MediaError: UNREADABLE, nothing was.
+        :raises MemoryError: nothing was, and that may be for want of it.
         """
         frames = self._sampler.frames
         if not frames:
+            if memory.is_short():
+                raise MemoryError
             complaint = next(chain(self._looker.complaints, [self._file.complaint]), "") or "no picture came out"
             if self._deadline.over:
                 complaint = f"no picture came out {self._deadline}"

@@ -20,6 +20,7 @@ from av.stream import Disposition
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.memory import shortage_or_damage
 from lemmy_safety.media.moving.video_tracks import Track
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ class VideoFile:
         context.flush_buffers()
         return context
 
+    @shortage_or_damage()
     def _open(self) -> InputContainer:
         return av.open(
             io.BytesIO(self._data),
@@ -161,7 +163,8 @@ class VideoFile:
             if self._demuxer != "mov":  # others count what they do not store, such as an AVI that repeats a frame
                 tracks[stream.index].declared = 0
         try:
-            self._read_packets(container, tracks)
+            with shortage_or_damage():
+                self._read_packets(container, tracks)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - hostile bytes; what was read until here is looked at
@@ -241,7 +244,8 @@ def _tried(
     decoder: VideoCodecContext, packet: Packet[VideoStream] | None, complain: Callable[[str], None]
 ) -> list[VideoFrame]:
     try:
-        return decoder.decode(packet)
+        with shortage_or_damage():
+            return decoder.decode(packet)
     except MemoryError:
         raise
     except EOFError:

@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 from lemmy_safety.media import sniff
+from lemmy_safety.media.memory import shortage_or_damage
 from lemmy_safety.media.structure import riff
 from lemmy_safety.media.structure.parts import Block
 
@@ -54,6 +55,7 @@ class CannotDecode(Exception):
     """FFmpeg makes no picture of it; the text is its complaint."""
 
 
+@shortage_or_damage()
 def decode_damaged(data: bytes, kind: sniff.Kind, *, max_pixels: int) -> Image.Image:
     """What FFmpeg makes of a damaged still, in mode RGB or RGBA; turned and coloured as stored.
 
@@ -70,6 +72,7 @@ def webp_memory(data: bytes, pixels: int) -> int:
     return int(pixels * (_SIMPLE_LOSSY_BYTES if data[12:16] == _SIMPLE_LOSSY else _OTHER_BYTES))
 
 
+@shortage_or_damage()
 def decode_large_webp(data: bytes, size: tuple[int, int], *, max_pixels: int) -> Image.Image:
     """A healthy still WebP, scaled to ``size`` where it is opaque and whole where it is not; profile and EXIF in ``info``.
 
@@ -95,7 +98,8 @@ def _first_frame(data: bytes, codec: str, max_pixels: int, options: Mapping[str,
         context = cast("VideoCodecContext", av.CodecContext.create(codec, "r"))
         context.options = {**options, "max_pixels": str(_PADDING * max_pixels)}
         context.thread_count = 1
-        frames = context.decode(av.Packet(data)) or context.decode(None)
+        with shortage_or_damage():
+            frames = context.decode(av.Packet(data)) or context.decode(None)
     except (FFmpegError, ValueError) as error:
         raise CannotDecode(str(error)) from error
     if not frames:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import AvifImagePlugin
 
+from lemmy_safety.media.memory import MOST_AT_ONCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,7 +86,8 @@ def limit_memory(memory_bytes: int) -> None:
     import resource  # noqa: PLC0415 - idem
 
     mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    limit = mapped + _ADDRESS_SPACE_FACTOR * memory_bytes
+    # Below its limit a process can always have what FFmpeg may ask for at once: what is refused then is no shortage.
+    limit = mapped + max(_ADDRESS_SPACE_FACTOR * memory_bytes, memory_bytes + MOST_AT_ONCE)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

@@ -15,6 +15,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
+from lemmy_safety.media.memory import ran_out
 from lemmy_safety.media.workers import confinement
 from lemmy_safety.media.workers.messages import Answer, Fault, OutOfMemory, Ready, Refused, pack, receive, send
 
@@ -74,19 +75,10 @@ def _decode(job: Job, data: bytes, limits: MediaLimits) -> Answer:
         return job(data, limits)
     except MediaError as error:
         # What a decoder takes for damage or for a picture too large can be our limit.
-        if _is_for_want_of_memory(error):
+        if ran_out(error):
             return OutOfMemory()
         return Refused(error.status, error.reason, error.decoder_broke)
     except MemoryError:
         return OutOfMemory()
     except Exception as error:  # noqa: BLE001 - the bytes are chosen by strangers; said to who started us, who logs it
         return Fault(type(error).__name__, traceback.format_exc())
-
-
-def _is_for_want_of_memory(error: BaseException) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, MemoryError):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
