@@ -6,7 +6,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?=
+# Several processes, each with servers of its own; a file's tests stay together, and share what they set up.
+PYTEST_ARGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
@@ -39,6 +40,7 @@ test: $(STAMPS)/test
 bench: $(STAMPS)/test
 	cd benchmarks && ../$(BIN)/python decode_isolation.py --files 100
 	cd benchmarks && ../$(BIN)/python media_table.py --small
+	cd benchmarks && ../$(BIN)/python pipeline_efficiency.py --encoders stand-in --objects 60 --rounds 1
 	cd benchmarks && ../$(BIN)/python ledger_scale.py --rows 100000
 	cd benchmarks && ../$(BIN)/python listing.py --sizes 10000
 

@@ -146,19 +146,28 @@ def _run(order: dict[str, Any], stop: threading.Event | None) -> None:
     with subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs us
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as program:
-        said: str | None = json.dumps(order)
+        # Kept open until the end: the program ends when it is closed, and it is when this process is killed.
+        # ``communicate`` would close it at once.
+        orders, program.stdin = program.stdin, None
         try:
+            if orders is not None:
+                orders.write(f"{json.dumps(order)}\n")
+                orders.flush()
             while True:
                 try:
-                    _, errors = program.communicate(said, timeout=_LOOK_S)
+                    _, errors = program.communicate(timeout=_LOOK_S)
                     break
                 except subprocess.TimeoutExpired:
-                    said = None
                     if stop is not None and stop.is_set():
                         raise DetectorError("The OpenVINO model was not finished: stopped.") from None
+        except BrokenPipeError:
+            _, errors = program.communicate()
         finally:
             if program.poll() is None:
                 program.kill()
+            if orders is not None:
+                with contextlib.suppress(OSError):
+                    orders.close()
     if program.returncode:
         raise DetectorError(f"The OpenVINO model cannot be made here: {_last_line(errors) or program.returncode}.")
 

@@ -2,14 +2,17 @@
 
 Runs as a program of its own (``python -m lemmy_safety.detectors.openvino_recipe``), because quantising ViT-L-14 takes
 6 GB that would not come back to a scan, and because a machine that lacks them kills this program and not the scan. Takes
-one JSON object on standard input, as ``build`` describes, and writes nothing but the model's files.
+one JSON object on a line of standard input, as ``build`` describes, and writes nothing but the model's files. When standard
+input ends, so does it: whoever wanted the model is no more, perhaps killed.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +118,8 @@ def _quantised(model: Any, encoder: Any) -> Any:
 
 def main() -> int:
     """The program: 0 when the files are written, else 1 with one line on standard error."""
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
     try:
         build(order["model"], order["config"], Path(order["weights"]), Path(order["folder"]), order["precision"])
     except LemmySafetyError as error:
@@ -125,6 +129,13 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def _end_with_the_input() -> None:
+    # Past Python's own buffer, whose lock a waiting thread would hold when the interpreter shuts down.
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
 
 
 if __name__ == "__main__":

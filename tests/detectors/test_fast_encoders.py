@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
@@ -159,10 +161,33 @@ def test_a_stop_ends_the_making_of_a_model(tiny, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_is_not_made_for_a_program_that_is_gone(tiny, tmp_path):
+    """Whoever asked was killed: its end of the pipe is closed, the maker ends at once and leaves no model."""
+    needs_openvino()
+    order = {
+        "model": tiny.model,
+        "config": open_clip.get_model_config(tiny.model),
+        "weights": str(tiny.weights),
+        "folder": str(tmp_path),
+        "precision": "int8",
+    }
+    maker = subprocess.run(
+        [sys.executable, "-m", "lemmy_safety.detectors.openvino_recipe"],
+        input=f"{json.dumps(order)}\n",
+        text=True,
+        check=False,
+        capture_output=True,
+        timeout=120,
+    )
+    assert maker.returncode == 1
+    assert maker.stderr == ""
+    assert not list(tmp_path.glob("*.xml"))
+
+
 def test_of_two_starts_that_make_the_same_model_both_get_it(tiny, tmp_path, monkeypatch):
     """Whoever is second finds the folder of the first and takes that."""
     code = (
-        "import json, pathlib, sys; folder = pathlib.Path(json.load(sys.stdin)['folder']); "
+        "import json, pathlib, sys; folder = pathlib.Path(json.loads(sys.stdin.readline())['folder']); "
         "other = folder.parent / sys.argv[1] if len(sys.argv) > 1 else None; "
         "(folder / 'model.xml').write_text('made')"
     )
