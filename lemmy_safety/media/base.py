@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from lemmy_safety.records import Anomaly, Frame, MediaInfo
+    from lemmy_safety.records import Anomaly, Frame, MediaInfo, Pdq
 
 _MEBI = 1024 * 1024
 _MEGA = 1_000_000
@@ -46,10 +46,13 @@ class MediaLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedMedia:
-    """One medium as its viewer sees it. ``frames`` is never empty."""
+    """One medium as its viewer sees it. ``frames`` is never empty; ``pdqs`` are their hashes, one each, once it leaves
+    the decoder.
+    """
 
     info: MediaInfo
     frames: tuple[Frame, ...]
+    pdqs: tuple[Pdq, ...] = ()
 
 
 class Decoder(ABC):
@@ -65,7 +68,7 @@ class Decoder(ABC):
 
     @abstractmethod
     def decode(self, data: bytes) -> DecodedMedia:
-        """Decode one medium.
+        """Decode one medium, and hash its frames while the decoder has them: PDQ takes milliseconds a frame.
 
         :raises MediaError: its ``status`` is UNREADABLE (no picture in it), UNSUPPORTED (a medium that this
             installation does not decode), TOO_LARGE (over a limit) or DETECTOR_FAILED (the decoder was closed first);

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
+from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
 from lemmy_safety.media.deadline import Deadline
@@ -91,11 +92,13 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
         played = media.info.duration_s is not None
         inner.look_at([one for one in hidden.embedded if not (played and len(one.data) == len(data))])
         frames = [*_with_parts(media, limits), *inner.frames]
+        pdqs = tuple(pdq_of(frame.pixels) for frame in frames)
     except MemoryError as error:
         raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
     return DecodedMedia(
         info=replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies)),
         frames=tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames),
+        pdqs=pdqs,
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
+from fractions import Fraction
 
+import av
+import numpy as np
 import pytest
 from PIL import ImageCms
 from support import pictures
@@ -15,18 +19,20 @@ from support.media_judging import MediaJudge
 from support.moving_pictures import CODECS, drifting, video
 
 from lemmy_safety.errors import MediaError
-from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.media import InlineDecoder, MediaLimits, decode
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.records import ItemStatus
 
 LIMITS = MediaLimits(max_bytes=5_000_000, max_pixels=5_000_000)
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 #: Plays what it is given and then collects garbage, which is when a double free shows.
 _PLAY_AND_COLLECT = """
 import gc, sys
 from lemmy_safety.media import MediaLimits, sniff
 from lemmy_safety.media.moving import video
-media = video.decode_video(sys.stdin.buffer.read(), sniff.APNG, MediaLimits(max_bytes=10**6, max_pixels=10**6))
-print(len(media.frames))
+data = sys.stdin.buffer.read()
+media = video.decode_video(data, sniff.sniff(data), MediaLimits(max_bytes=10**6, max_pixels=10**6))
+print(len(media.frames), media.info.width, media.info.height)
 gc.collect()
 """
 #: Decodes what it is given with some megabytes of address space left.
@@ -52,11 +58,43 @@ def judge():
 
 def test_a_colour_profile_in_an_animation_is_freed_once():
     """PyAV frees a profile's dictionary twice when side data of its frame is looked at; the process ends much later."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     frames = [pictures.plasma(64, 48, seed=seed) for seed in range(4)]
-    data = pictures.encode(frames[0], "png", save_all=True, append_images=frames[1:], duration=100, icc_profile=profile)
+    data = pictures.encode(frames[0], "png", save_all=True, append_images=frames[1:], duration=100, icc_profile=PROFILE)
     done = subprocess.run([sys.executable, "-c", _PLAY_AND_COLLECT], input=data, capture_output=True, check=False)
-    assert (done.returncode, done.stdout.split()) == (0, [b"4"]), done.stderr.decode()
+    assert (done.returncode, done.stdout.split()) == (0, [b"4", b"64", b"48"]), done.stderr.decode()
+
+
+def turned_film(file_format, rotation):
+    """A QuickTime file of four pictures of 64 x 48 pixels, each with a colour profile, and a display matrix for them."""
+    film = io.BytesIO()
+    with av.open(film, "w", format="mov") as container:
+        stream = container.add_stream({"jpeg": "mjpeg"}.get(file_format, file_format), rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, {"jpeg": "yuvj420p", "png": "rgb24"}[file_format]
+        stream.time_base = Fraction(1, 10)
+        stream.set_display_rotation(*rotation)
+        for number in range(4):
+            picture = pictures.plasma(64, 48, seed=number)
+            packet = av.Packet(pictures.encode(picture, file_format, icc_profile=PROFILE))
+            packet.stream, packet.time_base, packet.is_keyframe = stream, stream.time_base, True
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    return film.getvalue()
+
+
+@pytest.mark.parametrize("rotation", [(0, False, False), (90, False, False), (0, True, False), (270, False, True)])
+@pytest.mark.parametrize("file_format", ["png", "jpeg"])
+def test_a_colour_profile_in_a_turned_video_is_freed_once(file_format, rotation):
+    """The display matrix is side data as well; looking at it does not touch the profile, and turns the picture."""
+    data = turned_film(file_format, rotation)
+    done = subprocess.run([sys.executable, "-c", _PLAY_AND_COLLECT], input=data, capture_output=True, check=False)
+    size = [b"48", b"64"] if rotation[0] else [b"64", b"48"]
+    assert (done.returncode, done.stdout.split()) == (0, [b"4", *size]), done.stderr.decode()
+    shown = np.asarray(pictures.plasma(64, 48, seed=0))
+    shown = np.rot90(shown, rotation[0] // 90)
+    shown = shown[:, ::-1] if rotation[1] else shown
+    shown = shown[::-1] if rotation[2] else shown
+    frame = decode(data, LIMITS).frames[0].pixels
+    assert np.abs(frame.astype(int) - shown).mean() < 12
 
 
 def with_absurd_table(data):

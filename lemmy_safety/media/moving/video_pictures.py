@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final, cast
 
 import numpy as np
+from av.error import FFmpegError
+from av.filter import Graph
 from av.video.reformatter import Colorspace, ColorTrc, Interpolation, VideoReformatter
 from PIL import Image
 
@@ -25,7 +28,6 @@ from lemmy_safety.media.pixels import rendering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from fractions import Fraction
 
     import numpy.typing as npt
     from av.buffer import Buffer
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 _UNSPECIFIED: Final = 2
 _HD_ROWS: Final = 720
 _MATRIX_SIZE: Final = 36
+_ANY_TIME_BASE: Final = Fraction(1, 1000)
 # Proportions beyond this are nobody's: the picture is judged as it is stored.
 _MOST_SQUEEZED: Final = 8
 _HDR_TRANSFERS: Final = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
@@ -149,22 +152,28 @@ _BY_ANGLE: Final = {
 }
 
 
-def _is_for_pictures(frame: VideoFrame) -> bool:
-    """Whether the frame's pixels are those of a codec for pictures: RGB, grey or a palette, which video codecs rarely have."""
-    return not frame.format.name.startswith("yuv")
+def _without_profile(frame: VideoFrame) -> VideoFrame:
+    """The same frame, and nothing copied. PyAV frees a colour profile's name twice when a frame's side data is looked at.
+
+    PNG's decoder gives profiles names. FFmpeg's filter takes the profile away from a second reference to the frame.
+    """
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_ANY_TIME_BASE)
+    graph.link_nodes(source, graph.add("sidedata", "mode=delete:type=ICC_PROFILE"), graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())
 
 
 def _turn_of(frame: VideoFrame) -> _Turn:
     """What the container's display matrix asks for, to the nearest quarter turn: players know no others."""
-    if _is_for_pictures(frame) and not frame.rotation:
-        # Codecs for pictures attach colour profiles, and PyAV frees those twice once a frame's side data was looked at.
-        return _UPRIGHT
     try:
-        matrix = bytes(cast("Mapping[str, Buffer]", frame.side_data)["DISPLAYMATRIX"])
+        matrix = bytes(cast("Mapping[str, Buffer]", _without_profile(frame).side_data)["DISPLAYMATRIX"])
     except KeyError:
         return _UPRIGHT
-    except ValueError:
-        # PyAV knows no name for some other side data of this frame, and then gives none of it. The angle it does tell.
+    except (FFmpegError, ValueError):
+        # An FFmpeg without that filter; or PyAV knows no name for some other side data, and then gives none of it. The
+        # angle it does tell.
         return _BY_ANGLE.get(frame.rotation % 360, _UPRIGHT)
     if len(matrix) < _MATRIX_SIZE:
         return _UPRIGHT

@@ -178,6 +178,8 @@ def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
         raise BadAnswer(f"{type(error).__name__}: {error}") from error
     if not isinstance(answer, Answer):
         raise BadAnswer(type(answer).__name__)
+    if isinstance(answer, DecodedMedia) and len(answer.pdqs) != len(answer.frames):
+        raise BadAnswer(f"{len(answer.pdqs)} hashes of {len(answer.frames)} frames")
     return answer
 
 
