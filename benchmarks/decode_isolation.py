@@ -11,7 +11,6 @@ machine come and go. Processor time is of this process and its workers together.
 from __future__ import annotations
 
 import argparse
-import random
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,18 +21,13 @@ import psutil  # type: ignore[import-untyped]
 import suite  # noqa: F401
 from decoders import inline_decoder, process_decoder
 from machine import print_header
-from PIL import Image, ImageOps
-from support import pictures
+from store_files import store_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from lemmy_safety.media import Decoder
 
-_SHARES = {"webp": 56, "jpeg": 25, "png": 14, "avif": 5}
-_OPTIONS = {"webp": {"method": 2}, "avif": {"speed": 9}, "png": {"compress_level": 3}}
-_MEDIAN_MP, _SPREAD, _LEAST_MP, _MOST_MP = 1.3, 0.9, 0.15, 8.0
-_THUMBNAIL = 256
 _ROW = "{:<22}{:>10}{:>12}{:>14}"
 
 
@@ -103,31 +97,6 @@ def cpu_seconds() -> float:
 
 def spread(values: Sequence[float]) -> str:
     return f"median {statistics.median(values):.3f} ({min(values):.3f} to {max(values):.3f}, n={len(values)})"
-
-
-def store_files(seed: int) -> Iterator[bytes]:
-    """Files without end, the same for the same seed."""
-    rng = random.Random(seed)
-    while True:
-        picture = photo_of_size(rng)
-        file_format = rng.choices(list(_SHARES), list(_SHARES.values()))[0]
-        quality = {} if file_format == "png" else {"quality": rng.randint(60, 90)}
-        yield pictures.encode(picture, file_format, **_OPTIONS.get(file_format, {}), **quality)
-        if rng.random() < 0.9:
-            picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            yield pictures.encode(picture, "webp", quality=80)
-
-
-def photo_of_size(rng: random.Random) -> Image.Image:
-    """A part of a photo, scaled to a number of pixels as in a store."""
-    photo = pictures.photo(rng.choice(list(pictures.PHOTOS)))
-    width, height = (int(side * rng.uniform(0.5, 1.0)) for side in photo.size)
-    left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
-    part = photo.crop((left, top, left + width, top + height))
-    megapixels = min(max(rng.lognormvariate(0, _SPREAD) * _MEDIAN_MP, _LEAST_MP), _MOST_MP)
-    factor = (megapixels * 1e6 / (width * height)) ** 0.5
-    scaled = part.resize((round(width * factor), round(height * factor)), Image.Resampling.BICUBIC)
-    return ImageOps.mirror(scaled) if rng.random() < 0.5 else scaled
 
 
 if __name__ == "__main__":
