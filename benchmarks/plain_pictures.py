@@ -26,10 +26,10 @@ from support import corpus, pictures
 
 from lemmy_safety.cli.demo_pictures import sample_pictures as drawings
 from lemmy_safety.detectors.canary import canary_image
-from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.detectors.nudenet import NudenetDetector
 from lemmy_safety.errors import MissingExtra
+from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media.pixels.complexity import TINY_PIXELS, is_plain
 from lemmy_safety.records import Frame, MediaInfo, Sample
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from lemmy_safety.detectors.fingerprints import HEX_DIGITS, MAX_DISTANCE
 from lemmy_safety.errors import DetectorError
+from lemmy_safety.fingerprints import HEX_DIGITS, MAX_DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.canary import CANARY_PDQS
-from lemmy_safety.detectors.fingerprints import MAX_DISTANCE, MIN_QUALITY
 from lemmy_safety.detectors.hash_list import HashList, PdqIndex
+from lemmy_safety.fingerprints import MAX_DISTANCE, MIN_QUALITY
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.records import ItemResult, ItemStatus, Sample
 from lemmy_safety.scan.items import Examined
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
-    """Decode and fingerprint one object; the result without verdict where there is nothing to look at.
+    """Decode one object; the result without verdict where there is nothing to look at.
 
     May be called from several threads.
 
@@ -29,7 +28,6 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
     """
     try:
         media = decoder.decode(fetched.data)
-        pdqs = tuple(pdq_of(frame.pixels) for frame in media.frames)
     except MediaError as error:
         return ItemResult(
             obj=fetched.obj,
@@ -53,7 +51,7 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
     info, misnomer = media.info, decoder.anomaly_of_name(fetched.obj.key, media.info.media_type)
     if misnomer is not None:
         info = replace(info, anomalies=(*info.anomalies, misnomer))
-    sample = Sample(sha256=fetched.sha256, info=info, frames=media.frames, pdqs=pdqs)
+    sample = Sample(sha256=fetched.sha256, info=info, frames=media.frames, pdqs=media.pdqs)
     return Examined(obj=fetched.obj, sample=sample)
 
 

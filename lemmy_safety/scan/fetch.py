@@ -6,7 +6,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
-from lemmy_safety.detectors.fingerprints import sha256_of
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
@@ -15,6 +14,7 @@ from lemmy_safety.errors import (
     StorageError,
     StorageUnreachable,
 )
+from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import Fetched
 

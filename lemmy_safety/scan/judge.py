@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lemmy_safety.detectors.canary import canary_image
-from lemmy_safety.detectors.fingerprints import pdq_of
 from lemmy_safety.errors import DetectorError, LemmySafetyError
+from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.policy import MEDIA
 from lemmy_safety.records import Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
 from lemmy_safety.scan.items import Examined

@@ -10,7 +10,7 @@ from PIL import Image, features
 from support.fingerprinted_samples import bundled_photos, encoded, generated_pictures
 
 from lemmy_safety.detectors.canary import CANARY_PDQS, HEIGHT, WIDTH, canary_image, canary_png
-from lemmy_safety.detectors.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of
+from lemmy_safety.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lemmy_safety.detectors import hash_list as module
-from lemmy_safety.detectors.fingerprints import MAX_DISTANCE, distance, sha256_of
 from lemmy_safety.detectors.hash_list import HashEntry, HashList, Nearest, PdqIndex
 from lemmy_safety.errors import DetectorError
+from lemmy_safety.fingerprints import MAX_DISTANCE, distance, sha256_of
 
 hashes = st.binary(min_size=32, max_size=32).map(bytes.hex)
 PDQ = "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22"

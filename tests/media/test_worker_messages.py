@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media import DecodedMedia
 from lemmy_safety.media.workers.messages import BadAnswer, Fault, Ready, Refused, pack, receive, send, unpack
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
@@ -41,13 +42,23 @@ def test_media_arrive_whole():
         Frame(pixels=np.asfortranarray(pixels[:2, :3])),
         Frame(pixels=pixels[::2, ::2]),
     )
-    arrived = unpack(*through_a_pipe(pack(DecodedMedia(info=info, frames=frames)), max_bytes=1 << 21))
+    pdqs = tuple(pdq_of(frame.pixels) for frame in frames)
+    media = DecodedMedia(info=info, frames=frames, pdqs=pdqs)
+    arrived = unpack(*through_a_pipe(pack(media), max_bytes=1 << 21))
     assert isinstance(arrived, DecodedMedia)
-    assert arrived.info == info
+    assert (arrived.info, arrived.pdqs) == (info, pdqs)
     for sent, got in zip(frames, arrived.frames, strict=True):
         assert np.array_equal(sent.pixels, got.pixels)
         assert (got.index, got.at_s, got.view, got.plain) == (sent.index, sent.at_s, sent.view, sent.plain)
     assert arrived.frames[0].pixels.flags.c_contiguous
+
+
+def test_frames_without_their_hashes_are_no_answer():
+    """What comes out of a pipe has one hash a frame, or later stages would trip over it."""
+    info = MediaInfo(media_type="image/png", width=2, height=2)
+    frame = Frame(pixels=np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(BadAnswer, match="0 hashes of 1 frames"):
+        unpack(*through_a_pipe(pack(DecodedMedia(info=info, frames=(frame,)))))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import skimage.data
 from PIL import Image, ImageDraw
 
-from lemmy_safety.detectors.fingerprints import pdq_of, sha256_of
+from lemmy_safety.fingerprints import pdq_of, sha256_of
 from lemmy_safety.records import Frame, MediaInfo, Sample
 
 

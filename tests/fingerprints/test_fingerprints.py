@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 from support.fingerprinted_samples import bundled_photos
 
-from lemmy_safety.detectors.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of, sha256_of
+from lemmy_safety.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of, sha256_of
 
 # Hashes of ThreatExchange's "bridge" pictures, as its documentation prints them (PdqSignal.get_examples).
 BRIDGE = "f8f8f0cee0f4a84f06370a22038f63f0b36e2ed596621e1d33e6b39c4e9c9b22"
