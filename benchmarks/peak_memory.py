@@ -16,7 +16,8 @@ _POLL_S = 0.05
 
 
 class PeakMemory:
-    """Resident memory in bytes: ``parent`` of this process, ``worker`` of the largest of its descendants.
+    """Resident memory in bytes: ``parent`` of this process, ``worker`` of the largest of its descendants; ``own`` is what of
+    this process's is not mapped from files (Linux; elsewhere as ``parent``).
 
     A worker's peak counts from its start, on Linux; elsewhere, and for the parent everywhere, it is the largest of the
     values seen every 50 ms.
@@ -25,6 +26,7 @@ class PeakMemory:
     def __init__(self) -> None:
         self.parent = 0
         self.worker = 0
+        self.own = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
 
@@ -42,7 +44,9 @@ class PeakMemory:
     def look(self) -> None:
         """Take one more look now, such as before workers end."""
         me = psutil.Process()
-        self.parent = max(self.parent, me.memory_info().rss)
+        memory = me.memory_info()
+        self.parent = max(self.parent, memory.rss)
+        self.own = max(self.own, memory.rss - getattr(memory, "shared", 0))
         for child in me.children(recursive=True):
             self.worker = max(self.worker, _peak_of(child))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import open_clip
 import torch
 from support.planted_words import planted_words
 
@@ -79,6 +80,15 @@ class PlantedCaches:
     def plant(self, features: torch.Tensor, *, confirmed: float, seed: int) -> Planted:
         """Words' features with which about this share of the frames ``features`` cannot be cleared by any screen."""
         return planted_words(self.rules, features, confirmed=confirmed, seed=seed)
+
+    def unlike_anything(self, seed: int) -> Planted:
+        """Words' features that no picture resembles."""
+        draw = torch.Generator().manual_seed(seed)
+        size = open_clip.get_model_config(MODEL)["embed_dim"]
+        return {
+            words: torch.nn.functional.normalize(torch.randn(len(words), size, generator=draw), dim=-1)
+            for words in self.rules.word_lists
+        }
 
     def fill(self, folder: Path, planted: Planted) -> None:
         """Make ``folder`` the cache that a start with these weights finds."""

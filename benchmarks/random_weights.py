@@ -9,16 +9,34 @@ from typing import TYPE_CHECKING
 
 import suite  # noqa: F401
 import torch
-from support.clip_checkpoints import random_clip, save_safetensors
+from support.clip_checkpoints import (
+    random_clip,
+    save_old_state_dict,
+    save_openai_archive,
+    save_safetensors,
+    save_state_dict,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def random_checkpoint(folder: Path, seed: int) -> Path:
-    """The file in ``folder``, made first where it is not: 855 MB in fp16."""
-    path = folder / f"random-vit-l-14-seed-{seed}.safetensors"
+#: How the same weights may be stored: fp32 that can be mapped, fp16 that becomes fp32 in memory, torch's own files of today
+#: and of before version 1.6, and the TorchScript archive that OpenAI published.
+FORMS = {
+    "fp16": ("safetensors", lambda clip, path: save_safetensors(clip, path, dtype=torch.float16)),
+    "fp32": ("fp32.safetensors", save_safetensors),
+    "torch": ("bin", save_state_dict),
+    "torch-old": ("old.bin", save_old_state_dict),
+    "openai": ("pt", save_openai_archive),
+}
+
+
+def random_checkpoint(folder: Path, seed: int, form: str = "fp16") -> Path:
+    """The file in ``folder``, made first where it is not: 855 MB in fp16, twice as much in fp32. ``form`` is of ``FORMS``."""
+    suffix, save = FORMS[form]
+    path = folder / f"random-vit-l-14-seed-{seed}.{suffix}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        save_safetensors(random_clip("ViT-L-14-quickgelu", seed=seed), path, dtype=torch.float16)
+        save(random_clip("ViT-L-14-quickgelu", seed=seed), path)
     return path
