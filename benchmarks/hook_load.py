@@ -2,13 +2,16 @@
 
 Latencies are the caller's, from the connection to the answer, each upload on a connection of its own as pict-rs makes
 them. Uploads come at their times whether earlier ones were answered or not (an open loop): a slow service is not spared.
-Pictures are generated from the seed, each with bytes of its own, so that none is answered from what is known; a share of
-them comes again (``--repeat``). Memory is that of the process given by ``--pid`` and its children, once a second. Batch
-sizes and the causes of unchecked answers are read from ``/metrics``, before and after.
+All pictures are made before the clock starts, or this program would take the processors from the service: photos in the
+sizes that people upload, each with bytes of its own, so that none is answered from what is known; a share of them comes
+again (``--repeat``). Memory is that of the service and its children, once a second. Batch sizes and the causes of
+unchecked answers are read from ``/metrics``, before and after.
 
-    python benchmarks/hook_load.py --port 8087 --pid 4711 --rate 5 --minutes 5 --burst 50
+    python benchmarks/hook_load.py --detectors nudenet --rate 5 --minutes 5 --burst 50
+    python benchmarks/hook_load.py --detectors clip --work /path/for/weights --rate 5 --minutes 5 --burst 50
 
-Start the service with a ledger of its own: it remembers what this sends.
+start a service of their own with an empty ledger, and end it. ``clip`` is the full-size model with random weights and
+words that no picture resembles, screened in int8. One that is running already is asked with ``--port`` and ``--pid``.
 """
 
 from __future__ import annotations
@@ -19,16 +22,28 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import suite  # noqa: F401
 from machine import print_header
+from own_hook import own_hook
+from PIL import Image
 from support.pictrs_client import ask, get
-from support.pictures import encode, gradient, photo, plasma
+from support.pictures import encode, photo
 
 _MIB = 1024 * 1024
 _PREFIX = "lemmy_safety_hook_"
+
+
+#: Photos, screenshots of telephones and desktops, thumbnails. Of those longer than 1.4:1 the ends are looked at as well.
+SIZES = (
+    (1200, 900), (900, 1200), (1600, 1200), (1500, 1000), (1080, 1080), (800, 600), (512, 512), (512, 288),
+    (1920, 1080), (1080, 1920), (1080, 2340),
+)  # fmt: skip
+_SCENES = 3
 
 
 @dataclass(frozen=True)
@@ -40,35 +55,33 @@ class Asked:
 
 
 class Pictures:
-    """A seeded stream of pictures as they are uploaded: photos scaled and cropped to usual sizes, and drawn ones."""
+    """Uploads as they come, seeded: parts of photos, scaled to usual sizes."""
 
     def __init__(self, seed: int, repeat: float) -> None:
         self._random = random.Random(seed)
         self._repeat = repeat
+        self._scenes = [self._scene(size) for size in SIZES for _ in range(_SCENES)]
         self._sent: list[tuple[bytes, str]] = []
-        self._lock = threading.Lock()
 
-    def next(self) -> tuple[bytes, str]:
-        with self._lock:
-            if self._sent and self._random.random() < self._repeat:
-                return self._random.choice(self._sent)
-            made = self._make()
-            self._sent.append(made)
-            return made
+    def some(self, count: int) -> list[tuple[bytes, str]]:
+        return [self._next() for _ in range(count)]
 
-    def _make(self) -> tuple[bytes, str]:
-        pick = self._random
-        width = pick.choice((320, 640, 1080, 1600))
-        height = pick.choice((240, 480, 1080, 1200))
-        seed = pick.randrange(1 << 30)
-        kind = pick.randrange(3)
-        if kind == 0:
-            image = photo(pick.choice(("astronaut", "chelsea", "coffee", "rocket"))).resize((width, height))
-        else:
-            image = (gradient if kind == 1 else plasma)(width, height, seed=seed)
-        image.putpixel((seed % width, seed % height), (seed % 256, 0, 0))  # no two are the same bytes
-        name = pick.choice(("jpeg", "webp", "png"))
-        return encode(image, name), f"image/{name}"
+    def _next(self) -> tuple[bytes, str]:
+        if self._sent and self._random.random() < self._repeat:
+            return self._random.choice(self._sent)
+        image = self._random.choice(self._scenes)
+        place = self._random.randrange(image.width), self._random.randrange(image.height)
+        image.putpixel(place, tuple(self._random.randrange(256) for _ in range(3)))  # no two are the same bytes
+        name = self._random.choice(("jpeg", "webp", "png"))
+        self._sent.append((encode(image, name), f"image/{name}"))
+        return self._sent[-1]
+
+    def _scene(self, size: tuple[int, int]) -> Image.Image:
+        whole = photo(self._random.choice(("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "retina")))
+        scale = max(size[0] / whole.width, size[1] / whole.height) * self._random.uniform(1, 1.5)
+        part = size[0] / scale, size[1] / scale
+        left, top = self._random.uniform(0, whole.width - part[0]), self._random.uniform(0, whole.height - part[1])
+        return whole.resize(size, Image.Resampling.BICUBIC, (left, top, left + part[0], top + part[1]))
 
 
 class MemoryWatch(threading.Thread):
@@ -82,8 +95,9 @@ class MemoryWatch(threading.Thread):
 
     def run(self) -> None:
         while self._process is not None and not self._ended.wait(1):
-            family = [self._process, *self._process.children(recursive=True)]
-            self.samples.append(sum(one.memory_info().rss for one in family))
+            with suppress(psutil.NoSuchProcess):  # a decoding process that was replaced at this moment
+                family = [self._process, *self._process.children(recursive=True)]
+                self.samples.append(sum(one.memory_info().rss for one in family))
 
     def end(self) -> None:
         self._ended.set()
@@ -102,29 +116,26 @@ def one(options: argparse.Namespace, picture: tuple[bytes, str], began: float) -
     return Asked(at=started - began, seconds=ended - started, status=status)
 
 
-def steady(options: argparse.Namespace, pictures: Pictures) -> list[Asked]:
-    count = round(options.rate * options.minutes * 60)
+def steady(options: argparse.Namespace, pictures: list[tuple[bytes, str]]) -> list[Asked]:
     began = time.perf_counter()
     pause = threading.Event()
     with ThreadPoolExecutor(256) as pool:
         sent = []
-        for number in range(count):
-            picture = pictures.next()
+        for number, picture in enumerate(pictures):
             pause.wait(max(0.0, began + number / options.rate - time.perf_counter()))
             sent.append(pool.submit(one, options, picture, began))
         return [future.result() for future in sent]
 
 
-def burst(options: argparse.Namespace, pictures: Pictures) -> list[Asked]:
-    ready = [pictures.next() for _ in range(options.burst)]
-    gate = threading.Barrier(options.burst)
+def burst(options: argparse.Namespace, pictures: list[tuple[bytes, str]]) -> list[Asked]:
+    gate = threading.Barrier(len(pictures))
 
     def go(picture: tuple[bytes, str]) -> Asked:
         gate.wait()
         return one(options, picture, time.perf_counter())
 
-    with ThreadPoolExecutor(options.burst) as pool:
-        return list(pool.map(go, ready))
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        return list(pool.map(go, pictures))
 
 
 def metrics(options: argparse.Namespace) -> dict[str, float]:
@@ -146,6 +157,11 @@ def report(title: str, asked: list[Asked], before: dict[str, float], after: dict
     print(f"\n{title}: {len(asked)} uploads, {statuses}")
     print(f"  latency   {shown}  max {max(times):.3f} s")
     change = {name: after[name] - before.get(name, 0.0) for name in after}
+    for answer in ("accepted", "unchecked_accepted"):
+        label = f'{{answer="{answer}"}}'
+        if count := change.get(f"latency_seconds_count{label}", 0.0):
+            mean = change[f"latency_seconds_sum{label}"] / count
+            print(f"  {answer}: {count:g}, {count / len(asked):.0%}, after {mean:.3f} s on average")
     batches = change["batch_size_count"]
     if batches:
         edges = [(name, value) for name, value in change.items() if name.startswith("batch_size_bucket")]
@@ -166,34 +182,50 @@ def report(title: str, asked: list[Asked], before: dict[str, float], after: dict
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True, help="the hook's port on 127.0.0.1")
-    parser.add_argument("--pid", type=int, help="the hook's process, for its memory")
-    parser.add_argument("--secret", default="", help="the hook's secret, where one is set")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--detectors", choices=("hashes", "nudenet", "clip"), help="start a service with these")
+    which.add_argument("--port", type=int, help="the port on 127.0.0.1 of a service that is running")
+    parser.add_argument("--pid", type=int, help="the process of that service, for its memory")
+    parser.add_argument("--secret", default="", help="its secret, where one is set")
+    parser.add_argument("--work", type=Path, help="clip: folder for weights and quantised models (2 GB)")
+    parser.add_argument("--screen", default="openvino-int8", help="clip: CLIP_SCREEN")
+    parser.add_argument("--budget", type=float, default=8.0, help="HOOK_BUDGET_S")
     parser.add_argument("--rate", type=float, default=5.0, help="uploads a second")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--burst", type=int, default=50, help="uploads at once, at the end")
     parser.add_argument("--repeat", type=float, default=0.0, help="share of uploads that were sent before")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--setup", default="", help="what the service runs with, for the header: detectors, model, queue"
-    )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.detectors == "clip" and options.work is None:
+        parser.error("clip needs --work")
+    return options
 
 
 def main() -> None:
     options = parsed()
-    shown = {name: value for name, value in vars(options).items() if name not in ("secret", "pid", "port")}
-    print_header("load on the upload hook", shown)
+    unsaid = ("secret", "pid", "port", "work")
+    print_header("load on the upload hook", {k: v for k, v in vars(options).items() if k not in unsaid})
     pictures = Pictures(options.seed, options.repeat)
+    steadily = pictures.some(round(options.rate * options.minutes * 60))
+    at_once = pictures.some(options.burst)
+    with ExitStack() as stack:
+        if options.detectors:
+            options.port, options.pid = stack.enter_context(own_hook(options))
+        put_under_load(options, steadily, at_once)
+
+
+def put_under_load(
+    options: argparse.Namespace, steadily: list[tuple[bytes, str]], at_once: list[tuple[bytes, str]]
+) -> None:
     watch = MemoryWatch(options.pid)
     watch.start()
     start = metrics(options)
-    if options.rate * options.minutes > 0:
-        asked = steady(options, pictures)
+    if steadily:
+        asked = steady(options, steadily)
         report(f"{options.rate:g}/s for {options.minutes:g} min", asked, start, metrics(options))
-    if options.burst:
+    if at_once:
         before = metrics(options)
-        asked = burst(options, pictures)
+        asked = burst(options, at_once)
         report(f"{options.burst} at once", asked, before, metrics(options))
     watch.end()
     if watch.samples:
