@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -71,7 +72,13 @@ def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
         )
     from lemmy_safety.storage.local import LocalStorage
 
-    return LocalStorage(Path(root).expanduser())
+    try:
+        folder = Path(root).expanduser()
+    except RuntimeError as error:
+        raise SettingsError(
+            f"PICTRS_FILES_DIRECTORY: {root!r} begins with a user that there is not.", hint="Write the path out."
+        ) from error
+    return LocalStorage(folder)
 
 
 def cache_dir(settings: Settings) -> Path:

@@ -65,7 +65,7 @@ class Option:
             return items
         try:
             value: Any = Path(text).expanduser() if self.kind is Path else self.kind(text)
-        except ValueError:
+        except (ValueError, RuntimeError):  # the latter: "~name" of a user that there is not
             raise complaint from None
         if self.choices and value not in self.choices:
             raise complaint

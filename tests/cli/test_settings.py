@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, choose_storage, load_settings
+from lemmy_safety.wiring import build_storage
 
 
 def texts_for(item: Option) -> st.SearchStrategy[str]:
@@ -51,6 +54,20 @@ def test_an_option_takes_a_text_or_refuses_it_with_its_name(item, text):
     except SettingsError as error:
         said = str(error)
     assert "Settings(" in said or item.env[0] in said
+
+
+@pytest.mark.parametrize("item", [item for item in OPTIONS.values() if item.kind is Path], ids=lambda i: i.name)
+def test_a_path_of_a_user_that_there_is_not_is_refused(item):
+    """``~nobody-here/x`` means nothing, and the message says in which setting."""
+    with pytest.raises(SettingsError, match=item.env[0]):
+        load_settings(environ={item.env[0]: "~nobody-here/x"})
+
+
+def test_so_is_the_folder_of_a_local_storage():
+    """Which is a text, because it may be a folder on another machine."""
+    settings = load_settings(environ={"PICTRS_FILES_DIRECTORY": "~nobody-here/x"})
+    with pytest.raises(SettingsError, match="PICTRS_FILES_DIRECTORY.*~nobody-here"):
+        build_storage(settings)
 
 
 @pytest.mark.parametrize("item", OPTIONS.values(), ids=OPTIONS)
