@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from support.swift import SwiftServer, SwiftUnavailable
 
@@ -13,6 +14,10 @@ from lemmy_safety.settings import ENV_PREFIX, OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# How long an example takes says something of the machine, and nothing of what is tested.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 #: Every setting's names; the ancestor's, and those that S3 clients know, have no prefix of ours.
 _NAMES = {name for item in OPTIONS.values() for name in item.env}

@@ -66,7 +66,7 @@ def test_a_path_of_a_user_that_there_is_not_is_refused(item):
 def test_so_is_the_folder_of_a_local_storage():
     """Which is a text, because it may be a folder on another machine."""
     settings = load_settings(environ={"PICTRS_FILES_DIRECTORY": "~nobody-here/x"})
-    with pytest.raises(SettingsError, match="PICTRS_FILES_DIRECTORY.*~nobody-here"):
+    with pytest.raises(SettingsError, match=r"PICTRS_FILES_DIRECTORY.*~nobody-here"):
         build_storage(settings)
 
 
