@@ -16,4 +16,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # so early that nothing has begun and nobody else is there to say so
 
-    app.main(prog_name="lemmy-safety")
+    try:
+        app.main(prog_name="lemmy-safety")
+    except SystemExit as ended:
+        from lemmy_safety.cli.stopping import end_at_once_if_threads_are_left  # noqa: PLC0415 - is loaded by now
+
+        end_at_once_if_threads_are_left(ended.code)
+        raise

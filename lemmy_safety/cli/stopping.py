@@ -7,8 +7,11 @@ hangs or weights that are being loaded cannot be asked to hurry, and a service m
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -69,6 +72,21 @@ class StopSignals:
         _restore_terminal(self._terminal)  # a passphrase prompt may have switched the echo off
         # Not sys.exit: threads stuck in a vendor's network call would keep the process alive.
         os._exit(code)
+
+
+def end_at_once_if_threads_are_left(code: object) -> None:
+    """End the process with this exit code (of a ``SystemExit``) where a thread still works for us; else return.
+
+    After a stop that did not wait for it, a model may still be computing. When the interpreter ends it ends such threads
+    in the middle of a library's C++, which then aborts the process: exit code 134 after a stop in which all went well.
+    """
+    if not isinstance(code, int) or not any(thread.daemon for thread in threading.enumerate()):
+        return
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _terminal_state() -> list[Any] | None:

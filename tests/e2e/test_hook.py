@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-import socket
 import time
 
 import pytest
 from PIL import Image
 from support import moving_pictures, pictrs_client
-from support.admin import eventually, stop
+from support.admin import eventually, free_port, stop
 from support.corpus import sample_pictures
 
 from lemmy_safety.detectors.canary import canary_image
@@ -20,12 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.external_service]
 #: What a test prints is its account: status and latency of each upload, shown by pytest -s.
 
 KEY = "01/9a/c3/3c/4e/17/7{:03x}/8b/22/aa/0123456789{:02x}.webp"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def png(image: Image.Image, **how) -> bytes:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from support.traces import files_written
 
 _ROOT = Path(__file__).parents[2]
-_CALL = re.compile(r'^(?:\d+ +)?(?P<call>\w+)\((?:AT_FDCWD, )?"(?P<path>[^"]*)"(?P<rest>.*)')
-_CREATES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT")
 
 
 @pytest.mark.slow
@@ -39,14 +37,6 @@ def test_every_upload_is_answered_and_accounted_for_and_no_picture_touches_a_dis
     if not traced:
         pytest.skip("STRACE IS NOT INSTALLED: the check that no image byte is written did not run")
     for role in ("relay", "worker"):
-        lines = [line for path in trace.glob(f"{role}-*") for line in path.read_text(errors="replace").splitlines()]
-        written = {
-            Path(found["path"])
-            for line in lines
-            if (found := _CALL.match(line))
-            and (not found["call"].startswith("open") or _CREATES.search(found["rest"]))
-            and "ENOENT" not in found["rest"]
-        }
-        ours = {path for path in written if not path.is_relative_to("/dev") and not path.is_relative_to("/proc")}
-        assert {path.name for path in ours} <= {f"ledger.db{end}" for end in ("", "-wal", "-shm", "-journal")}
-        assert {path.parent.name for path in ours} == {role}
+        written = [path for log in trace.glob(f"{role}-*") for path in files_written(log, tmp_path / role)]
+        assert {path.name for path in written} <= {f"ledger.db{end}" for end in ("", "-wal", "-shm", "-journal")}
+        assert {path.parent.name for path in written} == {role}
