@@ -55,8 +55,8 @@ def test_compose_with_pictrs_beside_it_follows_the_specification(tmp_path):
 
 
 def test_services_have_no_more_rights_than_needed(services):
-    """Both variants run unprivileged, on a read-only root, without core dumps, with time to stop cleanly."""
-    assert set(services) == {"lemmy-safety", "lemmy-safety-gpu", "lemmy-safety-hook"}
+    """All variants run unprivileged, on a read-only root, without core dumps, with time to stop cleanly."""
+    assert set(services) == {"lemmy-safety", "lemmy-safety-gpu", "lemmy-safety-hook", "lemmy-safety-relay"}
     for service in services.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]
@@ -74,6 +74,16 @@ def test_gpu_is_reserved_in_its_profile_only(services):
     assert gpu["profiles"] == ["gpu"]
     (device,) = gpu["deploy"]["resources"]["reservations"]["devices"]
     assert "gpu" in device["capabilities"]
+
+
+def test_the_relay_is_light_and_reached_by_a_proxy_alone(services):
+    """No torch in its image, and no port that other machines could reach: TLS comes before it."""
+    relay = services["lemmy-safety-relay"]
+    assert relay["build"]["args"]["EXTRAS"] == "web"
+    assert relay["image"] != services["lemmy-safety"]["image"]
+    assert relay["ports"] == ["127.0.0.1:14051:14051"]
+    assert {"HOOK_HOST", "HOOK_SECRET", "RELAY_APIKEY"} <= {name for item in OPTIONS.values() for name in item.env}
+    assert relay["profiles"] == ["relay"]
 
 
 def test_image_sets_only_known_options_and_no_root():
