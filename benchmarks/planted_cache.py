@@ -15,6 +15,7 @@ from support.planted_words import planted_words
 
 from lemmy_safety.detectors.clip_encoder import load_image_encoder
 from lemmy_safety.detectors.clip_weights import weights_digest
+from lemmy_safety.detectors.error_bound import SAFETY
 from lemmy_safety.detectors.half_encoder import HalfEncoder
 from lemmy_safety.detectors.horde import HordeRules
 from lemmy_safety.detectors.openvino_encoder import load_openvino_encoder, make_openvino_model
@@ -77,9 +78,11 @@ class PlantedCaches:
         finally:
             reference.close()
 
-    def plant(self, features: torch.Tensor, *, confirmed: float, seed: int) -> Planted:
-        """Words' features with which about this share of the frames ``features`` cannot be cleared by any screen."""
-        return planted_words(self.rules, features, confirmed=confirmed, seed=seed)
+    def plant(self, features: torch.Tensor, *, confirmed: float, seed: int, margin: float = 0.0) -> Planted:
+        """Words' features with which about this share of the frames ``features`` cannot be cleared by a screen that errs
+        by up to ``margin``.
+        """
+        return planted_words(self.rules, features, confirmed=confirmed, seed=seed, margin=margin)
 
     def unlike_anything(self, seed: int) -> Planted:
         """Words' features that no picture resembles."""
@@ -91,12 +94,21 @@ class PlantedCaches:
         }
 
     def fill(self, folder: Path, planted: Planted) -> None:
-        """Make ``folder`` the cache that a start with these weights finds."""
+        """Make ``folder`` the cache that a start with these weights finds; error bounds in it stay."""
         folder.mkdir(parents=True, exist_ok=True)
         for model in self._work.glob("clip-*"):
-            (folder / model.name).symlink_to(model, target_is_directory=True)
+            if not (folder / model.name).exists():
+                (folder / model.name).symlink_to(model, target_is_directory=True)
+        for path in folder.glob("text-features-*"):
+            path.unlink()
         cache = TextFeatureCache(folder, model=MODEL, weights_digest=self._digest)
         cache.get(self.rules.word_lists, lambda words: planted[tuple(words)])
+
+
+def smallest_bound(folder: Path) -> float:
+    """The error bound of the best screen that was measured with this cache; 0 where none was."""
+    bounds = (json.loads(path.read_text("utf-8"))["largest"] for path in folder.glob("screen-error-*.json"))
+    return SAFETY * min(bounds, default=0.0)
 
 
 def as_after_long_use(folder: Path) -> None:

@@ -62,12 +62,14 @@ def planted_words(
     nude: float = 0.1,
     seed: int = 1,
     steep: float = 0.03,
+    margin: float = 0.0,
 ) -> dict[tuple[str, ...], torch.Tensor]:
     """Features of all word lists of the present rules, by list, such that about this share of the pictures ``features``
     (N, D) resembles a young subject (so that no screen can clear it), and the share ``nude`` nudity.
 
     All other words are some 0.05 below their limits, give or take. ``steep`` is how much more similar a picture gets by
-    one standard deviation: the flatter, the more pictures lie close to a limit.
+    one standard deviation: the flatter, the more pictures lie close to a limit. A screen that errs by up to ``margin``
+    cannot clear what is so close to a limit: the share is of these.
     """
     draw = np.random.default_rng(seed)
     pictures = _Pictures(features)
@@ -80,10 +82,10 @@ def planted_words(
     for word, limit in limits.items():
         noise = {axis: float(draw.normal(0, 0.004)) for axis in range(3)}
         planted[word] = pictures.word(limit - draw.uniform(0.04, 0.08), noise)
-    for words, axis, share in ((young, 0, confirmed), (nudity, 1, nude), (adults, 2, 0.3)):
+    for words, axis, share, below in ((young, 0, confirmed, margin), (nudity, 1, nude, 0.0), (adults, 2, 0.3, 0.0)):
         for word in words:
             if share:
-                level = alone[word] - steep * pictures.quantile(axis, share)
+                level = alone[word] - below - steep * pictures.quantile(axis, share)
                 planted[word] = pictures.word(level, {axis: steep})
     if not confirmed:
         for word in checker.underage_danger_concepts:
