@@ -115,14 +115,13 @@ def clip_detector(options: argparse.Namespace, stack: ExitStack) -> Detector:
     """The real one as it is after long use, with words that no frame resembles."""
     from planted_cache import PlantedCaches, as_after_long_use  # noqa: PLC0415 - torch
     from random_weights import random_checkpoint  # noqa: PLC0415 - idem
-    from sweep import judged_frames  # noqa: PLC0415 - idem
+
+    from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415 - idem
 
     weights = random_checkpoint(options.work, options.seed)
-    caches = PlantedCaches(options.work, weights, device=options.device, screen=options.screen)
-    some = store_objects(min(options.clip_objects, 100), seed=options.seed, shapes=options.shapes)
-    features = caches.features(judged_frames([data for _, data in some]))
+    caches = PlantedCaches(options.work, weights, device=choose_device(options.device), screen=options.screen)
     cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".pipeline-", dir=options.work))) / "cache"
-    caches.fill(cache, caches.plant(features, confirmed=0, seed=options.seed))
+    caches.fill(cache, caches.unlike_anything(options.seed))
     settings = Settings(
         storage="local",
         detectors=("clip",),
