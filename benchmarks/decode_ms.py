@@ -1,8 +1,8 @@
 """Milliseconds to decode one picture, by format and size, before and after scaled decoding.
 
-*After* is the product (``decode``: sniffing, limits, scaled decoding where the format has it, colours, views, hidden data).
-*Before* is the plain way in the same run: Pillow's ``open`` and ``load`` at full size, conversion to RGB, Lanczos to the
-same frame size; for JPEG XL and HEIC by the same optional libraries.
+*After* is the product (``decode``: sniffing, limits, scaled decoding where the format has it, colours, views, hidden data,
+PDQ). *Before* is the plain way in the same run: Pillow's ``open`` and ``load`` at full size, conversion to RGB, Lanczos to
+the same frame size, PDQ; for JPEG XL and HEIC by the same optional libraries.
 
     python benchmarks/decode_ms.py --repeat 5
 """
@@ -16,6 +16,7 @@ import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import suite  # noqa: F401
 from decoders import inline_decoder
 from machine import print_header
@@ -24,10 +25,13 @@ from support import pictures
 from support.media_files import STILLS
 
 from lemmy_safety.errors import MediaError
+from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media.pixels.rendering import frame_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from lemmy_safety.records import Pdq
 
 SIZES = ((2400, 1800), (1200, 900), (640, 480))
 FORMS = (
@@ -85,10 +89,11 @@ def timed(decode: Callable[[bytes], object], files: list[bytes], repeat: int) ->
     return Cost(statistics.median(walls), statistics.median(cpus))
 
 
-def plain_decode(data: bytes) -> Image.Image:
+def plain_decode(data: bytes) -> Pdq:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
-        return image.convert("RGB").resize(frame_size(*image.size), Image.Resampling.LANCZOS)
+        frame = image.convert("RGB").resize(frame_size(*image.size), Image.Resampling.LANCZOS)
+    return pdq_of(np.asarray(frame))
 
 
 def _register_optional() -> None:
