@@ -42,6 +42,10 @@ def similarity(distance: int) -> float:
 #: The lowest score of a match (225/256): ``MAX_DISTANCE`` bits apart.
 PDQ_THRESHOLD = similarity(MAX_DISTANCE)
 
+# The largest batch of all detectors is what a pass waits for and judges at once, so this one must not be the largest:
+# it gains nothing from more, and a model on a CPU would look at them for minutes before anything is recorded.
+_BATCH = 8
+
 
 class HashesDetector(Detector):
     """Labels: ``canary``, ``sha256-list``, ``pdq-list``; each at most once a sample, and only when it is a hit.
@@ -53,7 +57,7 @@ class HashesDetector(Detector):
     name: ClassVar[str] = "hashes"
     reads_plain: ClassVar[bool] = True
 
-    def __init__(self, hash_list: Path | None = None, *, batch_size: int = 64) -> None:
+    def __init__(self, hash_list: Path | None = None, *, batch_size: int = _BATCH) -> None:
         """``hash_list`` is a file as ``hash_list.py`` describes it; without one only the canary is known."""
         self.batch_size = batch_size
         self._path = hash_list
