@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Several processes, each with servers of its own; a file's tests stay together, and share what they set up.
-PYTEST_ARGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST_ARGS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
