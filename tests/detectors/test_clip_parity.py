@@ -20,7 +20,7 @@ from support.clip_pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip import ClipDetector
 
-# At about one picture a second and core pair: 32 pictures for the reference, 32 for us, and the words twice.
+# At a picture in one to four seconds and core pair: 16 for the reference, 16 for us, and the words once.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
@@ -31,11 +31,11 @@ pytestmark = [
 
 logger = logging.getLogger(__name__)
 
-#: Four batches of eight. More pictures would only repeat what the rules are shown: for those, words are planted anew.
-PICTURES = 32
+#: Two batches of eight. More pictures would only repeat what the rules are shown: for those, words are planted anew.
+PICTURES = 16
 
 #: Different words for the same pictures; each gives every picture other similarities.
-PLANTED = range(5, 10)
+PLANTED = range(5, 15)
 
 #: How many pictures go through our encoder one by one as well, where only the last bit may differ.
 ONE_BY_ONE = 6
