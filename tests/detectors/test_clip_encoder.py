@@ -16,8 +16,8 @@ from lemmy_safety.detectors.clip_encoder import load_image_encoder, load_text_en
 from lemmy_safety.detectors.picture_preparation import PicturePreparation, middle, preprocessing
 from lemmy_safety.errors import DetectorError, DeviceError
 
-#: What features of length 1 may differ by in fp32 where the same sums are made in another order.
-LAST_BIT = 1e-6
+#: What fp32 features of length 1 may differ by through rounding alone.
+LAST_BITS = 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -117,18 +117,19 @@ def test_text_features_are_those_of_open_clip(tiny):
 
     features = load_text_encoder(name, path, device="cpu").encode_texts(words)
 
-    # The last bit depends on where in memory the mapped weights lie.
-    torch.testing.assert_close(features, expected, rtol=0, atol=LAST_BIT)
+    # On some processors (seen: AVX2) up to 2e-7 apart although weights, tokens and shapes are equal; why is not known.
+    # The rules round similarities to 1e-4.
+    torch.testing.assert_close(features, expected, rtol=0, atol=LAST_BITS)
 
 
 def test_nothing_random_is_left_in_the_model(tiny):
-    """Two loads of one checkpoint are equal: no tensor is drawn, none stays empty."""
+    """Two loads of one checkpoint are equal to the last bit: no tensor is drawn, none stays empty."""
     name, _, path = tiny
     pictures = list(sample_pictures(3, seed=4))
 
     first, second = (load_image_encoder(name, path, device="cpu").encode_images(pictures) for _ in range(2))
 
-    torch.testing.assert_close(first, second, rtol=0, atol=LAST_BIT)
+    assert torch.equal(first, second)
 
 
 def test_an_unknown_model_is_refused(tiny):

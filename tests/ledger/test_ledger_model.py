@@ -280,7 +280,7 @@ def test_the_rules_hold_whatever_happens(tmp_path) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(database),
         settings=settings(
-            max_examples=25,
+            max_examples=60,
             stateful_step_count=15,
             deadline=None,
             phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line, and takes minutes
