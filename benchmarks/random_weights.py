@@ -1,4 +1,4 @@
-"""A full-size ViT-L-14 with seeded random weights, as a file that both the ancestor's way and ours can load.
+"""A full-size CLIP with seeded random weights, as a file that both the ancestor's way and ours can load.
 
 Speed and errors of rounding need no real weights, and nobody who measures should have to fetch 1.7 GB.
 """
@@ -32,11 +32,14 @@ FORMS = {
 }
 
 
-def random_checkpoint(folder: Path, seed: int, form: str = "fp16") -> Path:
-    """The file in ``folder``, made first where it is not: 855 MB in fp16, twice as much in fp32. ``form`` is of ``FORMS``."""
+def random_checkpoint(folder: Path, seed: int, form: str = "fp16", *, model: str = "ViT-L-14") -> Path:
+    """The file in ``folder``, made first where it is not: 855 MB in fp16 for the default ``model``, twice as much in fp32.
+
+    ``form`` is of ``FORMS``; ``model`` is open_clip's name of one that OpenAI trained, without its ``-quickgelu``.
+    """
     suffix, save = FORMS[form]
-    path = folder / f"random-vit-l-14-seed-{seed}.{suffix}"
+    path = folder / f"random-{model.lower()}-seed-{seed}.{suffix}"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        save(random_clip("ViT-L-14-quickgelu", seed=seed), path)
+        save(random_clip(f"{model}-quickgelu", seed=seed), path)
     return path

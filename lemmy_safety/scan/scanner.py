@@ -12,6 +12,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
@@ -109,7 +110,6 @@ class Scanner:
         self._options = options
         self._stop = stop
         self._listener = listener
-        self._screened_before: ScreenStatistics | None = None
         self.detector_names = tuple(sorted(detector.name for detector in detectors))
 
     def run(self, request: PassRequest) -> PassSummary:
@@ -122,8 +122,8 @@ class Scanner:
         :raises WorkerDied: a fault of ours; what was checked before is recorded.
         """
         began, started = datetime.now(UTC), time.monotonic()
-        self._screened_before = self._screen_statistics()
         counter = PassCounter()
+        summarize = partial(self._summary, request, counter, started, self._screen_statistics())
         self.storage.open()
         run_id = self.ledger.start_run(
             self.storage.name, request.kind, dry_run=self._options.dry_run, detectors=self.detector_names
@@ -132,10 +132,10 @@ class Scanner:
             self._finish_unfinished(counter)
             intake = self._run_stages(request, run_id, counter, started)
         except BaseException:
-            self._note_broken_run(self._summary(request, run_id, counter, started, complete=False))
+            self._note_broken_run(summarize(run_id, complete=False))
             raise
         complete = intake is not None
-        summary = self._summary(request, run_id, counter, started, complete=complete)
+        summary = summarize(run_id, complete=complete)
         self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
         if intake is not None:
             self._advance_cursors(request, began, intake.newest)
@@ -284,11 +284,18 @@ class Scanner:
         return None if self._stop.is_set() else intake
 
     def _summary(
-        self, request: PassRequest, run_id: int, counter: PassCounter, started: float, *, complete: bool
+        self,
+        request: PassRequest,
+        counter: PassCounter,
+        started: float,
+        screened_before: ScreenStatistics | None,
+        run_id: int,
+        *,
+        complete: bool,
     ) -> PassSummary:
         counts = counter.snapshot(time.monotonic() - started)
         screened = self._screen_statistics()
-        screen = screened.since(self._screened_before) if screened else None
+        screen = screened.since(screened_before) if screened else None
         return PassSummary(
             **{name: getattr(counts, name) for name in counts.__slots__},
             run_id=run_id,

@@ -4,7 +4,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU
 from PIL import Image
@@ -240,7 +240,6 @@ def test_lack_of_memory_is_told_from_other_failures(error, expected):
     assert device.is_out_of_memory(error) is expected
 
 
-@settings(deadline=None)
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000))
 def test_only_extremely_long_pictures_are_cut_and_evenly(height, width):
     """Up to 256:1 the picture stays as it is; beyond, as much is cut from one end as from the other."""

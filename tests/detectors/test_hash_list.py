@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.detectors import hash_list as module
@@ -106,7 +106,6 @@ def test_the_digest_names_the_entries_and_nothing_else():
     assert parsed(f"sha256 {SHA}").digest != parsed(f"pdq {SHA}").digest
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=60) | st.sampled_from(["", "  ", "# note", "#"]), max_size=5))
 def test_any_other_text_is_a_detector_error(lines):
     """Lines too short for a hash are blank, comments, or exactly our error, whatever they hold."""
@@ -118,7 +117,6 @@ def test_any_other_text_is_a_detector_error(lines):
         assert len(parsed(*lines)) == 0
 
 
-@settings(deadline=None)
 @given(st.lists(hashes, max_size=30), st.lists(hashes, max_size=30), hashes)
 def test_exactly_the_listed_digests_are_found(shas, pdqs, other):
     """Every listed SHA-256 is found on the line it stands on, and no other is."""
@@ -128,7 +126,6 @@ def test_exactly_the_listed_digests_are_found(shas, pdqs, other):
     assert (found.match_sha256(other) is not None) == (other in shas)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_the_nearest_hash_is_the_one_that_comparing_one_by_one_finds(data):
     """The packed search agrees with the plain distance, including its order among equals and its limit."""

@@ -73,7 +73,7 @@ def test_the_limits_found_by_asking_are_the_packages_own():
     assert all(0 < limits[word] - expected[word] + 1e-7 < 1.01e-4 for word in expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), small=st.floats(0, 0.05), more=st.floats(0, 0.05))
 def test_a_larger_bound_never_proves_more(screen, seed, small, more):
     """What is clear or sure with a bound is so with any smaller one."""

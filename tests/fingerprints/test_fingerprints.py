@@ -64,7 +64,6 @@ def test_published_hashes_are_two_bits_apart():
     assert distance("0" * 64, "f" * 64) == 256
 
 
-@settings(deadline=None)
 @given(hashes, hashes, hashes)
 def test_distance_is_a_metric(a, b, c):
     """Symmetric, zero only for equal hashes, and never longer than a detour."""
@@ -91,7 +90,7 @@ def test_tiny_and_narrow_frames_have_a_hash(shape):
         assert pdq.quality == 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_every_small_frame_has_a_hash(pixels):
     """Whatever the pixels are, hashing neither fails nor changes them, and gives the same twice."""

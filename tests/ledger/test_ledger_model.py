@@ -282,7 +282,6 @@ def test_the_rules_hold_whatever_happens(tmp_path) -> None:
         settings=settings(
             max_examples=60,
             stateful_step_count=15,
-            deadline=None,
             phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line, and takes minutes
         ),
     )

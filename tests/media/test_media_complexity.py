@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support import pictures
@@ -47,7 +47,6 @@ def test_one_different_pixel_is_seen(data, width, height, level):
     assert not is_plain(pixels)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(sorted(pictures.PHOTOS)),
     st.floats(1 / 128, 1),

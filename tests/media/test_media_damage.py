@@ -226,14 +226,14 @@ def decode_or_refuse(data):
     assert media.info.frame_count >= 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400))
 def test_random_bytes_are_refused_or_decoded(data):
     """Random bytes end in a MediaError, never in another error."""
     decode_or_refuse(data)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.integers(2, 64), st.binary(max_size=400))
 def test_random_bytes_behind_a_true_start_are_refused_or_decoded(name, kept, tail):
     """A true beginning followed by random bytes ends in frames or a MediaError."""
@@ -241,7 +241,7 @@ def test_random_bytes_behind_a_true_start_are_refused_or_decoded(name, kept, tai
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors])
 @given(data=st.data())
 def test_mutated_files_are_refused_or_decoded(name, data):
     """Flipped bytes, lost and doubled parts of every format end in frames or a MediaError."""

@@ -189,7 +189,7 @@ def test_transparent_frames_are_told_apart_by_both_pages():
         assert film.kept == [0, 1]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(
     offers=st.lists(
         st.tuples(

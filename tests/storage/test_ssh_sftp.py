@@ -80,7 +80,7 @@ class FileServer(Channel):
         return status(0)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     length=st.one_of(
         st.integers(0, 5), st.integers(0, 4 * PIECE_BYTES), st.sampled_from([PIECE_BYTES, 80 * PIECE_BYTES])
@@ -187,7 +187,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=GARBAGE, greeting=st.sampled_from([VERSION, b""]))
 def test_a_server_that_sends_garbage_breaks_only_its_session(data: bytes, greeting: bytes) -> None:
     """Whatever comes, the caller sees a refusal or a broken session, never anything else."""

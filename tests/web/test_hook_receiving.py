@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.web.receiving import BadBody, BodyLimits, BodyMemory, BodyReader, claimed_type
@@ -60,7 +60,6 @@ def test_limit_is_exact():
 
 
 @given(st.lists(st.integers(min_value=1, max_value=100), min_size=1, max_size=30), st.integers(1, 8))
-@settings(deadline=None)
 def test_memory_is_bounded_and_nobody_is_stuck(sizes, senders):
     """Many senders at once never hold more than the bound and one body, and all get through."""
     limit, largest = 150, 3 * 100
