@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, shown_name
+from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import LedgerError, LedgerFull, LedgerReadOnly, LemmySafetyError, SettingsError, StorageError
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from lemmy_safety.detectors.base import Detector
     from lemmy_safety.settings import Settings
 
 #: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
 #: some 400,000 objects more.
 _LEAST_FREE_MB = 200
+
+_DAY_S = 24 * 60 * 60
 
 #: Extras that are sums of others or for developers.
 _NOT_FOR_USERS = {"all", "test", "dev"}
@@ -70,6 +74,7 @@ def check_all(load_settings: Callable[[], Settings], *, load: bool) -> Iterator[
         )
         return
     yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
+    yield _at_once(settings)
     yield from check_storage(settings)
     yield from check_database(settings)
     yield from check_detectors(settings, load=load)
@@ -94,6 +99,21 @@ def _installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _at_once(settings: Settings) -> Check:
+    """What was chosen for this machine, or by the person, about how much is done at the same time."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - as below
+
+    return Check(
+        area="Settings",
+        name="at once",
+        ok=True,
+        detail=(
+            f"{plural(settings.threads, 'object')} fetched, {wiring.decode_workers(settings):,} decoded in processes "
+            f"({plural(os.cpu_count() or 1, 'core')}), {settings.memory_mb:,.0f} MB of files and as much of pictures waiting"
+        ),
+    )
 
 
 def check_storage(settings: Settings) -> Iterator[Check]:
@@ -178,15 +198,42 @@ def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
         try:
             for detector in wiring.build_detectors(dataclasses.replace(settings, detectors=(name,))):
                 if not load:
-                    detail = f"{detector.version}; model not loaded (--quick)"
-                else:
-                    with detector:
-                        detail = f"{detector.version}; loaded{_where(detector)}"
-                yield Check(area="Detectors", name=name, ok=True, detail=detail)
+                    yield Check(
+                        area="Detectors", name=name, ok=True, detail=f"{detector.version}; model not loaded (--quick)"
+                    )
+                    continue
+                with detector:
+                    detail = f"{detector.version}; loaded{_where(detector)}"
+                    yield Check(area="Detectors", name=name, ok=True, detail=detail)
+                    yield from _speed(name, detector.try_speed())
         except LemmySafetyError as error:
             yield _fault("Detectors", name, error)
 
 
-def _where(detector: object) -> str:
+def _where(detector: Detector) -> str:
     device = getattr(detector, "device", None)
-    return f" on {device}" if device else ""
+    screen = detector.screen_statistics
+    screens = (
+        ", then ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages) if screen else ""
+    )
+    return "".join(
+        (
+            f" on {device}" if device else "",
+            f", {detector.batch_size} at once" if detector.batch_size > 1 else "",
+            f"; screened by {screens}" if screens else "",
+        )
+    )
+
+
+def _speed(name: str, rates: Mapping[str, float]) -> Iterator[Check]:
+    """For whoever asks how long a sweep will take."""
+    if rates:
+        fastest, *others = rates.items()
+        confirming = "".join(f"; what it cannot clear, {model} at {rate:.3g}" for model, rate in others)
+        per_day = f"at most {_two_digits(fastest[1] * _DAY_S):,} frames a day"
+        detail = f"{fastest[1]:.3g} frames/s by {fastest[0]}{confirming}: {per_day}; a file has one frame or more"
+        yield Check(area="Detectors", name=f"{name} speed", ok=True, detail=detail)
+
+
+def _two_digits(number: float) -> int:
+    return int(float(f"{number:.1e}"))

@@ -16,12 +16,13 @@ from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.clip_weights import PRETRAINED, find_weights, weights_digest
 from lemmy_safety.detectors.screening import Screening
 from lemmy_safety.detectors.screening_batch import FrameAnswer
+from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
 
@@ -287,6 +288,14 @@ class ClipDetector(Detector):
             view=frame.view,
             details=details,
         )
+
+    def try_speed(self) -> Mapping[str, float]:
+        if self._encoder is None:
+            return {}
+        encoders = [*(self._screening.encoders if self._screening else ()), self._encoder]
+        return {
+            encoder.name: frames_per_second(encoder.encode_images, at_once=encoder.batch_size) for encoder in encoders
+        }
 
     def close(self) -> None:
         if self._device is None:

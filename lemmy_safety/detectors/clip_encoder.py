@@ -171,7 +171,9 @@ def _build(model: str) -> Any:
     ]
     if wrong:
         raise DetectorError(f"open_clip built {model} with the wrong activation in {len(wrong)} layers.")
-    return clip.eval().requires_grad_(requires_grad=False)
+    # Weights stay marked as ones to be trained, as the reference has them: by that mark torch chooses between two kinds of
+    # matrix product (``should_fold`` in its LinearAlgebra.cpp, even where no gradient is kept), whose last bits differ.
+    return clip.eval()
 
 
 def _guard(model: str, weights: Path) -> WeightsGuard:

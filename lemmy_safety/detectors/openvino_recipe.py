@@ -57,6 +57,8 @@ def build(model: str, config: Mapping[str, Any], weights: Path, folder: Path, pr
     open_clip.add_model_config(described)
     described.unlink()
     encoder = load_image_encoder(model, weights, device="cpu")
+    # OpenVINO takes weights for constants only where nobody may train them.
+    encoder.visual.requires_grad_(requires_grad=False)
     size = sum(part.numel() * part.element_size() for part in encoder.visual.parameters())
     if precision == "int8":
         _check_memory(size)

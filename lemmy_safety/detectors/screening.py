@@ -69,6 +69,11 @@ class Screening:
         """Pictures that the encoder takes at once which sees all of them."""
         return next((stage.encoder.batch_size for stage in self._in_use()), self._reference.batch_size)
 
+    @property
+    def encoders(self) -> list[PictureEncoder]:
+        """Of the stages in use, in the order in which they are asked."""
+        return [stage.encoder for stage in self._in_use()]
+
     def statistics(self) -> ScreenStatistics:
         return ScreenStatistics(stages=tuple(stage.statistics() for stage in self._stages), **self._counts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 
@@ -44,6 +45,26 @@ def test_the_json_report_covers_every_area(call, store):
     checks = _checks(call("doctor", "--json"))
     assert {check["area"] for check in checks} == {"Program", "Settings", "Storage", "Database", "Detectors"}
     assert {"extra clip", "extra nudenet", "extra postgres"} <= {check["name"] for check in checks}
+
+
+def test_what_is_done_at_once_is_told(call, store, monkeypatch):
+    """The numbers that were chosen for this machine, or set by a person, stand in the report."""
+    monkeypatch.setenv("LEMMY_SAFETY_DECODE_WORKERS", "3")
+    checks = _checks(call("doctor", "--json", "--threads", "7", "--detectors", "hashes"))
+    (detail,) = [check["detail"] for check in checks if check["name"] == "at once"]
+    assert detail.startswith("7 objects fetched, 3 decoded in processes")
+    assert "512 MB" in detail
+
+
+def test_the_speed_of_models_is_tried_unless_it_is_to_be_quick(call, store):
+    """An admin learns how many frames a day a model can look at before a sweep is begun; --quick loads nothing."""
+    pytest.importorskip("nudenet")
+    whole, quick = (
+        _checks(call("doctor", "--json", "--detectors", "hashes,nudenet", *how)) for how in ((), ("--quick",))
+    )
+    (speed,) = [check["detail"] for check in whole if check["area"] == "Detectors" and "speed" in check["name"]]
+    assert re.match(r"[\d.e+]+ frames/s by 320n: at most [\d,]+ frames a day", speed)
+    assert not [check for check in quick if "speed" in check["name"]]
 
 
 def test_every_fault_is_told_at_once(call, store, monkeypatch, tmp_path):

@@ -387,6 +387,19 @@ def test_an_nsfw_that_is_not_certain_is_marked_although_it_is_no_hit(screened):
     assert nsfw.details == {"from": "screen", "sure": False}
 
 
+def test_trying_its_speed_teaches_the_screen_nothing(planted, screened):
+    """Each encoder's rate, the screen's first; generated pictures are neither counted nor watched."""
+    checked = screened._screening._stages[0].bound.checked
+
+    rates = screened.try_speed()
+
+    assert list(rates) == ["torch-fp16", "torch-fp32"]
+    assert all(rate > 0 for rate in rates.values())
+    assert screened.screen_statistics.screened == 0
+    assert screened._screening._stages[0].bound.checked == checked
+    assert list(planted.try_speed()) == ["torch-fp32"]
+
+
 def test_findings_carry_the_time_and_the_view_of_their_frame(planted):
     """A finding in the middle of a video says when; one in a crop says where."""
     sample = sample_of(CLEAR, NUDE)

@@ -165,6 +165,13 @@ def test_a_failure_inside_the_package_is_a_detector_error(detector):
         detector.detect([broken])
 
 
+def test_its_speed_can_be_tried(detector):
+    """The model by its name, and more than a frame in ten seconds."""
+    ((model, rate),) = detector.try_speed().items()
+    assert model in detector.version
+    assert rate > 0.1
+
+
 def test_version_is_known_before_open(detector):
     """The version names package and model, before and after opening."""
     version = f"nudenet-{importlib.metadata.version('nudenet')} 320n"
