@@ -104,8 +104,8 @@ class RelayJudging:
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _forget_rows(self) -> None:
-        count = self._ledger.forget_uploads(datetime.now(UTC) - _KEPT)
-        log.info("%d uploads that were not asked about for long were forgotten", count)
+        if count := self._ledger.forget_uploads(datetime.now(UTC) - _KEPT):
+            log.info("%d uploads that were not asked about for long were forgotten", count)
 
     # For the engine, as in ``UploadJudging``.
 
