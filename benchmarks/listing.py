@@ -2,7 +2,8 @@
 
 Passes are real ones (``Scanner``, ``S3Storage``, SQLite ledger, hashes detector) over a made-up bucket
 (``made_up_bucket.py``); each is measured in a process of its own. Every object of the bucket is in the ledger first, as
-after a sweep; then ``--new`` appear.
+after a sweep; then ``--new`` appear before each pass of the daemon. A pass reads what is new, so many GET there must be;
+what a listing costs are the LIST.
 
     python benchmarks/listing.py --sizes 10000,1000000
 """
@@ -58,6 +59,10 @@ def requests_to(endpoint: str) -> dict[str, int]:
         return json.load(answer)
 
 
+def add_objects(endpoint: str, number: int) -> None:
+    urlopen(Request(endpoint, data=b"", headers={"X-Number": str(number)})).close()
+
+
 def storage_at(endpoint: str) -> S3Storage:
     return S3Storage(endpoint, BUCKET, "key", "secret", region="us-east-1", connections=12)
 
@@ -79,10 +84,10 @@ def fill_ledger(storage: S3Storage, url: str) -> None:
         ledger.finish_run(run, {}, complete=True)
 
 
-def measured(job: str, endpoint: str, database: Path) -> dict[str, Any]:
+def measured(job: str, endpoint: str, database: Path, *, new: int = 0) -> dict[str, Any]:
     """The job in a new process: what it printed last, which is its own account."""
     told = subprocess.run(
-        [sys.executable, __file__, "--job", job, "--endpoint", endpoint, "--database", database],
+        [sys.executable, __file__, "--job", job, "--endpoint", endpoint, "--database", database, "--new", str(new)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -90,7 +95,7 @@ def measured(job: str, endpoint: str, database: Path) -> dict[str, Any]:
     return json.loads(told.stdout.splitlines()[-1])
 
 
-def run_job(job: str, endpoint: str, database: Path) -> None:
+def run_job(job: str, endpoint: str, database: Path, new: int) -> None:
     storage = storage_at(endpoint)
     if job == "fill":
         storage.open()
@@ -115,9 +120,10 @@ def run_job(job: str, endpoint: str, database: Path) -> None:
         request = PassRequest(kind="daemon", since=since, exhaustive=False)
         if job == "sweep":
             request = PassRequest(kind="sweep")
-        elif job == "first-cycle":
+        elif job == "later-cycle":
             scanner.run(request)  # learns that the bucket is large, once per start
             requests_to(endpoint)
+        add_objects(endpoint, new)
         peak = PeakMemory()
         started = time.perf_counter()
         with peak:
@@ -162,7 +168,7 @@ def main() -> None:
     parser.add_argument("--database", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
-        run_job(options.job, options.endpoint, options.database)
+        run_job(options.job, options.endpoint, options.database, options.new)
         return
     print_header("Listing", {"sizes": options.sizes, "new": options.new, "seed": options.seed})
     print(f"{'objects':>9} {'pass':<26} {'LIST':>6} {'GET':>5} {'seconds':>8} {'objects/s':>10} {'peak RSS':>9}")
@@ -172,12 +178,10 @@ def main() -> None:
             measured("fill", endpoint, database)
             requests_to(endpoint)
             whole = show(size, "sweep, all known", measured("sweep", endpoint, database), requests_to(endpoint))
-            urlopen(Request(endpoint, data=b"", headers={"X-Number": str(options.new)})).close()
-            first = show(
-                size, "daemon, first after start", measured("cycle", endpoint, database), requests_to(endpoint)
-            )
-            urlopen(Request(endpoint, data=b"", headers={"X-Number": str(options.new + 1)})).close()
-            later = show(size, "daemon, later", measured("first-cycle", endpoint, database), requests_to(endpoint))
+            account = measured("first-cycle", endpoint, database, new=options.new)
+            first = show(size, "daemon, first after start", account, requests_to(endpoint))
+            account = measured("later-cycle", endpoint, database, new=options.new + 1)
+            later = show(size, "daemon, later", account, requests_to(endpoint))
             print(f"{'':>9} later pass / sweep = {later / whole:.2%} of the LIST requests; first {first / whole:.2%}")
 
 

@@ -47,8 +47,9 @@ _CHUNK_BYTES = 1 << 20
 _TRANSFERS = 3
 # Enough for the first time-ordered key to be on the page even when someone put a few odd objects before it.
 _FIRST_KEY_PAGE = 10
-# Connections that list a large bucket; more only makes servers answer 503 Slow Down.
-_MOST_LISTERS = 8
+# Connections that list a large bucket. What reads their answers is one interpreter, which two keep busy near the server
+# and three far from it; each more holds another 3 MB.
+_MOST_LISTERS = 3
 
 
 class S3Storage(Storage):
