@@ -56,7 +56,7 @@ CHANNELS_PER_CONNECTION = 10
 #: Measured with find on a warm disk: half a second for as many, with seven folders for each object.
 WHOLE_BY_FIND = 5_000
 
-#: Seven folders an object, 32 of them in three round trips: two seconds at 30 ms each.
+#: Seven folders an object, 32 of them in three round trips: two seconds at 30 ms each, over one session.
 WHOLE_BY_SFTP = 100
 
 _HINT_MISSING = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."

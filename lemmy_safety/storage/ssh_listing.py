@@ -13,6 +13,7 @@ import secrets
 import shlex
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -24,18 +25,26 @@ from lemmy_safety.storage.ssh_tree import join
 from lemmy_safety.storage.wanted_keys import LOST_AND_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import TypeAlias
 
     from lemmy_safety.storage.ssh_connection import SshConnections
     from lemmy_safety.storage.ssh_sftp_wire import Entry
     from lemmy_safety.storage.wanted_keys import WantedKeys
 
+    #: Of each folder its entries, or why it may not be listed.
+    _Answers: TypeAlias = list[list[Entry] | SftpRefusal]
+
 _LOG = logging.getLogger(__name__)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-#: Folders asked for together over SFTP: 32 share three round trips, and their names are what is held in memory.
+#: Folders asked for together over one SFTP session: 32 share three round trips, and their names are what is held in memory.
 FOLDERS_AT_ONCE = 32
+
+#: Sessions that list at the same time. pict-rs makes seven folders for nearly every file, so that round trips are all that
+#: counts where the server is far away; near by, one session keeps paramiko busy.
+SESSIONS = 4
 
 #: More start folders than this do not make find faster, only its command line longer.
 _MOST_STARTS = 64
@@ -181,27 +190,31 @@ class SftpListing:
         wanted: WantedKeys,
         since: datetime | None = None,
         *,
-        at_once: int = FOLDERS_AT_ONCE,
+        at_once: int = SESSIONS * FOLDERS_AT_ONCE,
     ) -> Iterator[FoundFile]:
         """Files below a start folder. With ``at_once=1`` they come in the order of their names, folders last.
 
-        A batch of folders is listed anew if the line breaks, so nothing comes twice.
+        What a session was asked for is listed anew if the line breaks, so nothing comes twice.
 
         :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read.
         """
         earliest = 0 if since is None else microseconds(since) // 1_000_000
         waiting = [start]
         refused: list[bytes] = []
-        while waiting:
-            batch = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
-            below: list[bytes] = []
-            for folder, found in self._scan(batch, refused):
-                if isinstance(found, FoundFile):
-                    if found.mtime >= earliest:
-                        yield found
-                elif wanted.leads_to_wanted(to_key(folder)):
-                    below.append(folder)
-            waiting += sorted(below, reverse=True)
+        pool = ThreadPoolExecutor(SESSIONS, thread_name_prefix="list")
+        try:
+            while waiting:
+                batch = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
+                below: list[bytes] = []
+                for folder, found in self._scan(batch, refused, pool.map):
+                    if isinstance(found, FoundFile):
+                        if found.mtime >= earliest:
+                            yield found
+                    elif wanted.leads_to_wanted(to_key(folder)):
+                        below.append(folder)
+                waiting += sorted(below, reverse=True)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
         if refused:
             raise denied(self._name, len(refused), repr(to_key(refused[0])))
 
@@ -221,12 +234,15 @@ class SftpListing:
             starts = sorted(below)
         return starts
 
-    def _scan(self, folders: Sequence[bytes], refused: list[bytes]) -> Iterator[tuple[bytes, FoundFile | None]]:
-        """Each file as (path, file) and each folder as (path, None); folders that may not be read go to ``refused``."""
-        for at in range(0, len(folders), FOLDERS_AT_ONCE):
-            batch = folders[at : at + FOLDERS_AT_ONCE]
-            paths = [join(self._root, folder) for folder in batch]
-            answers = self._connections.run(lambda session, paths=paths: session.scan_folders(paths))  # type: ignore[misc]
+    def _scan(
+        self, folders: Sequence[bytes], refused: list[bytes], each: Callable[..., Iterable[_Answers]] = map
+    ) -> Iterator[tuple[bytes, FoundFile | None]]:
+        """Each file as (path, file) and each folder as (path, None); folders that may not be read go to ``refused``.
+
+        ``each`` is ``map``, or a pool's, which asks over several sessions.
+        """
+        batches = [folders[at : at + FOLDERS_AT_ONCE] for at in range(0, len(folders), FOLDERS_AT_ONCE)]
+        for batch, answers in zip(batches, each(self._ask, batches), strict=True):
             for folder, answer in zip(batch, answers, strict=True):
                 if not isinstance(answer, SftpRefusal):
                     yield from _described(folder, answer)
@@ -234,6 +250,10 @@ class SftpListing:
                     refused.append(folder)
                 elif answer.code != NO_SUCH_FILE:
                     raise StorageError(f"The folder {to_key(folder)!r} in {self._name} cannot be listed: {answer}.")
+
+    def _ask(self, folders: Sequence[bytes]) -> _Answers:
+        paths = [join(self._root, folder) for folder in folders]
+        return self._connections.run(lambda session: session.scan_folders(paths))
 
 
 def microseconds(moment: datetime) -> int:
