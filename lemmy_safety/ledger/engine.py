@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 
 #: The page cache of each SQLite connection, in KiB. Hashes arrive in random order, so the inner pages of their index
-#: are touched all the time: some 1 MB a million rows. The pages below them are the system's cache's business; four times
+#: are touched all the time: some 1 MB a million rows. The pages below them are the system's cache's business; eight times
 #: as much here was no faster (300,000 rows), and it is memory that grows with the database.
-_CACHE_KIB = 8 * 1024
+_CACHE_KIB = 4 * 1024
 
 #: Bytes that the WAL file may keep after a checkpoint; without a limit it stays as large as it ever was.
 _WAL_BYTES = 64 * 1024 * 1024
