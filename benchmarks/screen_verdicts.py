@@ -4,7 +4,7 @@
 
 The words' features are planted so that about those shares of the pictures come closer to what the rules look for than a
 screen with the measured error can clear. For each share: how many pictures the screen cleared, how many went to the reference, how many verdicts
-differ (must be 0), and images a second. --model ViT-B-32 is a fifteenth of the default's work, for processors without matrix
+differ (must be 0), and images a second. --model ViT-B-32 is an eighteenth of the default's arithmetic, for processors without matrix
 units, where the default takes hours. The last lines force the error bound to nothing, without a watch: there verdicts
 must differ, or this program could not find a difference.
 """
