@@ -211,12 +211,11 @@ def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
 
 
 def _where(detector: Detector) -> str:
-    device = getattr(detector, "device", None)
     screen = detector.screen_statistics
     screens = (
         ", then ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages) if screen else ""
     )
-    where = f" on {device}" if device else ""
+    where = f" on {detector.device}" if detector.device else ""
     at_once = f", {detector.batch_size} at once" if detector.batch_size > 1 else ""
     return f"{where}{at_once}{f'; screened by {screens}' if screens else ''}"
 

@@ -38,6 +38,11 @@ class Detector(ABC):
         """
 
     @property
+    def device(self) -> str | None:
+        """The device that its model uses; None before ``open()``, and where nobody chooses one."""
+        return None
+
+    @property
     def screen_statistics(self) -> ScreenStatistics | None:
         """What its screen has done since ``open()``; None where no faster encoder screens."""
         return None
