@@ -25,10 +25,15 @@ class Backoff:
         self._longest = 0.0
         self._grow_at = 0.0
         self._complain_at = 0.0
+        self._trouble_at = 0.0
+
+    def now(self) -> float:
+        """When a question is asked, for ``answered``."""
+        return asyncio.get_running_loop().time()
 
     async def after(self, trouble: Exception) -> None:
         """Wait, longer each time until somebody was answered."""
-        now = asyncio.get_running_loop().time()
+        now = self._trouble_at = self.now()
         if not self._longest or now >= self._complain_at:
             self._complain_at = now + _COMPLAIN_EVERY_S
             log.warning("no answer from %s: %s; trying again", self._server, trouble)
@@ -38,8 +43,9 @@ class Backoff:
         # Spread, so that not everybody comes back in the same moment.
         await asyncio.sleep(self._longest * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
 
-    def answered(self) -> None:
-        """The server is there."""
-        if self._longest:
-            log.info("%s answers again", self._server)
+    def answered(self, *, asked_at: float) -> None:
+        """The server is there, unless this is an answer it gave before it went, to a question older than the trouble."""
+        if not self._longest or asked_at < self._trouble_at:
+            return
+        log.info("%s answers again", self._server)
         self._longest = self._grow_at = 0.0

@@ -198,6 +198,7 @@ class _Worker:
         while True:
             await self._room.enter()
             popped = None
+            asked_at = self._backoff.now()
             try:
                 # The first question is answered at once, and tells who is there.
                 popped = await client.pop(wait_s=_WAIT_S if client.is_relay else 0.0)
@@ -207,7 +208,7 @@ class _Worker:
             finally:
                 if popped is None:
                     self._room.leave()
-            self._backoff.answered()
+            self._backoff.answered(asked_at=asked_at)
             self._met.set()
             if popped is not None:
                 self._more.set()
@@ -268,6 +269,7 @@ class _Worker:
         """Whether the answer came in time for pict-rs."""
         worth_until = self._loop.time() + _WORTH_TELLING_S
         while True:
+            asked_at = self._backoff.now()
             try:
                 in_time = await client.answer(message)
             except ServerTrouble as error:
@@ -276,7 +278,7 @@ class _Worker:
                     return False
                 await self._backoff.after(error)
             else:
-                self._backoff.answered()
+                self._backoff.answered(asked_at=asked_at)
                 return in_time
 
     def _record(self, client: WorkerClient, upload: Upload, result: ItemResult, *, refuse: bool, in_time: bool) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import socket
+import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
@@ -274,6 +276,37 @@ class AncestorWorker:
         return call(self._port, "POST", "/api/v1/pop", key=self._key, body=body)
 
 
+class _MortalServer(ThreadingHTTPServer):
+    """When it goes, its connections go, as those of a process that ends do; threads would go on answering."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def end(self) -> None:
+        self.shutdown()
+        # Before those that were not accepted yet are refused: nobody is answered after that.
+        for connection in list(self._connections):
+            with suppress(OSError):  # it has gone by itself
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+
 class PictrsSafetyServer:
     """A server of uploads as pictrs-safety is: one answer to a question for work, at once, and results by file name."""
 
@@ -284,7 +317,7 @@ class PictrsSafetyServer:
         self.gone: set[str] = set()
         self.override: list[tuple[int, dict[str, str], bytes]] = []
         self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
+        self._server: _MortalServer | None = None
         self.port = 0
 
     def __enter__(self) -> Self:
@@ -308,16 +341,13 @@ class PictrsSafetyServer:
             def do_POST(self) -> None:
                 outer._post(self)
 
-        ThreadingHTTPServer.allow_reuse_address = True
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self._server.daemon_threads = True
+        self._server = _MortalServer(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            self._server.end()
             self._server = None
 
     @property
