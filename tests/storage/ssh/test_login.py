@@ -25,7 +25,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
-from lemmy_safety.storage import ssh_connection, ssh_login
+from lemmy_safety.storage import ssh_login
 from lemmy_safety.storage.ssh import SshStorage
 from lemmy_safety.storage.ssh_errors import CONNECTION_ERRORS, VENDOR_ERRORS, translate
 from lemmy_safety.storage.ssh_known_hosts import KnownHosts
@@ -40,23 +40,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.external_service
 
 
-@pytest.fixture
-def backend() -> Iterator[SshBackend]:
-    with open_backend("ssh") as place:
-        yield place
-
-
 @pytest.fixture(autouse=True)
 def nobody_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key of whoever runs the tests is used."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ssh_connection, "RETRY_DELAYS_S", (0.0, 0.0))
 
 
 @pytest.fixture
