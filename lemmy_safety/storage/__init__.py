@@ -1,5 +1,7 @@
-"""Where objects live: one contract (``base``), and backends for S3, SSH and folders.
+"""Where objects live: one contract (``base``), and a folder for each kind of place: ``s3``, ``ssh``, ``local``.
 
-This room lists, reads, moves and deletes; it decides nothing, records nothing and keeps no image byte. Backends are
-imported by name where they are wired (``lemmy_safety.storage.s3``), so that none of their libraries is loaded for free.
+This room lists, reads, moves and deletes; it decides nothing, records nothing and keeps no image byte. The kinds do not
+know each other and are imported where they are wired, so that none of their libraries is loaded for free. What they
+share lies beside them: ``names`` (paths and keys), ``wanted_keys`` (which part of a tree a listing may look at),
+``listers`` (threads that list), ``probing`` (doctor's steps).
 """

@@ -25,7 +25,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.local import LocalStorage
-from lemmy_safety.storage.local_errors import refused_on_windows, translated
+from lemmy_safety.storage.local.errors import refused_on_windows, translated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from support.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
-    from lemmy_safety.storage.ssh_sftp import SftpSession
+    from lemmy_safety.storage.ssh.sftp import SftpSession
 
 BOTH_WAYS = pytest.mark.parametrize("backend", ["ssh", "sftp"], indirect=True)
 LISTED_BY = {"ssh": "listed by find", "sftp": "listed by SFTP"}

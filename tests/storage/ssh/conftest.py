@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.sshd import open_backend
 
-from lemmy_safety.storage import ssh_connection
+from lemmy_safety.storage.ssh import connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,4 +32,4 @@ def storage(backend: SshBackend) -> Iterator[SshStorage]:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again is tried at once."""
-    monkeypatch.setattr(ssh_connection, "RETRY_DELAYS_S", (0.0, 0.0))
+    monkeypatch.setattr(connection, "RETRY_DELAYS_S", (0.0, 0.0))

@@ -13,8 +13,8 @@ import pytest
 from support.ssh_storage import BOTH_WAYS, hold_sessions, keys_of
 
 from lemmy_safety.errors import StorageUnreachable
-from lemmy_safety.storage import ssh_connection
-from lemmy_safety.storage.ssh_sftp import SftpSession
+from lemmy_safety.storage.ssh import connection
+from lemmy_safety.storage.ssh.sftp import SftpSession
 
 if TYPE_CHECKING:
     from support.sshd import SshBackend
@@ -100,11 +100,11 @@ def test_a_server_that_stops_answering_is_given_up(
     assert keys_of(storage) == ["a.jpg"]
     hold_sessions(storage, 2)
     for step in ("CHANNEL_TIMEOUT_S",):
-        monkeypatch.setattr(ssh_connection, step, 0.5)
+        monkeypatch.setattr(connection, step, 0.5)
     # Sessions opened before keep the longer timeout; new ones have the short one.
     backend.server.kill_sessions()
     assert storage.read("a.jpg", max_bytes=1) == b"x"
-    monkeypatch.setattr("lemmy_safety.storage.ssh_login.BANNER_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("lemmy_safety.storage.ssh.login.BANNER_TIMEOUT_S", 0.5)
     frozen = [*backend.server.sessions(), backend.server.process]
     for process in frozen:
         process.send_signal(signal.SIGSTOP)

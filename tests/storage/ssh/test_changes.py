@@ -11,8 +11,8 @@ import pytest
 from support.ssh_storage import BOTH_WAYS, keys_of
 
 from lemmy_safety.errors import ObjectChanged
-from lemmy_safety.storage.ssh_sftp import SftpSession
-from lemmy_safety.storage.ssh_sftp_wire import SftpBroken
+from lemmy_safety.storage.ssh.sftp import SftpSession
+from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
 if TYPE_CHECKING:
     from support.sshd import SshBackend

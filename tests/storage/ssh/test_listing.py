@@ -14,9 +14,9 @@ from support.sshd import open_backend
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.pictrs.keys import make_key
-from lemmy_safety.storage import ssh_connection
-from lemmy_safety.storage.ssh_listing import FOLDERS_AT_ONCE, SESSIONS
-from lemmy_safety.storage.ssh_sftp import SftpSession
+from lemmy_safety.storage.ssh import connection
+from lemmy_safety.storage.ssh.listing import FOLDERS_AT_ONCE, SESSIONS
+from lemmy_safety.storage.ssh.sftp import SftpSession
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:
@@ -139,16 +139,16 @@ def test_a_silent_listing_is_waited_for_while_the_server_answers(
     os.mkfifo(release)
     use_find(backend, f'cat {release}; exec /usr/bin/find "$@"')
     backend.put("a.jpg", b"x")
-    monkeypatch.setattr(ssh_connection, "CHANNEL_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(ssh_connection.RemoteCommand, "_POLL_S", 0.1)
+    monkeypatch.setattr(connection, "CHANNEL_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(connection.RemoteCommand, "_POLL_S", 0.1)
     asked = threading.Semaphore(0)
-    original = ssh_connection._Link.check
+    original = connection._Link.check
 
-    def check(link: ssh_connection._Link) -> None:
+    def check(link: connection._Link) -> None:
         original(link)
         asked.release()
 
-    monkeypatch.setattr(ssh_connection._Link, "check", check)
+    monkeypatch.setattr(connection._Link, "check", check)
     with backend.storage() as storage, ThreadPoolExecutor(1) as pool:
         listing = pool.submit(keys_of, storage)
         assert asked.acquire(timeout=60)

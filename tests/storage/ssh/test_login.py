@@ -25,11 +25,10 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
-from lemmy_safety.storage import ssh_login
-from lemmy_safety.storage.ssh import SshStorage
-from lemmy_safety.storage.ssh_errors import CONNECTION_ERRORS, VENDOR_ERRORS, translate
-from lemmy_safety.storage.ssh_known_hosts import KnownHosts
-from lemmy_safety.storage.ssh_private_keys import PrivateKeys
+from lemmy_safety.storage.ssh import SshStorage, login
+from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, VENDOR_ERRORS, translate
+from lemmy_safety.storage.ssh.known_hosts import KnownHosts
+from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -346,8 +345,8 @@ def test_a_closed_port_is_unreachable(backend: SshBackend) -> None:
 @pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-silent\r\n"])
 def test_what_is_no_ssh_server_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
     """A server that is silent or speaks something else is given up, never waited for without end."""
-    monkeypatch.setattr(ssh_login, "BANNER_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(ssh_login, "HANDSHAKE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(login, "BANNER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(login, "HANDSHAKE_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
         held = []
         stopped = threading.Event()

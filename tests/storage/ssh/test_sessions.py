@@ -15,7 +15,7 @@ from support.ssh_storage import hold_sessions, links
 from support.sshd import open_backend
 
 from lemmy_safety.errors import StorageError
-from lemmy_safety.storage.ssh_sftp_wire import SftpWire
+from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

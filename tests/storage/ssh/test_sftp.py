@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lemmy_safety.errors import StorageError
-from lemmy_safety.storage.ssh_listing import FoundFile, parse_record, split_records
-from lemmy_safety.storage.ssh_sftp import PIECE_BYTES, SftpSession
-from lemmy_safety.storage.ssh_sftp_wire import SftpBroken, SftpRefusal
+from lemmy_safety.storage.ssh.listing import FoundFile, parse_record, split_records
+from lemmy_safety.storage.ssh.sftp import PIECE_BYTES, SftpSession
+from lemmy_safety.storage.ssh.sftp_wire import SftpBroken, SftpRefusal
 
 VERSION = struct.pack(">IBI", 5, 2, 3)
 

@@ -20,7 +20,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.ssh import SshStorage
-from lemmy_safety.storage.ssh_sftp import SftpSession
+from lemmy_safety.storage.ssh.sftp import SftpSession
 
 if TYPE_CHECKING:
     from support.sshd import SshBackend

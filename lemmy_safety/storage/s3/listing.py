@@ -8,10 +8,12 @@ bucket itself (what folders are there); ranges cover all keys whatever the answe
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeAlias
+
+from lemmy_safety.storage.listers import listers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,8 +76,7 @@ def pages_of(
     """
     waiting = deque(ranges)
     running: dict[Future[Page | None], KeyRange] = {}
-    pool = ThreadPoolExecutor(max_workers=connections, thread_name_prefix="list")
-    try:
+    with listers(connections) as pool:
         while waiting or running:
             while waiting and len(running) < connections:
                 begun = waiting.popleft()
@@ -88,5 +89,3 @@ def pages_of(
                     # Asked for while this one is used.
                     running[pool.submit(next_page, key_range, page)] = key_range
                     yield key_range, page
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)

@@ -26,8 +26,8 @@ from lemmy_safety.errors import (
 from lemmy_safety.pictrs import keys
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
-from lemmy_safety.storage.local_errors import refused_on_windows, translated
-from lemmy_safety.storage.local_walk import LocalWalk
+from lemmy_safety.storage.local.errors import refused_on_windows, translated
+from lemmy_safety.storage.local.walk import LocalWalk
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.wanted_keys import WantedKeys

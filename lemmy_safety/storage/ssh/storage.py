@@ -27,11 +27,11 @@ from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
-from lemmy_safety.storage.ssh_connection import SshConnections
-from lemmy_safety.storage.ssh_listing import EPOCH, FindListing, SftpListing
-from lemmy_safety.storage.ssh_login import SshLogin
-from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, SftpRefusal
-from lemmy_safety.storage.ssh_tree import SshTree, is_kind
+from lemmy_safety.storage.ssh.connection import SshConnections
+from lemmy_safety.storage.ssh.listing import EPOCH, FindListing, SftpListing
+from lemmy_safety.storage.ssh.login import SshLogin
+from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, SftpRefusal
+from lemmy_safety.storage.ssh.tree import SshTree, is_kind
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
-    from lemmy_safety.storage.ssh_listing import FoundFile
-    from lemmy_safety.storage.ssh_sftp import SftpSession
-    from lemmy_safety.storage.ssh_sftp_wire import Attributes
+    from lemmy_safety.storage.ssh.listing import FoundFile
+    from lemmy_safety.storage.ssh.sftp import SftpSession
+    from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
     T = TypeVar("T")
 

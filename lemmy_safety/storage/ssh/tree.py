@@ -12,13 +12,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, ObjectGone, StorageError
-from lemmy_safety.storage.ssh_sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lemmy_safety.storage.ssh_sftp import SftpSession
-    from lemmy_safety.storage.ssh_sftp_wire import Attributes
+    from lemmy_safety.storage.ssh.sftp import SftpSession
+    from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
 _HINT_LINK = "Links in the store are never followed."
 

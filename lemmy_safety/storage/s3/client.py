@@ -10,7 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lemmy_safety.errors import StorageError
-from lemmy_safety.storage.s3_errors import translated
+from lemmy_safety.storage.s3.errors import translated
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

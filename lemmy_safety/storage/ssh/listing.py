@@ -13,23 +13,23 @@ import secrets
 import shlex
 import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
+from lemmy_safety.storage.listers import listers
 from lemmy_safety.storage.names import to_key
-from lemmy_safety.storage.ssh_sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
-from lemmy_safety.storage.ssh_tree import join
+from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.ssh.tree import join
 from lemmy_safety.storage.wanted_keys import LOST_AND_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
-    from lemmy_safety.storage.ssh_connection import SshConnections
-    from lemmy_safety.storage.ssh_sftp_wire import Entry
+    from lemmy_safety.storage.ssh.connection import SshConnections
+    from lemmy_safety.storage.ssh.sftp_wire import Entry
     from lemmy_safety.storage.wanted_keys import WantedKeys
 
     #: Of each folder its entries, or why it may not be listed.
@@ -201,8 +201,7 @@ class SftpListing:
         earliest = 0 if since is None else microseconds(since) // 1_000_000
         waiting = [start]
         refused: list[bytes] = []
-        pool = ThreadPoolExecutor(SESSIONS, thread_name_prefix="list")
-        try:
+        with listers(SESSIONS) as pool:
             while waiting:
                 batch = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
                 below: list[bytes] = []
@@ -213,8 +212,6 @@ class SftpListing:
                     elif wanted.leads_to_wanted(to_key(folder)):
                         below.append(folder)
                 waiting += sorted(below, reverse=True)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
         if refused:
             raise denied(self._name, len(refused), repr(to_key(refused[0])))
 

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, TypeVar
 import paramiko
 
 from lemmy_safety.errors import StorageError, StorageUnreachable
-from lemmy_safety.storage.ssh_errors import CONNECTION_ERRORS, translate
-from lemmy_safety.storage.ssh_login import close_quietly
-from lemmy_safety.storage.ssh_sftp import SftpSession
-from lemmy_safety.storage.ssh_sftp_wire import SftpRefusal
+from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
+from lemmy_safety.storage.ssh.login import close_quietly
+from lemmy_safety.storage.ssh.sftp import SftpSession
+from lemmy_safety.storage.ssh.sftp_wire import SftpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lemmy_safety.storage.ssh_login import SshLogin
+    from lemmy_safety.storage.ssh.login import SshLogin
 
 _LOG = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What goes wrong on an SSH connection, in our words: one table from paramiko's exceptions to ours.
 
-Refusals of single files by the SFTP server are not handled here: what they mean depends on what was asked for (ssh.py).
+Refusals of single files by the SFTP server are not handled here: what they mean depends on what was asked for (``storage``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lemmy_safety.errors import (
     StorageError,
     StorageUnreachable,
 )
-from lemmy_safety.storage.ssh_sftp_wire import SftpBroken
+from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
 #: Every exception class of paramiko and of the sockets below it, with ours. The nearest base class decides; a test
 #: finds classes that a new paramiko adds.

@@ -1,7 +1,7 @@
 """The packets of SFTP version 3: requests out, answers back in any order, over one SSH channel.
 
 The protocol is small and frozen (draft-ietf-secsh-filexfer-02, spoken by OpenSSH, ProFTPD and the rest). What is asked
-for is in ``ssh_sftp``.
+for is in ``sftp``.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from lemmy_safety.errors import HostUnknown, LoginRefused, PrivateKeyError, StorageUnreachable
-from lemmy_safety.storage.ssh_errors import translate
-from lemmy_safety.storage.ssh_known_hosts import KnownHosts
-from lemmy_safety.storage.ssh_private_keys import PrivateKeys
+from lemmy_safety.storage.ssh.errors import translate
+from lemmy_safety.storage.ssh.known_hosts import KnownHosts
+from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable

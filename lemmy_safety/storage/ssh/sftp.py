@@ -15,7 +15,7 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
-from lemmy_safety.storage.ssh_sftp_wire import (
+from lemmy_safety.storage.ssh.sftp_wire import (
     EOF,
     FAILURE,
     NO_SUCH_FILE,

@@ -14,7 +14,7 @@ from support.scripted_s3 import scripted_s3
 
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.storage.s3 import S3Storage
-from lemmy_safety.storage.s3_listing import KeyRange, cut, pages_of
+from lemmy_safety.storage.s3.listing import KeyRange, cut, pages_of
 
 if TYPE_CHECKING:
     from support.scripted_s3 import Request

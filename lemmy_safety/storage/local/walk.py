@@ -11,7 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import AccessDenied, ObjectGone
-from lemmy_safety.storage.local_errors import translated
+from lemmy_safety.storage.local.errors import translated
 from lemmy_safety.storage.names import to_key
 
 if TYPE_CHECKING:

@@ -29,9 +29,9 @@ from lemmy_safety.pictrs import keys
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.probing import probe_steps
-from lemmy_safety.storage.s3_client import connect, shown_endpoint
-from lemmy_safety.storage.s3_errors import translated
-from lemmy_safety.storage.s3_listing import KeyRange, cut, pages_of
+from lemmy_safety.storage.s3.client import connect, shown_endpoint
+from lemmy_safety.storage.s3.errors import translated
+from lemmy_safety.storage.s3.listing import KeyRange, cut, pages_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
