@@ -3,10 +3,10 @@
     python benchmarks/screen_verdicts.py --pictures 2000 --shares 0 0.05 0.2 --work /path/for/weights
 
 The words' features are planted so that about those shares of the pictures come closer to what the rules look for than a
-screen with the measured error can clear. For each share: how many pictures the screen cleared, how many went to the reference, how many verdicts
-differ (must be 0), and images a second. --model ViT-B-32 is an eighteenth of the default's arithmetic, for processors without matrix
-units, where the default takes hours. The last lines force the error bound to nothing, without a watch: there verdicts
-must differ, or this program could not find a difference.
+screen with the measured error can clear. For each share: how many pictures the screen cleared, how many went to the
+reference, how many verdicts differ (must be 0), and images a second. The last lines force the error bound to nothing,
+without a watch: there verdicts must differ, or this program could not find a difference. --model ViT-B-32 is an
+eighteenth of the default's arithmetic, for processors without matrix units, where the default takes hours.
 """
 
 from __future__ import annotations
@@ -66,50 +66,79 @@ def main() -> None:
         },
     )
     weights = random_checkpoint(options.work, options.seed, model=options.model)
-    rules = HordeRules(use_new_safety=True)
-    screen = learn_screen(rules)
-    request = StageRequest(
-        model=options.model,
-        weights=weights,
-        weights_digest=weights_digest(weights),
-        words_digest=rules.digest,
-        text=torch.empty(0),
-        cache_dir=options.work,
-    )
-    names = ready_stages(options.screen, device, request)
     reference = load_image_encoder(options.model, weights, device=device)
     started = time.monotonic()
     features = exact_features(reference, options)
     seconds = time.monotonic() - started
     print(f"exact: {len(features)} pictures in {seconds:.0f} s, {len(features) / seconds:.2f} images/s", flush=True)
-    stages: list[Stage] = []
-    margin = 0.0
+    comparison = Comparison(options, device, weights, reference, features)
     for share in options.shares:
+        comparison.of_planted(share)
+    comparison.of_a_forced_bound(options.shares[-1])
+    reference.close()
+
+
+class Comparison:
+    """Of the verdicts of a screen with those of the reference, over the same pictures, with words of our own choice."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        device: torch.device,
+        weights: Path,
+        reference: ClipImageEncoder,
+        features: torch.Tensor,
+    ) -> None:
+        self._options = options
+        self._reference = reference
+        self._features = features
+        self._rules = HordeRules(use_new_safety=True)
+        self._screen = learn_screen(self._rules)
+        self._request = StageRequest(
+            model=options.model,
+            weights=weights,
+            weights_digest=weights_digest(weights),
+            words_digest=self._rules.digest,
+            text=torch.empty(0),
+            cache_dir=options.work,
+        )
+        self._names = ready_stages(options.screen, device, self._request)
+        self._stages: list[Stage] = []
+
+    def of_planted(self, share: float) -> None:
+        """This share of the pictures comes closer to the limits than the screen's error; the others do not."""
+        margin = min((stage.bound.value for stage in self._stages), default=0.0)
         # Twice, because which words leave this share in doubt depends on the error that is measured with the words.
         for _ in range(2):
-            rules.use_text_features(planted_words(rules, features, confirmed=share, seed=options.seed, margin=margin))
-            digest = f"planted {share} {margin} {options.seed}"
-            planted = replace(request, text=rules.text_matrix(), words_digest=digest)
+            self._plant(share, margin)
+            digest = f"planted {share} {margin} {self._options.seed}"
+            planted = replace(self._request, text=self._rules.text_matrix(), words_digest=digest)
             # Also one that saves no time on this machine: whether it is right is asked, not whether it pays.
-            stages = open_stages(names, reference, planted, only_useful=False)
-            margin = min((stage.bound.value for stage in stages), default=0.0)
-        exact = [rules.judge(row).hits for row in features]
-        screening = Screening(screen=screen, rules=rules, text=planted.text, stages=stages, reference=reference)
-        report(f"share {share:.0%}", screening, exact, options)
-    # Words around whose limits pictures lie, whatever a screen can prove: there an error changes verdicts.
-    rules.use_text_features(planted_words(rules, features, confirmed=options.shares[-1], seed=options.seed))
-    exact = [rules.judge(row).hits for row in features]
-    forced = [Stage(stage.encoder, ForcedBound(largest=0.0, checked=0, cost=0.0)) for stage in stages]
-    unwatched = Screening(
-        screen=screen,
-        rules=rules,
-        text=rules.text_matrix(),
-        stages=forced,
-        reference=reference,
-        watch=lambda _: False,
-    )
-    report("bound forced to 0", unwatched, exact, options)
-    reference.close()
+            self._stages = open_stages(self._names, self._reference, planted, only_useful=False)
+            margin = min((stage.bound.value for stage in self._stages), default=0.0)
+        self._report(f"share {share:.0%}", self._stages)
+
+    def of_a_forced_bound(self, share: float) -> None:
+        """Pictures lie around the limits, whatever a screen can prove: there an error changes verdicts."""
+        self._plant(share, 0.0)
+        forced = [Stage(stage.encoder, ForcedBound(largest=0.0, checked=0, cost=0.0)) for stage in self._stages]
+        self._report("bound forced to 0", forced, watch=lambda _: False)
+
+    def _plant(self, share: float, margin: float) -> None:
+        words = planted_words(self._rules, self._features, confirmed=share, seed=self._options.seed, margin=margin)
+        self._rules.use_text_features(words)
+
+    def _report(self, title: str, stages: list[Stage], watch: Callable[[int], bool] | None = None) -> None:
+        exact = [self._rules.judge(row).hits for row in self._features]
+        screening = Screening(
+            screen=self._screen,
+            rules=self._rules,
+            text=self._rules.text_matrix(),
+            stages=stages,
+            reference=self._reference,
+            watch=watch,
+        )
+        report(title, screening, exact, self._options)
 
 
 def batches(options: argparse.Namespace, size: int) -> Iterator[list[np.ndarray]]:
