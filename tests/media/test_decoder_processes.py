@@ -10,6 +10,7 @@ import sys
 import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -290,33 +291,52 @@ def test_a_closed_decoder_says_so(caplog):
         assert error.reason == "stopped before it was decoded"
 
 
+@contextmanager
+def error_stream():
+    """The error stream of processes that start meanwhile, as it is written. (What capfd reads while others write, it loses.)"""
+    read_end, write_end = os.pipe()
+    ours = os.dup(2)
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    try:
+        with os.fdopen(read_end, encoding="utf-8") as lines:
+            yield lines
+    finally:
+        os.dup2(ours, 2)
+        os.close(ours)
+
+
+def wait_for_the_hang(lines):
+    """Until a decoder says that it is about to."""
+    while "hanging" not in lines.readline():
+        pass
+
+
 @posix_only
-def test_close_does_not_wait_for_a_process_that_hangs(capfd):
+def test_close_does_not_wait_for_a_process_that_hangs():
     """Close ends a hanging process; whoever waits for it, or for a turn, is told of the stop; no process is left."""
-    decoder = process_decoder(workers=1, timeout_s=3600, job=break_or_decode, quiet=False)
-    pid = pid_of(decoder)
-    with ThreadPoolExecutor(3) as threads:
+    with (
+        error_stream() as lines,
+        ThreadPoolExecutor(3) as threads,
+        process_decoder(workers=1, timeout_s=3600, job=break_or_decode, quiet=False) as decoder,
+    ):
+        pid = pid_of(decoder)
         waiting = [threads.submit(refusal, decoder, b"hold the interpreter") for _ in range(3)]
-        heard = ""
-        while "hanging" not in heard:
-            heard += capfd.readouterr().err
+        wait_for_the_hang(lines)
         decoder.close()
         assert {error.result().status for error in waiting} == {ItemStatus.DETECTOR_FAILED}
-    decoder.close()
     assert not psutil.pid_exists(pid)
 
 
 @posix_only
-def test_an_interrupted_caller_leaves_no_answer_behind(capfd):
+def test_an_interrupted_caller_leaves_no_answer_behind():
     """After Ctrl-C in the middle of a medium the next one gets its own answer."""
 
     def interrupt() -> None:
-        heard = ""
-        while "hanging" not in heard:
-            heard += capfd.readouterr().err
+        wait_for_the_hang(lines)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    with process_decoder(job=break_or_decode, quiet=False) as decoder:
+    with error_stream() as lines, process_decoder(job=break_or_decode, quiet=False) as decoder:
         interrupter = threading.Thread(target=interrupt)
         interrupter.start()
         with pytest.raises(KeyboardInterrupt):
