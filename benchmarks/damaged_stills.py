@@ -5,8 +5,7 @@
 
 The columns are the tries in their order, each with the files that it was the first to show: the healthy way (the damage
 did no harm), Pillow's tolerant mode, files rewritten so that Pillow reads them, the part before the break (WebP, AVIF), the
-second decoder (FFmpeg). What is left is unreadable. What browsers show of such files is no part of this; it was
-compared once, with Chromium, when the tries were chosen.
+second decoder (FFmpeg). What is left is unreadable. What a browser shows of such files is for shown_by_browsers.py.
 """
 
 from __future__ import annotations
