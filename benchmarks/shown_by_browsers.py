@@ -38,6 +38,8 @@ _NAMES = ("astronaut", "coffee", "chelsea", "rocket", "retina")
 #: What is damaged lies behind the first bytes, lest the browser be told of another kind of file.
 _FIRST = 30
 _PATIENCE_S = 600
+#: A page with much more of pictures in it is given up by the browser.
+_PAGE_BYTES = 32 * 1024 * 1024
 
 Encoder = Callable[[Image.Image], bytes]
 
@@ -162,6 +164,19 @@ def refusal(data: bytes) -> str | None:
 
 def shares_shown(browser: str, media_type: str, files: Sequence[bytes]) -> list[float]:
     """Of each file the share of its pixels that the browser paints in another colour than the first one."""
+    shares: list[float] = []
+    page: list[bytes] = []
+    for data in [*files, None]:
+        if page and (data is None or sum(map(len, page)) + len(data) > _PAGE_BYTES):
+            shares += shares_on(browser, media_type, page)
+            page = []
+        if data is not None:
+            page.append(data)
+    return shares
+
+
+def shares_on(browser: str, media_type: str, files: Sequence[bytes]) -> list[float]:
+    """As ``shares_shown``, of as many files as one page can hold."""
     addresses = [f"data:{media_type};base64,{base64.b64encode(data).decode()}" for data in files]
     # Sample photos and drawings of our own only; the page is the way to hand them to the browser.
     with tempfile.TemporaryDirectory() as folder:
