@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from apscheduler.events import EVENT_JOB_EXECUTED
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -33,6 +34,7 @@ from lemmy_safety.wiring import open_scanner
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from apscheduler.events import JobExecutionEvent
     from apscheduler.job import Job
 
     from lemmy_safety.scan import PassSummary, ProgressListener, Scanner
@@ -101,6 +103,7 @@ class Daemon:
         self._fatal: BaseException | None = None
         # In memory, because the next run is always derived from the settings; 3.x job stores on SQLite lock up.
         self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": _DaemonThreadExecutor()})
+        self._scheduler.add_listener(self._after_cycle, EVENT_JOB_EXECUTED)
         self._idle = threading.Event()
         self._idle.set()
 
@@ -109,28 +112,33 @@ class Daemon:
 
         :raises LemmySafetyError: what no waiting can mend; a first pass that fails on settings is such a case.
         """
+        ahead = self._ahead()
         self._schedule(0)
         self._scheduler.start()
         try:
-            self._watch_clock()
+            self._watch_clock(ahead)
         finally:
             self._idle.wait(_STOP_GRACE_S)
             self._close_scheduler()
         if self._fatal is not None:
             raise self._fatal
 
-    def _watch_clock(self) -> None:
-        """Wait for the stop. The scheduler goes by the wall clock: set back by hours, it would rest for hours."""
-        ahead = self._now() - time.monotonic()
+    def _watch_clock(self, ahead: float) -> None:
+        """Wait for the stop. The scheduler goes by the wall clock: set back by hours, it would rest for hours.
+
+        ``ahead`` is by how much that clock was ahead of the machine's own before the first pass was scheduled.
+        """
         while not self._stop.wait(_WAKE_S):
-            now_ahead = self._now() - time.monotonic()
-            if now_ahead < ahead - _CLOCK_STEP_S and self._idle.is_set():
+            if not self._idle.is_set():
+                continue  # a step during a pass is noticed when its successor is scheduled
+            now_ahead = self._ahead()
+            if now_ahead < ahead - _CLOCK_STEP_S:
                 log.warning("the clock was set back by %.0f s; the next pass begins now", ahead - now_ahead)
                 self._schedule(0)
             ahead = now_ahead
 
-    def _now(self) -> float:
-        return self._clock().timestamp()
+    def _ahead(self) -> float:
+        return self._clock().timestamp() - time.monotonic()
 
     def _close_scheduler(self) -> None:
         """Shut down without tripping the scheduler's thread over a job that it is just handing out.
@@ -153,18 +161,25 @@ class Daemon:
             replace_existing=True,
         )
 
-    def _cycle(self) -> None:
+    def _cycle(self) -> float | None:
+        """A pass; answers the seconds to rest after it, None when there is to be no other."""
         self._idle.clear()
         try:
-            rest_s = self._one_pass()
+            return self._one_pass()
         except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it in the main thread
             self._fatal = error
             self._stop.set()
-            return
+            return None
+
+    def _after_cycle(self, event: JobExecutionEvent) -> None:
+        """Schedule the next pass. Earlier, while the scheduler still counts this one as running, it might refuse the next
+        one, and forget it.
+        """
+        try:
+            if event.retval is not None and not self._stop.is_set():
+                self._schedule(event.retval)
         finally:
             self._idle.set()
-        if not self._stop.is_set():
-            self._schedule(rest_s)
 
     def _one_pass(self) -> float:
         """Run a pass; returns the seconds to rest after it."""

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.admin import Admin
+from support.admin import Admin, kill_the_rest
 from support.passes import LONG_AGO, keys_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from support.swift import SwiftServer
 
@@ -66,6 +66,12 @@ class Folder:
         opened = _OPENED.findall(self.log.read_text(errors="replace")) if self.log.exists() else []
         self.log.write_text("")
         return opened
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running() -> Iterator[None]:
+    yield
+    kill_the_rest()
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_a_worker_that_is_stopped_with_uploads_in_hand_ends_well(tmp_path):
     port, folders = free_port(), [tmp_path / name for name in ("relay", "first", "second")]
     for folder in folders:
         folder.mkdir()
-    relay = Admin(folders[0], {"HOOK_PORT": str(port), "HOOK_BUDGET_S": "30", "RELAY_APIKEY": KEY})
+    relay = Admin(folders[0], {"HOOK_PORT": str(port), "HOOK_BUDGET_S": "20", "RELAY_APIKEY": KEY})
     workers = [
         Admin(
             folder,

@@ -13,7 +13,8 @@ from lemmy_safety.detectors.canary import canary_image
 OBJECTS = 1000
 CANARIES = 20
 
-pytestmark = pytest.mark.slow
+# Every command is a process of its own that loads the libraries anew.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def canary_files(count: int) -> list[bytes]:

@@ -20,6 +20,9 @@ _INHERITED = ("PATH", "SYSTEMROOT", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "PYTHON
 
 PATIENCE_S = 120.0
 
+#: What was started and may be left of a test that failed.
+_started: list[subprocess.Popen[str]] = []
+
 
 @dataclass
 class Admin:
@@ -59,7 +62,7 @@ class Admin:
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start a command and leave it running; its log goes to ``admin.log`` in the folder."""
         with (self.folder / "admin.log").open("a") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 self.command(*args),
                 cwd=self.folder,
                 env=self.environment(),
@@ -68,6 +71,8 @@ class Admin:
                 stderr=subprocess.STDOUT,
                 text=True,
             )
+        _started.append(process)
+        return process
 
     def log(self) -> str:
         path = self.folder / "admin.log"
@@ -80,6 +85,14 @@ def stop(process: subprocess.Popen[str], *, number: int = signal.SIGTERM) -> tup
     process.send_signal(number)
     code = process.wait(PATIENCE_S)
     return code, time.monotonic() - asked
+
+
+def kill_the_rest() -> None:
+    """What still runs of all that was started, lest it takes the processor from later tests."""
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait(PATIENCE_S)
 
 
 def eventually(true: Any, what: str, *, patience_s: float = PATIENCE_S, process: Any = None) -> None:

@@ -13,7 +13,7 @@ from typing import Self
 USER_AGENT = "pict-rs v0.5.0-main"
 
 #: Longer than anything a test waits for on purpose.
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
