@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.detectors.clip_encoder import ClipImageEncoder
+    from lemmy_safety.detectors.error_bound import ErrorBound
     from lemmy_safety.detectors.picture_encoder import PictureEncoder
 
 logger = logging.getLogger(__name__)
@@ -108,37 +109,41 @@ def open_stages(
 ) -> list[Stage]:
     """The stages of ``ready_stages``, each measured against the reference.
 
-    Those that do not work are left out, and with ``only_useful`` those that save no time.
+    Those that do not work are left out, and with ``only_useful`` those that save no time: without being loaded, where an
+    earlier start has measured them.
     """
     stages: list[Stage] = []
     for name in reversed(names):
+        cost_after = stages[0].bound.cost if stages else 1.0
+        file = _bound_file(name, reference, request)
+        kept = file.read()
+        if kept is not None and only_useful and _is_useless(name, kept, cost_after):
+            continue
         try:
-            stage = _open(name, reference, request)
+            stage = _open(name, reference, request, file, kept)
         except DetectorError as error:
             logger.warning("No screening with %s: %s", name, error.message)
             continue
-        why = _useless(stage, stages[0].bound.cost if stages else 1.0)
-        if why and only_useful:
-            logger.info("No screening with %s: %s.", name, why)
+        if kept is None and only_useful and _is_useless(name, stage.bound, cost_after):
             stage.encoder.close()
         else:
             stages.insert(0, stage)
     return stages
 
 
-def _useless(stage: Stage, cost_after: float) -> str:
-    """Why this stage saves no time; empty when it does."""
-    if stage.bound.cost * _WORTHWHILE > cost_after:
-        return (
-            f"a picture takes {stage.bound.cost:.2f} of the reference's time, and what comes after it {cost_after:.2f}"
-        )
-    if stage.bound.largest > _LARGEST_USEFUL_ERROR:
-        return f"its similarities are off by up to {stage.bound.largest:.4f}"
-    return ""
+def _is_useless(name: str, bound: ErrorBound, cost_after: float) -> bool:
+    """Whether an encoder saves no time; then the log says why."""
+    if bound.cost * _WORTHWHILE > cost_after:
+        why = f"a picture takes {bound.cost:.2f} of the reference's time, and what comes after it {cost_after:.2f}"
+    elif bound.largest > _LARGEST_USEFUL_ERROR:
+        why = f"its similarities are off by up to {bound.largest:.4f}"
+    else:
+        return False
+    logger.info("No screening with %s: %s.", name, why)
+    return True
 
 
-def _open(name: str, reference: ClipImageEncoder, request: StageRequest) -> Stage:
-    encoder = _encoder(name, reference, request)
+def _bound_file(name: str, reference: ClipImageEncoder, request: StageRequest) -> ErrorBoundFile:
     identity = {
         "model": request.model,
         "weights": request.weights_digest,
@@ -150,8 +155,18 @@ def _open(name: str, reference: ClipImageEncoder, request: StageRequest) -> Stag
             for package in ("torch", *(("openvino", "nncf") if name.startswith("openvino") else ()))
         ),
     }
-    file = ErrorBoundFile(request.cache_dir, identity)
-    bound = file.read()
+    return ErrorBoundFile(request.cache_dir, identity)
+
+
+def _open(
+    name: str,
+    reference: ClipImageEncoder,
+    request: StageRequest,
+    file: ErrorBoundFile,
+    kept: ErrorBound | None,
+) -> Stage:
+    encoder = _encoder(name, reference, request)
+    bound = kept
     if bound is None:
         logger.info("Measuring the error of %s, once for these weights on this machine.", name)
         bound = measure(encoder, reference, request.text)

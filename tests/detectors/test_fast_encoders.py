@@ -312,6 +312,17 @@ def test_only_encoders_that_save_time_are_taken(tiny, tmp_path, monkeypatch, mea
     assert [stage.encoder.name for stage in stages] == kept
 
 
+def test_what_an_earlier_start_found_useless_is_not_even_loaded(tiny, tmp_path, monkeypatch):
+    """The next start of such a machine spends neither the seconds nor the memory; who asks for it by name gets it."""
+    bounds(monkeypatch, **{"torch-bf16": (0.001, 0.9)})
+    request = request_for(tiny, tmp_path)
+    assert open_stages(("torch-bf16",), tiny.reference, request) == []
+    with monkeypatch.context() as patched:
+        patched.setattr(screen_choice, "_encoder", lambda *_: pytest.fail("loaded again"))
+        assert open_stages(("torch-bf16",), tiny.reference, request) == []
+    assert len(open_stages(("torch-bf16",), tiny.reference, request, only_useful=False)) == 1
+
+
 def test_an_encoder_asked_for_by_name_is_taken_whatever_it_saves(tiny, tmp_path, monkeypatch):
     """Somebody who names an encoder wants to see it work."""
     bounds(monkeypatch, **{"torch-fp16": (0.05, 5.0)})
