@@ -59,8 +59,8 @@ _WAKE_S = 0.5
 #: A clock that is this much behind itself was set back by somebody, not slowed down by time synchronisation.
 _CLOCK_STEP_S = 5.0
 
-#: A pass ends itself within 5 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
-_STOP_GRACE_S = 5.0
+#: A pass ends itself within 4 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
+_STOP_GRACE_S = 4.2
 
 
 class _DaemonThreadExecutor(BaseExecutor):  # type: ignore[misc]

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
 
 
-#: A pass that was asked to stop ends itself within 4.5 s (``scan.scanner``); what has not ended then is stuck.
-_PATIENCE_S = 4.8
+#: A pass that was asked to stop ends itself within 4 s (``scan.scanner``); what has not ended then is stuck. A busy
+#: machine takes some tenths of a second more, and five seconds were promised.
+_PATIENCE_S = 4.3
 
 
 class StopSignals:

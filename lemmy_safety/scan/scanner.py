@@ -47,7 +47,7 @@ _TICK_S = 0.2
 
 #: After a stop: seconds for the batch in the model to come back, then for its results to be recorded. Together under
 #: the 5 s that a service manager or an impatient person is promised.
-_JUDGE_GRACE_S = 3.0
+_JUDGE_GRACE_S = 2.5
 _RECORD_GRACE_S = 1.5
 
 #: An upload that was accepted this short a time before a pass may not have been stored when that pass listed.

@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: After a stop: seconds for verdicts that are on their way, for all answers to be given, and for the records.
-#: Together under the 4.8 s after which the command line ends the process by itself.
+#: Together under the 4.3 s after which the command line ends the process by itself.
 _VERDICT_GRACE_S = 1.5
 _ANSWER_GRACE_S = 3
-_CLOSE_GRACE_S = 1.0
+_CLOSE_GRACE_S = 0.7
 
 #: Seconds between two requests on one connection; nginx keeps its own for 60 s and copes with their end.
 _KEEP_ALIVE_S = 15

@@ -54,7 +54,7 @@ _MIRROR_EVERY_S = 30.0
 #: After a stop: for media that are being judged and their answers, then for records and models. With what the rest of the
 #: program needs, under 5 s.
 _ANSWER_GRACE_S = 2.5
-_CLOSE_GRACE_S = 1.5
+_CLOSE_GRACE_S = 1.2
 
 #: Questions that are open at the same time; each brings one medium.
 _MOST_POLLERS = 8
