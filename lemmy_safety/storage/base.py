@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, StorageUnreachable
+from lemmy_safety.pictrs import keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +52,9 @@ class Storage(ABC):
 
     #: Learnt while listing: more objects than ``whole_listing_up_to``.
     _is_large = False
+
+    #: Learnt while listing what is new: when the first of pict-rs's time-ordered keys was made.
+    _first_created_at: datetime | None = None
 
     @abstractmethod
     def open(self) -> None:
@@ -105,6 +109,18 @@ class Storage(ABC):
         for obj in self._list(since=since, prefix=prefix, after=after, exhaustive=False):
             if obj.key not in given:
                 yield obj
+
+    def _created_from(self, since: datetime | None, *, exhaustive: bool) -> datetime | None:
+        """How old a time-ordered key may be for a listing of what is new, which needs no others; None: it needs all.
+
+        All are needed unless everything outside that scheme is known to have been there before ``since``.
+        """
+        if since is None or exhaustive or not keys.is_ordered_since(since - keys.LATE_ARRIVAL):
+            return None
+        if self._first_created_at is None:
+            times = (keys.created_at(key) for key in self._ordered_keys())
+            self._first_created_at = next((time for time in times if time is not None), None)
+        return None if keys.legacy_may_be_new(since, self._first_created_at) else since - keys.LATE_ARRIVAL
 
     def read(self, key: str, *, max_bytes: int) -> bytes:
         """The whole object, in memory.
@@ -193,6 +209,10 @@ class Storage(ABC):
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]: ...
+
+    @abstractmethod
+    def _ordered_keys(self) -> Iterator[str]:
+        """Keys below ``keys.V7_ROOT`` in their order, which is that of time; a few of the first will be taken."""
 
     @abstractmethod
     def _read(self, key: str, max_bytes: int) -> bytes: ...

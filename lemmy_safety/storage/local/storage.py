@@ -60,7 +60,6 @@ class LocalStorage(Storage):
         self._root = str(resolved)
         self.name = f"local:{to_key(os.fsencode(resolved.as_posix()))}"
         self._root_identity: tuple[int, int] | None = None
-        self._first_created_at: datetime | None = None
 
     def open(self) -> None:
         self._root_identity = None
@@ -80,9 +79,7 @@ class LocalStorage(Storage):
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]:
         self._check_root()
-        created_from = None
-        if since is not None and not exhaustive and self._rest_is_older(since):
-            created_from = since - keys.LATE_ARRIVAL
+        created_from = self._created_from(since, exhaustive=exhaustive)
         walk = LocalWalk(self._root, WantedKeys(prefix=prefix, after=after or "", created_from=created_from))
         for key, facts in walk:
             obj = _described(key, facts)
@@ -96,15 +93,9 @@ class LocalStorage(Storage):
                 hint="Give this user read and execute permission on the folders.",
             )
 
-    def _rest_is_older(self, since: datetime) -> bool:
-        """Whether everything outside pict-rs's time-ordered keys is known to have been there before ``since``."""
-        if not keys.is_ordered_since(since - keys.LATE_ARRIVAL):
-            return False
-        if self._first_created_at is None:
-            # Folders are walked in the order of their names, which is the order of time.
-            times = (keys.created_at(key) for key, _ in LocalWalk(self._root, WantedKeys(prefix=keys.V7_ROOT)))
-            self._first_created_at = next((time for time in times if time is not None), None)
-        return not keys.legacy_may_be_new(since, self._first_created_at)
+    def _ordered_keys(self) -> Iterator[str]:
+        # Folders are walked in the order of their names.
+        return (key for key, _ in LocalWalk(self._root, WantedKeys(prefix=keys.V7_ROOT)))
 
     def _read(self, key: str, max_bytes: int) -> bytes:
         path = self._path(key)

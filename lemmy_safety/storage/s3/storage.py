@@ -95,7 +95,6 @@ class S3Storage(Storage):
         self.name = f"s3:{shown}/{bucket}"
         self._place = f"bucket {bucket} at {shown}"
         self._connected: S3Client | None = None
-        self._first_created_at: datetime | None = None
 
     def open(self) -> None:
         if self._connected is None:
@@ -118,28 +117,23 @@ class S3Storage(Storage):
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]:
-        if since is not None and not exhaustive and self._rest_is_older(since):
+        created_from = self._created_from(since, exhaustive=exhaustive)
+        if created_from is not None:
             if prefix.startswith(keys.V7_ROOT):
                 pass
             elif keys.V7_ROOT.startswith(prefix):
                 prefix = keys.V7_ROOT
             else:
                 return
-            after = max(after or "", keys.start_after(since - keys.LATE_ARRIVAL))
+            after = max(after or "", keys.start_after(created_from))
         # Some servers list whole seconds, so an object of this very second must not fall before it.
         oldest = since and since.replace(microsecond=0)
         for obj in self._objects(prefix, after):
             if oldest is None or obj.modified_at >= oldest:
                 yield obj
 
-    def _rest_is_older(self, since: datetime) -> bool:
-        """Whether everything outside pict-rs's time-ordered keys is known to have been there before ``since``."""
-        if not keys.is_ordered_since(since - keys.LATE_ARRIVAL):
-            return False
-        if self._first_created_at is None:
-            times = (keys.created_at(obj.key) for obj in self._objects(keys.V7_ROOT, None, _FIRST_KEY_PAGE))
-            self._first_created_at = next((time for time in times if time is not None), None)
-        return not keys.legacy_may_be_new(since, self._first_created_at)
+    def _ordered_keys(self) -> Iterator[str]:
+        return (obj.key for obj in self._objects(keys.V7_ROOT, None, _FIRST_KEY_PAGE))
 
     def _objects(self, prefix: str, after: str | None, page_size: int | None = None) -> Iterator[StoredObject]:
         """Objects in byte order; from the point on where a bucket proves to be large, in no order."""

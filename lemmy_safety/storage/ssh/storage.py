@@ -108,7 +108,6 @@ class SshStorage(Storage):
         self._tree = SshTree(b"", self.name)
         self._find: FindListing | None = None
         self._file_system: int | None = None
-        self._first_created_at: datetime | None = None
 
     def open(self) -> None:
         if self._connections is not None:
@@ -141,9 +140,7 @@ class SshStorage(Storage):
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]:
         self._check_root()
-        created_from = None
-        if since is not None and not exhaustive and self._rest_is_older(since):
-            created_from = since - keys.LATE_ARRIVAL
+        created_from = self._created_from(since, exhaustive=exhaustive)
         wanted = WantedKeys(prefix=prefix, after=after or "", created_from=created_from)
         start = self._start(wanted.folder)
         if start is None:
@@ -176,21 +173,16 @@ class SshStorage(Storage):
             return None
         return path if is_kind(stat.S_ISDIR, facts) else None
 
-    def _rest_is_older(self, since: datetime) -> bool:
-        """Whether everything outside pict-rs's time-ordered keys is known to have been there before ``since``."""
-        if not keys.is_ordered_since(since - keys.LATE_ARRIVAL):
-            return False
-        if self._first_created_at is None:
-            wanted = WantedKeys(prefix=keys.V7_ROOT)
-            start = self._start(wanted.folder)
-            if start is not None:
-                # One folder after the other in the order of their names, which is the order of time.
-                files = self._listings()[1].files(start, wanted, at_once=1)
-                times = (keys.created_at(to_key(found.path)) for found in files)
-                # Folders that may not be read are reported by the listing itself.
-                with contextlib.suppress(AccessDenied):
-                    self._first_created_at = next((time for time in times if time is not None), None)
-        return not keys.legacy_may_be_new(since, self._first_created_at)
+    def _ordered_keys(self) -> Iterator[str]:
+        wanted = WantedKeys(prefix=keys.V7_ROOT)
+        start = self._start(wanted.folder)
+        if start is None:
+            return
+        # Folders that may not be read are reported by the listing itself.
+        with contextlib.suppress(AccessDenied):
+            # One folder after the other in the order of their names.
+            for found in self._listings()[1].files(start, wanted, at_once=1):
+                yield to_key(found.path)
 
     def _read(self, key: str, max_bytes: int) -> bytes:
         path = from_key(key)
