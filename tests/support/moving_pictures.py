@@ -6,8 +6,9 @@ Everything is generated and in memory. Frames are given as pictures, times in mi
 from __future__ import annotations
 
 import io
+import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,14 @@ class Codec:
         except av.codec.codec.UnknownCodecError:
             return False
         return True
+
+
+def with_key_frames(codec: Codec, every: int) -> Codec:
+    """The same codec with a key frame so often, instead of one at the beginning."""
+    options = {
+        key: re.sub(r"(?<![0-9])(10000|1000|300)(?![0-9])", str(every), value) for key, value in codec.options.items()
+    }
+    return replace(codec, options=options)
 
 
 #: Key frames nowhere but at the beginning, so that what is in the middle has to be decoded.

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import picture_blocks as blocks
 from support import pictures
+from support.drawn_damage import drawn_damage
 from support.hidden_pictures import (
     COVERS,
     JPEG,
@@ -117,16 +118,5 @@ def test_random_bytes_behind_a_picture_are_searched(cover, tail):
 def test_mutated_files_are_searched(data):
     """Flipped bytes, lost and doubled stretches of files with something hidden are searched without an error."""
     original = data.draw(st.sampled_from(CANDIDATES))
-    mutated = bytearray(original)
-    places = st.integers(0, len(mutated) - 1)
-    for place, value in data.draw(st.lists(st.tuples(places, st.sampled_from([0, 1, 8, 127, 128, 255])), max_size=10)):
-        mutated[place] = value
-    start, end = sorted((data.draw(places), data.draw(places)))
-    change = data.draw(st.sampled_from(["none", "cut", "drop", "double"]))
-    if change == "cut":
-        del mutated[end:]
-    elif change == "drop":
-        del mutated[start:end]
-    elif change == "double":
-        mutated[end:end] = mutated[start:end]
-    check(bytes(mutated), data.draw(st.sampled_from([sniff.sniff(original), sniff.sniff(bytes(mutated))])))
+    mutated = drawn_damage(data, original, st.sampled_from([0, 1, 8, 127, 128, 255]), most=10)
+    check(mutated, data.draw(st.sampled_from([sniff.sniff(original), sniff.sniff(mutated)])))
