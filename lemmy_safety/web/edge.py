@@ -6,6 +6,7 @@ A plain ASGI wrapper round the application. It reads no secret and decides nothi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
@@ -48,11 +49,24 @@ class Edge:
         self._max_uploads = max_uploads
         self._meters = meters
         self._open = 0
-        self._stopping = False
+        self._nobody_waits = asyncio.Event()
+        self._nobody_waits.set()
+        self._refusing_uploads = False
+        self._refusing_all = False
 
-    def stop(self) -> None:
-        """Take no more requests on the connections that are open."""
-        self._stopping = True
+    def refuse_uploads(self) -> None:
+        """Let in no more uploads. Those that are in go on, and so does whatever else is asked: a relay's workers answer."""
+        self._refusing_uploads = True
+
+    def refuse_all(self) -> None:
+        """Let in nothing more on the connections that are open."""
+        self._refusing_all = True
+
+    async def until_answered(self, *, within_s: float) -> None:
+        """Wait until each upload that is in was answered, at most for ``within_s``."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._nobody_waits.wait()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, receive, send, self._meters)
@@ -60,10 +74,12 @@ class Edge:
             await exchange.answer(431, "request head too large")
         elif exchange.has_two_ends:
             await exchange.answer(400, "both a length and chunks")
-        elif self._stopping:
+        elif self._refusing_all:
             await exchange.answer(503, "stopping")
         elif not scope["path"].startswith(_UPLOADS):
             await self._pass_on(scope, exchange)
+        elif self._refusing_uploads:
+            await exchange.answer(503, "stopping")
         elif self._open >= self._max_uploads:
             await exchange.answer(503, "busy")
         else:
@@ -77,6 +93,10 @@ class Edge:
 
     def _count(self, change: int) -> None:
         self._open += change
+        if self._open:
+            self._nobody_waits.clear()
+        else:
+            self._nobody_waits.set()
         self._meters.uploads_open(self._open)
 
     async def _pass_on(self, scope: Scope, exchange: _Exchange) -> None:

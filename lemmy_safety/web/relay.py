@@ -55,7 +55,7 @@ class RelayEngine(Decider):
         cause = super()._why_not()
         return Cause.NO_WORKER if cause is Cause.MODEL_LOADING else cause
 
-    def begin_stop(self, *, within_s: float) -> None:
+    def end_waits(self) -> None:
         """As for every engine; workers are told that there is nothing to do, so that they ask elsewhere or later."""
-        super().begin_stop(within_s=within_s)
-        self._loop.call_later(within_s, self.judging.end_waits)
+        super().end_waits()
+        self.judging.end_waits()

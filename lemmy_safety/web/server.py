@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: After a stop: seconds for verdicts that are on their way, for all answers to be given, and for the records.
-#: Together under the 4.3 s after which the command line ends the process by itself.
-_VERDICT_GRACE_S = 1.5
-_ANSWER_GRACE_S = 3
+#: After a stop, one after the other: seconds for verdicts that are on their way, for what is answered without one, and
+#: for the records. Together under the 4.3 s after which the command line ends the process by itself.
+_VERDICT_GRACE_S = 1.2
+_ANSWER_GRACE_S = 2
 _CLOSE_GRACE_S = 0.7
 
 #: Seconds between two requests on one connection; nginx keeps its own for 60 s and copes with their end.
@@ -133,9 +133,11 @@ class _Service:
         try:
             await _first_end(loading, stopped, serving)
         finally:
-            engine.begin_stop(within_s=_VERDICT_GRACE_S)
-            loop.call_later(_VERDICT_GRACE_S, reader.stop)
-            edge.stop()
+            edge.refuse_uploads()
+            await edge.until_answered(within_s=_VERDICT_GRACE_S)
+            engine.end_waits()
+            reader.stop()
+            edge.refuse_all()
             server.should_exit = True
             await asyncio.wait({serving})
             await engine.close(within_s=_CLOSE_GRACE_S)

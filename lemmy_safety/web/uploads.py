@@ -102,8 +102,8 @@ class UploadEngine(Protocol):
         """Give up an upload that was answered without a verdict and is still held; the bytes that freed, 0 for none."""
         ...
 
-    def begin_stop(self, *, within_s: float) -> None:
-        """Whoever still waits after ``within_s`` is to be answered without a verdict."""
+    def end_waits(self) -> None:
+        """Whoever still waits, or comes later, is answered without a verdict."""
         ...
 
     async def close(self, *, within_s: float) -> None:

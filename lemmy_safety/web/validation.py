@@ -177,17 +177,14 @@ class Decider(ABC):
         """See ``UploadEngine``."""
         return self._judging.forget_late()
 
-    def begin_stop(self, *, within_s: float) -> None:
-        """Whoever still waits after ``within_s`` is answered without a verdict."""
-        self._loop.call_later(within_s, self._end)
-
-    def _end(self) -> None:
+    def end_waits(self) -> None:
+        """See ``UploadEngine``."""
         if not self._over.done():
             self._over.set_result(None)
 
     async def close(self, *, within_s: float) -> None:
         """End all waits, write what is to be written, close the detectors; what takes longer is left behind."""
-        self._end()
+        self.end_waits()
         await self._recorder.flush(within_s=within_s / 2)
         self._recorder.close()
         await self._judging.close(within_s=within_s / 2)

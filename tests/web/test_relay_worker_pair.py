@@ -10,7 +10,7 @@ from support.hook_service import GatedDetector
 from support.ledgers import flagged, record
 from support.passes import minutes_ago, put, scanner_over
 from support.pictures import encode, gradient
-from support.relaying import running_relay, running_worker, until
+from support.relaying import PATIENCE_S, running_relay, running_worker, until
 
 from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.ledger import UploadAnswer
@@ -125,6 +125,24 @@ def test_a_relay_that_restarts_is_found_again(tmp_path) -> None:
             with running_relay(tmp_path, port=port) as again:
                 assert again.ask(canary_png()).status == 406
             assert worker.ended_with == []
+
+
+def test_a_relay_that_stops_still_hears_its_workers(tmp_path, monkeypatch) -> None:
+    """What is judged at that moment is answered by its verdict; what comes then is refused, and nobody waits longer."""
+    monkeypatch.setattr("lemmy_safety.web.server._VERDICT_GRACE_S", 2 * PATIENCE_S)
+    slow = GatedDetector()
+    with running_relay(tmp_path) as relay, running_worker(tmp_path, relay.url, detectors=[slow]):
+        asked = [relay.ask_later(data) for data in (png(1), canary_png())]
+        assert slow.entered.wait(PATIENCE_S)
+        until(lambda: relay.metric("queue_length") == 2, "both")
+        relay.stop.set()
+        # Nothing to decide on is answered at once, 400 before.
+        until(lambda: relay.ask(b"").status == 503, "the stop")
+        slow.gate.set()
+        assert [one.answer().status for one in asked] == [200, 406]
+        relay.end()
+        assert relay.ledger.count_unchecked_uploads() == 0
+        assert relay.ended_with == []
 
 
 @pytest.mark.usefixtures("_often")
