@@ -100,11 +100,14 @@ def test_a_hook_that_is_stopped_while_a_model_computes_ends_well(tmp_path):
         asked = [pool.submit(ask, port, data) for data in pictures]
         eventually(lambda: metric(port, "queue_length") > 10, "uploads are being judged", process=process)
         code, seconds = stop(process)
-        assert {one.result().status for one in asked} == {200}
+        statuses = [one.result().status for one in asked]
     assert code == 0, admin.log()
     assert seconds < 5
+    # The last ones may have come after the stop, and are refused.
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) > 10
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        rows = [ledger.upload(sha256(data)) for data in pictures]
+        rows = [ledger.upload(sha256(data)) for data, status in zip(pictures, statuses, strict=True) if status == 200]
     assert {row.answer for row in rows} <= {UploadAnswer.ACCEPTED, UploadAnswer.UNCHECKED}
     assert all(row.verdict is not None for row in rows if row.answer is UploadAnswer.ACCEPTED)
 

@@ -146,7 +146,7 @@ def test_without_a_verdict_the_relays_own_setting_decides(tmp_path, accept, stat
 @pytest.mark.parametrize(("accept", "status"), [(True, 200), (False, 406)])
 def test_what_nobody_answers_in_time_follows_the_setting_and_is_on_record(tmp_path, accept, status) -> None:
     """A verdict that comes late clears the list; its worker is told that it was late."""
-    with running_relay(tmp_path, accept_unchecked=accept, budget_s=0.5) as relay:
+    with running_relay(tmp_path, accept_unchecked=accept, budget_s=1.5) as relay:
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         assert asked.answer().status == status
@@ -239,7 +239,7 @@ def test_a_verdict_by_other_rules_is_asked_again_where_a_worker_is(relay) -> Non
 
 def test_flagged_bytes_are_asked_again_and_refused_when_nobody_answers(tmp_path) -> None:
     """A human may have cleared them where the worker is; without word of that they stay refused, whatever the setting."""
-    with running_relay(tmp_path, budget_s=2.0) as relay:
+    with running_relay(tmp_path, budget_s=4.0) as relay:
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         tell(relay, name, refuse=True)
