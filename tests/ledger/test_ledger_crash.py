@@ -4,63 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing
 from sqlite3 import connect
 
 import pytest
 from support.ancestor import write_ancestor_database
+from support.killed_ledger import killed
 from support.ledgers import STORAGE
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionState, Outcome
 
-_TESTS = Path(__file__).parents[1]
-
-# Says where it is and waits to be killed there. {steps} counts the statements sent to the database.
-_CHILD = """
-import sys
-sys.path.insert(0, {tests!r})
-from sqlalchemy import Engine, event
-from lemmy_safety.ledger import open_ledger
-from support.ledgers import STORAGE, flagged, record
-
-def wait_for_the_end():
-    print("here", flush=True)
-    sys.stdin.read()
-
-sent = 0
-@event.listens_for(Engine, "after_cursor_execute")
-def count(connection, cursor, statement, parameters, context, executemany):
-    global sent
-    if {word!r} in statement:
-        sent += 1
-        if sent == {steps}:
-            wait_for_the_end()
-
-ledger = open_ledger({url!r})
-if {word!r} == "":
-    record(ledger, [flagged("a"), flagged("b")])
-    wait_for_the_end()
-"""
-
-
-@contextmanager
-def killed(url, word="", steps=0):
-    """A process that is killed after so many statements with a word in them, or after it recorded two objects."""
-    code = _CHILD.format(tests=str(_TESTS), url=url, word=word, steps=steps)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "here\n"
-        process.kill()
-        process.wait()
-        yield
-
 
 def test_an_intent_is_found_after_the_process_was_killed(url) -> None:
     """Recorded, killed before the deed: the next start finishes it."""
-    with killed(url), open_ledger(url) as ledger:
+    with killed(url, objects=("a", "b")), open_ledger(url) as ledger:
         pending = ledger.unfinished_actions(STORAGE)
         assert [one.obj.key for one in pending] == ["a", "b"]
         ledger.finish_action(pending[0].id, ActionState.DONE)

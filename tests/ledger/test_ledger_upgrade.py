@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine
+from support.killed_ledger import killed
 from support.ledgers import DECODER, DETECTORS, STORAGE, failed, record, sha256_of, stored
 from support.mariadb import create_database
 from support.uploads import upload, waiting
@@ -130,39 +128,6 @@ def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
         assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1
         found = ledger.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)
         assert found == {"unreadable": Known.SETTLED}
-
-
-# Says where it is and waits to be killed there, after so many statements with a word in them.
-_CHILD = """
-import sys
-sys.path.insert(0, {tests!r})
-from sqlalchemy import Engine, event
-from lemmy_safety.ledger import open_ledger
-
-sent = 0
-@event.listens_for(Engine, "after_cursor_execute")
-def count(connection, cursor, statement, parameters, context, executemany):
-    global sent
-    if {word!r} in statement:
-        sent += 1
-        if sent == {steps}:
-            print("here", flush=True)
-            sys.stdin.read()
-
-open_ledger({url!r})
-"""
-
-
-@contextmanager
-def killed(url, word, steps):
-    code = _CHILD.format(tests=str(_TESTS), url=url, word=word, steps=steps)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout.readline() == "here\n"
-        process.kill()
-        process.wait()
-        yield
 
 
 def test_an_upgrade_that_was_killed_is_made_again(url) -> None:

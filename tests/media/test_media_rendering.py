@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 from support import pictures
+from support.rendered import LIMITS, corners, near, shown
 
-from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.media import decode
 from lemmy_safety.media.pixels import colours, rendering
 
-LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000, crop_ratio=0)
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)
 DARK = (34, 34, 34)
 # Quarters, 32 x 24, arithmetic coding: libjpeg reads it, Pillow does not write it.
@@ -22,23 +22,6 @@ ARITHMETIC_JPEG = base64.b85decode(
     "5di}c0sqVZ3IGrg1pyEd1^?Or3<CiG0ucid06zf#0NF`mhF2QV1m#h~=U~~`8CFy=xOb=HpmYxE?%5O=)HhVyv)PjwJb;(w7(I{oT+!aB#px"
     "$){ns*|Onb&h=@$-kToF^^DKeC-&m&b|6%EgS?%Il>K>yh"
 )
-
-
-def shown(data):
-    """What a light page shows."""
-    media = decode(data, LIMITS)
-    assert media.info.anomalies == ()
-    return media.frames[0].pixels.astype(int)
-
-
-def corners(pixels):
-    height, width, _ = pixels.shape
-    top, bottom, left, right = height // 4, height * 3 // 4, width // 4, width * 3 // 4
-    return [tuple(pixels[y, x]) for y in (top, bottom) for x in (left, right)]
-
-
-def near(colours, expected, tolerance=12):
-    return np.abs(np.array(colours) - np.array(expected)).max() <= tolerance
 
 
 # Where the quarters red, green / blue, yellow end up: the EXIF specification's eight cases.

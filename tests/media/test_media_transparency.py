@@ -8,28 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 from support import pictures
+from support.rendered import LIMITS, corners, near, shown
 
-from lemmy_safety.media import MediaLimits, decode
+from lemmy_safety.media import decode
 
-LIMITS = MediaLimits(max_bytes=64 * 1024 * 1024, max_pixels=100_000_000, crop_ratio=0)
 RED, BLUE, WHITE, DARK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (34, 34, 34)
-
-
-def shown(data):
-    """What a light page shows."""
-    media = decode(data, LIMITS)
-    assert media.info.anomalies == ()
-    return media.frames[0].pixels.astype(int)
-
-
-def corners(pixels):
-    height, width, _ = pixels.shape
-    top, bottom, left, right = height // 4, height * 3 // 4, width // 4, width * 3 // 4
-    return [tuple(pixels[y, x]) for y in (top, bottom) for x in (left, right)]
-
-
-def near(colours, expected, tolerance=12):
-    return np.abs(np.array(colours) - np.array(expected)).max() <= tolerance
 
 
 def holed(mode="RGBA"):
