@@ -240,7 +240,7 @@ def open_scanner(
                 memory_bytes=memory_bytes(settings),
                 dry_run=settings.dry_run,
                 action=_unless_report(settings.action),
-                unreadable_action=None if settings.skip_unreadable else _unless_report(settings.unreadable_action),
+                unreadable_action=_unreadable_action(settings),
                 skip_plain=settings.skip_plain,
                 prefix=settings.prefix,
             ),
@@ -267,6 +267,13 @@ def open_inspector(settings: Settings) -> Iterator[Inspector]:
 def memory_bytes(settings: Settings) -> int:
     """Bytes of undecoded objects in memory at the same time; as many again of decoded ones."""
     return int(settings.memory_mb * _MIB)
+
+
+def _unreadable_action(settings: Settings) -> str | None:
+    """Who wants nothing deleted but reports, wants that of what cannot be read as well."""
+    if settings.skip_unreadable or settings.action == "report":
+        return None
+    return _unless_report(settings.unreadable_action)
 
 
 def _unless_report(action: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectChanged, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
     from lemmy_safety.actions.base import Action
     from lemmy_safety.ledger import FlaggedRow, Ledger, PendingAction
+    from lemmy_safety.records import StoredObject
     from lemmy_safety.storage.base import Storage
 
 log = logging.getLogger(__name__)
+
+#: Where files grow in place, what cannot be read is acted on when it was left alone for so long: pict-rs writes what comes
+#: to it, and a telephone on a train may send nothing for minutes. By then Lemmy and its proxy have given up.
+_REST_OF_UNREADABLE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,10 @@ class ActionRunner:
         if not self.ledger.is_intended(pending.id):
             # Cleared by a reviewer, or judged anew, since this was queued.
             return ActionReport(key=key, action=pending.action, state=ActionState.NONE, detail="not wanted any more")
+        if pending.unreadable and self._may_be_in_writing(pending.obj):
+            detail = "may still be in writing; done when it has rested"
+            log.info("action postponed key=%r action=%s reason=%s", key, pending.action, detail)
+            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail)
         try:
             detail = self._actions[pending.action].carry_out(self.storage, pending.obj)
             state = ActionState.DONE
@@ -67,6 +77,10 @@ class ActionRunner:
         level = logging.INFO if state is ActionState.DONE else logging.WARNING
         log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
         return ActionReport(key=key, action=pending.action, state=state, detail=detail)
+
+    def _may_be_in_writing(self, obj: StoredObject) -> bool:
+        """Whether a file that holds no picture may be the first half of one, whose sender pauses."""
+        return self.storage.settle_s > 0 and obj.modified_at > datetime.now(UTC) - _REST_OF_UNREADABLE
 
     def finish_unfinished(self, action: str | None, unreadable_action: str | None = None) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.

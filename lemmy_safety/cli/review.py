@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lemmy_safety.cli.database import existing_ledger
+from lemmy_safety.cli.flagged import storage_filter
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.text import plural, printable
@@ -36,10 +37,13 @@ def confirm(keys: tuple[str, ...], note: str) -> None:
 
 def _decide(decision: Review, arguments: tuple[str, ...], note: str) -> None:
     keys = chosen_keys(arguments)
-    with existing_ledger(current().settings()) as ledger:
-        result = ledger.review(keys, decision, note=note)
+    invocation = current()
+    with existing_ledger(invocation.settings()) as ledger:
+        result = ledger.review(keys, decision, note=note, storage=storage_filter(invocation))
+    several = len({row.storage for row in result.changed}) > 1
     for row in result.changed:
-        click.echo(f"  {decision.value}  {printable(row.key)}")
+        where = f"  in {printable(row.storage)}" if several else ""
+        click.echo(f"  {decision.value}  {printable(row.key)}{where}")
     click.echo(f"{plural(len(result.changed), 'object')} {decision.value}.")
     if result.unknown:
         raise unknown_keys(result.unknown, "Not in the database, so nothing was recorded for")

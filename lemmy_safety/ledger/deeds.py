@@ -14,12 +14,12 @@ from lemmy_safety.ledger.merging import Decision, holds_no_picture
 from lemmy_safety.ledger.models import events, images, storages
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER, ensure_storage, write_decision
-from lemmy_safety.ledger.rows import EventKind, FlaggedRow, Origin, PendingAction
+from lemmy_safety.ledger.rows import ANCESTOR, EventKind, FlaggedRow, Origin, PendingAction
 from lemmy_safety.ledger.upload_lookups import uploads_named
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -123,17 +123,22 @@ def finish(connection: Connection, action_id: int, state: ActionState, detail: s
 
 
 def decide(
-    connection: Connection, keys: Sequence[str], decision: Review, note: str, now: datetime
+    connection: Connection, keys: Sequence[str], decision: Review, note: str, now: datetime, *, storage: str | None
 ) -> tuple[list[FlaggedRow], list[str]]:
     """Write a human's decision on all rows of these keys and of their bytes; the rows, and the keys without any.
 
     An upload that was refused has no key. It is named by its SHA-256, or enough of its beginning.
+
+    :raises LedgerError: a key stands for different bytes in several storages, and nobody said which.
     """
-    everywhere = select(storages.c.id)  # named, because the index on keys begins with the storage
+    places = select(storages.c.id)  # named, because the index on keys begins with the storage
+    if storage is not None:
+        places = places.where(storages.c.name.in_([storage, ANCESTOR]))
     hits: dict[int, AnyRow] = {}
     for chunk in chunks(keys):
-        query = select(*EARLIER).where(images.c.storage_id.in_(everywhere), images.c.key.in_(chunk))
+        query = select(*EARLIER).where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(query))
+    _see_that_keys_are_clear(hits.values())
     unknown = set(keys) - {row.key for row in hits.values()}
     named = uploads_named(connection, sorted(unknown))
     unknown -= named.keys()
@@ -165,6 +170,16 @@ def decide(
         full = FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
         changed.extend(flagged_row_of(row) for row in connection.execute(full))
     return changed, [key for key in dict.fromkeys(keys) if key in unknown]
+
+
+def _see_that_keys_are_clear(rows: Iterable[AnyRow]) -> None:
+    meant: dict[str, str] = {}
+    for row in rows:
+        if row.sha256 is not None and meant.setdefault(row.key, row.sha256) != row.sha256:
+            raise LedgerError(
+                f"{row.key!r} lies in several storages with different bytes; nothing was recorded.",
+                hint="Say with --storage which one is meant.",
+            )
 
 
 def _place(row: AnyRow) -> dict[str, Any]:

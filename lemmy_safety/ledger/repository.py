@@ -271,15 +271,19 @@ class Ledger(UploadBooks):
         with self._writing() as connection:
             deeds.finish(connection, id, state, detail, self._clock())
 
-    def review(self, keys: Sequence[str], decision: Review, *, note: str = "") -> ReviewResult:
-        """Write a human's decision on these keys, in all storages, and on every key with the same bytes.
+    def review(
+        self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None
+    ) -> ReviewResult:
+        """Write a human's decision on these keys, in one storage or wherever they are, and on every key with the same bytes.
 
         An upload that was refused at the door has no key; it is named by its SHA-256, or by 16 or more of its first
         digits. Clearing drops an intended action. ``Review.NONE`` takes a decision back.
+
+        :raises LedgerError: a key stands for different bytes in several storages, and ``storage`` does not say which.
         """
         checked_keys(keys)
         with self._writing() as connection:
-            changed, unknown = deeds.decide(connection, keys, decision, note, self._clock())
+            changed, unknown = deeds.decide(connection, keys, decision, note, self._clock(), storage=storage)
         return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
 
     # Passes.

@@ -17,6 +17,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import Fetched
+from lemmy_safety.scan.reuse import holds_under, taken_over
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
@@ -132,6 +133,7 @@ class Fetcher:
         try:
             data = self._storage.read(obj.key, max_bytes=max(obj.size, 1))
         except ObjectGone:
+            self._storage.see_that_it_is_mounted(obj.key)
             self._note_answer()
             return ItemResult(obj=obj, status=ItemStatus.GONE, reason="vanished between listing and reading")
         except StorageError as error:
@@ -155,18 +157,9 @@ class Fetcher:
     def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
         sha256 = sha256_of(data)
         known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
-        if known is None:
+        if known is None or not holds_under(obj.key, known):
             return Fetched(obj=obj, data=data, sha256=sha256)
-        return ItemResult(
-            obj=obj,
-            status=ItemStatus.CHECKED,
-            verdict=known.verdict,
-            detectors=known.detectors,
-            sha256=sha256,
-            pdq=known.pdq,
-            info=known.info,
-            reused_from=known.key,
-        )
+        return taken_over(obj, known, sha256=sha256)
 
     def _too_large(self, size: int) -> str:
         return f"{size / _MIB:.1f} MiB is over the limit of {self._max_bytes / _MIB:g} MiB"

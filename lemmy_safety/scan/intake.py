@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, ObjectGone, StorageError, is_about_one_object
+from lemmy_safety.errors import AccessDenied, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
 from lemmy_safety.ledger import Known
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
+from lemmy_safety.scan.reuse import holds_under, taken_over
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
 
-    from lemmy_safety.ledger import KnownVerdict, Ledger, UploadMatches
+    from lemmy_safety.ledger import Ledger, UploadMatches
     from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
@@ -145,10 +146,10 @@ class Intake:
             matches = self._matches(new)
             for obj in sorted(new, key=lambda obj: obj.key not in matches.unchecked):
                 verdict = matches.verdicts.get(obj.key)
-                if verdict is None:
-                    to_fetch.put(obj)
+                if verdict is not None and holds_under(obj.key, verdict):
+                    to_record.put(taken_over(obj, verdict, sha256=verdict.sha256))
                 else:
-                    to_record.put(_taken_over(obj, verdict))
+                    to_fetch.put(obj)
 
     def _note_time(self, obj: StoredObject) -> None:
         if self.newest is None or obj.modified_at > self.newest:
@@ -187,6 +188,11 @@ class Intake:
             try:
                 obj = self._storage.stat(key)
             except ObjectGone:
+                try:
+                    self._storage.see_that_it_is_mounted(key)
+                except StorageUnreachable as error:
+                    log.warning("left to a later pass key=%r reason=%s", key, error.message)
+                    continue
                 gone = self._ledger.described(self._storage.name, key)
                 if gone is not None:
                     to_record.put(ItemResult(obj=gone, status=ItemStatus.GONE, reason="vanished after a failed read"))
@@ -201,20 +207,6 @@ class Intake:
                 continue
             self._counter.add("seen")
             yield obj
-
-
-def _taken_over(obj: StoredObject, known: KnownVerdict) -> ItemResult:
-    """The verdict of the door on the upload that this object is."""
-    return ItemResult(
-        obj=obj,
-        status=ItemStatus.CHECKED,
-        verdict=known.verdict,
-        detectors=known.detectors,
-        sha256=known.sha256,
-        pdq=known.pdq,
-        info=known.info,
-        reused_from=known.key,
-    )
 
 
 def _batches(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:

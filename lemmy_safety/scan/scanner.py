@@ -155,7 +155,7 @@ class Scanner:
         return self.ledger.cursor(self._scope, _FULL_LISTING)
 
     def last_pass(self) -> datetime | None:
-        """How far any pass over this storage got, whatever detectors and prefix it had."""
+        """How far any pass over all of this storage got, whatever detectors it had."""
         return self.ledger.cursor(self.storage.name, _WATERMARK)
 
     def _advance_cursors(self, request: PassRequest, began: datetime, newest: datetime | None) -> None:
@@ -167,11 +167,13 @@ class Scanner:
         reached = min(began, max((time for time in (newest, request.since, covered) if time), default=began))
         if request.since is None or covered is None or request.since <= covered:  # never over a gap
             self.ledger.set_cursor(self._scope, _WATERMARK, reached)
-            self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
+            if not self._options.prefix:
+                self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
         if request.exhaustive:
             self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
-        if request.since is None and not self._options.prefix:
-            # Everything that is stored was met: an upload that was not is not there any more.
+        if request.since is None and not self._options.prefix and newest is not None:
+            # Everything that is stored was met: an upload that was not is not there any more. Nothing at all is what an
+            # empty mount point shows.
             self.ledger.settle_lost_uploads(began - _UPLOAD_GRACE, storage=self.storage.name)
 
     def _note_broken_run(self, summary: PassSummary) -> None:

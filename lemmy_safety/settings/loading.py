@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 _BY_ENV = {name: item for item in OPTIONS.values() for name in item.env}
 
+#: Our names without their prefix, which are no names of ours. They are not alike enough to be taken for misspellings, and
+#: to overlook a DRY_RUN would delete.
+_BARE = {
+    item.env[0].removeprefix(ENV_PREFIX): item.env[0] for item in OPTIONS.values() if item.env[0].startswith(ENV_PREFIX)
+}
+
+#: Those that mean something else to others: in a file that is shared they are none of our business.
+_OTHERS_TOO = {"DEBUG"}
+
+#: Those that nobody else's variables are called, and that hold a run back.
+_OURS_ALONE = {"DRY_RUN", "SKIP_UNREADABLE"}
+
 #: Names under our prefix that are no settings: where to read settings from, and click's completion switch.
 ENV_FILE_NAME = ENV_PREFIX + "ENV_FILE"
 _RESERVED = {ENV_FILE_NAME, "_LEMMY_SAFETY_COMPLETE"}
@@ -90,12 +102,17 @@ def _find(
 def _unknown_names(values: Mapping[str, str], where: str, *, strict: bool) -> list[str]:
     """Names that look like ours but are none.
 
-    In the environment only our prefix is looked at; in .env also close misspellings of any name, because that file
-    is ours but may be shared with, say, docker compose.
+    In the environment only our prefix is looked at, and ``DRY_RUN``; in .env also our names without it, and close
+    misspellings of any name, because that file is ours but may be shared with, say, docker compose.
     """
     faults = []
-    for name in values:
+    for name, value in values.items():
         if name in _BY_ENV or name in _RESERVED:
+            continue
+        meant, bare = _BARE.get(name.upper()), name.upper()
+        if meant and value.strip() and (bare in _OURS_ALONE or (not strict and bare not in _OTHERS_TOO)):
+            if not values.get(meant, "").strip():
+                faults.append(f"{where}: {name} is no setting. Did you mean {meant}?")
             continue
         nearest = difflib.get_close_matches(name.upper(), _BY_ENV, n=1, cutoff=_TYPO_RATIO)
         if name.startswith(ENV_PREFIX):

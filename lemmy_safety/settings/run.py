@@ -47,11 +47,15 @@ class RunSettings:
         maximum=8760,
     )
     dry_run: bool = option(
-        False, "Record what would be done and do nothing to the storage.", kind=bool, section=SECTION, flag=True
+        False,
+        "Record what would be done and do nothing to the storage.",
+        kind=bool,
+        section=SECTION,
+        flag=True,
     )
     action: str = option(
         "delete",
-        "What is done with a flagged object; report only records it.",
+        "What is done with a flagged object; report only records it, and then nothing else is deleted either.",
         kind=str,
         section=SECTION,
         flag=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -58,6 +59,18 @@ def test_action_report_leaves_everything_in_place(call, store):
     result = call("--all", "--action", "report")
     assert "2 objects flagged and left alone" in result.output
     assert store.canaries <= store.present()
+
+
+def test_action_report_holds_for_what_cannot_be_read_as_well(call, store, monkeypatch):
+    """Whoever wants nothing deleted has said so for all objects; without --action report the setting does what it says."""
+    broken = store.folder / "broken.png"
+    broken.write_bytes(b"no picture at all")
+    os.utime(broken, (1_750_000_000, 1_750_000_000))
+    monkeypatch.setenv("UNREADABLE_ACTION", "delete")
+    assert call("--all", "--action", "report").exit_code == 0
+    assert broken.exists()
+    assert call("--all").exit_code == 0
+    assert not broken.exists()
 
 
 def test_only_keys_with_the_prefix_are_checked(call, store):

@@ -137,6 +137,28 @@ def test_a_misspelt_name_in_the_file_is_refused_but_foreign_names_are_not(tmp_pa
         load_settings(environ={}, env_file=file)
 
 
+@pytest.mark.parametrize("line", ["DRY_RUN=true", "dry_run=1", "ACTION=report", "PREFIX=a/", "LOOK_S=3"])
+def test_a_name_in_the_file_is_not_overlooked_for_want_of_our_prefix(tmp_path, line):
+    """Who writes DRY_RUN=true into the file means it; the name without our prefix is refused, unless the right one is there."""
+    file = tmp_path / "settings.env"
+    name, _, value = line.partition("=")
+    file.write_text(line + "\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=f"{name} is no setting. Did you mean LEMMY_SAFETY_{name.upper()}"):
+        load_settings(environ={}, env_file=file)
+    file.write_text(f"{line}\nLEMMY_SAFETY_{name.upper()}={value}\n", encoding="utf-8")
+    assert load_settings(environ={}, env_file=file) != load_settings(environ={})
+    file.write_text(f"{name}=\n", encoding="utf-8")
+    assert load_settings(environ={}, env_file=file) == load_settings(environ={})
+
+
+def test_in_the_environment_only_what_nobody_else_uses_is_taken_for_ours():
+    """DRY_RUN is refused there too; ACTION and PREFIX are variables of many programs."""
+    for name in ("DRY_RUN", "SKIP_UNREADABLE"):
+        with pytest.raises(SettingsError, match=f"environment: {name} is no setting"):
+            load_settings(environ={name: "true"})
+    assert load_settings(environ={"ACTION": "report", "PREFIX": "/usr"}) == load_settings(environ={})
+
+
 def test_all_faults_are_told_at_once():
     """Three wrong settings give one error that names all three."""
     environ = {"LEMMY_SAFETY_MINUTES": "0", "LEMMY_SAFETY_THREADS": "x", "LEMMY_SAFETY_NOPE": "1"}

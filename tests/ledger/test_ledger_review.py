@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from support.ledgers import STORAGE, checked, failed, flagged, record, row_of
 
+from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import EventKind
 from lemmy_safety.records import ActionState, Outcome, Review
 
@@ -20,6 +22,19 @@ def test_clearing_takes_a_row_off_the_list_with_its_copies(ledger) -> None:
     assert [row.key for row in ledger.flagged()] == ["c"]
     (event,) = [event for event in ledger.history("b") if event.kind is EventKind.REVIEWED]
     assert event.detail == {"decision": "cleared", "note": "my cat"}
+
+
+def test_a_key_of_several_storages_is_cleared_where_it_is_meant(ledger) -> None:
+    """The same key with different bytes elsewhere is another picture: nothing is decided until it is said which one."""
+    record(ledger, [flagged("a", "mine")], dry_run=True)
+    record(ledger, [flagged("a", "theirs")], storage="local:/other", dry_run=True)
+    with pytest.raises(LedgerError, match="several storages") as caught:
+        ledger.review(["a"], Review.CLEARED)
+    assert "--storage" in caught.value.hint
+    assert len(list(ledger.flagged())) == 2
+    assert len(ledger.review(["a"], Review.CLEARED, storage="local:/other").changed) == 1
+    assert [row.storage for row in ledger.flagged()] == [STORAGE]
+    assert ledger.review(["a"], Review.CLEARED, storage="local:/third").unknown == ("a",)
 
 
 def test_cleared_bytes_stay_cleared_under_new_keys(ledger) -> None:

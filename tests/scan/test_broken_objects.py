@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
@@ -140,6 +141,23 @@ def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
             assert (summary.acted, summary.refused) == (0, 1)
         assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.FAILED]
     assert undeletable in keys_in(store)
+
+
+def test_what_cannot_be_read_is_not_acted_on_while_somebody_may_still_be_writing_it(store, database):
+    """A telephone that pauses leaves half a picture for a while; what rests is dealt with by a later pass, if it is the same."""
+    for key in ("half.png", "broken.png"):
+        put(store, key, picture(1)[:40], modified_at=minutes_ago(3))
+    with scanner_over(store, database, unreadable_action="delete") as scanner:
+        first = scanner.run(SWEEP)
+        assert (first.unreadable, first.acted) == ({"unreadable": 2}, 2)  # the two canaries
+        assert {"half.png", "broken.png"} <= keys_in(store)
+        put(store, "half.png", picture(2), modified_at=minutes_ago(0))
+    later = datetime.now(UTC) + timedelta(minutes=20)
+    with pytest.MonkeyPatch.context() as patch, scanner_over(store, database, unreadable_action="delete") as scanner:
+        patch.setattr("lemmy_safety.actions.runner.datetime", type("Later", (datetime,), {"now": lambda _zone: later}))
+        scanner.run(SWEEP)
+    assert "half.png" in keys_in(store)
+    assert "broken.png" not in keys_in(store)
 
 
 def test_a_folder_that_may_not_be_listed_ends_the_pass_only_when_all_else_is_done(store, database):

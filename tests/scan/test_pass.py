@@ -96,6 +96,18 @@ def test_a_pass_by_other_detectors_or_over_a_part_has_its_own_watermark(store, d
         assert scanner.watermark() is None
 
 
+def test_a_pass_over_a_part_proves_nothing_of_the_rest(store, database):
+    """A daemon that begins anew with other detectors looks back to the last pass over everything, not over a part."""
+    with scanner_over(store, database) as scanner:
+        scanner.run(SWEEP)
+        reached = scanner.last_pass()
+    put(store, "x/new.png", picture(99), modified_at=minutes_ago(1))
+    with scanner_over(store, database, prefix="x/") as scanner:
+        assert scanner.run(SWEEP).checked == 1
+        assert scanner.watermark() > reached
+        assert scanner.last_pass() == reached
+
+
 def test_decoded_pictures_are_bounded_too(tmp_path, database):
     """Frames wait for the model within the memory limit, however small their files are."""
     root = tmp_path / "files"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import pytest
 from support.passes import keys_in, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
@@ -95,6 +96,20 @@ def test_the_same_bytes_under_another_key_reuse_the_verdict(store, database):
         summary = scanner.run(SWEEP)
     assert summary.reused == 1
     assert len(detector.looked_at) == seen_before
+
+
+@pytest.mark.parametrize("honest_first", [True, False])
+def test_what_a_name_says_of_a_file_is_judged_for_each_name(tmp_path, database, honest_first):
+    """A PNG called .jpg is flagged where that is asked for; the same bytes under an honest name are not, and the reverse."""
+    store = tmp_path / "files"
+    names = ["y.png", "x.jpg"] if honest_first else ["x.jpg", "y.png"]
+    with scanner_over(store, database, anomaly_flags=["lying_extension"], action=None) as scanner:
+        for name in names:
+            put(store, name, picture(1))
+            scanner.run(SWEEP)
+        assert [row.key for row in scanner.ledger.flagged()] == ["x.jpg"]
+        put(store, f"as-{names[1]}", picture(1))
+        assert scanner.run(SWEEP).reused == 1
 
 
 def test_objects_judged_by_fewer_detectors_are_judged_again_when_one_is_added(store, database):

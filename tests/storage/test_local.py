@@ -103,8 +103,8 @@ def test_a_root_that_vanishes_does_not_make_objects_gone(root: Path, storage: Lo
             operation()
 
 
-def test_an_empty_mount_point_is_an_outage(root: Path, storage: LocalStorage) -> None:
-    """Another, empty folder in the root's place is what an unmounted disk leaves; a filled one is a new disk."""
+def test_another_folder_in_the_roots_place_is_an_outage(root: Path, storage: LocalStorage) -> None:
+    """That is what an unmounted disk leaves, be it with a file that was put there meanwhile; a new disk is opened anew."""
     put(root, "a/b.jpg")
     root.rename(root.with_name("away"))
     root.mkdir()
@@ -113,6 +113,11 @@ def test_an_empty_mount_point_is_an_outage(root: Path, storage: LocalStorage) ->
     with pytest.raises(StorageUnreachable, match="mounted"):
         storage.stat("a/b.jpg")
     put(root, "a/c.jpg")
+    with pytest.raises(StorageUnreachable, match="mounted"):
+        listed(storage)
+    with pytest.raises(StorageUnreachable, match="mounted"):
+        storage.stat("a/b.jpg")
+    storage.open()
     assert listed(storage) == ["a/c.jpg"]
     with pytest.raises(ObjectGone):
         storage.stat("a/b.jpg")

@@ -197,7 +197,7 @@ class LocalStorage(Storage):
     def _check_root(self) -> None:
         """See that the root is there and is still the one that was opened.
 
-        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable for an empty mount point.
+        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when another folder is in its place.
         """
         hint = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
         try:
@@ -209,12 +209,10 @@ class LocalStorage(Storage):
             raise StorageMissing(f"{self.name} is not a folder.", hint=hint)
         identity = (facts.st_dev, facts.st_ino)
         if self._root_identity is not None and identity != self._root_identity:
-            with translated(self.name), os.scandir(self._root) as entries:
-                if next(entries, None) is None:
-                    raise StorageUnreachable(
-                        f"{self.name} is empty and no longer the folder that was opened.",
-                        hint="Check that its file system is still mounted.",
-                    )
+            raise StorageUnreachable(
+                f"{self.name} is no longer the folder that was opened.",
+                hint="Check that its file system is still mounted.",
+            )
 
     def _is_empty(self) -> bool:
         with translated(self.name), os.scandir(self._root) as entries:

@@ -281,15 +281,15 @@ class SshStorage(Storage):
     def _check_root(self) -> None:
         """See that the root is there and is still the one that was opened.
 
-        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable for an empty mount point.
+        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when it is on another file system.
         """
 
         def check(session: SftpSession) -> None:
             root = self._tree.root
             self._see_folder(session, root)
-            if session.file_system(root) != self._file_system and session.is_empty(root):
+            if session.file_system(root) != self._file_system:
                 raise StorageUnreachable(
-                    f"{self.name} is empty and no longer on the file system that was opened.",
+                    f"{self.name} is no longer on the file system that was opened.",
                     hint="Check on the server that its file system is still mounted.",
                 )
 

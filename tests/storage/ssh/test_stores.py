@@ -184,12 +184,12 @@ def test_a_root_that_vanishes_is_missing_and_not_empty(backend: SshBackend, stor
 def test_an_empty_mount_point_is_an_outage(
     backend: SshBackend, storage: SshStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is there, on another file system, and holds nothing: the disk was unmounted."""
+    """The folder is there, on another file system: the disk was unmounted, whatever lies in its place."""
     with pytest.raises(ObjectGone):
         storage.stat("a.jpg")
     monkeypatch.setattr(SftpSession, "file_system", lambda *_: -1)
-    for operation in (lambda: storage.stat("a.jpg"), lambda: list(storage.list())):
-        with pytest.raises(StorageUnreachable, match="mounted"):
-            operation()
-    backend.put("b.jpg", b"x")
-    assert keys_of(storage) == ["b.jpg"]
+    for _ in range(2):
+        for operation in (lambda: storage.stat("a.jpg"), lambda: list(storage.list())):
+            with pytest.raises(StorageUnreachable, match="mounted"):
+                operation()
+        backend.put("b.jpg", b"x")
