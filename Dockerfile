@@ -1,5 +1,5 @@
 # The daemon in a container. Build arguments:
-#   EXTRAS       which detectors and databases to install
+#   EXTRAS       which optional parts to install (docs/install.md)
 #   TORCH_INDEX  another package index for torch alone: see pytorch.org for the one of your GPU, or of the CPU-only
 #                build, which makes the image several GB smaller
 #   UID, GID     the user inside; 991 is pict-rs's, so that its files can be deleted from a shared volume

@@ -53,6 +53,8 @@ _LONGEST_REST_S = 900.0
 _FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew)
 
 
+_JOB = "next-pass"
+
 #: Windows does not let Ctrl-C interrupt a wait without an end.
 _WAKE_S = 0.5
 
@@ -128,9 +130,15 @@ class Daemon:
 
         ``ahead`` is by how much that clock was ahead of the machine's own before the first pass was scheduled.
         """
+        lost = 0
         while not self._stop.wait(_WAKE_S):
             if not self._idle.is_set():
                 continue  # a step during a pass is noticed when its successor is scheduled
+            # The scheduler forgets a job for which no thread could be started; twice, for one may be starting now.
+            lost = lost + 1 if self._scheduler.get_job(_JOB) is None else 0
+            if lost > 1:
+                log.warning("the next pass could not be started; trying again")
+                self._schedule(0)
             now_ahead = self._ahead()
             if now_ahead < ahead - _CLOCK_STEP_S:
                 log.warning("the clock was set back by %.0f s; the next pass begins now", ahead - now_ahead)
@@ -154,7 +162,7 @@ class Daemon:
             self._cycle,
             trigger="date",
             run_date=datetime.now(UTC) + timedelta(seconds=rest_s),
-            id="pass",
+            id=_JOB,
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,  # however late the machine wakes up, the pass is wanted
@@ -231,7 +239,9 @@ class Daemon:
         if watermark is not None:
             since = min(since, watermark - OVERLAP)
         listed_at = self._scanner.last_full_listing()
-        if listed_at is not None and now - listed_at < timedelta(hours=self._options.full_listing_hours):
+        if listed_at is not None and timedelta(0) <= now - listed_at < timedelta(
+            hours=self._options.full_listing_hours
+        ):
             return PassRequest(kind="daemon", since=since, exhaustive=False)
         if listed_at is not None:
             since = min(since, listed_at - OVERLAP)

@@ -200,7 +200,7 @@ class DeviceError(DetectorError):
 
 
 class LedgerError(LemmySafetyError):
-    """Any failure of the database that is not one of the classes below."""
+    """Any failure of the database that is not one of the classes below; also no database yet, and a key not in it."""
 
     exit_code = 50
 

@@ -34,6 +34,7 @@ A setting is looked for in this order: the flag, the environment, the file `.env
 
 Where several names are given, all of them work; the last one wins within one source. An unknown name that starts
 with `LEMMY_SAFETY_` is refused, and so is a near miss of any name in `.env`: the message names the nearest right one.
+So is a name in `.env` that lacks this prefix (`DRY_RUN`); `DRY_RUN` and `SKIP_UNREADABLE` are in the environment as well.
 Secrets are never printed.
 """
 
@@ -51,7 +52,10 @@ What concerns a single object (gone, denied, unreadable) is recorded for that ob
 
 #: Codes that no exception of ours stands for.
 OTHER_CODES = {
-    0: ("", "Done, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code then."),
+    0: (
+        "",
+        "Done, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code when the pass flagged any.",
+    ),
     1: ("", "A bug in lemmy-safety; please report it with the traceback that `--debug` shows."),
     2: ("", "The command line could not be understood."),
     130: ("", "Interrupted before the end (Ctrl-C, SIGTERM). What was done is recorded; the next run goes on."),

@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from lemmy_safety.cli.invocation import Invocation
     from lemmy_safety.scan.progress import PassSummary
 
+#: No environment and no default of the table: see ``demo_settings``.
+_DETECTORS_HELP = (
+    "Which detectors look at each picture, separated by commas; the environment does not count here."
+    "  [default: hashes, and nudenet where it is installed]"
+)
+
 
 @click.command(short_help="Show the main job on a sample store.")
-@settings_options("detectors", "device", "threads")
+@settings_options("detectors", "device", "threads", help_instead={"detectors": _DETECTORS_HELP})
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -196,8 +202,9 @@ def _heading(title: str, command: str = "") -> None:
 _WHAT_NEXT = """
 All of it went as it should. With your own store:
   1. Fill in the storage in .env (env_example shows every name), or in the environment.
-  2. lemmy-safety doctor            checks settings, storage, database and models, and says how to mend what is wrong
-  3. lemmy-safety --all --dry-run   judges everything and deletes nothing; clip fetches its weights (1.7 GB) once
-  4. lemmy-safety flagged           look at the list, then: lemmy-safety delete-flagged
+  2. lemmy-safety doctor            checks settings, storage, database and models, and says how to mend what is wrong;
+                                    fetches clip's weights (1.7 GB) once, with --quick not
+  3. lemmy-safety --all --dry-run   judges everything and deletes nothing
+  4. lemmy-safety flagged           look at the list, then: lemmy-safety review clear, lemmy-safety delete-flagged
   5. lemmy-safety                   keeps watching what is newly uploaded
 "flagged" means possible, never proven: read docs/privacy-and-law.md before you act on it."""

@@ -16,6 +16,7 @@ import click
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.text import iso, plural, printable, write_bytes, write_json
+from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -199,4 +200,7 @@ def show_table(rows: Sequence[FlaggedRow]) -> None:
         # Text, not str: a key or note may hold what rich would take for its markup.
         table.add_row(*(Text(cell) for cell in cells))
     console.print(table)
-    click.echo(f"{plural(len(rows), 'object')} flagged as possible.")
+    cleared = sum(row.review is Review.CLEARED for row in rows)
+    click.echo(
+        f"{plural(len(rows), 'object')} flagged as possible{f', {cleared:,} of them cleared' if cleared else ''}."
+    )

@@ -17,7 +17,7 @@ from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from click.shell_completion import CompletionItem
 
@@ -57,22 +57,24 @@ def current() -> Invocation:
     return click.get_current_context().ensure_object(Invocation)
 
 
-def settings_options(*names: str) -> Callable[[F], F]:
+def settings_options(*names: str, help_instead: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Give a command the flags for these settings, plus those in ``EVERYWHERE`` and ``--env-file``.
 
-    The flags are accepted before the subcommand and after it; what stands after it wins.
+    The flags are accepted before the subcommand and after it; what stands after it wins. ``help_instead`` has the help of
+    settings that mean something else to this command.
     """
+    helps = help_instead or {}
 
     def decorate(command: F) -> F:
         command = _env_file_option(command)
         for name in reversed(tuple(dict.fromkeys((*names, *EVERYWHERE)))):
-            command = _flag(OPTIONS[name])(command)
+            command = _flag(OPTIONS[name], helps.get(name))(command)
         return command
 
     return decorate
 
 
-def _flag(item: Option) -> Callable[[F], F]:
+def _flag(item: Option, help_instead: str | None) -> Callable[[F], F]:
     spellings = [f"--{item.name.replace('_', '-')}"]
     if "_" in item.name:
         spellings.append(f"--{item.name}")
@@ -82,7 +84,7 @@ def _flag(item: Option) -> Callable[[F], F]:
         "default": None,
         "expose_value": False,
         "callback": _remember,
-        "help": described(item),
+        "help": help_instead or described(item),
     }
     if item.kind is bool:
         return click.option(*spellings, item.name, is_flag=True, **shared)

@@ -77,9 +77,11 @@ def _watch(settings: Settings) -> None:
 def _hint(summary: PassSummary, settings: Settings) -> None:
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
+        later = "with action delete" if settings.action == "report" else "that is no dry run"
         click.echo(
             f"\n{plural(left, 'object')} flagged and left alone. To see them: lemmy-safety flagged; "
-            "to act on them: lemmy-safety delete-flagged"
+            "to act on them: lemmy-safety delete-flagged\n"
+            f"A later pass {later} deletes them as well. To keep one: lemmy-safety review clear KEY"
         )
     elif left > 0 and not summary.stopped:
         warn(f"{plural(left, 'flagged object')} could not be acted on. To see why: lemmy-safety flagged")

@@ -130,6 +130,8 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
             learned = {"status": learned["status"], "reason": learned["reason"]}  # they could be judged once
         return {**row, **learned, "judged_at": now, "answer": result.answer or row["answer"]}
     final = row["judged_at"] is not None and row["status"] is not ItemStatus.GONE
+    if result.answer is UploadAnswer.UNCHECKED and row["outcome"] is Outcome.FLAGGED:
+        final = False  # they are inside now, whatever was said of them: to be looked for
     if final or result.answer is None:
         return row
     if row["answer"] is UploadAnswer.UNCHECKED and result.answer is UploadAnswer.REFUSED:

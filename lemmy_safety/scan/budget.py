@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from lemmy_safety.scan.pipeline import PipelineStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ByteBudget:
@@ -14,15 +18,27 @@ class ByteBudget:
         self._limit = limit
         self._used = 0
         self._aborted = False
+        self._waiting = 0
         self._changed = threading.Condition()
 
-    def take(self, size: int) -> None:
-        """Wait until ``size`` bytes fit.
+    def take(self, size: int, *, when_waiting: Callable[[], None] | None = None) -> None:
+        """Wait until ``size`` bytes fit. ``when_waiting`` is called once if that takes a wait; it must not block.
 
         :raises PipelineStopped: the run was stopped meanwhile.
         """
+
+        def fits() -> bool:
+            return self._aborted or self._used == 0 or self._used + size <= self._limit
+
         with self._changed:
-            self._changed.wait_for(lambda: self._aborted or self._used == 0 or self._used + size <= self._limit)
+            if not fits():
+                self._waiting += 1
+                try:
+                    if when_waiting is not None:
+                        when_waiting()
+                    self._changed.wait_for(fits)
+                finally:
+                    self._waiting -= 1
             if self._aborted:
                 raise PipelineStopped
             self._used += size
@@ -37,6 +53,11 @@ class ByteBudget:
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for room at this moment."""
+        return self._waiting
 
     @property
     def used(self) -> int:

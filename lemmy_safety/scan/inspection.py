@@ -19,7 +19,7 @@ from lemmy_safety.scan.judge import Judge, known_good_sample
 from lemmy_safety.scan.pipeline import PipelineStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.media import Decoder
@@ -63,6 +63,7 @@ class Inspector:
         self._frames = ByteBudget(frame_bytes)
         self._judge = self._new_judge()
         self._broken = False
+        self._when_full: Callable[[], None] | None = None
         self.detector_names = frozenset(detector.name for detector in self._detectors)
 
     def _new_judge(self) -> Judge:
@@ -89,6 +90,15 @@ class Inspector:
         """Whether a detector failed on a whole batch and then on a picture that none can fail on."""
         return self._broken
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a decoded medium waits for others to be judged or discarded, because their frames fill the budget."""
+        return self._frames.waiting > 0
+
+    def when_full(self, call: Callable[[], None]) -> None:
+        """Have ``call`` made whenever ``is_full`` may have become so, from whatever thread; it must not block."""
+        self._when_full = call
+
     def open(self) -> None:
         """Load the models and show each a picture, so that the first upload does not pay for warming up.
 
@@ -113,7 +123,7 @@ class Inspector:
             return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=error.message, sha256=sha256)
         if isinstance(examined, Examined):
             try:
-                self._frames.take(examined.nbytes)
+                self._frames.take(examined.nbytes, when_waiting=self._when_full)
             except PipelineStopped:
                 reason = "stopped before it was judged"
                 return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256)

@@ -11,6 +11,7 @@ from lemmy_safety.errors import AccessDenied, ObjectGone, StorageError, StorageU
 from lemmy_safety.ledger import Known
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
+from lemmy_safety.scan.pipeline import PipelineStopped
 from lemmy_safety.scan.reuse import holds_under, taken_over
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Intake:
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
         for listed in _batches(self._all_that_may_be_listed(listing)):
+            self._see_that_nobody_stops()
             failed_before.difference_update(obj.key for obj in listed)
             batch = [obj for obj in listed if obj.key not in self._gone_first]
             self._counter.add("seen", len(batch))
@@ -117,6 +119,7 @@ class Intake:
         for batch in _batches(
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
         ):
+            self._see_that_nobody_stops()
             wanted = self._matches(batch).unchecked
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_young(obj)]
             self._gone_first.update(obj.key for obj in urgent)
@@ -124,6 +127,11 @@ class Intake:
             for obj in urgent:
                 self._note_time(obj)
             self._pass_on(urgent, to_fetch, to_record)
+
+    def _see_that_nobody_stops(self) -> None:
+        """What is known needs no reading, so that a listing may go on for long without meeting the next stage."""
+        if self._stop.is_set():
+            raise PipelineStopped
 
     def _matches(self, objects: list[StoredObject]) -> UploadMatches:
         return self._ledger.uploads_matching(
@@ -137,6 +145,7 @@ class Intake:
         to_record: Channel[ItemResult | OpenAction],
     ) -> None:
         for batch in _batches(objects):
+            self._see_that_nobody_stops()
             known = self._ledger.known(self._storage.name, batch, detectors=self._detectors, decoder=self._decoder)
             new = [obj for obj in batch if obj.key not in known]
             for key, state in known.items():
@@ -166,6 +175,7 @@ class Intake:
         if not young or self._stop.wait(self._storage.settle_s):
             return
         for obj in young:
+            self._see_that_nobody_stops()
             try:
                 current = self._storage.stat(obj.key)
             except StorageError as error:
@@ -185,6 +195,7 @@ class Intake:
         for key in sorted(keys):
             if not key.startswith(prefix):
                 continue
+            self._see_that_nobody_stops()
             try:
                 obj = self._storage.stat(key)
             except ObjectGone:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.media.extensions import lying_extension
 from lemmy_safety.records import AnomalyKind, ItemResult, ItemStatus
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ def holds_under(key: str, known: KnownVerdict) -> bool:
     """
     if known.info is None:
         return True
+    # With this module nothing of the room is loaded.
+    from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415
+
     lied = any(anomaly.kind is AnomalyKind.LYING_EXTENSION for anomaly in known.info.anomalies)
     return lied == (lying_extension(key, known.info.media_type) is not None)
 

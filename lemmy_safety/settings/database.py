@@ -28,7 +28,7 @@ class DatabaseSettings:
     )
     cache_dir: Path | None = option(
         None,
-        "Folder for text features computed once; without it the user's cache folder.",
+        "Folder for text features, quantised models and measured error bounds; without it the user's cache folder.",
         kind=Path,
         section=SECTION,
         env=("CACHE_DIR",),

@@ -48,7 +48,7 @@ class LimitSettings:
     look_s: float = option(
         20.0,
         "Seconds spent on looking at one animation or video with all that is in it, at most; what was seen by then is judged."
-        " Never more than two thirds of DECODE_TIMEOUT_S.",
+        " Never more than two thirds of LEMMY_SAFETY_DECODE_TIMEOUT_S.",
         kind=float,
         section=SECTION,
         minimum=0.1,

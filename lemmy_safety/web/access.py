@@ -31,7 +31,7 @@ _SECRET = re.compile(r"[A-Za-z0-9._~-]+")
 #: What pictrs-safety's users write instead of an id when their address is to admit them.
 BY_ADDRESS = "IPADDR"
 
-_SECRET_HINT = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
+_SECRET_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
 
 
 class Refusal(Enum):
@@ -83,12 +83,12 @@ class Access:
         if not self._digests:
             raise SettingsError(
                 f"Listening on {host} without a secret would let anybody ask what is flagged.",
-                hint=f"Set a secret, or listen on 127.0.0.1. {_SECRET_HINT}",
+                hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
             )
         if self._shortest < _SHORTEST_SECRET:
             raise SettingsError(
                 f"The hook's secret is shorter than {_SHORTEST_SECRET} characters, which is too short for {host}.",
-                hint=_SECRET_HINT,
+                hint=f"Set a longer HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
             )
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:

@@ -41,9 +41,6 @@ class Backlog(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __contains__(self, item: T) -> bool:
-        return item in self._items
-
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.web.judging import Job, Learned
+    from lemmy_safety.web.judging import Job
+    from lemmy_safety.web.known import Learned
 
 #: Seconds without a sign of a worker after which it counts as gone. Far below the budget of 8 s, so that another one
 #: can still judge in time; above what a busy line or a full disk costs.

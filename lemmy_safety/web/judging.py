@@ -11,18 +11,19 @@ threads run ``Inspector`` and look things up in the ledger, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import LedgerError, LemmySafetyError
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review, StoredObject
+from lemmy_safety.errors import LemmySafetyError
+from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.scan.items import Examined
 from lemmy_safety.web.backlog import Backlog
+from lemmy_safety.web.known import Learned, Questions, as_object, learned_from
 from lemmy_safety.web.speed import JudgeSpeed
 from lemmy_safety.web.threads import WorkerThreads
 
@@ -38,19 +39,6 @@ log = logging.getLogger(__name__)
 #: Seconds that the judge waits for company while other uploads are being decoded: little against any model, and
 #: enough for a decode to end. With nothing being decoded it does not wait at all.
 _BATCH_WINDOW_S = 0.03
-
-#: Seconds that a look into the ledger may take; beyond that the upload is judged as if nothing were known of it.
-_LOOKUP_PATIENCE_S = 1.0
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Learned:
-    """What was found out about some bytes. ``cleared``: a human said that a flag on them is wrong."""
-
-    result: ItemResult
-    cleared: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -107,7 +95,7 @@ class UploadJudging:
         self._loop = asyncio.get_running_loop()
         self._decode_threads = WorkerThreads("decode-upload", decode_workers)
         self._judge_thread = WorkerThreads("judge-uploads")
-        self._lookup_thread = WorkerThreads("look-up-uploads")
+        self._questions = Questions("look-up-uploads")
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, Job] = {}
         self._to_decode: Backlog[Job] = Backlog()
@@ -116,6 +104,7 @@ class UploadJudging:
         self._judging = False
         self._window: asyncio.TimerHandle | None = None
         self._speed = JudgeSpeed()
+        inspector.when_full(self._pump_from_a_thread)
         self.model: ModelState = "loading"
         meters.model(self.model)
 
@@ -138,6 +127,7 @@ class UploadJudging:
         if job is not None:
             self._meters.joined()
             upload.drop()
+            self._loop.call_soon(self._pump)  # somebody waits for it again, once this was returned
             return job
         if len(self._jobs) >= self._queue and not self._make_room():
             upload.drop()
@@ -153,13 +143,18 @@ class UploadJudging:
         job = self._jobs.get(upload.sha256)
         return job is not None and job.upload is upload
 
+    def left(self, job: Job) -> None:
+        """Somebody does not wait for it any more; what stood back for it goes on."""
+        if not job.awaited and not job.learned.done():
+            self._pump()
+
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)  # the loop itself keeps no strong reference
         task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, job: Job) -> None:
-        known = await self._ledger_says(partial(self._known, job.upload))
+        known = await self._questions.ask(partial(self._known, job.upload))
         if known is not None:
             self._meters.reused()
             self._finish(job, known)
@@ -168,44 +163,26 @@ class UploadJudging:
             self._to_decode.put(job)
             self._pump_decode()
 
-    async def _ledger_says(self, question: Callable[[], T]) -> T | None:
-        """The ledger's answer; None when it gives none in time, for a verdict must not hang on a slow database."""
-        asked = self._lookup_thread.run(question)
-        await asyncio.wait({asked}, timeout=_LOOKUP_PATIENCE_S)
-        if not asked.done():
-            asked.cancel()
-            log.error("the database does not answer in time")
-            return None
-        error = asked.exception()
-        if error is not None:
-            log.error("the database cannot be asked: %s", error, exc_info=not isinstance(error, LedgerError))
-            return None
-        return asked.result()
-
     def _known(self, upload: Upload) -> Learned | None:
         """In a thread: a verdict on the same bytes by the same rules."""
         inspector = self._inspector
         known = self._ledger.verdict_for(
             upload.sha256, detectors=inspector.detector_names, rules_version=inspector.rules_version
         )
-        if known is None:
-            return None
-        result = ItemResult(
-            obj=_as_object(upload),
-            status=ItemStatus.CHECKED,
-            verdict=known.verdict,
-            detectors=known.detectors,
-            sha256=upload.sha256,
-            pdq=known.pdq,
-            info=known.info,
-            reused_from=known.key,
-        )
-        return Learned(result, cleared=known.review is Review.CLEARED)
+        return None if known is None else learned_from(upload, known)
 
     @property
     def per_medium_s(self) -> float | None:
         """Seconds of the judge for one medium on average; None before the first."""
         return self._speed.per_medium_s
+
+    def _pump_from_a_thread(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_judge()
+        self._pump_decode()
 
     def _pump_decode(self) -> None:
         """Decode, but not further ahead than one batch: the sooner somebody's turn is fixed, the more will be late."""
@@ -239,13 +216,19 @@ class UploadJudging:
         waiting = self._to_judge.in_order(self._loop.time(), self._speed.takes_s)
         # Nobody who waits for an answer waits for those whom nobody waits for.
         if any(job.awaited for job in self._jobs.values()):
-            waiting = [job for job in waiting if job.awaited]
+            late, waiting = waiting, [job for job in waiting if job.awaited]
             if not waiting:
+                if self._inspector.is_full:
+                    # What somebody waits for cannot be decoded while these fill the memory, and they are not judged
+                    # while somebody waits: given up, as they are for a full queue.
+                    for job in late:
+                        self._forget(job, self._to_judge)
+                self._pump_decode()
                 return
         batch, full = self._speed.choose(waiting, self._inspector.batch_size)
         if not full and self._decoding and not window_passed:
             if self._window is None:
-                self._window = self._loop.call_later(_BATCH_WINDOW_S, partial(self._pump_judge, window_passed=True))
+                self._window = self._loop.call_later(_BATCH_WINDOW_S, self._end_window)
             return
         if self._window is not None:
             self._window.cancel()
@@ -259,6 +242,10 @@ class UploadJudging:
         judged = self._judge_thread.run(partial(self._inspector.judge, items))
         judged.add_done_callback(partial(self._judged, batch, began))
         self._pump_decode()
+
+    def _end_window(self) -> None:
+        self._window = None
+        self._pump_judge(window_passed=True)
 
     def _judged(self, batch: list[Job], began: float, done: asyncio.Future[list[ItemResult]]) -> None:
         self._judging = False
@@ -278,7 +265,7 @@ class UploadJudging:
 
     async def _ask_about_humans(self, job: Job, result: ItemResult) -> None:
         """A human may have cleared these bytes, be it under other rules."""
-        known = await self._ledger_says(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
+        known = await self._questions.ask(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
         self._finish(job, Learned(result, cleared=known is not None and known.review is Review.CLEARED))
         self._pump_judge()
 
@@ -329,17 +316,13 @@ class UploadJudging:
         self._inspector.abort()
         closed = self._judge_thread.run(self._inspector.close)
         await asyncio.wait({closed}, timeout=within_s)
-        for threads in (self._judge_thread, self._decode_threads, self._lookup_thread):
+        for threads in (self._judge_thread, self._decode_threads, self._questions):
             threads.close()
-
-
-def _as_object(upload: Upload) -> StoredObject:
-    return StoredObject(key=name_of(upload.sha256), size=upload.size, modified_at=datetime.now(UTC))
 
 
 def _failed(upload: Upload, error: BaseException) -> ItemResult:
     return ItemResult(
-        obj=_as_object(upload),
+        obj=as_object(upload),
         status=ItemStatus.DETECTOR_FAILED,
         reason=f"fault: {type(error).__name__}",
         sha256=upload.sha256,

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from lemmy_safety.errors import LedgerError
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review, StoredObject, Verdict
+from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Verdict
 from lemmy_safety.web.handing_out import LEASE_S, HandingOut, Item
-from lemmy_safety.web.judging import Job, Learned
+from lemmy_safety.web.judging import Job
+from lemmy_safety.web.known import Learned, Questions, as_object, learned_from
 from lemmy_safety.web.messages import decode_learned
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import UNKNOWN_RULES, BadMessage, image_name
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.ledger.rows import KnownVerdict
     from lemmy_safety.web.messages import WorkerAnswer
     from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.uploads import ModelState, Upload
@@ -80,7 +79,10 @@ class RelayJudging:
         self._meters = meters
         self._on_learned = on_learned
         self._loop = asyncio.get_running_loop()
-        self._lookups = WorkerThreads("look-up-upload")
+        self._questions = Questions("look-up-upload")
+        #: For what may take its time, and writes: no upload waits behind it.
+        self._books = WorkerThreads("keep-relay-books")
+        self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, Job] = {}
         self._handing = HandingOut(budget_s=budget_s, now=self._loop.time())
         self._bell = asyncio.Event()
@@ -100,7 +102,7 @@ class RelayJudging:
             self._meters.model(self.model)
             if now - forgotten >= _FORGETTING_S:
                 forgotten = now
-                self._lookups.run(self._forget_rows).add_done_callback(_say_fault)
+                self._books.run(self._forget_rows).add_done_callback(_say_fault)
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _forget_rows(self) -> None:
@@ -116,30 +118,33 @@ class RelayJudging:
             self._meters.joined()
             upload.drop()
             return job
-        if len(self._jobs) >= self._queue:
-            self._forget_old()
-        if self._closed or len(self._jobs) >= self._queue:
+        if self._closed or self._places_taken() >= self._queue:
             upload.drop()
             return None
         job = Job(upload, self._loop.create_future())
         self._jobs[upload.sha256] = job
         self._meters.queue(len(self._jobs))
-        self._lookups.run(partial(self._known, upload.sha256)).add_done_callback(partial(self._looked, job))
+        task = asyncio.create_task(self._look_up(job))
+        self._tasks.add(task)  # the loop itself keeps no strong reference
+        task.add_done_callback(self._tasks.discard)
         return job
 
-    def _known(self, sha256: str) -> KnownVerdict | None:
-        """In a thread: the latest verdict on these bytes, by whatever rules."""
-        try:
-            return self._ledger.verdict_for(sha256, detectors=frozenset())
-        except LedgerError as error:
-            log.error("known verdicts cannot be looked up: %s", error)  # noqa: TRY400 - expected, one line
-            return None
+    def _places_taken(self) -> int:
+        """What a worker may still say a word about, but nobody waits for and no bytes are left of, takes no place."""
+        return sum(job.awaited or job.upload.data is not None for job in self._jobs.values())
 
-    def _looked(self, job: Job, done: asyncio.Future[KnownVerdict | None]) -> None:
+    def left(self, job: Job) -> None:
+        """Somebody does not wait for it any more; see ``_let_go``."""
+
+    async def _look_up(self, job: Job) -> None:
+        """The latest verdict on these bytes, by whatever rules; then a worker's."""
+        question = partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset())
+        known = await self._questions.ask(question)
         now = self._loop.time()
-        known = None if done.exception() is not None else done.result()
+        if job.learned.done():  # ended meanwhile
+            return
         rules = self._handing.rules(now)
-        earlier = None if known is None else _from_ledger(job, known)
+        earlier = None if known is None else learned_from(job.upload, known)
         by_these_rules = known is not None and (not rules or known.verdict.rules_version in rules)
         if by_these_rules and known is not None and known.verdict.outcome is not Outcome.FLAGGED:
             self._meters.reused()
@@ -153,8 +158,10 @@ class RelayJudging:
         item = Item(name=name, job=job, since=now, fallback=earlier)
         self._handing.add(item)
         if earlier is not None:
-            self._loop.call_later(self._budget_s * _FALLBACK_AFTER, self._fall_back, item)
-        self._loop.call_later(self._budget_s, self._let_go, item)
+            # A slow sender has used up some of the time before.
+            at = min(now + self._budget_s * _FALLBACK_AFTER, job.deadline - self._budget_s * (1 - _FALLBACK_AFTER))
+            self._loop.call_at(at, self._fall_back, item)
+        self._loop.call_at(min(now + self._budget_s, job.deadline), self._let_go, item)
         self._ring()
 
     def _fall_back(self, item: Item) -> None:
@@ -196,12 +203,12 @@ class RelayJudging:
         return job is not None and job.upload is upload
 
     def forget_late(self) -> int:
-        """Bytes are dropped with the answer, so there are none to free."""
+        """Bytes are dropped soon after the last answer, so there are none to free."""
         return 0
 
     def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Ask the ledger something beside the event loop."""
-        return self._lookups.run(work)
+        """Ask or write something in the ledger beside the event loop."""
+        return self._books.run(work)
 
     async def close(self, *, within_s: float) -> None:  # noqa: ARG002 - nothing here takes time
         """Let everybody go who waits: for an answer, or for something to do."""
@@ -210,7 +217,8 @@ class RelayJudging:
             self._handing.remove(item)
             if not item.job.learned.done():
                 self._finish(item.job, None)
-        self._lookups.close()
+        for threads in (self._questions, self._books):
+            threads.close()
 
     def end_waits(self) -> None:
         """Hand nothing out any more, and answer all workers who wait."""
@@ -262,7 +270,7 @@ class RelayJudging:
 
 
 def _learned(job: Job, answer: WorkerAnswer) -> Learned:
-    result = ItemResult(obj=_as_object(job.upload), status=ItemStatus.CHECKED, sha256=job.upload.sha256)
+    result = ItemResult(obj=as_object(job.upload), status=ItemStatus.CHECKED, sha256=job.upload.sha256)
     if answer.learned is None:
         outcome = Outcome.FLAGGED if answer.refuse else Outcome.CLEAR
         verdict = Verdict(outcome=outcome, nsfw=answer.nsfw, findings=(), rules_version=UNKNOWN_RULES)
@@ -281,24 +289,6 @@ def _learned(job: Job, answer: WorkerAnswer) -> Learned:
     )
     flagged = said.verdict is not None and said.verdict.outcome is Outcome.FLAGGED
     return Learned(result, cleared=flagged and not answer.refuse)
-
-
-def _from_ledger(job: Job, known: KnownVerdict) -> Learned:
-    result = ItemResult(
-        obj=_as_object(job.upload),
-        status=ItemStatus.CHECKED,
-        verdict=known.verdict,
-        detectors=known.detectors,
-        sha256=job.upload.sha256,
-        pdq=known.pdq,
-        info=known.info,
-        reused_from=known.key,
-    )
-    return Learned(result, cleared=known.review is Review.CLEARED)
-
-
-def _as_object(upload: Upload) -> StoredObject:
-    return StoredObject(key=f"upload {upload.sha256[:16]}", size=upload.size, modified_at=datetime.now(UTC))
 
 
 def _say_fault(done: asyncio.Future[None]) -> None:

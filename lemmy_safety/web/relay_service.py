@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: As for the hook's own secret: whoever has this key gets every upload and says what is let in.
 _SHORTEST_KEY = 16
 
-_KEY_HINT = "Make one with: python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+_KEY_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
 
 
 def serve_relay(
@@ -67,5 +67,5 @@ def check_key(key: str, host: str) -> None:
     if len(key) < _SHORTEST_KEY and not is_loopback(host):
         raise SettingsError(
             f"The relay's key is shorter than {_SHORTEST_KEY} characters, which is too short for {host}.",
-            hint=_KEY_HINT,
+            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {_KEY_HINT}",
         )

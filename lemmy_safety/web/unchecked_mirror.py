@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 #: Judgements told at a time: with their findings they must fit into one message.
 _TOLD_AT_ONCE = 50
 
+#: Looks until the list is gone through from its beginning again: ten minutes.
+_WHOLE_LIST_EVERY = 20
+
 
 class UncheckedMirror:
     """Belongs to one event loop."""
@@ -35,6 +38,7 @@ class UncheckedMirror:
         self._ledger = ledger
         self._thread = WorkerThreads("mirror-unchecked")
         self._after: str | None = None
+        self._looks = 0
         self._open: dict[str, None] = {}
 
     async def look(self) -> None:
@@ -50,11 +54,18 @@ class UncheckedMirror:
             log.error("unchecked uploads could not be recorded: %s", error)  # noqa: TRY400 - expected, one line
 
     async def _take_over(self) -> None:
+        # Pages go by when bytes came first. Those that come again, or while the relay's clock was set back, stand in an
+        # earlier place, so the list is gone through from its beginning now and then; told twice is told once.
+        if self._looks % _WHOLE_LIST_EVERY == 0:
+            self._after = None
+        self._looks += 1
         while page := [decode_unchecked(entry) for entry in await self._client.unchecked(after=self._after)]:
             await self._thread.run(partial(self._ledger.record_uploads, page))
-            self._open.update((upload.sha256, None) for upload in page)
+            new = [upload.sha256 for upload in page if upload.sha256 not in self._open]
+            self._open.update(dict.fromkeys(new))
             self._after = _place(page[-1])
-            log.info("%d uploads were accepted unchecked at %s", len(page), self._client.url)
+            if new:
+                log.info("%d uploads were accepted unchecked at %s", len(new), self._client.url)
 
     async def _report(self) -> None:
         """Tell what was judged meanwhile, here or by the daemon, or was nowhere to be found."""

@@ -1,7 +1,7 @@
 """The engine behind the hook: an upload in, a decision out, within a time. It knows no HTTP.
 
-Where there is no verdict in time the answer follows the one setting for that (``accept_unchecked``). An upload is let
-in unchecked only after the record of that is on disk; where even that fails it is refused: nothing is let in silently.
+Where there is no verdict in time the answer follows the one setting for that (``accept_unchecked``), but what is known
+to be flagged is refused. An upload is let in unchecked only after the record of that is on disk; where even that fails it is refused: nothing is let in silently.
 A verdict that comes after its answer is recorded all the same.
 """
 
@@ -11,27 +11,32 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
-from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.records import ItemStatus, Outcome, Review
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.web.judging import UploadJudging
+from lemmy_safety.web.known import Questions, learned_from
 from lemmy_safety.web.recording import UploadRecorder
 from lemmy_safety.web.uploads import AnswerKind, Cause, Decision
 
 if TYPE_CHECKING:
     from lemmy_safety.records import ItemResult
     from lemmy_safety.scan.inspection import Inspector
-    from lemmy_safety.web.judging import Job, Learned
+    from lemmy_safety.web.judging import Job
+    from lemmy_safety.web.known import Learned
     from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.uploads import ModelState, Upload, UploadLedger
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an answer waits for its record, at most, be it beyond the budget: Lemmy waits 10 s for a thumbnail, and
-#: the budget is 8 s. "Accepted unchecked" is not given without; other answers stand, and their record is tried again.
-_RECORD_WAIT_S = 1.5
+#: Seconds that an answer without a verdict waits for what the ledger knows of the same bytes, and each answer for its
+#: record, at most, be it beyond the budget: Lemmy waits 10 s for a thumbnail, and the budget is 8 s. "Accepted unchecked"
+#: is not given without a record; other answers stand, and theirs is tried again.
+_LOOKUP_WAIT_S = 0.5
+_RECORD_WAIT_S = 1.0
 
 _CAUSES = {
     ItemStatus.UNREADABLE: Cause.UNREADABLE,
@@ -66,6 +71,8 @@ class Judging(Protocol):
 
     def holds(self, upload: Upload) -> bool: ...
 
+    def left(self, job: Job) -> None: ...
+
     def forget_late(self) -> int: ...
 
     async def close(self, *, within_s: float) -> None: ...
@@ -79,6 +86,8 @@ class Decider(ABC):
         self._dry_run = dry_run
         self._meters = meters
         self._loop = asyncio.get_running_loop()
+        self._ledger = ledger
+        self._questions = Questions("look-up-flagged")
         self._recorder = UploadRecorder(ledger, meters)
         self._over: asyncio.Future[None] = self._loop.create_future()
 
@@ -98,7 +107,7 @@ class Decider(ABC):
         await self._judging.load()
 
     async def validate(self, upload: Upload, *, deadline: float) -> Decision:
-        """Decide before ``deadline`` (the loop's time), and ``_RECORD_WAIT_S`` later at most. Takes the upload over."""
+        """Decide before ``deadline`` (the loop's time), and 1.5 s later at most. Takes the upload over."""
         try:
             return await self._validate(upload, deadline)
         except Exception:
@@ -113,7 +122,7 @@ class Decider(ABC):
             return await self._undecided(upload, Cause.QUEUE_FULL)
         learned = await self._wait(job, deadline)
         if learned is None:
-            return await self._undecided(upload, self._why_not())
+            return await self._undecided(upload, self._why_not(), job=job)
         return await self._decided(upload, learned)
 
     async def _wait(self, job: Job, deadline: float) -> Learned | None:
@@ -125,10 +134,8 @@ class Decider(ABC):
             await asyncio.wait(ends, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
         finally:
             job.waiting -= 1
-        if job.learned.done():
-            return job.learned.result()
-        job.let_down = True
-        return None
+            self._judging.left(job)
+        return job.learned.result() if job.learned.done() else None
 
     def _why_not(self) -> Cause:
         if self._over.done():
@@ -146,7 +153,16 @@ class Decider(ABC):
         await self._recorder.record(_record(upload, answer, result), within_s=_RECORD_WAIT_S, keep=True)
         return Decision(kind=kind)
 
-    async def _undecided(self, upload: Upload, cause: Cause, result: ItemResult | None = None) -> Decision:
+    async def _undecided(
+        self, upload: Upload, cause: Cause, result: ItemResult | None = None, *, job: Job | None = None
+    ) -> Decision:
+        known = await self._known_flagged(upload)
+        if job is not None:
+            if job.learned.done() and (late := job.learned.result()) is not None:  # just in time
+                return await self._decided(upload, late)
+            job.let_down = True
+        if known is not None:
+            return await self._decided(upload, known)
         name, reason = name_of(upload.sha256), cause.value
         if result is not None and result.reason:
             reason = f"{reason}: {result.reason}"
@@ -163,10 +179,20 @@ class Decider(ABC):
         self._recorder.record_later(_record(upload, UploadAnswer.REFUSED, result, reason))
         return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
 
+    async def _known_flagged(self, upload: Upload) -> Learned | None:
+        """An earlier verdict, by whatever rules, that these bytes are flagged, and no human has cleared them: such bytes are
+        not let in only because nobody had the time to look at them again.
+        """
+        question = partial(self._ledger.verdict_for, upload.sha256, detectors=frozenset())
+        known = await self._questions.ask(question, within_s=_LOOKUP_WAIT_S)
+        if known is None or known.verdict.outcome is not Outcome.FLAGGED or known.review is Review.CLEARED:
+            return None
+        return learned_from(upload, known)
+
     def _note_late(self, job: Job, learned: Learned) -> None:
         """Record what was learned after somebody's answer.
 
-        That answer's own record was handed in at the moment the waiting ended, so this one follows it.
+        That answer's own record was handed in at the moment it was let down, so this one follows it.
         """
         result = learned.result
         if job.let_down and result.status.settled:
@@ -187,6 +213,7 @@ class Decider(ABC):
         self.end_waits()
         await self._recorder.flush(within_s=within_s / 2)
         self._recorder.close()
+        self._questions.close()
         await self._judging.close(within_s=within_s / 2)
 
 

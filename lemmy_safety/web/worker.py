@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
 from lemmy_safety.records import ItemResult, ItemStatus, Outcome, StoredObject
 from lemmy_safety.web.backoff import Backoff
-from lemmy_safety.web.judging import Learned, UploadJudging
+from lemmy_safety.web.judging import UploadJudging
+from lemmy_safety.web.known import Learned
 from lemmy_safety.web.messages import encode_answer
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
 from lemmy_safety.web.recording import UploadRecorder
@@ -253,6 +254,7 @@ class _Worker:
                 learned = await asyncio.shield(job.learned)
             finally:
                 job.waiting -= 1
+                self._judging.left(job)
         if learned is not None:
             return learned
         obj = StoredObject(key=popped.name, size=upload.size, modified_at=datetime.now(UTC))

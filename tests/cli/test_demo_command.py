@@ -38,6 +38,7 @@ def test_the_demo_shows_the_main_job_and_leaves_nothing(call, temporary):
 def test_the_demo_pays_no_heed_to_settings_of_a_real_store(call, store, temporary, tmp_path):
     """With a real store and database filled in, the demo touches neither."""
     before = store.present()
+    assert "env: DETECTORS" not in call("demo", "--help").output
     env = {"SQLITE_FILENAME": str(tmp_path / "mine.db"), "LEMMY_SAFETY_PREFIX": "x", "LEMMY_SAFETY_MAX_MB": "0.001"}
     assert call("demo", env=env | {"DETECTORS": "hashes,clip"}, stdin="").exit_code == 0
     assert store.present() == before

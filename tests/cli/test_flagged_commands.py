@@ -169,6 +169,8 @@ def test_a_cleared_object_is_never_deleted(call, swept):
     assert "1 object cleared." in result.output
     assert set(_rows(call)) == {THUMBNAIL}
     assert _rows(call, "--all")[CANARY]["review_note"] == "our own test"
+    assert "2 objects flagged as possible, 1 of them cleared." in call("flagged", "--all").output
+    assert "1 object flagged as possible." in call("flagged").output
     call("delete-flagged", "--yes")
     call("--all")
     assert swept.present() == swept.pictures | {CANARY}

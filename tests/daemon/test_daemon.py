@@ -135,6 +135,29 @@ def test_passes_follow_one_another_until_the_stop():
     assert len(scanner.requests) == 3
 
 
+def test_a_pass_for_which_no_thread_could_be_started_is_tried_again(monkeypatch, caplog):
+    """The machine is at its limit of processes for a moment; the scheduler forgets the job then."""
+    start, refusals = threading.Thread.start, [None]
+
+    def refusing(thread):
+        if thread.name == "pass" and len(scanner.requests) == 1 and refusals:
+            refusals.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    daemon, scanner = daemon_with(None, None, clock=real_clock)
+    monkeypatch.setattr(threading.Thread, "start", refusing)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 2
+    assert "could not be started" in caplog.text
+
+
+def test_a_full_listing_by_a_clock_that_was_ahead_holds_up_no_other():
+    """What is said to have been done in the future is done again."""
+    daemon, _ = daemon_with(watermark=NOW - timedelta(minutes=1), listed_at=NOW + timedelta(days=300))
+    assert daemon.next_request().exhaustive
+
+
 def test_a_clock_that_is_set_back_does_not_postpone_the_next_pass():
     """The wall clock jumps two hours back during an hour's rest: the next pass comes at once."""
     offset = timedelta(0)

@@ -88,12 +88,16 @@ def test_a_failed_attempt_settles_nothing(quick_ledger, status) -> None:
 
 
 def test_a_verdict_outlives_a_later_attempt_without_one(quick_ledger) -> None:
-    """The bytes are the same, so what was said of them holds; the door may even be down."""
+    """The bytes are the same, so what was said of them holds. Flagged ones that were let in all the same are looked for."""
     quick_ledger.record_uploads([judged("a"), judged("b", Outcome.FLAGGED)])
     later = {"at": AT + MINUTE}
     quick_ledger.record_uploads([upload("a", **later), upload("b", **later)])
-    assert waiting(quick_ledger) == []
+    assert waiting(quick_ledger) == [of("b")]
     assert (row_for(quick_ledger, "a").times, row_for(quick_ledger, "a").answer) == (2, UploadAnswer.ACCEPTED)
+    assert (row_for(quick_ledger, "b").answer, row_for(quick_ledger, "b").verdict.outcome) == (
+        UploadAnswer.UNCHECKED,
+        Outcome.FLAGGED,
+    )
     quick_ledger.record_uploads([upload("a", UploadAnswer.REFUSED, status=ItemStatus.UNREADABLE, **later)])
     assert row_for(quick_ledger, "a").verdict.outcome is Outcome.CLEAR
     assert quick_ledger.verdict_for(of("b"), detectors=DETECTORS).verdict.outcome is Outcome.FLAGGED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from support.passes import LONG_AGO, minutes_ago, put, scanner_over
+from support.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
 from support.scanned_store import SWEEP, Recognizer, picture
 
 from lemmy_safety.detectors.hashes import HashesDetector
@@ -126,6 +126,31 @@ def test_decoded_pictures_are_bounded_too(tmp_path, database):
     with scanner_over(root, database, detectors=[Watching()], memory_bytes=50_000) as scanner:
         assert scanner.run(SWEEP).checked == 40
     assert 0 < most <= 50_000
+
+
+def test_a_stop_is_heard_while_everything_listed_is_known(store, database):
+    """Nothing is handed on then, so the listing itself has to look."""
+    stop = threading.Event()
+
+    class Endless(WatchedStorage):
+        pages = 0
+
+        def _list(self, **how):
+            objects = list(super()._list(**how))
+            yield from objects
+            while self.pages < 1000 and self.reads:  # from the second pass on, in pages of 500
+                self.pages += 1
+                if self.pages == 3:
+                    stop.set()
+                yield from objects * 50
+
+    storage = Endless(store)
+    with scanner_over(store, database, storage=storage, stop=stop, action=None) as scanner:
+        storage.pages = 1000
+        scanner.run(SWEEP)
+        storage.pages = 0
+        assert not scanner.run(SWEEP).complete
+    assert storage.pages < 10
 
 
 def test_a_stop_ends_the_pass_soon_and_keeps_what_was_judged(tmp_path, database):

@@ -25,8 +25,9 @@ ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
 def test_public_address_needs_a_secret():
     """Listening where others can reach it is refused without a secret, and with one that can be guessed."""
-    with pytest.raises(SettingsError, match="without a secret"):
+    with pytest.raises(SettingsError, match="without a secret") as caught:
         Access().check_bind("0.0.0.0")  # noqa: S104
+    assert "Set HOOK_SECRET, or HOOK_HOST=127.0.0.1." in caught.value.hint
     with pytest.raises(SettingsError, match="shorter than 16") as caught:
         Access(secrets=["guess-me"]).check_bind("::")
     assert "guess-me" not in str(caught.value)

@@ -193,6 +193,27 @@ def test_full_queue_follows_the_setting(tmp_path, accept, status):
         assert {answer.result().status for answer in held} == {200}
 
 
+@pytest.mark.parametrize("why", ["queue_full", "timed_out"])
+def test_what_is_known_to_be_flagged_is_not_let_in_for_want_of_time(tmp_path, why):
+    """Whatever the setting, and by whatever rules it was flagged, unless a human has cleared it."""
+    with running_hook(tmp_path) as hook:
+        assert hook.ask(CANARY).status == 406
+    waiting = GatedDetector()  # other rules: the verdict does not stand for these
+    with (
+        running_hook(tmp_path, detectors=[waiting], queue=1, budget_s=0.3 if why == "timed_out" else 20) as hook,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        held = pool.submit(hook.ask, picture(1)) if why == "queue_full" else None
+        if held is not None:
+            hook.wait_for_metric("queue_length", 1)
+        assert hook.ask(CANARY).status == 406
+        assert sha256(CANARY) not in {row.sha256 for row in hook.ledger.unchecked_uploads()}
+        if held is not None:
+            hook.ledger.review([sha256(CANARY)], Review.CLEARED)
+            assert hook.ask(CANARY).status == 200
+        waiting.gate.set()
+
+
 def test_late_uploads_make_room(tmp_path):
     """An upload that was answered already gives its place in a full queue to one that was not."""
     waiting = GatedDetector(batch_size=1)

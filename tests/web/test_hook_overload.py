@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 
 from support.hook_service import CountingDecoder, GatedDetector
 from support.pictures import encode, gradient
@@ -41,6 +42,27 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
+def in_service(tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_000, decode_workers=2) -> int:
+    """Have a story told to an engine; how many uploads were left unchecked."""
+
+    async def run(validator: Validator, decoder: CountingDecoder) -> None:
+        async with asyncio.timeout(60):
+            await story(validator, decoder)
+            await validator.close(within_s=10)
+
+    with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger, decoder or CountingDecoder() as used:
+        inspector = Inspector(
+            detectors=[detector], policy=build_policy(nudenet_flags=False), decoder=used, frame_bytes=frame_bytes
+        )
+        options = ValidationOptions(accept_unchecked=True, queue=64, decode_workers=decode_workers)
+
+        async def begin() -> None:
+            await run(Validator(inspector=inspector, ledger=ledger, options=options, meters=Meters()), used)
+
+        asyncio.run(begin())
+        return ledger.count_unchecked_uploads()
+
+
 def test_who_waits_is_not_held_up_by_those_whom_nobody_waits_for(tmp_path):
     """The late ones lie there decoded, the other one has yet to be: the judge waits for it, and takes it alone."""
     detector = RememberingDetector()
@@ -61,21 +83,87 @@ def test_who_waits_is_not_held_up_by_those_whom_nobody_waits_for(tmp_path):
         assert (await first).kind is AnswerKind.ACCEPTED
         assert (await other).kind is AnswerKind.ACCEPTED
         await until(lambda: sum(map(len, detector.judged)) == 1 + 5)
-        await validator.close(within_s=10)
 
-    async def run() -> None:
-        with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger, CountingDecoder() as decoder:
-            inspector = Inspector(
-                detectors=[detector],
-                policy=build_policy(nudenet_flags=False),
-                decoder=decoder,
-                frame_bytes=50_000_000,
-            )
-            options = ValidationOptions(accept_unchecked=True, queue=64, decode_workers=2)
-            await story(Validator(inspector=inspector, ledger=ledger, options=options, meters=Meters()), decoder)
-            assert ledger.count_unchecked_uploads() == 0
-
-    asyncio.run(run())
+    assert in_service(tmp_path, detector, story) == 0
     _warming_up, _first, second, *rest = detector.judged
     assert second == {waited_for.sha256}
     assert set.union(*rest) == {one.sha256 for one in late}
+
+
+def test_pictures_that_nobody_waits_for_do_not_keep_the_memory_from_one_that_is_waited_for(tmp_path):
+    """They fill it, decoded; the judge holds them back for the one that cannot be decoded: they are given up."""
+    detector = GatedDetector(batch_size=1)
+    with CountingDecoder() as decoder:
+        one = sum(frame.pixels.nbytes for frame in decoder.decode(upload(0).data).frames)
+
+    async def story(validator: Validator, decoder: CountingDecoder) -> None:
+        loop = asyncio.get_running_loop()
+        await validator.load()
+        first = asyncio.create_task(validator.validate(upload(0), deadline=loop.time() + 60))
+        await until(detector.entered.is_set)
+        for number in (1, 2):
+            answer = await validator.validate(upload(number), deadline=loop.time())
+            assert answer.kind is AnswerKind.UNCHECKED_ACCEPTED
+        await until(lambda: decoder.calls == 3)
+        waited_for = asyncio.create_task(validator.validate(upload(3), deadline=loop.time() + 60))
+        await asyncio.sleep(0)
+        detector.gate.set()
+        assert (await first).kind is AnswerKind.ACCEPTED
+        assert (await waited_for).kind is AnswerKind.ACCEPTED
+
+    assert in_service(tmp_path, detector, story, frame_bytes=2 * one + one // 2, decode_workers=1) == 2
+
+
+def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_for_any_more(tmp_path):
+    """There was enough for the judge, so it was not decoded yet; then nobody waited for that any longer."""
+    detector = GatedDetector(batch_size=1)
+
+    async def story(validator: Validator, decoder: CountingDecoder) -> None:
+        loop = asyncio.get_running_loop()
+        await validator.load()
+        validator._judging._speed.note(1, 1, 5.0)  # a slow processor
+        first = asyncio.create_task(validator.validate(upload(0), deadline=loop.time() + 60))
+        await until(detector.entered.is_set)
+        before = asyncio.create_task(validator.validate(upload(1), deadline=loop.time() + 0.5))
+        await until(lambda: decoder.calls == 2)
+        waited_for = asyncio.create_task(validator.validate(upload(2), deadline=loop.time() + 60))
+        assert (await before).kind is AnswerKind.UNCHECKED_ACCEPTED
+        detector.gate.set()
+        assert (await first).kind is AnswerKind.ACCEPTED
+        assert (await waited_for).kind is AnswerKind.ACCEPTED
+
+    assert in_service(tmp_path, detector, story) == 0
+
+
+def test_the_judge_does_not_wait_for_a_long_decode_that_nobody_waits_for(tmp_path, monkeypatch):
+    """Its short wait for company has passed once in vain; the next picture gets one of its own, not the rest of the video."""
+    monkeypatch.setattr("lemmy_safety.web.judging._BATCH_WINDOW_S", 1.0)
+    released = {2: threading.Event(), 3: threading.Event()}
+    gates = {upload(number).sha256: event for number, event in released.items()}
+
+    class SlowDecoder(CountingDecoder):
+        def decode(self, data):
+            gate = gates.get(hashlib.sha256(data).hexdigest())
+            if gate is not None:
+                gate.wait(60)
+            return super().decode(data)
+
+    detector = GatedDetector()
+    detector.gate.set()
+
+    async def story(validator: Validator, decoder: CountingDecoder) -> None:
+        loop = asyncio.get_running_loop()
+        await validator.load()
+        judging = validator._judging
+        judging._speed.note(8, 8, 0.01)  # quick, so that batches are of several
+        for number in (2, 1):  # the first is the long one
+            await validator.validate(upload(number), deadline=loop.time())
+        await until(lambda: judging._window is not None)
+        waited_for = asyncio.create_task(validator.validate(upload(3), deadline=loop.time() + 60))
+        await until(lambda: judging._window is None)
+        released[3].set()
+        assert (await waited_for).kind is AnswerKind.ACCEPTED
+        assert not released[2].is_set()
+        released[2].set()
+
+    in_service(tmp_path, detector, story, decoder=SlowDecoder(), decode_workers=3)

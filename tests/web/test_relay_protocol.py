@@ -255,6 +255,31 @@ def test_flagged_bytes_are_asked_again_and_refused_when_nobody_answers(tmp_path)
         assert asked.answer().status == 200
 
 
+def test_flagged_bytes_stay_refused_when_a_worker_cannot_judge_them_again(relay) -> None:
+    """Its graphics card was lost in between; that lets nothing in."""
+    for said in (learned("flagged"), learned(status="detector_failed", verdict=None, reason="device lost")):
+        asked = relay.ask_later(b"one")
+        name, _ = pop(relay)
+        tell(relay, name, refuse=True, said=said)
+        assert asked.answer().status == 406
+        relay.recorded(b"one")
+    assert relay.ledger.count_unchecked_uploads() == 0
+
+
+def test_what_a_dead_worker_holds_takes_no_place_in_the_queue(tmp_path) -> None:
+    """It may still say a word about it, but nobody waits, and the bytes are gone."""
+    with running_relay(tmp_path, budget_s=1.0, queue=1) as relay:
+        asked = relay.ask_later(b"one")
+        pop(relay)
+        assert asked.answer().status == 200
+        until(lambda: relay.metric("held_bytes") == 0, "the end of the bytes")
+        asked = relay.ask_later(b"two")
+        name, _ = pop(relay)
+        tell(relay, name)
+        assert asked.answer().status == 200
+        assert relay.metric('unchecked_total{cause="queue_full"}') == 0
+
+
 def test_flagged_bytes_that_were_cleared_at_the_relay_are_let_in(relay) -> None:
     """Whatever the worker says, which does not know of that."""
     asked = relay.ask_later(b"one")
