@@ -4,6 +4,7 @@ The promises that everything else rests on:
 
 - A verdict is about bytes. It stays while they can be the same, whatever happens to later attempts, and it goes when
   they change; a failed attempt never erases it and never counts as one.
+- What was flagged stays so until the same detectors have looked again, or a human.
 - An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
   that nothing unjudged is ever deleted.
 - That no picture can be made of an object is no verdict. Where an admin wants to act on it, it is a second reason to
@@ -203,10 +204,24 @@ def _judged(
     values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
     verdict = result.verdict
     if verdict is None or verdict.outcome is not Outcome.FLAGGED:
+        if row is not None and _flagged_by_others(row, result):
+            kept = {name: values[name] for name in ("status", "reason", "decoder")}
+            kept["detectors"] = row.detectors | result.detectors
+            return Change(values={**kept, **object_columns(result.obj)})
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
     said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
     return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], dry_run=dry_run, action=action)
+
+
+def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
+    """Whether the same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
+    return (
+        row.outcome is Outcome.FLAGGED
+        and row.origin is Origin.SCAN
+        and row.same_content_as(result.obj, result.sha256)
+        and not row.detectors <= result.detectors
+    )
 
 
 def _to_be_acted_on(

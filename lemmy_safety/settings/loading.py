@@ -53,12 +53,15 @@ def load_settings(
     :raises SettingsError: with all faults at once.
     """
     environ = os.environ if environ is None else environ
-    file_values = _read_env_file(env_file, environ)
-    faults = [*_unknown_names(environ, "environment", strict=True), *_unknown_names(file_values, ".env", strict=False)]
+    path, file_values = _read_env_file(env_file, environ)
+    faults = [
+        *_unknown_names(environ, "environment", strict=True),
+        *_unknown_names(file_values, str(path), strict=False),
+    ]
     values: dict[str, Any] = {}
     for item in OPTIONS.values():
         try:
-            raw, source = _find(item, flags or {}, environ, file_values)
+            raw, source = _find(item, flags or {}, environ, file_values, path)
             if raw is not None:
                 values[item.name] = item.parse(raw, source)
         except SettingsError as error:
@@ -69,17 +72,17 @@ def load_settings(
     return dataclasses.replace(settings, ssh_known_hosts=settings.ssh_known_hosts.expanduser())
 
 
-def _read_env_file(env_file: Path | None, environ: Mapping[str, str]) -> dict[str, str]:
+def _read_env_file(env_file: Path | None, environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
     named = env_file or (Path(environ[ENV_FILE_NAME]) if environ.get(ENV_FILE_NAME) else None)
     path = named or Path(".env")
     if not path.exists() or path.is_dir():
         if named:
             raise SettingsError(f"The settings file {path} does not exist.", hint="Check --env-file.")
-        return {}
+        return path, {}
     try:
         # Notepad puts a byte order mark in front; it is no part of the first name.
         values = dotenv_values(path, encoding="utf-8-sig")
-        return {name: value for name, value in values.items() if value is not None}
+        return path, {name: value for name, value in values.items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"The settings file {path} cannot be read: {error}.", hint="Save it as UTF-8 text."
@@ -87,12 +90,12 @@ def _read_env_file(env_file: Path | None, environ: Mapping[str, str]) -> dict[st
 
 
 def _find(
-    item: Option, flags: Mapping[str, object], environ: Mapping[str, str], file_values: Mapping[str, str]
+    item: Option, flags: Mapping[str, object], environ: Mapping[str, str], file_values: Mapping[str, str], path: Path
 ) -> tuple[object | None, str]:
     if flags.get(item.name) is not None:
         return flags[item.name], f"--{item.name.replace('_', '-')}"
     # Within one source the name with our prefix wins: it can only have been meant for us.
-    for values, where in ((environ, ""), (file_values, ".env: ")):
+    for values, where in ((environ, ""), (file_values, f"{path}: ")):
         for name in reversed(item.env):
             if values.get(name, "").strip():
                 return values[name], f"{where}{name}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
+from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import EventKind, PendingAction
-from lemmy_safety.records import ActionState, ItemStatus, Review
+from lemmy_safety.ledger import EventKind, Known, PendingAction
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 
 def kinds(ledger, key):
@@ -183,3 +183,25 @@ def test_actions_are_values(ledger) -> None:
     pending = record(ledger, [flagged("a")])
     assert set(pending) == set(ledger.unfinished_actions(STORAGE))
     assert isinstance(pending[0], PendingAction)
+
+
+def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(ledger) -> None:
+    """A sweep with hashes alone found it, one with clip alone says nothing against that; one with both does."""
+    record(ledger, [flagged("a", detectors=frozenset({"hashes"}))], action=None)
+    record(ledger, [checked("a", detectors=frozenset({"clip"}))], action=None)
+    row = row_of(ledger, "a")
+    assert (row.outcome, row.action_state) == (Outcome.FLAGGED, ActionState.NONE)
+    both = ledger.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER)
+    assert both == {"a": Known.PENDING}
+    record(ledger, [checked("a", content="other", detectors=frozenset({"clip"}))], action=None)
+    assert row_of(ledger, "a") is None
+    record(ledger, [flagged("a", detectors=frozenset({"hashes"}))], action=None)
+    record(ledger, [checked("a")], action=None)
+    assert row_of(ledger, "a") is None
+
+
+def test_an_intent_outlives_a_look_by_other_detectors(ledger) -> None:
+    """It was decided, and is perhaps under way."""
+    (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
+    assert record(ledger, [checked("a", detectors=frozenset({"clip"}))]) == []
+    assert ledger.unfinished_actions(STORAGE) == [pending]
