@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.records import Outcome, Verdict
+from lemmy_safety.records import AnomalyKind, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -72,6 +72,11 @@ class Policy:
         nsfw = True if Effect.NSFW in effects else (False if ran & self._nsfw_detectors() else None)
         ordered = tuple(sorted(findings, key=_fixed_order))
         return Verdict(outcome=outcome, nsfw=nsfw, findings=ordered, rules_version=self.rules_version)
+
+    @property
+    def judges_names(self) -> bool:
+        """Whether what an object is called can change its outcome; everything else is in its bytes."""
+        return bool(self.rules.get((MEDIA, AnomalyKind.LYING_EXTENSION)))
 
     def _nsfw_detectors(self) -> frozenset[str]:
         return frozenset(detector for (detector, _), effects in self.rules.items() if Effect.NSFW in effects)

@@ -60,7 +60,10 @@ class Fetcher:
         counter: PassCounter,
         to_decode: Channel[Fetched],
         to_record: Channel[ItemResult | OpenAction],
+        names_matter: bool = False,
     ) -> None:
+        """``names_matter``: a verdict on the same bytes is taken over only where the names say the same of them."""
+        self._names_matter = names_matter
         self._storage = storage
         self._ledger = ledger
         self._detectors = detectors
@@ -157,7 +160,7 @@ class Fetcher:
     def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
         sha256 = sha256_of(data)
         known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
-        if known is None or not holds_under(obj.key, known):
+        if known is None or not holds_under(obj.key, known, names_matter=self._names_matter):
             return Fetched(obj=obj, data=data, sha256=sha256)
         return taken_over(obj, known, sha256=sha256)
 

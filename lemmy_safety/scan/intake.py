@@ -49,9 +49,13 @@ class Intake:
         counter: PassCounter,
         stop: threading.Event,
         rules_version: str | None = None,
+        names_matter: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """With ``rules_version``, verdicts by these rules that were given at the door are taken over without reading."""
+        """With ``rules_version``, verdicts by these rules that were given at the door are taken over without reading; with
+        ``names_matter`` only where the object's name says the same of the bytes.
+        """
+        self._names_matter = names_matter
         self._storage = storage
         self._ledger = ledger
         self._detectors = detectors
@@ -155,7 +159,7 @@ class Intake:
             matches = self._matches(new)
             for obj in sorted(new, key=lambda obj: obj.key not in matches.unchecked):
                 verdict = matches.verdicts.get(obj.key)
-                if verdict is not None and holds_under(obj.key, verdict):
+                if verdict is not None and holds_under(obj.key, verdict, names_matter=self._names_matter):
                     to_record.put(taken_over(obj, verdict, sha256=verdict.sha256))
                 else:
                     to_fetch.put(obj)

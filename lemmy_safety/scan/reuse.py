@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from lemmy_safety.records import StoredObject
 
 
-def holds_under(key: str, known: KnownVerdict) -> bool:
+def holds_under(key: str, known: KnownVerdict, *, names_matter: bool) -> bool:
     """Whether a verdict holds under this key too.
 
-    Its name is the one thing about an object that is not in its bytes: ``ANOMALY_FLAGS`` may flag a file because of it.
+    Its name is the one thing about an object that is not in its bytes, and matters where ``Policy.judges_names``.
     """
-    if known.info is None:
+    if known.info is None or not names_matter:
         return True
     # With this module nothing of the room is loaded.
     from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415

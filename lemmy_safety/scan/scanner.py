@@ -219,6 +219,7 @@ class Scanner:
             counter=counter,
             stop=self._stop,
             rules_version=judge.rules_version,
+            names_matter=self._policy.judges_names,
         )
         fetcher = Fetcher(
             storage=self.storage,
@@ -230,6 +231,7 @@ class Scanner:
             counter=counter,
             to_decode=to_decode,
             to_record=to_record,
+            names_matter=self._policy.judges_names,
         )
         examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)
         recorder = Recorder(
