@@ -111,6 +111,11 @@ class SshStorage(Storage):
 
     def open(self) -> None:
         if self._connections is not None:
+            # A pass begins: where the disk was mounted anew since the last one, it is that one from now on.
+            root = self._tree.root
+            self._on_root(self._find_root)
+            if self._tree.root != root:
+                self._find = None
             return
         self._connections = SshConnections(self._login, self._channels)
         try:

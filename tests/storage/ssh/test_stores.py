@@ -193,3 +193,7 @@ def test_an_empty_mount_point_is_an_outage(
             with pytest.raises(StorageUnreachable, match="mounted"):
                 operation()
         backend.put("b.jpg", b"x")
+    storage.open()
+    assert keys_of(storage) == ["b.jpg"]
+    with pytest.raises(ObjectGone):
+        storage.stat("a.jpg")
