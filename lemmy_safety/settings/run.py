@@ -47,11 +47,7 @@ class RunSettings:
         maximum=8760,
     )
     dry_run: bool = option(
-        False,
-        "Record what would be done and do nothing to the storage.",
-        kind=bool,
-        section=SECTION,
-        flag=True,
+        False, "Record what would be done and do nothing to the storage.", kind=bool, section=SECTION, flag=True
     )
     action: str = option(
         "delete",

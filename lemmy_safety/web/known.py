@@ -9,14 +9,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.records import ItemResult, ItemStatus, Review, StoredObject
+from lemmy_safety.records import Review, StoredObject
 from lemmy_safety.scan.inspection import name_of
+from lemmy_safety.scan.reuse import taken_over
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lemmy_safety.ledger.rows import KnownVerdict
+    from lemmy_safety.records import ItemResult
     from lemmy_safety.web.uploads import Upload
 
 log = logging.getLogger(__name__)
@@ -62,16 +64,7 @@ class Questions:
 
 def learned_from(upload: Upload, known: KnownVerdict) -> Learned:
     """A verdict of the ledger on the same bytes, as something learned of this upload."""
-    result = ItemResult(
-        obj=as_object(upload),
-        status=ItemStatus.CHECKED,
-        verdict=known.verdict,
-        detectors=known.detectors,
-        sha256=upload.sha256,
-        pdq=known.pdq,
-        info=known.info,
-        reused_from=known.key,
-    )
+    result = taken_over(as_object(upload), known, sha256=upload.sha256)
     return Learned(result, cleared=known.review is Review.CLEARED)
 
 
