@@ -207,6 +207,9 @@ def _judged(
         if row is not None and _flagged_by_others(row, result):
             kept = {name: values[name] for name in ("status", "reason", "decoder")}
             kept["detectors"] = row.detectors | result.detectors
+            if row.action_state in (ActionState.DONE, ActionState.REFUSED):
+                # It is there all the same: open again, for the next pass that lists it.
+                kept |= {**NO_ACTION, "judgement": values["judgement"]}
             return Change(values={**kept, **object_columns(result.obj)})
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))

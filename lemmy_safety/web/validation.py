@@ -1,8 +1,8 @@
 """The engine behind the hook: an upload in, a decision out, within a time. It knows no HTTP.
 
 Where there is no verdict in time the answer follows the one setting for that (``accept_unchecked``), but what is known
-to be flagged is refused. An upload is let in unchecked only after the record of that is on disk; where even that fails it is refused: nothing is let in silently.
-A verdict that comes after its answer is recorded all the same.
+to be flagged is refused. An upload is let in unchecked only after the record of that is on disk; where even that fails
+it is refused: nothing is let in silently. A verdict that comes after its answer is recorded all the same.
 """
 
 from __future__ import annotations

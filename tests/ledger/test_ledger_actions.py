@@ -200,6 +200,17 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
     assert row_of(ledger, "a") is None
 
 
+@pytest.mark.parametrize("state", [ActionState.DONE, ActionState.REFUSED])
+def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledger, state) -> None:
+    """Deleted, or left alone as changed; now the same bytes lie there, and nobody has proved the flag wrong."""
+    (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
+    ledger.finish_action(pending.id, state)
+    clip = frozenset({"clip"})
+    record(ledger, [checked("a", detectors=clip)])
+    assert ledger.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
+    assert [one.obj for one in ledger.intend(STORAGE, ["a"], "delete")] == [stored("a")]
+
+
 def test_an_intent_outlives_a_look_by_other_detectors(ledger) -> None:
     """It was decided, and is perhaps under way."""
     (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
