@@ -35,6 +35,7 @@ demo: $(STAMPS)/demo
 	$(BIN)/lemmy-safety demo
 
 test: $(STAMPS)/test
+	bash scripts/build_pictrs.sh
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test
@@ -75,8 +76,8 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	$(INSTALL) --quiet -e '.[nudenet]'
 	touch "$@"
 
-$(STAMPS)/test: $(STAMPS)/venv pyproject.toml
-	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres mariadb strace
+$(STAMPS)/test: $(STAMPS)/venv pyproject.toml scripts/prepare_system.sh
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres mariadb strace pictrs nginx
 	$(INSTALL) --quiet -e '.[all,test]'
 	touch "$@" "$(STAMPS)/demo"
 

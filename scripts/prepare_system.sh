@@ -3,8 +3,8 @@
 # Elsewhere it says what is missing and how to get it.
 #
 #   scripts/prepare_system.sh python3 venv build                     needed: without them the script fails
-#   scripts/prepare_system.sh python3 sshd postgres mariadb strace   wanted: without them some tests are skipped
-#                                                                    (fails if CI=true)
+#   scripts/prepare_system.sh python3 sshd postgres mariadb strace pictrs nginx
+#                                                     wanted: without them some tests are skipped (fails if CI=true)
 set -euo pipefail
 
 python=$1
@@ -64,6 +64,24 @@ for need in "$@"; do
         # The part with the programs only: no service, no account, no configuration.
         if ! command -v mariadb-install-db >/dev/null; then
             wanted="$wanted mariadb-install-db" packages="$packages mariadb-server-core mariadb-client-core"
+        fi
+        ;;
+    pictrs)
+        # What pict-rs calls; scripts/build_pictrs.sh builds pict-rs itself.
+        if ! command -v ffmpeg >/dev/null || ! command -v ffprobe >/dev/null; then
+            wanted="$wanted ffmpeg" packages="$packages ffmpeg"
+        fi
+        if ! command -v exiftool >/dev/null; then
+            wanted="$wanted exiftool" packages="$packages libimage-exiftool-perl"
+        fi
+        # ImageMagick 7 calls itself magick; the tests also know how to use 6, which is convert.
+        if ! command -v magick >/dev/null && [ ! -x /usr/bin/convert ]; then
+            wanted="$wanted ImageMagick" packages="$packages imagemagick"
+        fi
+        ;;
+    nginx)
+        if ! command -v nginx >/dev/null && [ ! -x /usr/sbin/nginx ]; then
+            wanted="$wanted nginx" packages="$packages nginx"
         fi
         ;;
     *)
