@@ -28,6 +28,7 @@ from lemmy_safety.errors import (
     StorageError,
     StorageUnreachable,
 )
+from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.scan import PassRequest
 from lemmy_safety.wiring import open_scanner
 
@@ -217,6 +218,8 @@ class Daemon:
             sum(summary.failed.values()),
             summary.seconds,
         )
+        if summary.acted:
+            log.warning("%s", what_remains(summary.acted))
         return self._options.interval_s
 
     def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:

@@ -17,6 +17,7 @@ from lemmy_safety.cli.logs import set_up_logging
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.text import plural, printable, write_json
 from lemmy_safety.errors import ActionRefused
+from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def carry_out(
         done = len(outcome.reports) - outcome.left
         tail = f", {outcome.left:,} left: see 'lemmy-safety flagged'" if outcome.left else ""
         click.echo(f"{plural(done, 'object')} deleted{tail}." if rows else "Nothing is flagged and left to delete.")
+        if done:
+            click.echo(f"\n{what_remains(done)}")
     return outcome
 
 

@@ -14,6 +14,7 @@ from lemmy_safety.cli.progress import progress
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
+from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ def _watch(settings: Settings) -> None:
 
 
 def _hint(summary: PassSummary, settings: Settings) -> None:
+    if summary.acted:
+        click.echo(f"\n{what_remains(summary.acted)}")
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
         later = "with action delete" if settings.action == "report" else "that is no dry run"

@@ -109,6 +109,7 @@ def test_deleting_takes_exactly_what_is_flagged(call, swept):
     result = call("delete-flagged", "-y")
     assert result.exit_code == 0
     assert "2 objects deleted." in result.output
+    assert "pict-rs does not know that 2 objects are gone" in result.output
     assert swept.present() == swept.pictures
     assert "Nothing is flagged and left to delete" in call("delete-flagged").output
 

@@ -12,6 +12,7 @@ import pytest
 
 from lemmy_safety import errors
 from lemmy_safety.cli.demo_pictures import sample_pictures
+from lemmy_safety.detectors.canary import canary_png
 
 posix_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 
@@ -45,6 +46,17 @@ def test_a_sweep_deletes_what_is_flagged_and_nothing_else(call, store):
     assert store.present() == store.pictures
     second = json.loads(call("--all", "--json").stdout)
     assert (second["skipped"], second["checked"], second["bytes_read"]) == (3, 0, 0)
+
+
+def test_a_sweep_that_deleted_says_what_pictrs_still_holds(call, store):
+    """Said once, by the pass that deleted; not by a dry run, not by a pass that found nothing; JSON stays JSON."""
+    said = "pict-rs does not know that 2 objects are gone"
+    assert said not in call("--all", "--dry-run").output
+    assert said in call("--all").output
+    assert said not in call("--all").output
+    for key in store.canaries:
+        store.put(key, canary_png())
+    assert json.loads(call("--all", "--json").stdout)["acted"] == 2
 
 
 def test_the_exit_code_for_flagged_objects_can_be_chosen(call, store):

@@ -26,16 +26,24 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PATIENCE_S = 20.0
 
 
-def summary() -> PassSummary:
+def summary(*, acted: int = 0) -> PassSummary:
     return PassSummary(
-        run_id=1, kind="daemon", dry_run=False, detectors=("hashes",), complete=True, stopped=False, seconds=0.1
+        run_id=1,
+        kind="daemon",
+        dry_run=False,
+        detectors=("hashes",),
+        complete=True,
+        stopped=False,
+        seconds=0.1,
+        acted=acted,
     )
 
 
 class DiaryScanner:
     """Ends each pass as the list says (an error or None), then stops the daemon."""
 
-    def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None):
+    def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None, acted=0):
+        self._acted = acted
         self._last_pass = last_pass
         self._stop = stop
         self._endings = list(endings)
@@ -59,7 +67,7 @@ class DiaryScanner:
             self._stop.set()
         if ending is not None:
             raise ending
-        return summary()
+        return summary(acted=self._acted)
 
 
 def daemon_with(*endings, minutes=20, clock=lambda: NOW, **state):
@@ -126,6 +134,16 @@ def run(daemon):
 
 def real_clock():
     return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(("acted", "said"), [(0, 0), (1, 1), (30, 1)])
+def test_after_a_pass_that_deleted_the_log_says_what_pictrs_still_holds(acted, said, caplog):
+    """One warning a pass that deleted something, with where to read on; none when nothing was deleted."""
+    daemon, _ = daemon_with(None, clock=real_clock, acted=acted)
+    assert run(daemon) is None
+    warnings = [record.getMessage() for record in caplog.records if "does not know" in record.getMessage()]
+    assert len(warnings) == said
+    assert all("docs/operations.md" in text for text in warnings)
 
 
 def test_passes_follow_one_another_until_the_stop():
