@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from lemmy_safety.errors import MissingExtra
 
-_WEB = ("fastapi", "httpx", "prometheus_client", "uvicorn")
+_WEB = ("fastapi", "httpx", "prometheus_client", "python_multipart", "uvicorn")
 
 
 def require_web(needed_for: str) -> None:

@@ -16,12 +16,14 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
 
 from lemmy_safety import __version__
+from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
 from lemmy_safety.web.access import BY_ADDRESS, Refusal, fingerprint
 from lemmy_safety.web.documented import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
 from lemmy_safety.web.edge import RETRY_AFTER_S
+from lemmy_safety.web.forms import form_of
 from lemmy_safety.web.meters import CONTENT_TYPE
 from lemmy_safety.web.receiving import BadBody
-from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, ModelState
+from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, Garbled, ModelState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from lemmy_safety.web.ledger_probe import LedgerProbe
     from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.receiving import BodyReader
-    from lemmy_safety.web.uploads import UploadEngine
+    from lemmy_safety.web.uploads import Upload, UploadEngine
 
     _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -145,12 +147,10 @@ async def _decide(parts: HookParts, request: Request) -> Response:
     began = loop.time()
     length = request.headers.get("content-length", "")
     try:
-        upload = await parts.reader.read(
-            request.stream(),
-            media_type=request.headers.get("content-type", ""),
-            announced=int(length) if length.isdecimal() else None,
-        )
+        upload = await _receive(parts, request, announced=int(length) if length.isdecimal() else None)
     except BadBody as error:
+        if error.garbled is not None:
+            parts.meters.garbled(error.garbled)
         retry = {"Retry-After": str(RETRY_AFTER_S)} if error.status == _UNAVAILABLE else None
         return PlainTextResponse(error.text, error.status, retry)
     try:
@@ -162,6 +162,28 @@ async def _decide(parts: HookParts, request: Request) -> Response:
         decision = Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=Cause.FAULT)
     parts.meters.answered(decision, loop.time() - began)
     return PlainTextResponse("accepted") if decision.accepted else PlainTextResponse("refused", _REFUSED)
+
+
+async def _receive(parts: HookParts, request: Request, *, announced: int | None) -> Upload:
+    """The file in a request of either form.
+
+    :raises BadBody: it cannot be decided on.
+    """
+    codings = {
+        name.strip().lower() for value in request.headers.getlist("content-encoding") for name in value.split(",")
+    }
+    if not codings <= {"", "identity"}:
+        raise BadBody(415, "compressed", Garbled.ENCODED)
+    form = form_of(request.headers.getlist("content-type"))
+    upload = await parts.reader.read(
+        request.stream(), media_type=form.media_type, announced=announced, boundary=form.boundary
+    )
+    if not may_be_stored((upload.data or b"")[:START_BYTES]):
+        if form.is_form and form.boundary is None:
+            upload.drop()
+            raise BadBody(400, "a form without a boundary", Garbled.FORM)
+        parts.meters.garbled(Garbled.NOT_MEDIA)
+    return upload
 
 
 def _add_service(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None:

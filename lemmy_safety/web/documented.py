@@ -25,12 +25,13 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "i
 #: Of the routes that decide on uploads, by status.
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: _text("pict-rs may keep it.", "accepted"),
-    400: _text("The body was empty or cut off, or the request was no HTTP."),
+    400: _text("The body was empty, cut off or a form that is not one file, or the request was no HTTP."),
     401: _text("The secret is missing or wrong."),
     403: _text("The caller's address is in none of the allowed networks."),
     406: _text("pict-rs is to refuse it.", "refused"),
     408: _text("The request came too slowly."),
-    413: _text("The body is over the limit."),
+    413: _text("The file is over the limit."),
+    415: _text("The body is compressed."),
     431: _text("The request's head is over the limit."),
     503: _text("There was no room for the request; nothing was decided.", headers=_RETRY_AFTER),
 }
@@ -39,11 +40,28 @@ PLAIN: dict[int | str, dict[str, Any]] = {200: _text("As described.")}
 
 _MEDIUM = {"schema": {"type": "string", "format": "binary", "minLength": 1}}
 
+_FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": _MEDIUM["schema"]},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+}
+
 #: Content-Type is the medium's own; it is believed in nothing but the record.
 BODY: dict[str, Any] = {
-    "description": "The medium itself, chunked or with a Content-Length. Any Content-Type is taken.",
+    "description": (
+        "The medium itself, chunked or with a Content-Length, under any Content-Type; "
+        "or a form with the medium as its one part, under any name."
+    ),
     "required": True,
-    "content": {"image/*": _MEDIUM, "video/*": _MEDIUM, "application/octet-stream": _MEDIUM},
+    "content": {
+        "image/*": _MEDIUM,
+        "video/*": _MEDIUM,
+        "application/octet-stream": _MEDIUM,
+        "multipart/form-data": _FORM,
+    },
 }
 
 SECRET: dict[str, Any] = {

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.process_collector import ProcessCollector
 
 from lemmy_safety.records import Outcome
-from lemmy_safety.web.uploads import AnswerKind, Cause, ModelState
+from lemmy_safety.web.uploads import AnswerKind, Cause, Garbled, ModelState
 
 if TYPE_CHECKING:
     from lemmy_safety.web.uploads import Decision
@@ -37,6 +37,7 @@ class Meters:
         self._rejected = self._counter(
             "rejected", "Requests that were no upload to decide on, by HTTP status.", "status"
         )
+        self._garbled = self._counter("garbled", "Requests that pict-rs cannot have made so, by what is wrong.", "what")
         self._late = self._counter(
             "late_verdicts", "What was learned after the answer: an outcome, or a status.", "outcome"
         )
@@ -72,6 +73,8 @@ class Meters:
             self._latency.labels(kind)
         for cause in Cause:
             self._unchecked.labels(cause)
+        for what in Garbled:
+            self._garbled.labels(what)
         for outcome in Outcome:
             self._late.labels(outcome)
 
@@ -89,6 +92,9 @@ class Meters:
 
     def rejected(self, status: int) -> None:
         self._rejected.labels(str(status)).inc()
+
+    def garbled(self, what: Garbled) -> None:
+        self._garbled.labels(what).inc()
 
     def late_verdict(self, outcome: str) -> None:
         self._late.labels(outcome).inc()

@@ -1,35 +1,37 @@
 """An upload's body into memory: within a number of bytes, within a time, and within what all bodies may take together.
 
 Bytes are hashed as they come. A body is either here as a whole or nowhere: what was cut off, came too slowly or was too
-large is forgotten, and nothing about it is decided.
+large is forgotten, and nothing about it is decided. Where the file comes in a form (``forms.py``), only the file is kept:
+all limits are for the file.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 
-from lemmy_safety.web.uploads import Upload
+from lemmy_safety.web.forms import MOST_OVERHEAD, BadForm, FileInForm, claimed_type
+from lemmy_safety.web.uploads import Garbled, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-#: type/subtype of RFC 9110, without parameters; anything else is no media type and is not kept.
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
-
 
 class BadBody(Exception):
-    """A body that cannot be decided on. ``status`` is HTTP's, ``text`` the whole answer."""
+    """A body that cannot be decided on. ``status`` is HTTP's, ``text`` the whole answer.
 
-    def __init__(self, status: int, text: str) -> None:
+    ``garbled`` is set where the whole body came, and pict-rs cannot have sent it so.
+    """
+
+    def __init__(self, status: int, text: str, garbled: Garbled | None = None) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.garbled = garbled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +61,25 @@ class BodyReader:
         """Bytes of all bodies, those being received included."""
         return self._memory.used
 
-    async def read(self, stream: AsyncIterator[bytes], *, media_type: str, announced: int | None = None) -> Upload:
-        """``announced`` is the Content-Length, where the sender gave one.
+    async def read(
+        self,
+        stream: AsyncIterator[bytes],
+        *,
+        media_type: str,
+        announced: int | None = None,
+        boundary: bytes | None = None,
+    ) -> Upload:
+        """``announced`` is the Content-Length, where the sender gave one. With ``boundary`` the body is a form.
 
-        :raises BadBody: 400 empty or cut off, 408 too slow, 413 too large, 503 no memory in time, or stopping.
+        :raises BadBody: 400 empty, cut off or no form, 408 too slow, 413 too large, 503 no memory in time, or stopping.
         """
-        if announced is not None and announced > self._limits.max_bytes:
+        if announced is not None and announced > self._limits.max_bytes + (MOST_OVERHEAD if boundary else 0):
             raise self._too_large
         share = self._memory.share()
         try:
             async with asyncio.timeout(0 if self._stopped else self._limits.timeout_s) as patience:
                 self._running.add(patience)
-                body = await self._read(stream, share)
+                body = await self._read(stream, share, boundary)
         except TimeoutError:
             share.free()
             if self._stopped:
@@ -79,6 +88,9 @@ class BodyReader:
         except ClientDisconnect:
             share.free()
             raise BadBody(400, "body cut off") from None
+        except BadForm as error:
+            share.free()
+            raise BadBody(400, str(error), Garbled.FORM) from None
         except BaseException:
             share.free()
             raise
@@ -90,21 +102,27 @@ class BodyReader:
             size=len(body.data),
             sha256=body.sha256.hexdigest(),
             md5=body.md5.hexdigest(),
-            media_type=claimed_type(media_type),
+            media_type=claimed_type(media_type) or body.media_type,
+            storage_key=body.key,
             free=share.free,
         )
 
-    async def _read(self, stream: AsyncIterator[bytes], share: Share) -> _Body:
+    async def _read(self, stream: AsyncIterator[bytes], share: Share, boundary: bytes | None) -> _Body:
         body = _Body()
-        async for chunk in stream:
+        form = None if boundary is None else FileInForm(boundary)
+        async for received in stream:
+            chunk = received if form is None else form.feed(received)
             if not chunk:
                 continue
             if len(body.data) + len(chunk) > self._limits.max_bytes:
                 raise self._too_large
             await share.grow(len(chunk))
             body.add(chunk)
+        if form is not None:
+            part = form.finish()
+            body.media_type, body.key = part.media_type, part.key
         if not body.data:
-            raise BadBody(400, "empty body")
+            raise BadBody(400, "empty body", Garbled.EMPTY)
         return body
 
     @property
@@ -126,6 +144,9 @@ class _Body:
         self.data = bytearray()
         self.sha256 = hashlib.sha256()
         self.md5 = hashlib.md5(usedforsecurity=False)
+        # What a form says of its file.
+        self.media_type = ""
+        self.key: str | None = None
 
     def add(self, chunk: bytes) -> None:
         self.data += chunk
@@ -206,9 +227,3 @@ class Share:
     def free(self) -> None:
         """The body is forgotten. Freeing twice is fine."""
         self._memory.free(self)
-
-
-def claimed_type(header: str) -> str:
-    """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
-    text = header.partition(";")[0].strip()
-    return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""

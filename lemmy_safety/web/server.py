@@ -148,6 +148,7 @@ class _Service:
     def _configuration(self, app: Edge, meters: Meters) -> uvicorn.Config:
         # Its warnings are about requests of strangers, which the metrics count; its errors are faults of ours.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("python_multipart").setLevel(logging.ERROR)
         options = self._options
         return uvicorn.Config(
             app,

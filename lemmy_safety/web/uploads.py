@@ -33,6 +33,18 @@ class Cause(StrEnum):
     FAULT = "fault"
 
 
+class Garbled(StrEnum):
+    """Why a request cannot be as pict-rs made it: the connection, or the version of pict-rs, is not what we take it for."""
+
+    FORM = "form"
+    """A form that is not one file."""
+    EMPTY = "empty"
+    ENCODED = "encoded"
+    """Compressed on the way."""
+    NOT_MEDIA = "not_media"
+    """Bytes that begin like nothing that pict-rs stores."""
+
+
 class AnswerKind(StrEnum):
     """What was answered and why: the outcomes that are counted."""
 
@@ -59,7 +71,8 @@ class Decision:
 
 @dataclass(slots=True, kw_only=True)
 class Upload:
-    """One medium in memory. ``sha256`` and ``md5`` are lower-case hex digits; ``media_type`` is what the sender claims.
+    """One medium in memory. ``sha256`` and ``md5`` are lower-case hex digits; ``media_type`` is what the sender claims, and
+    ``storage_key`` where pict-rs says that it has stored it (from 0.6 on).
 
     ``data`` is None once it is not needed any more; ``free`` then gives its memory back.
     """
@@ -70,6 +83,7 @@ class Upload:
     md5: str
     media_type: str
     free: Callable[[], None]
+    storage_key: str | None = None
 
     def drop(self) -> None:
         """Forget the bytes. Dropping twice is fine."""

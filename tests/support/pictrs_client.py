@@ -1,7 +1,7 @@
 """A client that asks as pict-rs does (``external_validation``), on a bare socket, and that can misbehave on purpose.
 
 HTTP/1.1, ``Transfer-Encoding: chunked`` without a Content-Length, the media type as Content-Type, and a User-Agent; no
-key, no file name, no authentication.
+authentication. 0.4 and 0.5 send the file and nothing else; 0.6 sends it in a form, with its storage key.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import quote
 
 USER_AGENT = "pict-rs v0.5.0-main"
 
@@ -44,6 +45,36 @@ def chunks(data: bytes, size: int = 65_536) -> bytes:
 
 
 END = b"0\r\n\r\n"
+
+#: As pict-rs 0.6.0-rc.6 draws one for each request.
+BOUNDARY = "765725a7e25a0655-ec2678100a30bcbd-8fbac1a777ae9f55-c971bccdac4b71d3"
+KEY = "01/a2/29/9d/ef/e6/73/81/94/0f/016a16c0b0c8.png"
+
+
+def form(data: bytes, disposition: str | None = None, boundary: str = BOUNDARY, *, more: str = "") -> bytes:
+    """The body of pict-rs 0.6: one part, without a type, named by its key. ``more`` are further lines of its head."""
+    named = disposition or f"form-data; name*=utf-8''{quote(KEY, safe='')}"
+    opening = f"--{boundary}\r\nContent-Disposition: {named}\r\n{more}\r\n"
+    return opening.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+
+
+def form_head(path: str = "/validate", *types: str, **headers: str) -> bytes:
+    """The head of pict-rs 0.6, with its two Content-Types, or with those given."""
+    first, *others = types or ("image/png", f"multipart/form-data; boundary={BOUNDARY}")
+    lines = "".join(f"content-type: {other}\r\n" for other in others)
+    return head(path, first, **headers)[:-2] + lines.encode() + b"\r\n"
+
+
+def ask_with_form(port: int, data: bytes, path: str = "/validate", **headers: str) -> Answer:
+    """One upload, as pict-rs 0.6 asks about it."""
+    return exchange(port, form_head(path, **headers) + chunks(form(data)) + END)
+
+
+def exchange(port: int, request: bytes) -> Answer:
+    """Send these bytes on a connection of their own."""
+    with Connection(port) as connection:
+        connection.send(request)
+        return connection.answer()
 
 
 class Connection:

@@ -1,0 +1,221 @@
+"""The two forms in which pict-rs asks about a file, and how to get the file out of each.
+
+- 0.4 and 0.5: the body is the file. Content-Type is the file's media type.
+- 0.6.0-rc.4 and later: ``multipart/form-data`` with one part, the file. There are two Content-Type headers, first the
+  file's, then the form's. The name of the part is the storage key, percent-encoded (``name*=utf-8''01%2Fa1...``).
+
+Sources: pict-rs src/ingest.rs (0.5.25), src/client.rs (0.6.0-rc.6), and requests recorded from both. python-multipart
+splits the form, because it leaves the part's headers to us: others refuse a part without a plain ``name=``, as pict-rs
+sends it. pict-rs draws the boundary by chance for each request, so no uploader can write one into a file.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from dataclasses import dataclass
+from email.message import Message
+from email.utils import collapse_rfc2231_value
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Bytes of a form that are not its file: boundaries, the part's headers, what stands before and behind. pict-rs needs
+#: some 400, and at most three bytes for each byte of the longest key.
+MOST_OVERHEAD = 16 * 1024
+
+#: Bytes of the longest key that S3 has; file systems end earlier.
+_LONGEST_KEY = 1024
+
+#: RFC 2046, 5.1.1: 1 to 70 characters, no space at the end.
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+
+#: type/subtype of RFC 9110, without parameters; anything else is no media type and is not kept.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
+
+#: What RFC 2045 has for bytes that are sent as they are.
+_AS_IT_IS = {"", "binary", "8bit", "7bit"}
+
+
+class BadForm(ValueError):
+    """A form that is not one file, or whose file cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyForm:
+    """What the headers say of a body. ``media_type`` is empty where they say nothing of the file itself.
+
+    ``boundary`` separates the parts of a form; None where the body is the file, or where ``is_form`` and yet no usable
+    boundary is given.
+    """
+
+    media_type: str
+    boundary: bytes | None
+    is_form: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a form says of its file. ``key`` is where pict-rs has stored it; None where that is not said."""
+
+    media_type: str
+    key: str | None
+
+
+def form_of(content_types: Sequence[str]) -> BodyForm:
+    """Read all Content-Type headers of a request, in any order; a proxy may have joined them with a comma."""
+    values = [value for header in content_types for value in urllib.request.parse_http_list(header)]
+    types = [claimed_type(value) for value in values]
+    forms = [value for value, kind in zip(values, types, strict=True) if kind.startswith("multipart/")]
+    boundaries = {_parameter(value, "boundary") for value in forms}
+    # Two different boundaries would leave open where the file ends.
+    boundary = boundaries.pop() if len(boundaries) == 1 else None
+    usable = boundary is not None and _BOUNDARY.fullmatch(boundary) is not None
+    return BodyForm(
+        media_type=next((kind for kind in types if kind and not kind.startswith("multipart/")), ""),
+        boundary=boundary.encode("ascii") if boundary is not None and usable else None,
+        is_form=bool(forms),
+    )
+
+
+def claimed_type(header: str) -> str:
+    """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
+    text = header.partition(";")[0].strip()
+    return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""
+
+
+class FileInForm:
+    """Takes a form in pieces of any size and gives back the bytes of its one file, exactly."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._first = b"--" + boundary
+        self._before: bytes | None = b""
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part,
+                "on_header_field": self._on_name,
+                "on_header_value": self._on_value,
+                "on_header_end": self._on_header_end,
+                "on_part_data": self._on_data,
+                "on_end": self._on_end,
+            },
+        )
+        self._fed = 0
+        self._given = 0
+        self._parts = 0
+        self._ended = False
+        self._found = bytearray()
+        self._name = bytearray()
+        self._value = bytearray()
+        self._headers: list[tuple[str, str]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """The file's bytes that this piece completes; some are held back while they may be the start of a boundary.
+
+        :raises BadForm: it is no form of this boundary, has a second part, or far more around the file than a form needs.
+        """
+        try:
+            self._parser.write(self._from_the_first_boundary(data))
+        except FormParserError as error:
+            raise BadForm("the form cannot be read") from error
+        found = bytes(self._found)
+        self._found.clear()
+        self._fed += len(data)
+        self._given += len(found)
+        if self._fed - self._given > MOST_OVERHEAD:
+            raise BadForm("the form holds more than its file")
+        return found
+
+    def _from_the_first_boundary(self, data: bytes) -> bytes:
+        """Leave out what may stand before the first part (RFC 2046, 5.1.1), which the parser takes for a fault."""
+        if self._before is None:
+            return data
+        before = self._before + data
+        at_once = before.startswith(self._first)
+        line_end = -1 if at_once else before.find(b"\r\n" + self._first)
+        if not at_once and line_end < 0:
+            self._before = before
+            return b""
+        self._before = None
+        return before if at_once else before[line_end + 2 :]
+
+    def finish(self) -> Part:
+        """What the form says of its file, once the body is over.
+
+        :raises BadForm: the form is cut off, has no part, or its file is in another coding.
+        """
+        if not self._parts:
+            raise BadForm("the form holds no file")
+        if not self._ended:
+            raise BadForm("the form has no end")
+        headers = {name.lower(): value for name, value in self._headers}
+        if headers.get("content-transfer-encoding", "").strip().lower() not in _AS_IT_IS:
+            raise BadForm("the file is in another coding")
+        return Part(
+            media_type=claimed_type(headers.get("content-type", "")),
+            key=_key_in(headers.get("content-disposition", "")),
+        )
+
+    def _on_part(self) -> None:
+        self._parts += 1
+        if self._parts > 1:
+            raise BadForm("the form holds more than one part")
+
+    def _on_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        self._headers.append((self._name.decode("latin-1"), self._value.decode("utf-8", "replace")))
+        self._name.clear()
+        self._value.clear()
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        self._found += data[start:end]
+
+    def _on_end(self) -> None:
+        self._ended = True
+
+
+def _parameter(header: str, name: str) -> str | None:
+    """A parameter of a header, with RFC 2231's percent-encoding taken off; None where it is not there."""
+    message = Message()
+    message["x"] = header.replace("\r", " ").replace("\n", " ")
+    try:
+        value = message.get_param(name, header="x")
+        return None if value is None else collapse_rfc2231_value(value)
+    except (LookupError, TypeError, ValueError):  # what makes no sense, such as name* beside name*0
+        return None
+
+
+def _key_in(disposition: str) -> str | None:
+    """The storage key in a Content-Disposition.
+
+    A part with a file name comes from some other client (a browser, curl), and its name is that of a field.
+    """
+    if _parameter(disposition, "filename") is not None:
+        return None
+    name = _parameter(disposition, "name")
+    return name if name is not None and is_key(name) else None
+
+
+def is_key(text: str) -> bool:
+    """Whether a text can be the key of a file of pict-rs: folders and a name, without control characters.
+
+    pict-rs puts every file into folders, in all versions, so a plain word is the name of some form's field.
+    """
+    names = text.split("/")
+    return (
+        len(names) > 1
+        and len(text.encode("utf-8", "surrogatepass")) <= _LONGEST_KEY
+        and text.isprintable()
+        and "\ufffd" not in text  # stands for bytes that are no UTF-8
+        and not {"", ".", ".."} & set(names)
+    )
