@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, StorageUnreachable
+from lemmy_safety.errors import BadKey, ObjectChanged, StorageUnreachable
 from lemmy_safety.pictrs import keys
 
 if TYPE_CHECKING:
@@ -149,15 +149,7 @@ class Storage(ABC):
             and so is everything else.
         """
         self.check_key(key)
-        if expected is not None:
-            try:
-                current = self._stat(key)
-            except ObjectGone:
-                self.see_that_it_is_mounted(key)
-                return False
-            if not current.same_content_as(expected):
-                raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
-        if self._delete(key):
+        if self._delete(key, expected):
             return True
         self.see_that_it_is_mounted(key)
         return False
@@ -221,10 +213,20 @@ class Storage(ABC):
     def _stat(self, key: str) -> StoredObject: ...
 
     @abstractmethod
-    def _delete(self, key: str) -> bool: ...
+    def _delete(self, key: str, expected: StoredObject | None) -> bool:
+        """As ``delete``. The object is compared with ``expected`` right before, in the very place where it is removed."""
 
     @abstractmethod
     def _move(self, key: str, new_key: str) -> None: ...
+
+    @staticmethod
+    def _see_that_it_was_judged(current: StoredObject, expected: StoredObject | None) -> None:
+        """Compare right before a deletion.
+
+        :raises ObjectChanged: the object is not the one that was expected.
+        """
+        if expected is not None and not current.same_content_as(expected):
+            raise ObjectChanged(f"{current.key!r} changed since it was judged; it was left alone.")
 
     def __enter__(self) -> Self:
         self.open()

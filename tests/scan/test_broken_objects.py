@@ -132,7 +132,7 @@ def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
     assert (summary.checked, summary.failed) == (4, {ItemStatus.FETCH_FAILED.value: 1})
 
     class Undeletable(WatchedStorage):
-        def _delete(self, key):
+        def _delete(self, key, expected):  # noqa: ARG002
             raise StorageError(f"answered 451 for {key}")
 
     with scanner_over(store, database, storage=Undeletable(store), prefix="2/13/99/") as scanner:

@@ -24,11 +24,13 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs.keys import make_key
-from lemmy_safety.storage.local import LocalStorage
+from lemmy_safety.storage.local import LocalStorage, folder
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from lemmy_safety.storage.local.folder import Folder
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="making links needs a privilege on Windows")
 
@@ -40,8 +42,13 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def storage(root: Path) -> LocalStorage:
+@pytest.fixture(params=["by descriptors", "by paths"])
+def storage(root: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> LocalStorage:
+    """As on Linux and macOS, and as on Windows."""
+    if request.param == "by paths":
+        monkeypatch.setattr(folder, "HAS_DESCRIPTORS", False)
+    elif not folder.HAS_DESCRIPTORS:
+        pytest.skip("this system cannot hold a folder open")
     storage = LocalStorage(root)
     storage.open()
     return storage
@@ -185,8 +192,8 @@ def test_a_pipe_put_in_the_place_of_a_file_blocks_nothing(
     path = put(root, "a.jpg")
     look = storage._regular
 
-    def look_then_swap(key: str, where: str) -> os.stat_result:
-        facts = look(key, where)
+    def look_then_swap(key: str, where: Folder, name: str) -> os.stat_result:
+        facts = look(key, where, name)
         path.unlink()
         os.mkfifo(path)
         return facts
@@ -315,10 +322,10 @@ def test_a_folder_that_may_not_be_read_hides_no_other(
         # Root may read everything, so the system's answer to others is put in its place.
         scan = os.scandir
 
-        def refuse(path):
-            if str(path).endswith(f"{os.sep}b"):
+        def refuse(where):
+            if os.path.samestat(os.stat(where), (root / "b").stat()):  # noqa: PTH116 - of a descriptor
                 raise PermissionError(errno.EACCES, "Permission denied")
-            return scan(path)
+            return scan(where)
 
         monkeypatch.setattr(os, "scandir", refuse)
     else:

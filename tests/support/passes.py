@@ -20,6 +20,8 @@ from lemmy_safety.storage.local import LocalStorage
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lemmy_safety.records import StoredObject
+
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -65,14 +67,14 @@ class WatchedStorage(LocalStorage):
             raise StorageUnreachable("the line is cut")
         return super()._list(**how)
 
-    def _delete(self, key: str) -> bool:
+    def _delete(self, key: str, expected: StoredObject | None) -> bool:
         if self.down:
             raise StorageUnreachable("the line is cut")
         if key in self.refused:
             raise self.refused[key]
         with self._diary:
             self.deletes.append(key)
-        return super()._delete(key)
+        return super()._delete(key, expected)
 
 
 @contextmanager

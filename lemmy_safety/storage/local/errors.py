@@ -22,7 +22,8 @@ _MEANINGS: tuple[tuple[frozenset[int], type[StorageError], str | None], ...] = (
     (_numbers("EEXIST"), ObjectChanged, "Nothing was overwritten."),
     (_numbers("EACCES", "EPERM"), AccessDenied, None),
     (_numbers("EROFS"), AccessDenied, "Mount the file system so that it can be written to."),
-    (_numbers("ENAMETOOLONG", "EILSEQ", "EINVAL", "ELOOP"), BadKey, "This system cannot have a file of that name."),
+    (_numbers("ENAMETOOLONG", "EILSEQ", "EINVAL"), BadKey, "This system cannot have a file of that name."),
+    (_numbers("ELOOP"), BadKey, "Links in the store are never followed."),
     # Disks and network file systems (NFS, sshfs) that do not answer now, and limits of this process or machine.
     (
         _numbers(

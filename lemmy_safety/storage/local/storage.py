@@ -1,8 +1,9 @@
 """pict-rs's ``files`` folder on this machine, or any other folder.
 
 Symbolic links are never followed, neither listed nor read, wherever they point: a link in a store can only have been
-put there by hand, and a deletion must not leave the folder the admin named. Only regular files are objects, so a pipe
-named ``.jpg`` cannot block a sweep. Keys are the text form of file names (``names``).
+put there by hand, and a deletion must not leave the folder the admin named. That holds also while somebody exchanges
+folders for links: everything is reached from the root by descriptors (``folder``). Only regular files are objects, so a
+pipe named ``.jpg`` cannot block a sweep. Keys are the text form of file names (``names``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lemmy_safety.errors import (
     ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
+    StorageError,
     StorageMissing,
     StorageUnreachable,
 )
@@ -27,6 +29,7 @@ from lemmy_safety.pictrs import keys
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
+from lemmy_safety.storage.local.folder import Folder
 from lemmy_safety.storage.local.walk import LocalWalk
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
@@ -37,11 +40,6 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_9999_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-
-# Not every system has each: Windows knows none of the POSIX ones, and only Windows tells text from binary.
-_READ_FLAGS = os.O_RDONLY
-for _flag in ("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK"):
-    _READ_FLAGS |= getattr(os, _flag, 0)
 
 # A folder that a deletion next door removes as empty may vanish between making it and moving a file into it. Each
 # attempt takes microseconds, so that many are free.
@@ -63,11 +61,10 @@ class LocalStorage(Storage):
 
     def open(self) -> None:
         self._root_identity = None
-        self._check_root()
-        with translated(self.name):
-            os.scandir(self._root).close()
-            facts = os.stat(self._root)  # noqa: PTH116
-        self._root_identity = (facts.st_dev, facts.st_ino)
+        with self._open_root() as root, translated(self.name):
+            with root.entries():
+                pass
+            self._root_identity = root.identity
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -78,14 +75,14 @@ class LocalStorage(Storage):
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]:
-        self._check_root()
         created_from = self._created_from(since, exhaustive=exhaustive)
-        walk = LocalWalk(self._root, WantedKeys(prefix=prefix, after=after or "", created_from=created_from))
-        for key, facts in walk:
-            obj = _described(key, facts)
-            if since is None or obj.modified_at >= since:
-                yield obj
-        self._check_root()
+        walk = LocalWalk(WantedKeys(prefix=prefix, after=after or "", created_from=created_from))
+        with self._open_root() as root:
+            for key, facts in walk.files(root):
+                obj = _described(key, facts)
+                if since is None or obj.modified_at >= since:
+                    yield obj
+        self._open_root().close()
         if walk.refused:
             raise AccessDenied(
                 f"{len(walk.refused)} folders of {self.name} may not be read, the first is {walk.refused[0]!r}; "
@@ -95,14 +92,15 @@ class LocalStorage(Storage):
 
     def _ordered_keys(self) -> Iterator[str]:
         # Folders are walked in the order of their names.
-        return (key for key, _ in LocalWalk(self._root, WantedKeys(prefix=keys.V7_ROOT)))
+        with self._open_root() as root:
+            for key, _ in LocalWalk(WantedKeys(prefix=keys.V7_ROOT)).files(root):
+                yield key
 
     def _read(self, key: str, max_bytes: int) -> bytes:
-        path = self._path(key)
-        with self._translated(key):
+        with self._at(key) as (folder, name):
             # Looked at before it is opened: opening a pipe or a device can have effects of its own.
-            self._regular(key, path)
-            with open(path, "rb", buffering=0, opener=_opened) as file:
+            self._regular(key, folder, name)
+            with os.fdopen(folder.open_file(name), "rb", buffering=0) as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
                     raise ObjectGone(f"{key!r} is no regular file any more.")
@@ -119,65 +117,76 @@ class LocalStorage(Storage):
         return bytes(data)
 
     def _stat(self, key: str) -> StoredObject:
-        path = self._path(key)
-        with self._translated(key):
-            return _described(key, self._regular(key, path))
+        with self._at(key) as (folder, name):
+            return _described(key, self._regular(key, folder, name))
 
-    def _delete(self, key: str) -> bool:
-        path = self._path(key)
+    def _delete(self, key: str, expected: StoredObject | None) -> bool:
         try:
-            with self._translated(key):
-                self._regular(key, path)
-                os.unlink(path)  # noqa: PTH108
+            with self._at(key) as (folder, name):
+                self._see_that_it_was_judged(_described(key, self._regular(key, folder, name)), expected)
+                folder.unlink(name)
         except ObjectGone:
             return False
-        self._remove_empty_parents(path)
+        self._remove_empty_parents(key)
         return True
 
     def _move(self, key: str, new_key: str) -> None:
-        path, new_path = self._path(key), self._path(new_key)
-        if not os.path.lexists(path) and os.path.lexists(new_path):
+        if not self._exists(key) and self._exists(new_key):
             return
-        with self._translated(key):
-            self._regular(key, path)
-        folder = os.path.dirname(new_path)  # noqa: PTH120
+        self._stat(key)
         for _ in range(_MOVE_ATTEMPTS):
             try:
-                with self._translated(new_key):
-                    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
-                    _rename_without_overwriting(path, new_path)
+                with self._at(key) as (source, name), self._at(new_key, make=True) as (target, new_name):
+                    _rename_without_overwriting(source, name, target, new_name)
             except ObjectGone:
                 self._stat(key)
             except ObjectChanged:
-                if os.path.lexists(new_path):
+                if self._exists(new_key):
                     raise
             else:
-                self._remove_empty_parents(path)
+                self._remove_empty_parents(key)
                 return
-        while not os.path.lexists(folder):
-            folder = os.path.dirname(folder)  # noqa: PTH120
-        if not os.path.isdir(folder):  # noqa: PTH112
+        if self._leads_through_a_file(new_key):
             raise ObjectChanged(f"{new_key!r} cannot be made, one of its folders is a file; {key!r} was left alone.")
         raise StorageUnreachable(f"The folder of {new_key!r} was removed again and again while {key!r} was moved.")
 
-    def _path(self, key: str) -> str:
-        """The path of a key, none of whose folders is a link.
+    def _exists(self, key: str) -> bool:
+        try:
+            with self._at(key) as (folder, name):
+                return folder.exists(name)
+        except ObjectGone:
+            return False
 
-        :raises BadKey: it would leave the root, or this system cannot name such a file.
+    def _leads_through_a_file(self, key: str) -> bool:
+        *folders, _ = self._parts(key)
+        for count in range(len(folders)):
+            with contextlib.suppress(ObjectGone), self._at("/".join(key.split("/")[: count + 1])) as (folder, name):
+                if not stat.S_ISDIR(folder.lstat(name).st_mode):
+                    return True
+        return False
+
+    @contextlib.contextmanager
+    def _at(self, key: str, *, make: bool = False) -> Iterator[tuple[Folder, str]]:
+        """The folder of a key, open, and the key's name in it. With ``make``, folders that are missing are made.
+
+        :raises BadKey: a link leads there, or this system cannot name such a file. What the system refuses inside the
+            ``with`` is translated too.
         """
+        *folders, name = self._parts(key)
+        with self._open_root() as root, self._translated(key):
+            if make:
+                _make_folders(root, folders)
+            with root.descend(folders) as folder:
+                yield folder, name
+
+    def _parts(self, key: str) -> list[str]:
         name = os.fsdecode(from_key(key))
         if os.name == "nt" and refused_on_windows(name):
             raise BadKey(f"{key!r} cannot be the name of a file on Windows.")
-        path = os.path.join(self._root, *name.split("/"))  # noqa: PTH118
-        folder = os.path.dirname(path)  # noqa: PTH120
-        with self._translated(key):
-            real = os.path.realpath(folder)
-        if os.path.normcase(real) != os.path.normcase(folder):
-            raise BadKey(f"{key!r} leads through a symbolic link.", hint="Links in the store are never followed.")
-        return path
+        return name.split("/")
 
-    def _regular(self, key: str, path: str) -> os.stat_result:
-        facts = os.lstat(path)
+    def _regular(self, key: str, folder: Folder, name: str) -> os.stat_result:
+        facts = folder.lstat(name)
         if stat.S_ISLNK(facts.st_mode):
             raise BadKey(f"{key!r} is a symbolic link.", hint="Links in the store are never followed.")
         if not stat.S_ISREG(facts.st_mode):
@@ -191,49 +200,58 @@ class LocalStorage(Storage):
                 yield
         except ObjectGone:
             # Were the whole folder away, every object would look deleted.
-            self._check_root()
+            self._open_root().close()
             raise
 
-    def _check_root(self) -> None:
-        """See that the root is there and is still the one that was opened.
+    def _open_root(self) -> Folder:
+        """The root, seen to be there and to be the folder that was opened. Everything is reached from it.
 
         :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when another folder is in its place.
         """
         hint = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
         try:
             with translated(self.name):
-                facts = os.stat(self._root)  # noqa: PTH116
+                root = Folder.root(self._root)
         except ObjectGone as error:
+            if os.path.lexists(self._root):
+                raise StorageMissing(f"{self.name} is not a folder.", hint=hint) from error
             raise StorageMissing(f"The folder {self.name} does not exist.", hint=hint) from error
-        if not stat.S_ISDIR(facts.st_mode):
-            raise StorageMissing(f"{self.name} is not a folder.", hint=hint)
-        identity = (facts.st_dev, facts.st_ino)
+        try:
+            with translated(self.name):
+                identity = root.identity
+        except StorageError:
+            root.close()
+            raise
         if self._root_identity is not None and identity != self._root_identity:
+            root.close()
             raise StorageUnreachable(
                 f"{self.name} is no longer the folder that was opened.",
                 hint="Check that its file system is still mounted.",
             )
+        return root
 
     def _is_empty(self) -> bool:
-        with translated(self.name), os.scandir(self._root) as entries:
+        with self._open_root() as root, translated(self.name), root.entries() as entries:
             return next(entries, None) is None
 
-    def _remove_empty_parents(self, path: str) -> None:
-        """Remove folders that a deletion left empty, as pict-rs does; only ever empty ones, and never the root."""
-        folder = os.path.dirname(path)  # noqa: PTH120
-        while folder != self._root:
-            try:
-                os.rmdir(folder)  # noqa: PTH106
-            except FileNotFoundError:
-                pass  # another thread was faster; its parent may still be ours to remove
-            except OSError:
-                return
-            folder = os.path.dirname(folder)  # noqa: PTH120
+    def _remove_empty_parents(self, key: str) -> None:
+        """Remove folders that a deletion left empty, as pict-rs does; only ever empty ones, and never the root.
+
+        What cannot be removed stays: the deletion itself is done.
+        """
+        *folders, _ = self._parts(key)
+        with contextlib.suppress(OSError, StorageError), contextlib.ExitStack() as opened:
+            chain = [opened.enter_context(self._open_root())]
+            with contextlib.suppress(FileNotFoundError):  # another thread was faster; what is above may be ours
+                for name in folders[:-1]:
+                    chain.append(opened.enter_context(chain[-1].child(name)))
+            for folder, name in reversed(list(zip(chain, folders, strict=False))):
+                with contextlib.suppress(FileNotFoundError):
+                    folder.rmdir(name)
 
     def _write_probe(self, key: str, data: bytes) -> None:
-        path = self._path(key)
-        with translated(f"{key!r} in {self.name}"):
-            Path(path).write_bytes(data)
+        with self._at(key) as (folder, name), os.fdopen(folder.make_file(name), "wb") as file:
+            file.write(data)
 
 
 def _described(key: str, facts: os.stat_result) -> StoredObject:
@@ -242,41 +260,48 @@ def _described(key: str, facts: os.stat_result) -> StoredObject:
     return StoredObject(key=key, size=facts.st_size, modified_at=_EPOCH + timedelta(microseconds=microseconds))
 
 
-def _opened(path: str, _flags: int) -> int:
-    return os.open(path, _READ_FLAGS)
-
-
 def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
     return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
 
 
-def _rename_without_overwriting(path: str, new_path: str) -> None:
+def _make_folders(root: Folder, names: list[str]) -> None:
+    with contextlib.ExitStack() as opened:
+        folder = root
+        for name in names:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(name)
+            deeper = folder.child(name)
+            opened.close()
+            folder = opened.enter_context(deeper)
+
+
+def _rename_without_overwriting(source: Folder, name: str, target: Folder, new_name: str) -> None:
     """Move a file.
 
-    :raises FileExistsError: ``new_path`` is there and is another file.
+    :raises FileExistsError: ``new_name`` is there and is another file.
     """
     if os.name == "nt":
-        os.rename(path, new_path)  # noqa: PTH104 - refuses to overwrite, on Windows
+        source.rename(name, target, new_name)  # refuses to overwrite, on Windows
         return
     try:
-        os.link(path, new_path, follow_symlinks=False)
+        source.link(name, target, new_name)
     except FileExistsError:
         # Two names of one file: a move that was cut short between its two steps. With one link only it is one name in
         # two spellings, on a file system that does not tell upper from lower case.
-        facts = os.lstat(path)
-        if facts.st_nlink < 2 or not os.path.samestat(facts, os.lstat(new_path)):  # noqa: PLR2004
+        facts = source.lstat(name)
+        if facts.st_nlink < 2 or not os.path.samestat(facts, target.lstat(new_name)):  # noqa: PLR2004
             raise
-        os.unlink(path)  # noqa: PTH108
+        source.unlink(name)
     except FileNotFoundError:
         raise
     except OSError:
         # A file system without hard links, or the kernel's rule against linking other people's files. An empty file
         # reserves the name, and only that empty file is replaced.
-        os.close(os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(target.make_file(new_name, mode=0o600))
         try:
-            os.replace(path, new_path)  # noqa: PTH105
+            source.rename(name, target, new_name)
         except OSError:
-            os.unlink(new_path)  # noqa: PTH108
+            target.unlink(new_name)
             raise
     else:
-        os.unlink(path)  # noqa: PTH108
+        source.unlink(name)

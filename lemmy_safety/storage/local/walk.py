@@ -7,67 +7,95 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, ObjectGone
+from lemmy_safety.errors import AccessDenied, BadKey, ObjectGone
 from lemmy_safety.storage.local.errors import translated
+from lemmy_safety.storage.local.folder import is_junction
 from lemmy_safety.storage.names import to_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lemmy_safety.storage.local.folder import Folder
     from lemmy_safety.storage.wanted_keys import WantedKeys
 
 _log = logging.getLogger(__name__)
 
 
+#: Folders within folders that are looked into. pict-rs makes ten; each open one costs a descriptor while it is listed.
+_MOST_LEVELS = 100
+
+
 class LocalWalk:
-    """Iterate once for (key, facts), folder by folder in the order of their names; files of one folder in any order.
+    """One walk over a store. At its end ``refused`` holds the keys of the folders that could not be looked into."""
 
-    At the end ``refused`` holds the keys of the folders that may not be read.
-
-    :raises StorageError: AccessDenied for the root, StorageUnreachable.
-    """
-
-    def __init__(self, root: str, wanted: WantedKeys) -> None:
-        self._root = root
+    def __init__(self, wanted: WantedKeys) -> None:
         self._wanted = wanted
         self.refused: list[str] = []
 
-    def __iter__(self) -> Iterator[tuple[str, os.stat_result]]:
-        waiting = [("", self._root)]
-        while waiting:
-            folder_key, folder = waiting.pop()
-            below: list[tuple[str, str]] = []
-            try:
-                with translated(f"folder {folder_key!r}"), os.scandir(folder) as entries:
-                    for entry in entries:
-                        key = folder_key + to_key(os.fsencode(entry.name))
-                        if _is_folder(entry):
-                            if self._wanted.leads_to_wanted(key):
-                                below.append((key + "/", entry.path))
-                        elif entry.is_file(follow_symlinks=False) and self._wanted.wants(key):
-                            try:
-                                facts = entry.stat(follow_symlinks=False)
-                            except FileNotFoundError:
-                                continue  # deleted since; pict-rs does that by itself
-                            yield key, facts
-            except ObjectGone:
-                continue
-            except AccessDenied:
-                if folder == self._root:
-                    raise
-                _log.warning("folder %r may not be read; the rest is listed", folder_key)
-                self.refused.append(folder_key)
-            waiting += sorted(below, reverse=True)
+    def files(self, root: Folder) -> Iterator[tuple[str, os.stat_result]]:
+        """(key, facts), folder by folder in the order of their names; files of one folder in any order.
+
+        :raises StorageError: AccessDenied for the root, StorageUnreachable.
+        """
+        levels = [_Level(root, "")]
+        try:
+            yield from self._files_in(levels[0])
+            while levels:
+                level = levels[-1]
+                if not level.below:
+                    levels.pop().folder.close()
+                    continue
+                name = level.below.pop()
+                key = level.key + to_key(os.fsencode(name)) + "/"
+                try:
+                    levels.append(level.deeper(name, key, depth=len(levels)))
+                    yield from self._files_in(levels[-1])
+                except (ObjectGone, BadKey):
+                    continue  # gone since, or a link by now
+                except AccessDenied as error:
+                    _log.warning("not listed, but the rest is: %s", error.message)
+                    self.refused.append(key)
+        finally:
+            for level in levels:
+                level.folder.close()
+
+    def _files_in(self, level: _Level) -> Iterator[tuple[str, os.stat_result]]:
+        """What is wanted of one folder; ``level.below`` receives the names of the folders in it, the last one first."""
+        with translated(f"folder {level.key!r}"), level.folder.entries() as entries:
+            for entry in entries:
+                key = level.key + to_key(os.fsencode(entry.name))
+                if _is_folder(entry):
+                    if self._wanted.leads_to_wanted(key):
+                        level.below.append(entry.name)
+                elif entry.is_file(follow_symlinks=False) and self._wanted.wants(key):
+                    try:
+                        facts = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue  # deleted since; pict-rs does that by itself
+                    yield key, facts
+        level.below.sort(reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """A folder that is open; ``below`` are the folders in it that are still to be listed."""
+
+    folder: Folder
+    key: str
+    below: list[str] = field(default_factory=list)
+
+    def deeper(self, name: str, key: str, *, depth: int) -> _Level:
+        """The folder of that name in this one."""
+        if depth > _MOST_LEVELS:
+            raise AccessDenied(f"{key!r} lies more than {_MOST_LEVELS} folders deep.")
+        with translated(f"folder {key!r}"):
+            return _Level(self.folder.child(name), key)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     if not entry.is_dir(follow_symlinks=False):
         return False
-    if os.name != "nt":
-        return True
-    # A junction is Windows's other link to a folder, and passes for a folder.
-    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
-    return bool(tag != getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None))
+    return os.name != "nt" or not is_junction(entry.stat(follow_symlinks=False))

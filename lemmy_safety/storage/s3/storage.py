@@ -239,10 +239,10 @@ class S3Storage(Storage):
             # An account that may not list: HEAD's own status stands.
             _log.debug("could not find out more about %r: %s", key, error.message)
 
-    def _delete(self, key: str) -> bool:
+    def _delete(self, key: str, expected: StoredObject | None) -> bool:
         # S3 answers the same whether or not the object was there.
         try:
-            self._stat(key)
+            self._see_that_it_was_judged(self._stat(key), expected)
         except ObjectGone:
             return False
         with translated(self._place, key):

@@ -207,14 +207,14 @@ class SshStorage(Storage):
         path = from_key(key)
         return _described(key, self._run(key, lambda session: self._tree.regular(session, key, path)))
 
-    def _delete(self, key: str) -> bool:
+    def _delete(self, key: str, expected: StoredObject | None) -> bool:
         path = from_key(key)
         asked = False
 
         def delete(session: SftpSession) -> bool:
             nonlocal asked
             try:
-                self._tree.regular(session, key, path)
+                self._see_that_it_was_judged(_described(key, self._tree.regular(session, key, path)), expected)
             except ObjectGone:
                 if asked:
                     # The line broke after the request, and the server had carried it out.
