@@ -180,7 +180,7 @@ _OGG_VIDEO: Final = re.compile(rb"\x80theora|BBCD\0|OVP80|\x01video\0\0\0")
 _OGG_SOUND: Final = re.compile(rb"\x01vorbis|OpusHead|\x7fFLAC|Speex   ")
 
 _WEBP_ANIMATION_FLAG: Final = 0x02
-_SVG_ELEMENT: Final = re.compile(rb"<(?:[a-z0-9_-]+:)?svg[\s>]", re.IGNORECASE)
+_SVG_ELEMENT: Final = re.compile(rb"<(?:[a-z0-9_-]++:)?svg[\s>]", re.IGNORECASE)
 _HTML_START: Final = re.compile(rb"<(?:!doctype html|html|head|body|script)\b", re.IGNORECASE)
 _BINARY_BYTES: Final = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f]")
 

@@ -43,7 +43,7 @@ MOST_JSON_BYTES: Final = 1024 * 1024
 PAGE: Final = 500
 
 #: The worker reads what stands behind "filename=" up to the end; the ancestor's takes it with any quotes.
-_NAME = re.compile(r'filename="?([A-Za-z0-9._~-]{1,200})"?\s*$')
+_NAME = re.compile(r'filename="?([A-Za-z0-9._~-]{1,200})"?\s*+$')
 _TOKEN = re.compile(r"[A-Za-z0-9._+-]{1,100}")
 _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
 

@@ -111,5 +111,5 @@ _TEXTS: Final = (
     ("PHP script", re.compile(rb"<\?php\b")),
     ("PHP archive", re.compile(rb"__halt_compiler\(\);")),
     ("web page", re.compile(rb"<(?:!doctype html|html|script|iframe)\b")),
-    ("shell script", re.compile(rb"\A#!\s*/[a-z/]+")),
+    ("shell script", re.compile(rb"\A#!\s*+/[a-z/]")),
 )

@@ -48,10 +48,12 @@ _TYPE_BITS: Final = 0xFFFFFF
 #: Types of CIPA DC-007 5.2.3.3 whose picture is a smaller rendering of the first one.
 _LARGE_THUMBNAILS: Final = frozenset({0x010001, 0x010002, 0x010003, 0x010004, 0x010005})
 
-_ITEM: Final = re.compile(rb"<(?:\w+:)?Item\b[^<>]*>|<(?:\w+:)?(?:li|Description)\b[^<>]*Item:[^<>]*>")
-_ITEM_LENGTH: Final = re.compile(rb"Item:Length\s*=\s*[\"'](\d{1,12})[\"']")
-_ITEM_MEANING: Final = re.compile(rb"Item:Semantic\s*=\s*[\"'](\w{1,40})[\"']")
-_MICRO_VIDEO: Final = re.compile(rb"MicroVideoOffset(?:\s*=\s*[\"']|>)(\d{1,12})")
+# Tags that can describe an item. No tag reaches over the next angle bracket, and everything is possessive: a byte is read
+# once by each pattern.
+_ITEM: Final = re.compile(rb"<(?:\w{1,40}+:)?(?:Item|li|Description)\b[^<>]*+>")
+_ITEM_LENGTH: Final = re.compile(rb"Item:Length\s*+=\s*+[\"'](\d{1,12})[\"']")
+_ITEM_MEANING: Final = re.compile(rb"Item:Semantic\s*+=\s*+[\"'](\w{1,40}+)[\"']")
+_MICRO_VIDEO: Final = re.compile(rb"MicroVideoOffset(?:\s*+=\s*+[\"']|>)(\d{1,12})")
 
 
 @dataclass(frozen=True, slots=True)
