@@ -22,6 +22,11 @@ ENV_EXAMPLE_HEAD = f"""\
 # Copy this file to .env and fill in one storage; the rest can stay as it is.
 # A line counts once its leading # is gone. Flags win over the environment, the environment wins over this file.
 # {ENV_FILE_NAME} names another file than .env in the working folder.
+#
+# One NAME=value a line, comments on lines of their own, and no quotes: a value is taken exactly as it is written, with
+# every $, # and backslash in it. A line that cannot be taken so stops the start, and the message has its number.
+# Docker compose changes values of this file unless it is told not to, as docker-compose.yml does with "format: raw"
+# (Compose 2.30 or later). Without that, compose makes the value of a variable out of $x and ${{x}}; write $$ for each $ then.
 """
 
 OPTIONS_HEAD = f"""\
@@ -33,9 +38,19 @@ A setting is looked for in this order: the flag, the environment, the file `.env
 `{ENV_FILE_NAME}` names another file than `.env`. Flags may be spelled with `-` or `_` (`--dry-run`, `--dry_run`).
 
 Where several names are given, all of them work; the last one wins within one source. An unknown name that starts
-with `LEMMY_SAFETY_` is refused, and so is a near miss of any name in `.env`: the message names the nearest right one.
-So is a name in `.env` that lacks this prefix (`DRY_RUN`); `DRY_RUN` and `SKIP_UNREADABLE` are in the environment as well.
+with `LEMMY_SAFETY_` is refused, and so is a near miss of any name (`DETECTOR`, `lemmy_safety_dry_run`): the message names
+the right one. So is a name in `.env` that lacks this prefix (`DRY_RUN`); in the environment only `DRY_RUN` and
+`SKIP_UNREADABLE` are.
 Secrets are never printed.
+
+In `.env` a value is taken exactly as it is written, or the start is refused with the line's number and what is wrong.
+A line of any program that is not `NAME=value` is refused, since it may hide a setting; so are a quote that is not closed
+on its line, a second setting on one line, two lines that contradict each other, a backslash that quotes would change, a
+comment behind a free text, and invisible characters. Names of other programs are left alone.
+
+Docker hands over the file in its own way. `env_file` of compose expands `$x` and `${{x}}` and takes off quotes; with
+`format: raw` (Compose 2.30, as in our `docker-compose.yml`), and with `docker run --env-file`, values arrive as they are
+written, quotes included. So write no quotes: a free text that arrives in quotes is refused.
 """
 
 ERRORS_HEAD = """\

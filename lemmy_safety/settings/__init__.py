@@ -6,7 +6,8 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import choose_storage
-from lemmy_safety.settings.loading import ENV_FILE_NAME, load_settings
+from lemmy_safety.settings.loading import load_settings
+from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
 

@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dotenv import dotenv_values
-
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.settings.option import ENV_PREFIX, Option
+from lemmy_safety.settings import names
+from lemmy_safety.settings.env_file import read_env_file
 from lemmy_safety.settings.table import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BY_ENV = {name: item for item in OPTIONS.values() for name in item.env}
-
-#: Our names without their prefix, which are no names of ours. They are not alike enough to be taken for misspellings, and
-#: to overlook a DRY_RUN would delete.
-_BARE = {
-    item.env[0].removeprefix(ENV_PREFIX): item.env[0] for item in OPTIONS.values() if item.env[0].startswith(ENV_PREFIX)
-}
-
-#: Those that mean something else to others: in a file that is shared they are none of our business.
-_OTHERS_TOO = {"DEBUG"}
-
-#: Those that nobody else's variables are called, and that hold a run back.
-_OURS_ALONE = {"DRY_RUN", "SKIP_UNREADABLE"}
-
-#: Names under our prefix that are no settings: where to read settings from, and click's completion switch.
-ENV_FILE_NAME = ENV_PREFIX + "ENV_FILE"
-_RESERVED = {ENV_FILE_NAME, "_LEMMY_SAFETY_COMPLETE"}
-
-#: How alike an unknown name in .env must be to one of ours to count as a misspelling (difflib ratio).
-_TYPO_RATIO = 0.85
+    from lemmy_safety.settings.env_file import EnvFile
+    from lemmy_safety.settings.option import Option
 
 
 def load_settings(
@@ -53,15 +33,13 @@ def load_settings(
     :raises SettingsError: with all faults at once.
     """
     environ = os.environ if environ is None else environ
-    path, file_values = _read_env_file(env_file, environ)
-    faults = [
-        *_unknown_names(environ, "environment", strict=True),
-        *_unknown_names(file_values, str(path), strict=False),
-    ]
+    named = env_file or (Path(environ[names.ENV_FILE_NAME]) if environ.get(names.ENV_FILE_NAME) else None)
+    file = read_env_file(named)
+    faults = [*_misnamed(environ), *file.faults, *_misnamed_in(file)]
     values: dict[str, Any] = {}
     for item in OPTIONS.values():
         try:
-            raw, source = _find(item, flags or {}, environ, file_values, path)
+            raw, source = _find(item, flags or {}, environ, file)
             if raw is not None:
                 values[item.name] = item.parse(raw, source)
         except SettingsError as error:
@@ -72,55 +50,42 @@ def load_settings(
     return dataclasses.replace(settings, ssh_known_hosts=settings.ssh_known_hosts.expanduser())
 
 
-def _read_env_file(env_file: Path | None, environ: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
-    named = env_file or (Path(environ[ENV_FILE_NAME]) if environ.get(ENV_FILE_NAME) else None)
-    path = named or Path(".env")
-    if not path.exists() or path.is_dir():
-        if named:
-            raise SettingsError(f"The settings file {path} does not exist.", hint="Check --env-file.")
-        return path, {}
-    try:
-        # Notepad puts a byte order mark in front; it is no part of the first name.
-        values = dotenv_values(path, encoding="utf-8-sig")
-        return path, {name: value for name, value in values.items() if value is not None}
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"The settings file {path} cannot be read: {error}.", hint="Save it as UTF-8 text."
-        ) from error
-
-
 def _find(
-    item: Option, flags: Mapping[str, object], environ: Mapping[str, str], file_values: Mapping[str, str], path: Path
+    item: Option, flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
 ) -> tuple[object | None, str]:
     if flags.get(item.name) is not None:
         return flags[item.name], f"--{item.name.replace('_', '-')}"
     # Within one source the name with our prefix wins: it can only have been meant for us.
-    for values, where in ((environ, ""), (file_values, f"{path}: ")):
-        for name in reversed(item.env):
-            if values.get(name, "").strip():
-                return values[name], f"{where}{name}"
+    for name in reversed(item.env):
+        if environ.get(name, "").strip():
+            return environ[name], name
+    for name in reversed(item.env):
+        if file.values.get(name, "").strip():
+            return file.values[name], file.source(name)
     return None, ""
 
 
-def _unknown_names(values: Mapping[str, str], where: str, *, strict: bool) -> list[str]:
-    """Names that look like ours but are none.
-
-    In the environment only our prefix is looked at, and ``DRY_RUN``; in .env also our names without it, and close
-    misspellings of any name, because that file is ours but may be shared with, say, docker compose.
-    """
+def _misnamed(environ: Mapping[str, str]) -> list[str]:
+    """Variables that were meant for us and have no name of ours, also where compose's ``env_file`` brought them."""
     faults = []
-    for name, value in values.items():
-        if name in _BY_ENV or name in _RESERVED:
-            continue
-        meant, bare = _BARE.get(name.upper()), name.upper()
-        if meant and value.strip() and (bare in _OURS_ALONE or (not strict and bare not in _OTHERS_TOO)):
-            if not values.get(meant, "").strip():
-                faults.append(f"{where}: {name} is no setting. Did you mean {meant}?")
-            continue
-        nearest = difflib.get_close_matches(name.upper(), _BY_ENV, n=1, cutoff=_TYPO_RATIO)
-        if name.startswith(ENV_PREFIX):
-            best = nearest or difflib.get_close_matches(name.upper(), _BY_ENV, n=1, cutoff=0.0)
-            faults.append(f"{where}: {name} is no setting. Did you mean {best[0]}?")
-        elif nearest and not strict:
-            faults.append(f"{where}: {name} is no setting. Did you mean {nearest[0]}?")
+    for name, value in environ.items():
+        right = names.meant(name, in_file=False)
+        if right is not None and not _is_anothers(name, value, environ, in_file=False):
+            shown = name if names.is_plain(name) else "a variable"
+            faults.append(f"environment: {names.is_not_a_setting(shown, right)}")
     return faults
+
+
+def _misnamed_in(file: EnvFile) -> list[str]:
+    """Names in ``.env`` that are ours but for the prefix."""
+    return [
+        f"{file.at(file.lines[name])}: {names.is_not_a_setting(name, twin)}"
+        for name, value in file.values.items()
+        if (twin := names.bare_twin(name, in_file=True)) and not _is_anothers(name, value, file.values, in_file=True)
+    ]
+
+
+def _is_anothers(name: str, value: str, values: Mapping[str, str], *, in_file: bool) -> bool:
+    """Whether a name of ours without its prefix says nothing, or the one with it stands beside it."""
+    twin = names.bare_twin(name, in_file=in_file)
+    return twin is not None and (not value.strip() or bool(values.get(twin, "").strip()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,13 @@ ENV_PREFIX = "LEMMY_SAFETY_"
 
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+
+#: Straight and typographic quotation marks. Shells, systemd and .env take them off; "docker --env-file", compose's
+#: "format: raw" and word processors leave them in the value.
+QUOTES = tuple("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")
+
+#: Unicode categories: control and format characters, separators of lines and paragraphs.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,11 @@ class Option:
             return f"{self.minimum:g} to {self.maximum:g}"
         return ""
 
+    @property
+    def is_free_text(self) -> bool:
+        """Whether almost any text is a value, so that a slip of the pen is not noticed by its type."""
+        return self.kind in (str, Path, tuple) and not self.choices
+
     def parse(self, raw: object, source: str) -> Any:
         """Turn a text into the option's type.
 
@@ -57,12 +70,18 @@ class Option:
             if text.lower() not in _TRUE | _FALSE:
                 raise complaint
             return text.lower() in _TRUE
+        if self.is_free_text and (why := _cannot_be_meant(text if self.kind is tuple else str(raw))):
+            raise SettingsError(
+                f"{source}: the value {why}.", hint="Remove that; values are taken exactly as they are."
+            )
         if self.kind is tuple:
             items = tuple(part.strip() for part in text.split(",") if part.strip())
             unknown = [item for item in items if self.choices and item not in self.choices]
             if unknown or not items:
                 raise complaint
             return items
+        if self.kind in (int, float) and (not text.isascii() or "_" in text):  # Python alone reads those as numbers
+            raise complaint
         try:
             value: Any = Path(text).expanduser() if self.kind is Path else self.kind(text)
         except (ValueError, RuntimeError):  # the latter: "~name" of a user that there is not
@@ -75,6 +94,19 @@ class Option:
         if self.kind in (int, float) and not low <= value <= high:
             raise complaint
         return value
+
+
+def _cannot_be_meant(text: str) -> str | None:
+    """What is wrong with a free text: something in it that its writer does not see, or does not count as part of it."""
+    # Surrogates are bytes of a file name that are not UTF-8; those can be meant.
+    odd = next((char for char in text if unicodedata.category(char) in _INVISIBLE), None)
+    if odd is not None:
+        return f"holds an invisible character (U+{ord(odd):04X})"
+    if text != text.strip():
+        return "begins or ends with a blank"
+    if text.startswith(QUOTES) or text.endswith(QUOTES):
+        return "begins or ends with a quotation mark, which counts as part of it here"
+    return None
 
 
 def option(

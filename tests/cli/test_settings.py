@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, choose_storage, load_settings
+from lemmy_safety.settings.option import QUOTES
 from lemmy_safety.wiring import build_storage
 
 
@@ -25,9 +26,11 @@ def texts_for(item: Option) -> st.SearchStrategy[str]:
         low, high = item.minimum or 0, item.maximum or 0
         whole = st.integers(int(low) if low == int(low) else int(low) + 1, int(high))
         return (whole if item.kind is int else whole | st.floats(low, high)).map(str)
-    return st.text(st.characters(codec="utf-8", exclude_categories=["C"], exclude_characters="~"), min_size=1).filter(
-        lambda text: bool(text.strip())
+    visible = st.text(
+        st.characters(codec="utf-8", exclude_categories=["C", "Zl", "Zp"], exclude_characters="~"), min_size=1
     )
+    # Blanks and quotation marks at the ends are refused; see test_env_file.py.
+    return visible.map(lambda text: text.strip("".join(QUOTES) + " ")).filter(lambda text: text == text.strip() != "")
 
 
 def as_text(value: object) -> str:
@@ -143,7 +146,7 @@ def test_a_name_in_the_file_is_not_overlooked_for_want_of_our_prefix(tmp_path, l
     file = tmp_path / "settings.env"
     name, _, value = line.partition("=")
     file.write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(SettingsError, match=f"{name} is no setting. Did you mean LEMMY_SAFETY_{name.upper()}"):
+    with pytest.raises(SettingsError, match=f"{name} is not a setting. Did you mean LEMMY_SAFETY_{name.upper()}"):
         load_settings(environ={}, env_file=file)
     file.write_text(f"{line}\nLEMMY_SAFETY_{name.upper()}={value}\n", encoding="utf-8")
     assert load_settings(environ={}, env_file=file) != load_settings(environ={})
@@ -154,7 +157,7 @@ def test_a_name_in_the_file_is_not_overlooked_for_want_of_our_prefix(tmp_path, l
 def test_in_the_environment_only_what_nobody_else_uses_is_taken_for_ours():
     """DRY_RUN is refused there too; ACTION and PREFIX are variables of many programs."""
     for name in ("DRY_RUN", "SKIP_UNREADABLE"):
-        with pytest.raises(SettingsError, match=f"environment: {name} is no setting"):
+        with pytest.raises(SettingsError, match=f"environment: {name} is not a setting"):
             load_settings(environ={name: "true"})
     assert load_settings(environ={"ACTION": "report", "PREFIX": "/usr"}) == load_settings(environ={})
 

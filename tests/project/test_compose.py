@@ -67,6 +67,15 @@ def test_services_have_no_more_rights_than_needed(services):
         assert service["tmpfs"] == ["/tmp"]  # noqa: S108
 
 
+def test_settings_reach_the_container_as_they_are_written(services):
+    """Compose expands a $ in a plain env_file and in ``environment``; format raw and no ``${}`` leave our settings alone."""
+    names = {name for item in OPTIONS.values() for name in item.env}
+    for service in services.values():
+        assert service["env_file"] == [{"path": ".env", "format": "raw"}]
+        ours = {name: value for name, value in service.get("environment", {}).items() if name in names}
+        assert not any("$" in str(value) for value in ours.values())
+
+
 def test_gpu_is_reserved_in_its_profile_only(services):
     """The GPU variant asks for one in its own profile; the plain one runs anywhere."""
     assert "deploy" not in services["lemmy-safety"]

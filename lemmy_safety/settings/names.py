@@ -1,0 +1,160 @@
+"""Whether a name that is not one of ours was meant to be one. A setting that is overlooked can mean that a pass deletes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from lemmy_safety.settings.option import ENV_PREFIX
+from lemmy_safety.settings.table import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Names under our prefix that are not options: which file to read, and click's completion switch.
+ENV_FILE_NAME = ENV_PREFIX + "ENV_FILE"
+RESERVED = frozenset({ENV_FILE_NAME, "_LEMMY_SAFETY_COMPLETE"})
+
+#: Every name that an option has, and the option.
+OURS = {name: item for item in OPTIONS.values() for name in item.env}
+
+#: Bare names that hold a run back. Other programs' variables are not called that, so they count in the environment too.
+_OURS_ALONE = frozenset({"DRY_RUN", "SKIP_UNREADABLE"})
+
+#: Bare names that mean something else to other programs, even in a ``.env`` file that they share with us.
+_OTHERS_TOO = frozenset({"DEBUG"})
+
+#: An unknown name in ``.env`` that is this similar to one of ours counts as a misspelling (difflib ratio).
+_TYPO_RATIO = 0.85
+
+#: Letters that may differ: 2 are one wrong letter, two swapped ones, or two missing ones; 4 in a name of 14 letters or more.
+_UNMATCHED = 2
+_UNMATCHED_LONG = 4
+_LONG = 14
+
+#: A bare name shorter than this is like too many words to be compared by anything but equality.
+_SHORTEST_BARE = 6
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_WORD = re.compile(r"[\w.-]+")
+_ASSIGNED = re.compile(r"(?:^|[\s;,&|])([A-Za-z_][A-Za-z0-9_.-]*)[^\S\n]*[=:]", re.MULTILINE)
+
+
+def _letters(name: str) -> str:
+    """What is left of a name when case, separators, quotes and invisible characters do not count."""
+    return "".join(char for char in unicodedata.normalize("NFKC", name).upper() if char.isalnum())
+
+
+_PREFIX_LETTERS = _letters(ENV_PREFIX)
+_FULL: dict[str, str] = {_letters(name): name for name in sorted({*OURS, ENV_FILE_NAME})}
+_BARE: dict[str, str] = {
+    name.removeprefix(ENV_PREFIX): name for name in (item.env[0] for item in OPTIONS.values()) if ENV_PREFIX in name
+}
+
+
+def is_plain(name: str) -> bool:
+    """Whether it is written like the name of a variable at all."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def meant(name: str, *, in_file: bool) -> str | None:
+    """The name of ours that this one was probably meant to be; None if it belongs to another program or is ours.
+
+    The environment holds variables of many programs, so there only our prefix, bare names that hold a run back, and
+    names that differ by a slip of a key count. ``.env`` is our file, though docker compose may read it as well: there our
+    names without their prefix count too, and whatever resembles a name of ours.
+    """
+    if name in OURS or name in RESERVED:
+        return None
+    letters = _letters(name)
+    if letters in _FULL:
+        return _FULL[letters]
+    if letters.startswith(_PREFIX_LETTERS) and letters != _PREFIX_LETTERS:
+        return _most_similar(letters)
+    return _meant_bare(name, letters, in_file=in_file) or _misspelt(name, letters, in_file=in_file)
+
+
+def named_by(key: str) -> str | None:
+    """The name of ours that what precedes = in ``.env`` is, was meant to be, or has in it (``$env:DETECTORS``)."""
+    words: list[str] = [key, *_WORD.findall(key)]
+    for word in words:
+        if word in OURS or word == ENV_FILE_NAME:
+            return word
+        right = meant(word, in_file=True)
+        if right is not None:
+            return right
+    return None
+
+
+def is_not_a_setting(name: str, right: str) -> str:
+    """The fault in words."""
+    return f"{name} is not a setting. Did you mean {right}?"
+
+
+def bare_twin(name: str, *, in_file: bool) -> str | None:
+    """The name of ours that this one is without its prefix, exactly (``DRY_RUN``)."""
+    bare = name.upper()
+    return _BARE.get(bare) if bare in _bare_names(in_file=in_file) else None
+
+
+def assigned_in(value: str) -> Iterator[str]:
+    """Names of ours that a value seems to assign: a second setting on its line, or lines after a forgotten quote."""
+    for match in _ASSIGNED.finditer(value):
+        name = match[1]
+        if name in OURS or name in _OURS_ALONE or _letters(name).startswith(_PREFIX_LETTERS):
+            yield name
+
+
+def _bare_names(*, in_file: bool) -> frozenset[str]:
+    return frozenset(_BARE) - _OTHERS_TOO if in_file else _OURS_ALONE
+
+
+def _meant_bare(name: str, letters: str, *, in_file: bool) -> str | None:
+    for bare in sorted(_bare_names(in_file=in_file)):
+        short = _letters(bare)
+        # Half of our prefix is a common slip: LEMMY_DRY_RUN, SAFETY_DRY_RUN.
+        if letters in (short, f"LEMMY{short}", f"SAFETY{short}"):
+            return _BARE[bare]
+        if len(short) >= _SHORTEST_BARE and _is_slip(name, letters, bare):
+            return _BARE[bare]
+    return None
+
+
+def _misspelt(name: str, letters: str, *, in_file: bool) -> str | None:
+    if in_file and name.upper() not in _OTHERS_TOO:
+        similar = difflib.get_close_matches(name.upper(), sorted(OURS), n=1, cutoff=_TYPO_RATIO)
+        if similar:
+            return similar[0]
+    # Something in front of a name of ours: "$env:" of PowerShell, "-e" of docker run.
+    start = letters.find(_PREFIX_LETTERS)
+    if start > 0 and letters[start:] in _FULL:
+        return _FULL[letters[start:]]
+    return next((ours for ours in sorted(OURS) if _is_slip(name, letters, ours)), None)
+
+
+def _is_slip(name: str, letters: str, ours: str) -> bool:
+    """Whether a slip of a key or two makes one name of the other. A whole word more makes it a name of its own."""
+    right = _letters(ours)
+    shorter = min(len(letters), len(right))
+    allowed = _UNMATCHED_LONG if shorter >= _LONG else _UNMATCHED
+    if abs(len(letters) - len(right)) > allowed or _differ_by_words(name, ours):
+        return False
+    matcher = difflib.SequenceMatcher(None, letters, right, autojunk=False)
+    # Cheap upper bounds first: the environment may hold hundreds of names.
+    total = len(letters) + len(right)
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) * total < total - allowed:
+        return False
+    return total - 2 * sum(block.size for block in matcher.get_matching_blocks()) <= allowed
+
+
+def _differ_by_words(name: str, ours: str) -> bool:
+    one, other = name.upper().split("_"), ours.split("_")
+    shorter, longer = sorted((one, other), key=len)
+    rest = iter(longer)
+    return len(shorter) < len(longer) and all(word in rest for word in shorter)
+
+
+def _most_similar(letters: str) -> str:
+    return _FULL[difflib.get_close_matches(letters, sorted(_FULL), n=1, cutoff=0.0)[0]]

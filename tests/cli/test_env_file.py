@@ -1,0 +1,412 @@
+"""``.env``: each line is taken exactly as it is written, or the load is refused with file and line. Nothing is dropped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from lemmy_safety.cli.app import app
+from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.settings import ENV_FILE_NAME, ENV_PREFIX, OPTIONS, Settings, load_settings
+
+DRY_RUN = "LEMMY_SAFETY_DRY_RUN"
+DEFAULTS = load_settings(environ={})
+
+#: How people write an assignment, right and wrong. {n} is the name, {v} the value.
+FORMS = [
+    "{n}={v}",
+    "{n} = {v}",
+    "  {n}\t=\t{v}  ",
+    "export {n}={v}",
+    "{n}='{v}'",
+    '{n}="{v}"',
+    "{n}={v}\r",
+    "{n}={v} # why",
+    "{n}='{v}' # why",
+    '{n}="{v}"# why',
+    "\ufeff{n}={v}",
+    "\u00a0{n}\u00a0=\u00a0{v}\u00a0",
+    "\u200b{n}={v}",
+    "{n}=\u200b{v}",
+    "{n}=\u201c{v}\u201d",
+    "{n}=`{v}`",
+    "{n}\uff1d{v}",
+    "{n}: {v}",
+    "{n}:{v}",
+    "{n}:={v}",
+    "{n} {v}",
+    "{n}",
+    "export {n}",
+    "- {n}={v}",
+    "- {n}: {v}",
+    "-{n}={v}",
+    "SET {n}={v}",
+    "set {n} {v}",
+    "setx {n} {v}",
+    "ENV {n}={v}",
+    "$env:{n}={v}",
+    '$env:{n} = "{v}"',
+    "-e {n}={v}",
+    '"{n}"={v}',
+    "'{n}'={v}",
+    '"{n}={v}"',
+    '{{"{n}": "{v}"}}',
+    "environment: {n}={v}",
+    '{n}="{v}',
+    "{n}='{v}",
+    '{n}={v}"',
+    "{n}= # {v}",
+    "{n}=\n{n}={v}",
+    "{n}={v}\n{n}=",
+    "OTHER=1 {n}={v}",
+    "OTHER=1; export {n}={v}",
+    "OTHER=1 && {n}={v}",
+    'OTHER="1\n{n}={v}\nMORE="2"',
+    'OTHER="1\n{n}={v}\nMORE=2"',
+    "OTHER='1\n{n}={v}\nMORE='2'",
+    "'OTHER\n{n}={v}\nMORE'=2",
+    "OTHER=1\x00\n{n}={v}",
+    "# note\u2028{n}={v}",
+    "# note\x0b{n}={v}",
+    "OTHER=1\x85{n}={v}",
+    "OTHER=1\r{n}={v}",
+]
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "settings.env"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return file
+
+
+def refused(file: Path, environ=None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ=environ or {}, env_file=file)
+    return str(caught.value)
+
+
+def loaded(file: Path) -> tuple[Settings | None, str]:
+    """The settings, or what was said instead."""
+    try:
+        return load_settings(environ={}, env_file=file), ""
+    except SettingsError as error:
+        return None, str(error)
+
+
+def values_for(item) -> st.SearchStrategy[str]:
+    """Values of the option that are not its default."""
+    if item.kind is bool:
+        return st.just("false" if item.default else "true")
+    if item.choices:
+        return st.sampled_from([choice for choice in item.choices if choice != item.default])
+    if item.kind in (int, float):
+        return st.integers(int(item.minimum) + 1, int(item.maximum)).map(str).filter(lambda v: float(v) != item.default)
+    if item.kind is tuple:
+        return st.sampled_from(["10.0.0.0/8", "::1,127.0.0.1"])
+    tricky = st.sampled_from(
+        [
+            "D:\\backup\\new",
+            "\\\\server\\share",
+            "${HOME}",
+            "ab$cd",
+            "a$$b",
+            "a #b",
+            "a#b",
+            "it's",
+            'say "hi"',
+            "a=b",
+            "x\\",
+        ]
+    )
+    return tricky | st.text(
+        st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="~"), min_size=1
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=600)
+@given(data=st.data(), form=st.sampled_from(FORMS), item=st.sampled_from(list(OPTIONS.values())))
+def test_an_option_is_taken_as_it_is_written_or_refused(tmp_path, data, form, item):
+    """For each option, in each form: the value itself, or an error with file and line. Never the default instead."""
+    value = data.draw(values_for(item))
+    try:
+        meant = load_settings({item.name: value}, environ={})
+    except SettingsError:
+        return  # not a value that could be meant, such as one in quotes
+    name = data.draw(st.sampled_from(item.env))
+    file = written(tmp_path, form.format(n=name, v=value) + "\n")
+    got, said = loaded(file)
+    if said:
+        assert re.search(rf"^{re.escape(str(file))}, line [1-3]: ", said, re.MULTILINE)
+    else:
+        assert got == meant, file.read_bytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_dry_run_is_never_overlooked(tmp_path, form):
+    """However the line is written, a dry run is a dry run or nothing runs at all."""
+    file = written(tmp_path, form.format(n=DRY_RUN, v="true") + "\n")
+    got, said = loaded(file)
+    assert f"{file}, line " in said or (got is not None and got.dry_run)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{DRY_RUN}: true",
+        f"- {DRY_RUN}=true",
+        f"SET {DRY_RUN}=true",
+        DRY_RUN,
+        'LEMMY_SAFETY_ACTION="report',
+        f"{DRY_RUN}:true",
+    ],
+)
+def test_a_line_that_does_not_parse_ends_with_3_and_doctor_says_so(tmp_path, line):
+    """File, line number and fault are named by the pass and by doctor, and the exit code is that of settings."""
+    file = written(tmp_path, f"# first\n\nPICTRS_FILES_DIRECTORY={tmp_path}\n{line}\n")
+    for call in (["--all", "--env-file", str(file)], ["doctor", "--quick", "--env-file", str(file)]):
+        done = CliRunner().invoke(app, call)
+        assert done.exit_code == 3, done.output
+        assert f"{file}, line 4: " in done.output
+        assert "all names are known" not in done.output
+
+
+def test_a_pass_with_such_a_file_deletes_nothing(tmp_path):
+    """The program itself, as a process: nothing in the storage is touched."""
+    store = tmp_path / "files"
+    store.mkdir()
+    (store / "a.png").write_bytes(canary_png())
+    before = {path: path.read_bytes() for path in store.iterdir()}
+    assert before
+    (tmp_path / ".env").write_text(
+        f'PICTRS_FILES_DIRECTORY={store}\nDETECTORS=hashes\nOTHER="oops\n{DRY_RUN}=true\nMORE="x"\n', encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "lemmy_safety", "--all"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert ".env, line 3: " in done.stderr
+    assert {path: path.read_bytes() for path in store.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("PICTRS_BUCKET=D:\\backup\\new", "D:\\backup\\new"),
+        ("PICTRS_BUCKET=\\\\server\\share", "\\\\server\\share"),
+        ("PICTRS_BUCKET=${PATH}", "${PATH}"),
+        ("PICTRS_BUCKET=${x:-y}", "${x:-y}"),
+        ('PICTRS_BUCKET="${PATH}"', "${PATH}"),
+        ("PICTRS_BUCKET=ab$cd", "ab$cd"),
+        ("PICTRS_BUCKET=a#b", "a#b"),
+        ("PICTRS_BUCKET='a #b'", "a #b"),
+        ("PICTRS_BUCKET='a b' # ours", "a b"),
+        ("PICTRS_BUCKET='D:\\backup\\new'", "D:\\backup\\new"),
+        ("PICTRS_BUCKET==x", "=x"),
+    ],
+)
+def test_values_do_not_change_on_the_way(tmp_path, line, value):
+    """Backslashes, dollars, hash signs: what is written is what is used."""
+    assert load_settings(environ={}, env_file=written(tmp_path, line + "\n")).s3_bucket == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'PICTRS_BUCKET="D:\\backup\\new"',
+        'PICTRS_BUCKET="\\\\server\\share"',
+        "PICTRS_BUCKET='\\\\server\\share'",
+        "PICTRS_BUCKET='it\\'s'",
+        "PICTRS_BUCKET=a #b",
+        'PICTRS_BUCKET=pictrs"',
+        "PICTRS_BUCKET=\u201cpictrs\u201d",
+        "PICTRS_BUCKET=pic\u200btrs",
+        "PICTRS_BUCKET=' pictrs'",
+        'PICTRS_BUCKET="pic\ntrs"',
+        "LEMMY_SAFETY_MINUTES=2_0",
+    ],
+)
+def test_values_that_could_mean_two_things_are_refused(tmp_path, line):
+    """With file, line and name."""
+    file = written(tmp_path, f"OTHER=1\n{line}\n")
+    assert re.search(
+        rf"{re.escape(str(file))}, line 2: .*{line.split('=')[0]}|line 2: {line.split('=')[0]}", refused(file)
+    )
+
+
+def test_two_lines_that_contradict_are_refused_with_both_numbers(tmp_path):
+    """The last one would win, without a word about the first. Saying the same twice is no contradiction."""
+    for second in ("false", ""):
+        file = written(tmp_path, f"\n{DRY_RUN}=true\nX=1\n{DRY_RUN}={second}\n")
+        said = refused(file)
+        assert "line 4" in said
+        assert "line 2" in said
+    assert load_settings(environ={}, env_file=written(tmp_path, f"{DRY_RUN}=true\n" * 2)).dry_run
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "POSTGRES_PASSWORD=x\nLEMMY_DATABASE_URL=postgres://u:p@h/d\nLEMMY_HOSTNAME=lemmy.example\nRUST_LOG=info\n",
+        "COMPOSE_PROJECT_NAME=lemmy\nCOMPOSE_PROFILES=gpu\nPICTRS__SERVER__API_KEY=x\nPICTRS_API_KEY=y\nTAG\n",
+        "X=1\nX=2\nX=\n",
+        'KEY="-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA75==\n-----END KEY-----"\n',
+        'GREETING="a\\nb" # hello\nJSON=\'{"prefix": "a", "minutes": 5}\'\nOPTS=-Ddebug=true --threads=4\n',
+        "URL=https://example.org/?cache_dir=x&device=1\nDEBUG=1\nfoo.bar=1\nfoo-bar=2\n",
+        "AWS_PROFILE=p\nAWS_REGION=r\nPIP_CACHE_DIR=/c\nSSH_AUTH_SOCK=/s\n",
+    ],
+)
+def test_other_programs_may_use_the_file(tmp_path, text):
+    """Their names, their values over several lines, and their repetitions are none of our business."""
+    assert load_settings(environ={}, env_file=written(tmp_path, text)) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "line", ["FOO: bar", "this is prose", 'FOO="bar', "FOO='a'b", "[section]", "{", "export A B", "FOO:bar"]
+)
+def test_a_broken_line_of_another_program_is_refused_too(tmp_path, line):
+    """It may hide a setting of ours."""
+    file = written(tmp_path, f"X=1\n{line}\nY=2\n")
+    assert f"{file}, line 2: " in refused(file)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lemmy_safety_dry_run",
+        "Lemmy_Safety_Dry_Run",
+        "LEMMY-SAFETY-DRY-RUN",
+        "LEMMYSAFETY_DRYRUN",
+        "LEMMY_SAFTEY_DRY_RUN",
+        "LEMY_SAFETY_DRY_RUN",
+        "LEMMI_SAFTY_DRY_RUN",
+        "LEMMY_SAFETY_DRYRUN",
+        "LEMMY_SAFETY__DRY_RUN",
+        "LEMMY_DRY_RUN",
+        "SAFETY_DRY_RUN",
+        "DRYRUN",
+        "DRY-RUN",
+        "dry_run",
+        "DRY_RUNS",
+        "DETECTOR",
+        "DETECTORES",
+        "detectors",
+        "SKIP_UNREADBLE",
+        "UNREADABLE_ACTIONS",
+        "lemmy_safety_env_file",
+        "HOOK_ONFAILURE",
+        "PICTRS_BUKCET",
+    ],
+)
+def test_near_misses_are_refused_in_the_environment_and_in_the_file(tmp_path, name):
+    """Compose's ``env_file`` and ``environment`` put them into the environment, where they look like anybody's."""
+    for said in (
+        refused(written(tmp_path, f"{name}=true\n")),
+        refused(written(tmp_path, ""), {name: "true"}),
+    ):
+        assert "is not a setting. Did you mean " in said
+        assert name in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LEMMY_ACTION",
+        "ACTIONS",
+        "THREAD",
+        "MINUTE",
+        "SAFETY_THREADS",
+        "SSH_PRIVATE_KEYS",
+        "AWS_ACCESS_KEY",
+        "SKIPPLAIN",
+    ],
+)
+def test_the_file_is_ours_so_more_counts_as_a_near_miss_there(tmp_path, name):
+    """In the environment such names belong to other programs."""
+    file = written(tmp_path, f"{name}=1\n")
+    if name == "SSH_PRIVATE_KEYS":
+        assert load_settings(environ={}, env_file=file) == DEFAULTS
+    else:
+        assert f"{name} is not a setting" in refused(file)
+    assert load_settings(environ={name: "1"}) == DEFAULTS
+
+
+@given(
+    name=st.sampled_from(sorted(name for item in OPTIONS.values() for name in item.env if name.startswith(ENV_PREFIX))),
+    data=st.data(),
+)
+@example(name=DRY_RUN, data=None)
+def test_one_slip_of_a_key_in_a_name_of_ours_is_noticed(name, data):
+    """A letter left out, doubled, exchanged with the next, or in another case, anywhere in the name."""
+    places = range(len(name)) if data is None else [data.draw(st.integers(0, len(name) - 1))]
+    ours = {name for item in OPTIONS.values() for name in item.env} | {ENV_FILE_NAME}
+    for at in places:
+        swapped = name[:at] + name[at + 1 : at + 2] + name[at] + name[at + 2 :]
+        for slip in {name[:at] + name[at + 1 :], name[:at] + name[at] + name[at:], swapped, name.lower()} - ours:
+            with pytest.raises(SettingsError, match="is not a setting"):
+                load_settings(environ={slip: "1"})
+
+
+def test_variables_of_other_programs_are_let_through():
+    """Names that shells, containers and other tools set are not ours."""
+    others = """
+        PATH HOME LANG TERM PWD SHLVL HOSTNAME USER LOGNAME SHELL EDITOR TZ DISPLAY CI DEBUG ACTION PREFIX
+        DEVICE STORAGE MINUTES THREADS ALL EXACT no_proxy http_proxy _ OLDPWD SYSTEM_ACTION SSH_AUTH_SOCK
+        SSH_AGENT_PID SSH_CONNECTION SSH_CLIENT SSH_TTY SSH_ASKPASS SSH_USER SSH_HOST AWS_PROFILE AWS_REGION
+        AWS_ENDPOINT_URL AWS_ACCESS_KEY AWS_SECRET_KEY AWS_CONFIG_FILE UV_CACHE_DIR PIP_CACHE_DIR R_CACHE_DIR
+        XDG_CACHE_HOME DATABASE_HOST POSTGRES_DB LEMMY_DATABASE_URL LEMMY_HOSTNAME
+    """.split()  # noqa: SIM905 - fifty words
+    assert load_settings(environ=dict.fromkeys(others, "x")) == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "value", ['"pictrs"', "'pictrs'", '"pictrs', "pictrs\r", "pictrs ", "\u201cpictrs\u201d", "pic\x07trs"]
+)
+def test_quotes_and_blanks_that_a_container_engine_left_in_a_value_are_refused(value):
+    """``docker --env-file`` and compose's ``format: raw`` take no quotes off."""
+    with pytest.raises(SettingsError, match="PICTRS_BUCKET: the value"):
+        load_settings(environ={"PICTRS_BUCKET": value})
+    with pytest.raises(SettingsError, match=DRY_RUN):
+        load_settings(environ={DRY_RUN: '"true"'})
+
+
+@pytest.mark.parametrize("item", [item for item in OPTIONS.values() if item.secret], ids=lambda item: item.name)
+@pytest.mark.parametrize("form", FORMS)
+def test_no_message_about_the_file_shows_a_secret(tmp_path, item, form):
+    """A broken line may hold a password."""
+    file = written(tmp_path, form.format(n=item.env[0], v="hunter2hunter2hunter2") + "\n")
+    assert "hunter2" not in loaded(file)[1]
+
+
+def test_line_numbers_are_those_of_an_editor(tmp_path):
+    """Blank lines, comments, CRLF and broken lines before it do not move the number."""
+    for end in ("\n", "\r\n", "\r"):
+        file = written(tmp_path, end.join(["", "# a", "oops here", "", 'X="1', '2"', f"{DRY_RUN}: true", ""]))
+        said = refused(file)
+        assert f"{file}, line 3: " in said
+        assert f"{file}, line 7: " in said
+        assert said.count("line ") == 2
+
+
+def test_a_folder_or_a_broken_link_in_the_place_of_the_file_is_refused(tmp_path, monkeypatch):
+    """Docker makes a folder of a file that it is to mount and that does not exist: no settings would be read at all."""
+    monkeypatch.chdir(tmp_path)
+    Path(".env").mkdir()
+    with pytest.raises(SettingsError, match="it is a folder"):
+        load_settings(environ={})
+    Path(".env").rmdir()
+    Path(".env").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="does not exist"):
+        load_settings(environ={})
+
+
+def test_the_file_cannot_name_another_file(tmp_path):
+    """Which is looked at in the environment only, so a line for it would do nothing."""
+    assert "works in the environment only" in refused(written(tmp_path, f"{ENV_FILE_NAME}=other.env\n"))
