@@ -51,6 +51,10 @@ class _Link:
     def alive(self) -> bool:
         return not self._retired and self.transport.is_active()
 
+    @property
+    def is_openssh(self) -> bool:
+        return str(self.transport.remote_version).startswith("SSH-2.0-OpenSSH")
+
     def open_channel(self) -> paramiko.Channel:
         """A new channel; a link whose server does not even refuse is given up.
 
@@ -175,7 +179,7 @@ class SshConnections:
         try:
             with _deadline(channel):
                 channel.invoke_subsystem("sftp")
-            return link, SftpSession(channel)
+            return link, SftpSession(channel, resolves_links=link.is_openssh)
         except CONNECTION_ERRORS as error:
             close_quietly(channel)
             with self._lock:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.storage.ssh.sftp_wire import (
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import paramiko
 
 # Packet types of draft-ietf-secsh-filexfer-02, section 3.
-_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _OPENDIR, _READDIR = 3, 4, 5, 6, 7, 11, 12
+_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _OPENDIR, _READDIR = 3, 4, 5, 6, 7, 8, 11, 12
 _REMOVE, _MKDIR, _RMDIR, _REALPATH, _STAT, _RENAME, _EXTENDED = 13, 14, 15, 16, 17, 18, 200
 _HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 102, 103, 104, 105, 201
 _FLAG_READ, _FLAG_WRITE, _FLAG_CREATE, _FLAG_EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
@@ -51,14 +52,37 @@ READS_IN_FLIGHT = 64
 _FOLDER_READS = 32
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the server says of a path: where its folder really is, what each folder above it is, and what it is itself.
+
+    None stands for what does not exist.
+    """
+
+    real_folder: bytes | None
+    parents: tuple[Attributes | None, ...]
+    facts: Attributes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The bytes of a file, what was open, and what lay at its path once it was open."""
+
+    content: bytes
+    opened: Attributes
+    look: Look
+
+
 class SftpSession:
     """One SFTP session. Used by one thread at a time.
 
     All methods raise SftpRefusal, SftpBroken, and what the channel raises (``OSError``, ``TimeoutError``).
     """
 
-    def __init__(self, channel: paramiko.Channel) -> None:
+    def __init__(self, channel: paramiko.Channel, *, resolves_links: bool = False) -> None:
+        """``resolves_links``: the server's ``realpath`` is known to do so, not only to tidy the text."""
         self.channel = channel
+        self.resolves_links = resolves_links
         self._wire = SftpWire(channel)
 
     def realpath(self, path: bytes) -> bytes:
@@ -73,7 +97,9 @@ class SftpSession:
 
     def lstat_all(self, paths: Sequence[bytes]) -> list[Attributes | None]:
         """``lstat`` of each path in one round trip; None for those that do not exist."""
-        requests = [self._wire.ask(_LSTAT, path) for path in paths]
+        return self._all_attributes([self._wire.ask(_LSTAT, path) for path in paths])
+
+    def _all_attributes(self, requests: Sequence[int]) -> list[Attributes | None]:
         found: list[Attributes | None] = []
         for index, request in enumerate(requests):
             try:
@@ -112,26 +138,47 @@ class SftpSession:
         self._close(handle)
         return names is None
 
-    def locate(self, folder: bytes, path: bytes) -> tuple[bytes, Attributes]:
-        """``realpath(folder)`` and ``lstat(path)`` in one round trip."""
-        first, second = self._wire.ask(_REALPATH, folder), self._wire.ask(_LSTAT, path)
-        try:
-            real = self._name(first)
-        except SftpRefusal:
-            self._wire.forget(second)
-            raise
-        return real, self._attributes(second)
+    def look(self, folder: bytes, parents: Sequence[bytes], path: bytes) -> Look:
+        """``realpath`` of the folder, ``lstat`` of the folders above the path and of the path, in one round trip.
 
-    def read(self, path: bytes, *, size: int, limit: int) -> bytes:
-        """The content, at most ``limit`` bytes of it. ``size`` is what it probably holds; asking ahead relies on it."""
+        The path comes last: a server answers in the order in which it was asked.
+        """
+        return self._seen(self._ask_to_look(folder, parents, path))
+
+    def read(self, folder: bytes, parents: Sequence[bytes], path: bytes, *, size: int, limit: int) -> Reading:
+        """The content, at most ``limit`` bytes of it. ``size`` is what it probably holds; asking ahead relies on it.
+
+        The path is looked at after it was opened, without a round trip of its own.
+        """
         handle = self._handle(self._wire.ask(_OPEN, path, _FLAG_READ, 0))
+        first = self._wire.ask(_FSTAT, handle)
+        others = self._ask_to_look(folder, parents, path)
         try:
             content = self._read_handle(handle, size, limit)
+            opened = self._attributes(first)
         except SftpRefusal:
+            for request in (first, *others):
+                self._wire.forget(request)
             self._close(handle)
             raise
         self._close(handle)
-        return content
+        return Reading(content, opened, self._seen(others))
+
+    def _ask_to_look(self, folder: bytes, parents: Sequence[bytes], path: bytes) -> list[int]:
+        return [self._wire.ask(_REALPATH, folder), *(self._wire.ask(_LSTAT, each) for each in (*parents, path))]
+
+    def _seen(self, requests: Sequence[int]) -> Look:
+        real, *others = requests
+        folder = None
+        try:
+            folder = self._name(real)
+        except SftpRefusal as refusal:
+            if refusal.code != NO_SUCH_FILE:
+                for request in others:
+                    self._wire.forget(request)
+                raise
+        *parents, facts = self._all_attributes(others)
+        return Look(folder, tuple(parents), facts)
 
     def scan_folders(self, paths: Sequence[bytes]) -> list[list[Entry] | SftpRefusal]:
         """The entries of each folder, or why the server refused to list it; all folders share the round trips."""

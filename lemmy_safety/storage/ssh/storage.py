@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
+    ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
     StorageError,
@@ -191,16 +192,9 @@ class SshStorage(Storage):
 
     def _read(self, key: str, max_bytes: int) -> bytes:
         path = from_key(key)
-
-        def read(session: SftpSession) -> bytes:
-            facts = self._tree.regular(session, key, path)
-            if facts.size > max_bytes:
-                raise _too_large(key, max_bytes)
-            return session.read(self._tree.full(path), size=facts.size, limit=max_bytes + 1)
-
-        content = self._run(key, read)
+        content = self._run(key, lambda session: self._tree.read(session, key, path, max_bytes))
         if len(content) > max_bytes:
-            raise _too_large(key, max_bytes)
+            raise ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
         return content
 
     def _stat(self, key: str) -> StoredObject:
@@ -214,7 +208,8 @@ class SshStorage(Storage):
         def delete(session: SftpSession) -> bool:
             nonlocal asked
             try:
-                self._see_that_it_was_judged(_described(key, self._tree.regular(session, key, path)), expected)
+                facts = self._tree.regular(session, key, path, thorough=True)
+                self._see_that_it_was_judged(_described(key, facts), expected)
             except ObjectGone:
                 if asked:
                     # The line broke after the request, and the server had carried it out.
@@ -222,6 +217,7 @@ class SshStorage(Storage):
                 raise
             asked = True
             session.remove(self._tree.full(path))
+            self._tree.see_that_it_is_gone(session, key, path, facts)
             session.remove_empty_folders(self._tree.parents(path)[::-1])
             return True
 
@@ -235,7 +231,7 @@ class SshStorage(Storage):
 
         def move(session: SftpSession) -> None:
             try:
-                self._tree.regular(session, key, path)
+                facts = self._tree.regular(session, key, path, thorough=True)
             except ObjectGone:
                 self._tree.regular(session, new_key, new_path)
                 return
@@ -251,6 +247,8 @@ class SshStorage(Storage):
                     self._tree.regular(session, key, path)
                 else:
                     break
+            if self._tree.regular(session, new_key, new_path) != facts:
+                raise ObjectChanged(f"What was moved to {new_key!r} is not what lay at {key!r} a moment before.")
             session.remove_empty_folders(self._tree.parents(path)[::-1])
 
         self._run(key, move)
@@ -325,7 +323,3 @@ class SshStorage(Storage):
 
 def _described(key: str, facts: Attributes | FoundFile) -> StoredObject:
     return StoredObject(key=key, size=facts.size, modified_at=EPOCH + timedelta(seconds=facts.mtime))
-
-
-def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
-    return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")

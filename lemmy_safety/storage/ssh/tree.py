@@ -1,7 +1,9 @@
 """Paths below the root on the server, as one SFTP session sees them: nothing is reached through a symbolic link.
 
 sftp-server itself follows links, out of the store too, and blocks when asked to open a pipe; so every path is looked at
-before it is used. This module reads and writes no content.
+before it is used, each folder by itself: ``realpath`` of some servers only tidies the text. SFTP cannot hold a folder
+open and name files relative to it, so what was looked at can be exchanged for a link before it is used, one round trip
+later. That is noticed by a look afterwards: what was read is thrown away then, and a deletion counts as failed.
 """
 
 from __future__ import annotations
@@ -11,13 +13,21 @@ import posixpath
 import stat
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, ObjectGone, StorageError
+from lemmy_safety.errors import (
+    AccessDenied,
+    BadKey,
+    ObjectChanged,
+    ObjectGone,
+    ObjectTooLarge,
+    StorageError,
+    StorageUnreachable,
+)
 from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lemmy_safety.storage.ssh.sftp import SftpSession
+    from lemmy_safety.storage.ssh.sftp import Look, SftpSession
     from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
 _HINT_LINK = "Links in the store are never followed."
@@ -44,25 +54,71 @@ class SshTree:
         parts = path.split(b"/")[:-1]
         return [self.full(b"/".join(parts[: count + 1])) for count in range(len(parts))]
 
-    def regular(self, session: SftpSession, key: str, path: bytes) -> Attributes:
-        facts = self.locate(session, key, path)
+    def regular(self, session: SftpSession, key: str, path: bytes, *, thorough: bool = False) -> Attributes:
+        """As ``locate``, of a regular file only.
+
+        :raises StorageError: BadKey, it is a link; ObjectGone, it is something else.
+        """
+        facts = self.locate(session, key, path, thorough=thorough)
         if is_kind(stat.S_ISLNK, facts):
             raise BadKey(f"{key!r} is a symbolic link.", hint=_HINT_LINK)
         if not is_kind(stat.S_ISREG, facts):
             raise ObjectGone(f"{key!r} is no regular file.")
         return facts
 
-    def locate(self, session: SftpSession, key: str, path: bytes) -> Attributes:
-        """Describe what lies at a path, none of whose folders is a link."""
+    def locate(self, session: SftpSession, key: str, path: bytes, *, thorough: bool = False) -> Attributes:
+        """Describe what lies at a path, none of whose folders is a link.
+
+        ``thorough``: each folder is looked at by itself also where the server is known to resolve links.
+        """
         full = self.full(path)
         folder = posixpath.dirname(full)
         try:
-            real, facts = session.locate(folder, full)
+            look = session.look(folder, self._doubtful(session, path, thorough=thorough), full)
         except SftpRefusal as refusal:
             raise self.refused(key, refusal) from refusal
-        if real != folder:
+        return self._without_links(key, folder, look)
+
+    def read(self, session: SftpSession, key: str, path: bytes, max_bytes: int) -> bytes:
+        """The content of a file, more than ``max_bytes`` of it only by one byte; BadKey when a link got in the way.
+
+        :raises StorageUnreachable: the file was exchanged or written to while it was opened.
+        """
+        before = self.regular(session, key, path)
+        if before.size > max_bytes:
+            raise ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
+        full = self.full(path)
+        folder = posixpath.dirname(full)
+        doubtful = self._doubtful(session, path)
+        reading = session.read(folder, doubtful, full, size=before.size, limit=max_bytes + 1)
+        after = self._without_links(key, folder, reading.look)
+        if reading.opened not in (before, after) or not is_kind(stat.S_ISREG, reading.opened):
+            raise StorageUnreachable(f"{key!r} changed in the moment in which it was opened.", hint="")
+        return reading.content
+
+    def see_that_it_is_gone(self, session: SftpSession, key: str, path: bytes, removed: Attributes) -> None:
+        """After the server said that it removed a file.
+
+        :raises StorageError: AccessDenied, it is still there; BadKey, a link got in the way, and the file that was
+            removed may have been another one.
+        """
+        with contextlib.suppress(ObjectGone):
+            if self.locate(session, key, path, thorough=True) == removed:
+                raise AccessDenied(
+                    f"{key!r} in {self._name}: the server says that it was deleted, but it is still there."
+                )
+
+    def _doubtful(self, session: SftpSession, path: bytes, *, thorough: bool = False) -> list[bytes]:
+        """The folders above a path that have to be looked at one by one: ten requests for each picture that is read."""
+        return [] if session.resolves_links and not thorough else self.parents(path)
+
+    def _without_links(self, key: str, folder: bytes, look: Look) -> Attributes:
+        linked = any(parent is not None and is_kind(stat.S_ISLNK, parent) for parent in look.parents)
+        if linked or look.real_folder not in (folder, None):
             raise BadKey(f"{key!r} leads through a symbolic link.", hint=_HINT_LINK)
-        return facts
+        if look.real_folder is None or look.facts is None:
+            raise ObjectGone(f"{key!r} in {self._name} does not exist (any more).")
+        return look.facts
 
     def make_parents(self, session: SftpSession, key: str, path: bytes) -> None:
         """Make the folders above a key that are missing, none of them through a link."""

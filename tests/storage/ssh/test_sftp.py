@@ -77,6 +77,10 @@ class FileServer(Channel):
             offset, length = struct.unpack(">QI", body[-12:])
             piece = self._content[offset : offset + min(length, self._most)]
             return (103, text(piece)) if piece else status(1)
+        if kind == 16:
+            return 104, struct.pack(">I", 1) + body + text(b"") + struct.pack(">I", 0)
+        if kind in (7, 8):
+            return 105, struct.pack(">IQI", 5, len(self._content), 0o100644)
         return status(0)
 
 
@@ -97,14 +101,17 @@ def test_a_file_is_read_whole_whatever_the_server_does(*, length, said, limit, m
     server = FileServer(content, most, chunk=chunk, shuffled=None if seed is None else random.Random(seed))
     session = SftpSession(server)
     size = length if said is None else said
-    read = session.read(b"path", size=size, limit=limit)
+    reading = session.read(b"/folder", [b"/folder"], b"/folder/path", size=size, limit=limit)
+    read = reading.content
+    assert reading.opened == reading.look.facts == reading.look.parents[0]
+    assert reading.look.real_folder == b"/folder"
     whole = content[:limit]
     # A server of short pieces cannot tell "all there was" from "grown since"; what was there when it was asked is read.
     assert whole.startswith(read)
     assert len(read) >= min(len(whole), size)
     if most >= PIECE_BYTES and length <= size:
         assert read == whole
-    assert session.read(b"path", size=size, limit=limit) == read
+    assert session.read(b"/", [], b"/path", size=size, limit=limit).content == read
     assert server.asked.count(4) == 2
 
 
@@ -192,8 +199,8 @@ GARBAGE = st.one_of(
 def test_a_server_that_sends_garbage_breaks_only_its_session(data: bytes, greeting: bytes) -> None:
     """Whatever comes, the caller sees a refusal or a broken session, never anything else."""
     for operation in (
-        lambda session: session.locate(b"/", b"/a"),
-        lambda session: session.read(b"/a", size=10, limit=100),
+        lambda session: session.look(b"/b", [b"/b"], b"/b/a"),
+        lambda session: session.read(b"/b", [b"/b"], b"/b/a", size=10, limit=100),
         lambda session: session.scan_folders([b"/a", b"/b"]),
         lambda session: session.is_empty(b"/a"),
         lambda session: session.file_system(b"/a"),
