@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.pictrs.hook_url import pictrs_setting
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
 from lemmy_safety.web.ledger_probe import LedgerProbe
@@ -127,6 +128,7 @@ class _Service:
         await asyncio.wait({serving, server.up}, return_when=asyncio.FIRST_COMPLETED)
         host, port = sockets[0].getsockname()[:2]
         log.info("listening on %s port %d", host, port)
+        log.info("%s", pictrs_setting(host, port, secret=self._access.needs_secret))
         if listening is not None:
             listening(host, port)
         loading = asyncio.create_task(engine.load())

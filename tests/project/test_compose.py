@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
+from support.compose import COMPOSE_FILE, compose_with_pictrs, environment, with_pictrs
 
 from lemmy_safety.settings import OPTIONS
 
@@ -46,9 +50,8 @@ def test_the_specification_check_finds_faults(tmp_path):
 
 def test_compose_with_pictrs_beside_it_follows_the_specification(tmp_path):
     """The commented pict-rs service is valid once its comment signs are removed."""
-    lines = (ROOT / "docker-compose.yml").read_text(encoding="utf-8").splitlines()
     plain = tmp_path / "docker-compose.yml"
-    plain.write_text("\n".join(line.replace("#:", "", 1) for line in lines), encoding="utf-8")
+    plain.write_text(with_pictrs(COMPOSE_FILE.read_text(encoding="utf-8")), encoding="utf-8")
     done = check_against_the_specification(plain)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "pictrs" in YAML(typ="safe").load(plain.read_text(encoding="utf-8"))["services"]
@@ -74,6 +77,64 @@ def test_settings_reach_the_container_as_they_are_written(services):
         assert service["env_file"] == [{"path": ".env", "format": "raw"}]
         ours = {name: value for name, value in service.get("environment", {}).items() if name in names}
         assert not any("$" in str(value) for value in ours.values())
+
+
+@pytest.fixture(scope="module")
+def hook_network():
+    """The network between pict-rs and the hook, and the addresses of the services in it."""
+    compose = compose_with_pictrs()
+    addresses = {
+        name: ipaddress.ip_address(service["networks"]["hook"]["ipv4_address"])
+        for name, service in compose["services"].items()
+        if isinstance(service.get("networks"), dict)
+    }
+    return compose, compose["networks"]["hook"], addresses
+
+
+def test_pictrs_is_given_the_address_of_the_hook_and_no_name(hook_network):
+    """pict-rs refuses names of private addresses: the URL has the hook's own address, in a network that both are in."""
+    compose, network, addresses = hook_network
+    assert set(addresses) == {"lemmy-safety-hook", "lemmy-safety-relay"}
+    given = environment(compose["services"]["pictrs"], {"HOOK_SECRET": "s" * 16, "PICTRS_API_KEY": "k"})
+    url = urlsplit(given["PICTRS__MEDIA__EXTERNAL_VALIDATION"])
+    assert ipaddress.ip_address(url.hostname) == addresses["lemmy-safety-hook"]
+    assert url.path == f"/validate/{'s' * 16}"
+    assert "hook" in compose["services"]["pictrs"]["networks"]
+    assert "PICTRS__CLIENT__ALLOW_LOCAL_CONNECTIONS" not in given
+    (config,) = network["ipam"]["config"]
+    assert all(address in ipaddress.ip_network(config["subnet"]) for address in addresses.values())
+
+
+def test_addresses_of_the_hook_and_the_relay_are_never_given_to_others(hook_network):
+    """Docker hands out addresses of a range of its own, and the gateway is another one too."""
+    _, network, addresses = hook_network
+    (config,) = network["ipam"]["config"]
+    handed_out, subnet = ipaddress.ip_network(config["ip_range"]), ipaddress.ip_network(config["subnet"])
+    taken = [*addresses.values(), ipaddress.ip_address(config["gateway"])]
+    assert len(set(taken)) == len(taken)
+    assert handed_out.subnet_of(subnet)
+    assert not any(address in handed_out for address in taken)
+
+
+def test_the_docs_of_the_hook_name_the_addresses_of_the_compose_file(hook_network):
+    """docs/upload-hook.md: every private address is one of the compose file's, and the network has its name."""
+    _, network, addresses = hook_network
+    text = (ROOT / "docs" / "upload-hook.md").read_text(encoding="utf-8")
+    (config,) = network["ipam"]["config"]
+    known = {str(address) for address in addresses.values()} | {config["subnet"].partition("/")[0]}
+    assert set(re.findall(r"\b10\.140\.\d+\.\d+", text)) == known
+    assert f"name: {network['name']}" in text
+    assert config["subnet"] in text
+
+
+@pytest.mark.parametrize("document", ["upload-hook.md", "relay.md"])
+def test_no_document_gives_pictrs_a_name_of_a_private_address(document):
+    """Whoever copies a URL of the hook from the docs gets an address; names are shown in the table of answers only."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    urls = re.findall(r"EXTERNAL_VALIDATION(?:=|: )(http\S+)", text)
+    assert urls
+    for url in urls:
+        assert ipaddress.ip_address(urlsplit(url).hostname).is_private
 
 
 def test_gpu_is_reserved_in_its_profile_only(services):

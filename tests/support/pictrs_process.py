@@ -33,6 +33,8 @@ _EXTERNAL_PROGRAMS = ("ffmpeg", "ffprobe", "exiftool")
 #: Tries, 20 ms apart, until the server answers.
 _START_TRIES = 3000
 
+_UPLOAD_TRIES = 3
+
 #: Longer than pict-rs waits for anything in these tests.
 _PATIENCE_S = 60.0
 
@@ -158,8 +160,16 @@ class Pictrs:
         return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
     def upload(self, data: bytes, media_type: str = "image/png") -> httpx.Response:
-        """Upload a file as Lemmy does."""
-        return self._client.post("/image", files={"images[]": ("picture", data, media_type)})
+        """Upload a file as Lemmy does.
+
+        On a busy machine pict-rs 0.5.25 now and then gets nothing from the programs that it calls, and answers
+        ``command-failure`` before it asks any hook; the same file then goes through when it is uploaded once more.
+        """
+        for _ in range(_UPLOAD_TRIES):
+            answer = self._client.post("/image", files={"images[]": ("picture", data, media_type)})
+            if answer.json().get("code") != "command-failure":
+                break
+        return answer
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
         return self._client.get(path, params=parameters)
