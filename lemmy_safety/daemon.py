@@ -22,12 +22,15 @@ from lemmy_safety.errors import (
     HostKeyUnknown,
     LedgerError,
     LedgerLocked,
+    LedgerReplaced,
     LedgerTooNew,
     LemmySafetyError,
+    PassRunning,
     PrivateKeyError,
     StorageError,
     StorageUnreachable,
 )
+from lemmy_safety.ledger import DAEMON
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.scan import PassRequest
 from lemmy_safety.wiring import open_scanner
@@ -51,7 +54,7 @@ OVERLAP = timedelta(minutes=10)
 _LONGEST_REST_S = 900.0
 
 #: Faults that do not pass by themselves, or that nobody should get used to.
-_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew)
+_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew, LedgerReplaced)
 
 
 _JOB = "next-pass"
@@ -194,6 +197,11 @@ class Daemon:
         """Run a pass; returns the seconds to rest after it."""
         try:
             summary = self.pass_once()
+        except PassRunning as error:
+            # Somebody else looks at everything, or has just taken over from this pass. Nothing is missed meanwhile: the
+            # watermark stays where it is.
+            log.warning("no pass now, next try in %.0f s: %s", self._options.interval_s, error.message)
+            return self._options.interval_s
         except (StorageError, LedgerError) as error:
             if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
                 raise
@@ -245,10 +253,10 @@ class Daemon:
         if listed_at is not None and timedelta(0) <= now - listed_at < timedelta(
             hours=self._options.full_listing_hours
         ):
-            return PassRequest(kind="daemon", since=since, exhaustive=False)
+            return PassRequest(kind=DAEMON, since=since, exhaustive=False)
         if listed_at is not None:
             since = min(since, listed_at - OVERLAP)
-        return PassRequest(kind="daemon", since=since, exhaustive=True)
+        return PassRequest(kind=DAEMON, since=since, exhaustive=True)
 
 
 def run_daemon(

@@ -22,7 +22,8 @@
         DeviceError                 43
       LedgerError                   50
         LedgerTooNew                51   LedgerLocked 52   LedgerReadOnly 53   LedgerFull 54
-        LedgerDamaged               55
+        LedgerDamaged               55   LedgerReplaced 56
+        PassRunning                 57   (another pass has the storage)
       ActionRefused                 60
       WorkerDied                    70
 
@@ -238,6 +239,25 @@ class LedgerDamaged(LedgerError):
 
     exit_code = 55
     default_hint = "Set SQLITE_FILENAME to a lemmy-safety database, or to a new file name."
+
+
+class LedgerReplaced(LedgerError):
+    """The database in use was deleted, moved, emptied or replaced; what is written to it now would be lost."""
+
+    exit_code = 56
+    default_hint = "Start again; a service manager does that. Put the file back first, if it was moved by mistake."
+
+
+class PassRunning(LedgerError):
+    """Another pass over the same storage is running with this database, or took over from this one."""
+
+    exit_code = 57
+    default_hint = "Wait until the other pass has ended, or stop it, and try again."
+
+    def __init__(self, message: str, *, kind: str = "", hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+        """The kind of the other pass (``sweep``, ``daemon``); empty where it is not known."""
 
 
 class ActionRefused(LemmySafetyError):

@@ -221,6 +221,8 @@ def open_scanner(
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))
+        if settings.all:
+            ledger.see_that_no_sweep_runs(storage.name)
         stack.callback(storage.close)
         decoder = stack.enter_context(start_decoder(settings))
         # A daemon may rest for hours before it sees a picture.

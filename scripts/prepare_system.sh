@@ -3,7 +3,7 @@
 # Elsewhere it says what is missing and how to get it.
 #
 #   scripts/prepare_system.sh python3 venv build                     needed: without them the script fails
-#   scripts/prepare_system.sh python3 sshd postgres mariadb strace pictrs nginx
+#   scripts/prepare_system.sh python3 sshd postgres pgbouncer mariadb strace pictrs nginx
 #                                                     wanted: without them some tests are skipped (fails if CI=true)
 set -euo pipefail
 
@@ -58,6 +58,11 @@ for need in "$@"; do
     postgres)
         if ! command -v initdb >/dev/null && ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
             wanted="$wanted initdb" packages="$packages postgresql"
+        fi
+        ;;
+    pgbouncer)
+        if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
+            wanted="$wanted pgbouncer" packages="$packages pgbouncer"
         fi
         ;;
     mariadb)

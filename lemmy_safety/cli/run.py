@@ -58,6 +58,7 @@ def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
     :raises LemmySafetyError: whatever ended the pass; what was checked before is recorded.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
+    from lemmy_safety.ledger import SWEEP  # noqa: PLC0415
     from lemmy_safety.scan import PassRequest  # noqa: PLC0415
 
     with (
@@ -65,7 +66,7 @@ def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
         wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
     ):
         log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
-        return scanner.run(PassRequest(kind="sweep"))
+        return scanner.run(PassRequest(kind=SWEEP))
 
 
 def _watch(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """What was seen, decided and done: one database, one class."""
 
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
+from lemmy_safety.ledger.leases import DAEMON, SWEEP
+from lemmy_safety.ledger.pass_leases import Lease
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
     ANCESTOR,
@@ -26,13 +28,16 @@ from lemmy_safety.ledger.urls import sqlite_url
 __all__ = [
     "ANCESTOR",
     "BUSY_TIMEOUT_S",
+    "DAEMON",
     "FROM_UPLOAD",
     "FROM_UPLOAD_UNREAD",
+    "SWEEP",
     "EventKind",
     "EventRow",
     "FlaggedRow",
     "Known",
     "KnownVerdict",
+    "Lease",
     "Ledger",
     "LedgerStats",
     "Origin",

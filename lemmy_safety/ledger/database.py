@@ -38,6 +38,7 @@ class Database:
         self._writer = threading.RLock()
         self._closed = False
         self._file: tuple[int, int] | None = None
+        self._guard: Callable[[Connection], None] | None = None
 
     def close(self) -> None:
         """Give all connections back. Closing twice is fine."""
@@ -63,7 +64,13 @@ class Database:
         self._check_open()
         self._check_file()
         with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
+            self._prove(connection)
             yield connection
+
+    def _prove(self, connection: Connection) -> None:
+        """Ask the guard, where one is set, whether this process may still write."""
+        if self._guard is not None:
+            self._guard(connection)
 
     def _check_file(self) -> None:
         """An open SQLite file can be written to after it was deleted or replaced; what is written is lost at the end."""

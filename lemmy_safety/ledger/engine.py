@@ -62,14 +62,9 @@ _WRITES = "lemmy_safety_writes"
 def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``."""
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW}
-    if is_sqlite(url):
-        # Each connection is used by one thread at a time; the pool hands them from thread to thread.
-        options["connect_args"] = {"check_same_thread": False, "timeout": busy_timeout_s}
-    else:
-        # A server that was restarted since the last pass must not cost that pass.
-        options["pool_pre_ping"] = True
-        if "connect_timeout" not in url.query and url.get_driver_name() in _TIMED_DRIVERS:
-            options["connect_args"] = {"connect_timeout": math.ceil(busy_timeout_s)}
+    options["connect_args"] = _connect_options(url, busy_timeout_s)
+    # A server that was restarted since the last pass must not cost that pass.
+    options["pool_pre_ping"] = not is_sqlite(url)
     if url.get_backend_name() == "mysql":
         options["isolation_level"] = "READ COMMITTED"
     engine = create_engine(url, **options)
@@ -87,15 +82,33 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         cursor.close()
         connection.commit()
 
+    lock_timeout = f"SET LOCAL lock_timeout = {round(busy_timeout_s * 1000)}"
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get(_WRITES, False)
         if is_sqlite(url):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
         elif writes and url.get_backend_name() == "postgresql":
+            # For this transaction only: behind PgBouncer a session is shared, and what is set in it is others' as well.
+            connection.exec_driver_sql(lock_timeout)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
     return engine
+
+
+def _connect_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
+    """What the driver is told beside the URL, whose own options win."""
+    if is_sqlite(url):
+        # Each connection is used by one thread at a time; the pool hands them from thread to thread.
+        return {"check_same_thread": False, "timeout": busy_timeout_s}
+    options: dict[str, Any] = {}
+    if url.get_driver_name() in _TIMED_DRIVERS:
+        options["connect_timeout"] = math.ceil(busy_timeout_s)
+    if url.get_driver_name() == "psycopg":
+        # Statements that the driver prepares belong to a session; behind PgBouncer the next transaction has another one.
+        options["prepare_threshold"] = None
+    return {name: value for name, value in options.items() if name not in url.query}
 
 
 def _connect(dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
@@ -119,8 +132,6 @@ def _session_settings(kind: str, busy_timeout_s: float) -> tuple[str, ...]:
                 f"PRAGMA cache_size = -{_CACHE_KIB}",
                 f"PRAGMA journal_size_limit = {_WAL_BYTES}",
             )
-        case "postgresql":
-            return (f"SET lock_timeout = {round(busy_timeout_s * 1000)}",)
         case "mysql":
             # The first for rows, the second for tables that a migration changes; whole seconds, and not 0.
             seconds = math.ceil(busy_timeout_s)

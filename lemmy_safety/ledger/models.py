@@ -18,6 +18,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    String,
     Table,
     UniqueConstraint,
     and_,
@@ -67,6 +68,22 @@ runs = Table(
     Column("finished_at", UtcDateTime),
     Column("complete", Boolean, nullable=False),
     Column("counts", JsonText),
+)
+
+# Who runs the pass over a storage. A row for each storage that is being passed over, or was when its process died.
+leases = Table(
+    "leases",
+    metadata,
+    Column("storage_id", ForeignKey("storages.id"), primary_key=True, autoincrement=False),
+    Column("token", String(32), nullable=False),
+    Column("kind", LongText, nullable=False),
+    Column("machine", LongText, nullable=False),
+    Column("host", LongText, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("process_started", Double, nullable=False),
+    # By the database's clock, both.
+    Column("since", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
 )
 
 cursors = Table(

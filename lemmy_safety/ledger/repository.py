@@ -16,6 +16,7 @@ from lemmy_safety.ledger.database import now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
+from lemmy_safety.ledger.pass_leases import PassLeases
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
 from lemmy_safety.ledger.upload_books import UploadBooks
 from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
@@ -83,7 +84,7 @@ def open_ledger(
     return ledger
 
 
-class Ledger(UploadBooks):
+class Ledger(UploadBooks, PassLeases):
     """An open database. Made by ``open_ledger``."""
 
     # What is known already.
@@ -133,8 +134,12 @@ class Ledger(UploadBooks):
             return lookups.described(connection, storage, key)
 
     def is_intended(self, action_id: int) -> bool:
-        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human."""
+        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human.
+
+        :raises PassRunning: the lease of the pass that asks was lost; see ``lease``.
+        """
         with self._reading() as connection:
+            self._prove(connection)
             return lookups.is_intended(connection, action_id)
 
     def unfinished_actions(self, storage: str) -> list[PendingAction]:

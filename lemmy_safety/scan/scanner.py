@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import LedgerError
+from lemmy_safety.errors import LedgerError, PassRunning
+from lemmy_safety.ledger.leases import DAEMON
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import Examiner
 from lemmy_safety.scan.fetch import Fetcher
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.detectors.base import Detector
-    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger import Lease, Ledger
     from lemmy_safety.media import Decoder
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import ItemResult, ScreenStatistics, StoredObject
@@ -49,6 +51,11 @@ _TICK_S = 0.2
 #: the 5 s that a service manager or an impatient person is promised.
 _JUDGE_GRACE_S = 2.5
 _RECORD_GRACE_S = 1.5
+
+#: How long a sweep waits for a pass of the daemon over the same storage to end, and how often it asks. Such a pass takes
+#: seconds, and there is one every half a minute: beside a daemon a sweep would often be refused for no good reason.
+_DAEMON_PATIENCE_S = 30.0
+_ASK_AGAIN_S = 0.5
 
 #: An upload that was accepted this short a time before a pass may not have been stored when that pass listed.
 _UPLOAD_GRACE = timedelta(hours=1)
@@ -78,7 +85,7 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRequest:
-    """``since`` limits a pass to what was modified at or after that time; ``exhaustive`` lists every key for it."""
+    """``kind`` is ``SWEEP`` or ``DAEMON`` of the ledger. ``since`` limits a pass to what was modified at or after that time; ``exhaustive`` lists every key for it."""
 
     kind: str
     since: datetime | None = None
@@ -117,10 +124,30 @@ class Scanner:
 
         :raises StorageError: the storage cannot be opened or went down, or (AccessDenied) some of its folders may not
             be listed: then everything else has been dealt with.
+        :raises PassRunning: another pass over this storage is running with this database, or took this one's place.
         :raises LedgerError: nothing can be recorded; then nothing is deleted either.
         :raises DetectorError: a detector fails on everything.
         :raises WorkerDied: a fault of ours; what was checked before is recorded.
         """
+        with ExitStack() as stack:
+            return self._run(request, self._get_lease(request.kind, stack))
+
+    def _get_lease(self, kind: str, stack: ExitStack) -> Lease:
+        """The lease on the storage, given back with the stack. A sweep waits for a pass of the daemon."""
+        patience_ends, said = time.monotonic() + _DAEMON_PATIENCE_S, False
+        while True:
+            try:
+                return stack.enter_context(self.ledger.lease(self.storage.name, kind))
+            except PassRunning as running:
+                if kind == DAEMON or running.kind != DAEMON or time.monotonic() > patience_ends:
+                    raise
+                if not said:
+                    log.info("waiting for a pass of the daemon to end")
+                    said = True
+                if self._stop.wait(_ASK_AGAIN_S):
+                    raise
+
+    def _run(self, request: PassRequest, lease: Lease) -> PassSummary:
         began, started = datetime.now(UTC), time.monotonic()
         counter = PassCounter()
         summarize = partial(self._summary, request, counter, started, self._screen_statistics())
@@ -130,7 +157,7 @@ class Scanner:
         )
         try:
             self._finish_unfinished(counter)
-            intake = self._run_stages(request, run_id, counter, started)
+            intake = self._run_stages(request, run_id, counter, started, lease)
         except BaseException:
             self._note_broken_run(summarize(run_id, complete=False))
             raise
@@ -193,7 +220,9 @@ class Scanner:
             if self._stop.is_set():
                 return
 
-    def _run_stages(self, request: PassRequest, run_id: int, counter: PassCounter, started: float) -> Intake | None:
+    def _run_stages(
+        self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
+    ) -> Intake | None:
         """The intake, when everything it listed was dealt with; None when a stop came first."""
         options = self._options
         names = frozenset(self.detector_names)
@@ -243,7 +272,7 @@ class Scanner:
             action=options.action,
             unreadable_action=options.unreadable_action,
             counter=counter,
-            halted=lambda: self._stop.is_set() or pipeline.failed,
+            halted=lambda: self._stop.is_set() or pipeline.failed or lease.is_lost,
         )
 
         def list_objects() -> None:
@@ -273,7 +302,7 @@ class Scanner:
         while not pipeline.wait(_TICK_S):
             if self._listener is not None:
                 self._listener.update(counter.snapshot(time.monotonic() - started))
-            if self._stop.is_set() or pipeline.failed:
+            if self._stop.is_set() or pipeline.failed or lease.is_lost:
                 pipeline.stop()
                 budget.abort()
                 frames.abort()
@@ -283,6 +312,7 @@ class Scanner:
                 pipeline.wait(_RECORD_GRACE_S)
                 break
         pipeline.raise_error()
+        lease.check()
         if intake.refused is not None:
             raise intake.refused
         return None if self._stop.is_set() else intake

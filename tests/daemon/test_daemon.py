@@ -16,6 +16,7 @@ from lemmy_safety.errors import (
     LedgerFull,
     LedgerTooNew,
     LoginRefused,
+    PassRunning,
     StorageMissing,
     StorageUnreachable,
     WorkerDied,
@@ -218,6 +219,16 @@ def test_a_storage_that_is_down_at_the_start_is_waited_for():
     daemon, scanner = daemon_with(StorageUnreachable("down"), None, clock=real_clock)
     assert run(daemon) is None
     assert len(scanner.requests) == 2
+
+
+def test_the_daemon_stands_back_while_another_pass_runs(caplog):
+    """A sweep beside it, even before the first pass of its own, is no failure: said, and tried again at the usual time."""
+    running = PassRunning("A pass over local:/x is running", kind="sweep")
+    daemon, scanner = daemon_with(running, running, None, running, None, clock=real_clock)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 5
+    assert caplog.text.count("A pass over local:/x is running") == 3
+    assert "in a row" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [LoginRefused("wrong secret"), StorageMissing("no such bucket")])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support import mariadb as mariadb_support
+from support import pgbouncer as pgbouncer_support
 from support import postgres as postgres_support
 from support.ledgers import StepClock
 
@@ -39,6 +40,15 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def pgbouncer(postgres: str) -> Iterator[str]:
+    """The base URL of a pool before that server, which gives each transaction to any of its few sessions."""
+    if missing := pgbouncer_support.missing_pgbouncer():
+        _not_tested("PGBOUNCER", missing)
+    with pgbouncer_support.pgbouncer_before(postgres) as base:
+        yield base
+
+
+@pytest.fixture(scope="session")
 def mariadb() -> Iterator[str]:
     """The base URL of a server that runs for the session."""
     if missing := mariadb_support.missing_mariadb():
@@ -65,6 +75,30 @@ def url(request: pytest.FixtureRequest, database_file: Path) -> str:
         return sqlite_url(database_file)
     support = {"postgres": postgres_support, "mariadb": mariadb_support}[request.param]
     return support.create_database(request.getfixturevalue(request.param), f"ledger{next(_numbers)}")
+
+
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.external_service),
+        pytest.param("pgbouncer", marks=pytest.mark.external_service),
+        pytest.param("mariadb", marks=pytest.mark.external_service),
+    ]
+)
+def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
+    """The URL of an empty database as several processes share it; also through a pool of connections."""
+    name = f"shared{next(_numbers)}"
+    match request.param:
+        case "sqlite":
+            return sqlite_url(database_file)
+        case "mariadb":
+            return mariadb_support.create_database(request.getfixturevalue("mariadb"), name)
+        case "pgbouncer":
+            base = request.getfixturevalue("pgbouncer")
+            postgres_support.create_database(request.getfixturevalue("postgres"), name)
+            return f"{base}/{name}"
+        case _:
+            return postgres_support.create_database(request.getfixturevalue("postgres"), name)
 
 
 @pytest.fixture
