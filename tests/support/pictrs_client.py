@@ -80,8 +80,9 @@ def exchange(port: int, request: bytes) -> Answer:
 class Connection:
     """One connection, used request by request or byte by byte."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    def __init__(self, port: int, *, caller: str = "") -> None:
+        """``caller`` is the address of this machine to ask from; the system chooses when it is empty."""
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S, source_address=(caller, 0))
         self._received = b""
 
     def __enter__(self) -> Self:
@@ -111,6 +112,17 @@ class Connection:
         if not data:
             raise ConnectionError("closed without an answer")
         self._received += data
+
+    def is_silent(self, *, within_s: float) -> bool:
+        """Whether the server neither answers nor closes for so long."""
+        self.socket.settimeout(within_s)
+        try:
+            self._receive()
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(PATIENCE_S)
+        return False
 
     def is_closed(self) -> bool:
         """Wait for the server to close; False when it sends something instead."""
