@@ -25,6 +25,7 @@ from lemmy_safety.errors import (
     LedgerReplaced,
     LedgerTooNew,
     LemmySafetyError,
+    ListingIncomplete,
     PassRunning,
     PrivateKeyError,
     StorageError,
@@ -206,8 +207,8 @@ class Daemon:
             if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
                 raise
             self._failures += 1
-            if isinstance(error, AccessDenied):
-                # Some folders may not be listed; the others were, and are to be looked at as often as ever.
+            if isinstance(error, (AccessDenied, ListingIncomplete)):
+                # Some of the storage cannot be listed; the rest was, and is to be looked at as often as ever.
                 log.error("pass incomplete: %s", error)  # noqa: TRY400
                 return self._options.interval_s
             rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
@@ -232,7 +233,8 @@ class Daemon:
 
     def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:
         """Before any pass has worked, all but an outage is most likely a setting that somebody must mend."""
-        return not self._worked and not isinstance(error, (StorageUnreachable, LedgerLocked))
+        passing = (StorageUnreachable, ListingIncomplete, LedgerLocked)
+        return not self._worked and not isinstance(error, passing)
 
     def pass_once(self) -> PassSummary:
         """One daemon pass, now."""

@@ -16,6 +16,7 @@
         ObjectGone                  20
         ObjectChanged               21
         ObjectTooLarge              22
+        ListingIncomplete           23   (everything else was listed)
       MediaError                    30   (item statuses; ends no run)
       DetectorError                 40
         WeightsMissing              41   WeightsInvalid 42
@@ -159,6 +160,13 @@ class ObjectTooLarge(StorageError):
     """The object holds more bytes than the caller allows; nothing beyond the limit was kept."""
 
     exit_code = 22
+
+
+class ListingIncomplete(StorageError):
+    """Some objects could not be listed; everything else was. Raised at the end, so that the pass does not count as complete."""
+
+    exit_code = 23
+    default_hint = "All that was listed has been checked; the next pass tries the rest again."
 
 
 class MediaError(LemmySafetyError):

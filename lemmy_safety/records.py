@@ -8,15 +8,18 @@ Words are those of ``docs/architecture.md``: an *object* lies in a storage, *fra
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     import numpy as np
     import numpy.typing as npt
+
+UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""When an object was modified, where a storage does not say it. Servers without a time send this one themselves."""
 
 
 class ItemStatus(StrEnum):
@@ -88,13 +91,17 @@ class StoredObject:
     """One object as a storage lists it.
 
     ``key`` is relative to the storage's root with ``/`` between its parts, on every system. ``size`` is in bytes,
-    ``modified_at`` is aware UTC, ``etag`` is the server's entity tag without quotes (S3 only).
+    ``modified_at`` is aware UTC, or ``UNKNOWN_TIME``; ``etag`` is the server's entity tag without quotes (S3 only).
     """
 
     key: str
     size: int
     modified_at: datetime
     etag: str | None = None
+
+    def modified_since(self, since: datetime) -> bool:
+        """Whether it may have been modified at or after ``since``; an object of unknown time may."""
+        return self.modified_at >= since or self.modified_at <= UNKNOWN_TIME
 
     def same_content_as(self, other: StoredObject) -> bool:
         """Whether both descriptions can be of the same bytes.

@@ -135,6 +135,8 @@ def check_storage(settings: Settings) -> Iterator[Check]:
                     fix=step.fix,
                     exit_code=0 if step.ok else StorageError.exit_code,
                 )
+            for note in storage.learned.notes:
+                yield Check(area=area, name="server", ok=None, detail=note)
     except LemmySafetyError as error:
         yield _fault(area, "connect", error)
 

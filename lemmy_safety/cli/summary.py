@@ -38,6 +38,7 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
     lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]
     if summary.screen:
         lines.append(("screen", screen_in_words(summary.screen)))
+    lines += [("note", note) for note in summary.notes]
     return lines
 
 

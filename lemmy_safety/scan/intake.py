@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
+from lemmy_safety.errors import (
+    AccessDenied,
+    ListingIncomplete,
+    ObjectGone,
+    StorageError,
+    StorageUnreachable,
+    is_about_one_object,
+)
 from lemmy_safety.ledger import Known
 from lemmy_safety.records import ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
@@ -65,8 +72,8 @@ class Intake:
         self._rules_version = rules_version
         self._clock = clock
         self._gone_first: set[str] = set()
-        #: Set when folders could not be listed; everything else of the pass is done before anybody is told.
-        self.refused: AccessDenied | None = None
+        #: Set when some of the storage could not be listed; it is raised when everything else of the pass is done.
+        self.refused: AccessDenied | ListingIncomplete | None = None
         #: The latest time of modification listed, by the store's own clock; None when nothing was listed.
         self.newest: datetime | None = None
 
@@ -100,7 +107,7 @@ class Intake:
     def _all_that_may_be_listed(self, listing: Iterator[StoredObject]) -> Iterator[StoredObject]:
         try:
             yield from listing
-        except AccessDenied as error:  # raised by storages after everything else
+        except (AccessDenied, ListingIncomplete) as error:  # raised by storages after everything else
             self.refused = error
 
     def _let_unchecked_go_first(

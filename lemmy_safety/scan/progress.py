@@ -53,7 +53,8 @@ class PassCounts:
 class PassSummary(PassCounts):
     """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it.
 
-    ``screen`` is what the fast screen did in this pass; None without one, or where no frame came to it.
+    ``screen`` is what the fast screen did in this pass; None without one, or where no frame came to it. ``notes`` are
+    sentences about habits of the storage's server that an admin should know.
     """
 
     run_id: int
@@ -63,6 +64,7 @@ class PassSummary(PassCounts):
     complete: bool
     stopped: bool
     screen: ScreenStatistics | None = None
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The summary as plain JSON types; stored with the run and printed by ``--json``."""
@@ -88,6 +90,7 @@ class PassSummary(PassCounts):
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.images_per_s, 3),
             "screen": asdict(self.screen) if self.screen else None,
+            "notes": list(self.notes),
         }
 
 

@@ -122,8 +122,8 @@ class Scanner:
     def run(self, request: PassRequest) -> PassSummary:
         """One pass, from the storage's own check to the summary; also finishes what an earlier run intended.
 
-        :raises StorageError: the storage cannot be opened or went down, or (AccessDenied) some of its folders may not
-            be listed: then everything else has been dealt with.
+        :raises StorageError: the storage cannot be opened or went down, or (AccessDenied, ListingIncomplete) some of it
+            cannot be listed: then everything else has been dealt with.
         :raises PassRunning: another pass over this storage is running with this database, or took this one's place.
         :raises LedgerError: nothing can be recorded; then nothing is deleted either.
         :raises DetectorError: a detector fails on everything.
@@ -339,6 +339,7 @@ class Scanner:
             complete=complete,
             stopped=self._stop.is_set(),
             screen=screen if screen and screen.screened else None,
+            notes=self.storage.learned.notes,
         )
 
     def _screen_statistics(self) -> ScreenStatistics | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import BadKey, ObjectChanged, StorageUnreachable
 from lemmy_safety.pictrs import keys
+from lemmy_safety.storage.learned import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,10 @@ class Storage(ABC):
     #: Learnt while listing what is new: when the first of pict-rs's time-ordered keys was made.
     _first_created_at: datetime | None = None
 
+    def __init__(self) -> None:
+        #: What was found out about the server, for the summary of a pass and for ``doctor``.
+        self.learned = Learned()
+
     @abstractmethod
     def open(self) -> None:
         """Connect and check that the root (bucket, folder) exists.
@@ -73,10 +78,10 @@ class Storage(ABC):
     ) -> Iterator[StoredObject]:
         """Yield objects lazily, in memory bounded by one page or one folder, not by the number of objects.
 
-        Order: none is promised. S3 yields keys in byte order until a bucket proves to be large (20,000 objects), ssh and
-        local yield folder by folder.
+        Order: none is promised. S3 yields keys in byte order until a bucket proves to be large (20,000 objects) or the
+        server to list in another order; ssh and local yield folder by folder.
 
-        ``since`` (aware) keeps objects modified at or after that time. ``prefix`` keeps keys that start with it.
+        ``since`` (aware) keeps objects modified at or after that time, and those of unknown time. ``prefix`` keeps keys that start with it.
         ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a large place
         may skip whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is
         that of the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
@@ -84,7 +89,8 @@ class Storage(ABC):
         logged, everything else is listed, and AccessDenied is raised at the end, so that the pass is not complete.
         Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are seen, not judged.
 
-        :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing.
+        :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing; ListingIncomplete at the end, after
+            everything else, where the server names objects and does not say what they are.
         """
         if since is not None and since.tzinfo is None:
             raise ValueError("since must be timezone-aware")
@@ -101,7 +107,7 @@ class Storage(ABC):
                 if number >= self.whole_listing_up_to:
                     self._is_large = True
                     break
-                if obj.modified_at >= since:
+                if obj.modified_since(since):
                     given.add(obj.key)
                     yield obj
             else:

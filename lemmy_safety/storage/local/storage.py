@@ -54,6 +54,7 @@ class LocalStorage(Storage):
     whole_listing_up_to = 5_000  # a walk of about a second, ten folders an object
 
     def __init__(self, root: str | Path) -> None:
+        super().__init__()
         resolved = Path(root).resolve()
         self._root = str(resolved)
         self.name = f"local:{to_key(os.fsencode(resolved.as_posix()))}"
@@ -80,7 +81,7 @@ class LocalStorage(Storage):
         with self._open_root() as root:
             for key, facts in walk.files(root):
                 obj = _described(key, facts)
-                if since is None or obj.modified_at >= since:
+                if since is None or obj.modified_since(since):
                     yield obj
         self._open_root().close()
         if walk.refused:

@@ -10,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lemmy_safety.errors import StorageError
+from lemmy_safety.storage.s3.answers import drop_absurd_fields, drop_absurd_headers
 from lemmy_safety.storage.s3.errors import translated
 
 if TYPE_CHECKING:
@@ -64,7 +65,15 @@ def connect(
             config=config,
         )
     client.meta.events.register("before-parameter-build.s3.HeadBucket", _ask_no_bucket_for_its_region)
+    for operation in ("HeadObject", "GetObject"):
+        client.meta.events.register(f"before-parse.s3.{operation}", drop_absurd_headers)
     return client
+
+
+def ignore_absurd_entries(client: S3Client) -> None:
+    """From now on, leave fields out of listings that cannot be parsed. It has them parsed twice, so not before need."""
+    for operation in ("ListObjects", "ListObjectsV2"):
+        client.meta.events.register(f"before-parse.s3.{operation}", drop_absurd_fields, unique_id=operation)
 
 
 def shown_endpoint(endpoint: str) -> str:

@@ -44,6 +44,10 @@ VENDOR_ERRORS = (
     OSError,
 )
 
+#: What parsing raises when an answer is not of the form that boto3 expects: a date that is none, a missing field. Nothing
+#: but boto3's calls and the reading of their answers runs inside ``translated``.
+ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+
 _LOGIN_HINT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 _CLOCK_HINT = "Set this machine's clock; S3 refuses requests that are more than 15 minutes off."
 _BUCKET_HINT = "Check PICTRS_BUCKET; pict-rs calls it bucket_name."
@@ -163,18 +167,18 @@ def translated(place: str, key: str | None = None) -> Iterator[None]:
     """Turn whatever boto3 raises inside into our errors. ``place`` names bucket and server, ``key`` the object."""
     try:
         yield
-    except VENDOR_ERRORS as error:
+    except (*VENDOR_ERRORS, *ANSWER_ERRORS) as error:
         raise storage_error(error, place, key) from error
 
 
 def storage_error(error: Exception, place: str, key: str | None = None) -> StorageError:
-    """Our error for one of ``VENDOR_ERRORS``."""
+    """Our error for one of ``VENDOR_ERRORS`` or ``ANSWER_ERRORS``."""
     subject = place if key is None else f"{key!r} in {place}"
     if isinstance(error, boto.ClientError):
         return _from_answer(error, subject, key)
     if _name_does_not_resolve(error):
         return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, ResponseParserError) or not isinstance(error, VENDOR_ERRORS):
         return StorageError(f"{subject}: the answer is not one of an S3 server.", hint=_ENDPOINT_HINT)
     if isinstance(error, boto.ParamValidationError) and key is None:
         return StorageMissing(f"{place}: that is no bucket name.", hint=_BUCKET_HINT)

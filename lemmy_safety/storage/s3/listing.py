@@ -1,4 +1,4 @@
-"""Lists a large bucket over several connections at once; knows S3's listing, not how pict-rs names its keys.
+"""Cuts the listing of a large bucket into ranges of keys and follows them side by side.
 
 A listing is a chain: each page names the next, so one connection gets one page per round trip, and a million keys
 are a thousand round trips. Cut into ranges of keys, as many chains run side by side. Where to cut is asked of the
@@ -11,17 +11,21 @@ from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from lemmy_safety.storage.listers import listers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+    from lemmy_safety.storage.s3.answers import Page
 
-    Page: TypeAlias = ListObjectsV2OutputTypeDef
-    AskPage: TypeAlias = Callable[..., Page]
+
+class AskPage(Protocol):
+    """One request to list, with S3's own names for what it wants."""
+
+    def __call__(self, **request: str | int) -> Page: ...
+
 
 #: A range that starts behind its last key costs one request for nothing, so there are not many more than connections.
 _RANGES = 32
@@ -44,7 +48,7 @@ def cut(ask: AskPage, prefix: str, after: str) -> list[KeyRange]:
 
     ``ask`` is one ListObjectsV2 request; whatever it raises is raised.
     """
-    found = sorted(folder for folder in _folders(ask, prefix) if folder > after)
+    found = sorted({folder for folder in _folders(ask, prefix) if folder > after})
     step = max(1, -(-len(found) // _RANGES))
     edges: list[str | None] = [after, *found[step - 1 : -1 : step], None]
     return [KeyRange(low, high) for low, high in pairwise(edges)]
@@ -58,8 +62,7 @@ def _folders(ask: AskPage, prefix: str) -> list[str]:
         questions += len(level)
         deeper: list[str] = []
         for folder in level:
-            page = ask(Prefix=folder, Delimiter="/")
-            deeper += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+            deeper += ask(Prefix=folder, Delimiter="/").folders
         if not deeper:
             break
         level = deeper

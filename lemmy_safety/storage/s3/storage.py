@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import logging
-from datetime import UTC
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from lemmy_safety.errors import (
+    AccessDenied,
     BadKey,
+    ListingIncomplete,
     LoginRefused,
     ObjectChanged,
     ObjectGone,
@@ -24,21 +25,26 @@ from lemmy_safety.errors import (
     StorageError,
     StorageMissing,
     StorageUnreachable,
+    is_about_one_object,
 )
 from lemmy_safety.pictrs import keys
-from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.probing import probe_steps
-from lemmy_safety.storage.s3.client import connect, shown_endpoint
-from lemmy_safety.storage.s3.errors import translated
-from lemmy_safety.storage.s3.listing import KeyRange, cut, pages_of
+from lemmy_safety.storage.s3.answers import entry_of, page_of
+from lemmy_safety.storage.s3.bucket import BucketListing
+from lemmy_safety.storage.s3.client import connect, ignore_absurd_entries, shown_endpoint
+from lemmy_safety.storage.s3.errors import ANSWER_ERRORS, translated
+from lemmy_safety.storage.s3.key_coding import KeyCoding
+from lemmy_safety.storage.s3.order import OrderBroken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+
+    from lemmy_safety.records import StoredObject
+    from lemmy_safety.storage.s3.answers import Entry, Page
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +85,9 @@ class S3Storage(Storage):
         page_size: int = 1000,
         attempts: int = 4,
     ) -> None:
+        super().__init__()
         self._bucket = bucket
         self._page_size = page_size
-        self._listers = max(1, min(_MOST_LISTERS, connections))
         self._connect = functools.partial(
             connect,
             endpoint,
@@ -95,6 +101,14 @@ class S3Storage(Storage):
         self.name = f"s3:{shown}/{bucket}"
         self._place = f"bucket {bucket} at {shown}"
         self._connected: S3Client | None = None
+        self._keys = KeyCoding(self._exists, self._place, self.learned)
+        self._listing = BucketListing(
+            self._page,
+            self._place,
+            page_size=page_size,
+            connections=max(1, min(_MOST_LISTERS, connections)),
+            learned=self.learned,
+        )
 
     def open(self) -> None:
         if self._connected is None:
@@ -117,6 +131,54 @@ class S3Storage(Storage):
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
     ) -> Iterator[StoredObject]:
+        # Some servers list whole seconds, so an object of this very second must not fall before it.
+        oldest = since and since.replace(microsecond=0)
+        unread = ""
+        for page in self._pages(since, prefix, after, exhaustive=exhaustive):
+            if page.lost or page.folders:
+                unread = unread or f"near {page.last_key!r}"
+            for entry in page.entries:
+                if not entry.key.startswith(prefix) or entry.key <= (after or ""):
+                    continue
+                try:
+                    obj = self._described(entry)
+                except ObjectGone:
+                    continue
+                except StorageError as error:
+                    if not is_about_one_object(error):
+                        raise
+                    unread = unread or repr(entry.key)
+                    continue
+                # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
+                if not (obj.key.endswith("/") and obj.size == 0) and (oldest is None or obj.modified_since(oldest)):
+                    yield obj
+        if unread:
+            raise ListingIncomplete(
+                f"{self._place}: the server's listing names objects without saying what they are, the first {unread}."
+            )
+
+    def _pages(self, since: datetime | None, prefix: str, after: str | None, *, exhaustive: bool) -> Iterator[Page]:
+        """Pages that hold what is wanted, and more. Where the order proves wrong on the way, it is begun again.
+
+        Then what came in the first pages does not come again; of a long listing, later keys may come twice.
+        """
+        given: set[str] = set()
+        if self._listing.keeps_order:
+            try:
+                for page in self._pages_in_order(since, prefix, after, exhaustive=exhaustive):
+                    if len(given) < self.pages_in_a_row * self._page_size:
+                        given.update(entry.key for entry in page.entries)
+                    yield page
+            except OrderBroken as error:
+                self._listing.distrust(error)
+            else:
+                return
+        for page in self._listing.plain(prefix):
+            yield replace(page, entries=tuple(entry for entry in page.entries if entry.key not in given))
+
+    def _pages_in_order(
+        self, since: datetime | None, prefix: str, after: str | None, *, exhaustive: bool
+    ) -> Iterator[Page]:
         created_from = self._created_from(since, exhaustive=exhaustive)
         if created_from is not None:
             if prefix.startswith(keys.V7_ROOT):
@@ -126,74 +188,53 @@ class S3Storage(Storage):
             else:
                 return
             after = max(after or "", keys.start_after(created_from))
-        # Some servers list whole seconds, so an object of this very second must not fall before it.
-        oldest = since and since.replace(microsecond=0)
-        for obj in self._objects(prefix, after):
-            if oldest is None or obj.modified_at >= oldest:
-                yield obj
+        yield from self._listing.in_order(prefix, after, pages_in_a_row=self.pages_in_a_row)
 
     def _ordered_keys(self) -> Iterator[str]:
-        return (obj.key for obj in self._objects(keys.V7_ROOT, None, _FIRST_KEY_PAGE))
+        pages = self._listing.in_order(
+            keys.V7_ROOT, None, pages_in_a_row=self.pages_in_a_row, page_size=_FIRST_KEY_PAGE
+        )
+        return (entry.key for page in pages for entry in page.entries if entry.key.startswith(keys.V7_ROOT))
 
-    def _objects(self, prefix: str, after: str | None, page_size: int | None = None) -> Iterator[StoredObject]:
-        """Objects in byte order; from the point on where a bucket proves to be large, in no order."""
-        ask = functools.partial(self._next_page, prefix=prefix, page_size=page_size)
-        whole = KeyRange(after, None)
-        page = ask(whole, None)
-        last = ""
-        for number in itertools.count(1):
-            if page is None:
-                return
-            yield from _objects_on(page, whole)
-            last = page["Contents"][-1]["Key"] if page.get("Contents") else last
-            if number >= self.pages_in_a_row and page["IsTruncated"]:
-                break
-            page = ask(whole, page)
-        ranges = cut(self._page, prefix, last)
-        _log.debug("%s is large; listing the rest in %d ranges", self.name, len(ranges))
-        for key_range, later in pages_of(ranges, ask, connections=self._listers):
-            yield from _objects_on(later, key_range)
+    def _described(self, entry: Entry) -> StoredObject:
+        return entry.described(self._stat(entry.key).size if entry.size is None else entry.size)
 
-    def _next_page(
-        self,
-        key_range: KeyRange,
-        before: ListObjectsV2OutputTypeDef | None,
-        *,
-        prefix: str,
-        page_size: int | None,
-    ) -> ListObjectsV2OutputTypeDef | None:
-        """The page of a range after ``before``; None at the range's end."""
-        request: dict[str, Any] = {"MaxKeys": page_size or self._page_size}
-        if prefix:
-            request["Prefix"] = prefix
-        if key_range.after:
-            request["StartAfter"] = key_range.after
-        if before is None:
-            return self._page(**request)
-        contents = before.get("Contents", [])
-        passed = key_range.last is not None and contents and contents[-1]["Key"] > key_range.last
-        if passed or not before["IsTruncated"]:
-            return None
-        token = before.get("NextContinuationToken")
-        if token is None or token == before.get("ContinuationToken"):
-            raise StorageError(
-                f"{self._place}: the server says that there is more to list, but not how to go on.",
-                hint="Its ListObjectsV2 is broken; nothing was skipped, the pass ended here.",
-            )
-        page = self._page(**request, ContinuationToken=token)
-        page["ContinuationToken"] = token  # servers should repeat it, and some do not
-        return page
+    def _page(self, **request: Any) -> Page:
+        page = self._asked(request)
+        if page.lost:
+            again = self._asked(request)
+            page = min(page, again, key=lambda answer: answer.lost)
+        return self._keys.decoded(page)
 
-    def _page(self, **request: Any) -> ListObjectsV2OutputTypeDef:
+    def _asked(self, request: dict[str, Any]) -> Page:
         with translated(self._place):
-            page = self._client.list_objects_v2(Bucket=self._bucket, **request)
-        # botocore takes any XML for an answer, and a web site's well-formed page for an empty bucket.
-        if "IsTruncated" not in page:
+            try:
+                answer = self._listed(request)
+            except ANSWER_ERRORS:
+                # One field of one entry that is not of its form costs the whole page, unless it is left out.
+                ignore_absurd_entries(self._client)
+                answer = self._listed(request)
+            page = page_of(answer)
+        if page is None:
             raise StorageError(
                 f"{self._place}: the answer is not one of an S3 server.",
                 hint="Check OBJECT_STORAGE_ENDPOINT; it is the S3 server's URL, not that of a web site.",
             )
         return page
+
+    def _listed(self, request: dict[str, Any]) -> Any:
+        """``Marker`` is how ListObjects' first version is asked to go on."""
+        if "Marker" in request:
+            return self._client.list_objects(Bucket=self._bucket, **request)
+        return self._client.list_objects_v2(Bucket=self._bucket, **request)
+
+    def _exists(self, key: str) -> bool:
+        try:
+            with translated(self._place, key):
+                self._client.head_object(Bucket=self._bucket, Key=key)
+        except ObjectGone:
+            return False
+        return True
 
     def _read(self, key: str, max_bytes: int) -> bytes:
         for transfer in range(1, _TRANSFERS + 1):
@@ -222,12 +263,35 @@ class S3Storage(Storage):
     def _stat(self, key: str) -> StoredObject:
         try:
             with translated(self._place, key):
-                answer = self._client.head_object(Bucket=self._bucket, Key=key)
+                entry = entry_of(key, self._client.head_object(Bucket=self._bucket, Key=key))
         except StorageError as error:
             if isinstance(error.__cause__, ClientError):
                 self._explain_head(key)
             raise
-        return _described(key, answer["ContentLength"], answer)
+        if entry.modified_at is None:
+            entry = self._completed(entry)
+        if entry.size is None:
+            raise StorageError(f"{key!r} in {self._place}: the server does not say how large it is.", hint="")
+        return entry.described(entry.size)
+
+    def _completed(self, entry: Entry) -> Entry:
+        """What HEAD left out, from the listing. Without a time a web page passes for an object, too.
+
+        :raises StorageError: HEAD and the listing speak of different things.
+        """
+        try:
+            page = self._page(Prefix=entry.key, MaxKeys=_FIRST_KEY_PAGE)
+        except AccessDenied:
+            return entry
+        listed = next((other for other in page.entries if other.key == entry.key), None)
+        if listed is None or listed.size is None:
+            return entry
+        if entry.size is not None and entry.size != listed.size:
+            raise StorageError(
+                f"{entry.key!r} in {self._place}: it is listed with {listed.size} bytes and described with {entry.size}.",
+                hint="Something between here and the server may answer in its place, such as a proxy.",
+            )
+        return replace(listed, etag=entry.etag or listed.etag)
 
     def _explain_head(self, key: str) -> None:
         """Ask again in a way that is answered in words: HEAD says 403 and 404 for the login and the bucket, too."""
@@ -299,25 +363,6 @@ class S3Storage(Storage):
     def _write_probe(self, key: str, data: bytes) -> None:
         with translated(self._place, key):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
-
-
-def _objects_on(page: ListObjectsV2OutputTypeDef, key_range: KeyRange) -> Iterator[StoredObject]:
-    for entry in page.get("Contents", []):
-        if key_range.last is not None and entry["Key"] > key_range.last:
-            return
-        # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
-        if not (entry["Key"].endswith("/") and entry["Size"] == 0):
-            yield _described(entry["Key"], entry["Size"], entry)
-
-
-def _described(key: str, size: int, facts: Any) -> StoredObject:
-    etag = facts.get("ETag")
-    return StoredObject(
-        key=key,
-        size=size,
-        modified_at=facts["LastModified"].astimezone(UTC),
-        etag=etag.removeprefix("W/").strip('"') if etag else None,
-    )
 
 
 def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:

@@ -89,6 +89,7 @@ class SshStorage(Storage):
         :param channels: most SFTP sessions on one connection; more threads open further connections.
         :param ask_passphrase: given a prompt, returns a passphrase; None where nobody can be asked.
         """
+        super().__init__()
         self._login = SshLogin(
             host,
             port,

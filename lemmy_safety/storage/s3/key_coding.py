@@ -1,0 +1,75 @@
+"""Keys that a server url-encodes in its listings without saying so.
+
+boto3 asks for encoded keys and decodes them where the answer says that they are. Some servers ignore the request (then
+the keys are as they are), some encode and do not say so (HCP; then every such key would look gone). Which it is, is
+asked of the server once, about a key that tells.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, unquote_plus
+
+from lemmy_safety.errors import StorageError, is_about_one_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lemmy_safety.storage.learned import Learned
+    from lemmy_safety.storage.s3.answers import Page
+
+#: A percent sign that url-encoding could have written.
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+
+#: Keys of one page that are asked about; one that was deleted meanwhile tells nothing.
+_MOST_QUESTIONS = 3
+
+
+class KeyCoding:
+    """Decodes what has to be decoded; found out at the first key that makes a difference."""
+
+    def __init__(self, exists: Callable[[str], bool], place: str, learned: Learned) -> None:
+        """``exists`` asks for one object and raises StorageError where that cannot be told."""
+        self._exists = exists
+        self._place = place
+        self._learned = learned
+        self._decode: Callable[[str], str] | None = None
+
+    def decoded(self, page: Page) -> Page:
+        if page.escaped:
+            return page
+        if self._decode is None:
+            suspects = (entry.key for entry in page.entries if _ESCAPE.search(entry.key))
+            for key in islice(suspects, _MOST_QUESTIONS):
+                self._decode = self._ask_about(key)
+                if self._decode is not None:
+                    break
+        decode = self._decode
+        if decode is None or decode is str:
+            return page
+        return replace(
+            page,
+            entries=tuple(replace(entry, key=decode(entry.key)) for entry in page.entries),
+            folders=tuple(map(decode, page.folders)),
+            marker=None if page.marker is None else decode(page.marker),
+            escaped=True,
+        )
+
+    def _ask_about(self, key: str) -> Callable[[str], str] | None:
+        """How to decode keys like this one; ``str`` where they are as they are, None where that cannot be told."""
+        try:
+            if self._exists(key):
+                return str
+            for decode in (unquote, unquote_plus):
+                if self._exists(decode(key)):
+                    self._learned.note(
+                        self._place, "url-encodes keys in its listings without saying so; they are decoded."
+                    )
+                    return decode
+        except StorageError as error:
+            if not is_about_one_object(error):
+                raise
+        return None
