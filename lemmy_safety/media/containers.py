@@ -64,10 +64,26 @@ def has_walk(data: Octets, kind: sniff.Kind) -> bool:
 
 def movie_box(data: Octets) -> tuple[int, int] | None:
     """Offset and size of the box in which an ISO base media file keeps its tracks; None where it has no tracks."""
-    for box in boxes.boxes(data):
-        if box.name == b"moov":
-            return box.offset, min(box.end, len(data)) - box.offset
-    return None
+    box = boxes.movie(data)
+    return None if box is None else (box.offset, min(box.end, len(data)) - box.offset)
+
+
+def as_still_avif(data: Octets) -> bytes | None:
+    """An animated AVIF that calls itself a still, so that its decoder shows the picture beside the tracks.
+
+    None where there is no such picture.
+    """
+    file_type: boxes.Box | None = None
+    has_items = False
+    for box in boxes.boxes(data, any_name=True):
+        file_type = file_type or (box if box.name == b"ftyp" else None)
+        has_items |= box.name == b"meta"
+    if file_type is None or not has_items:
+        return None
+    brands = bytes(data[file_type.body : file_type.end])
+    names = [brands[at : at + 4] for at in range(0, min(len(brands), 4 * sniff.MAX_BRANDS), 4)]
+    changed = b"".join(b"avif" if name == b"avis" else name for name in names)
+    return bytes(data[: file_type.body]) + changed + bytes(data[file_type.body + len(changed) :])
 
 
 def webp_canvas(data: Octets) -> tuple[int, int] | None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Bytes of work, which take some milliseconds.
+_BETWEEN_GLANCES: Final = 1 << 20
 
 
 class Deadline:
@@ -30,3 +34,27 @@ class Deadline:
     def __str__(self) -> str:
         """Such as ``within 20 s``."""
         return f"within {round(self.seconds, 1):g} s"
+
+
+class Pace:
+    """A share of a deadline for work that is measured in bytes: the clock is looked at after each megabyte."""
+
+    def __init__(self, deadline: Deadline, share: float = 1) -> None:
+        """``share`` (0..1) is of what is left when the clock is looked at first."""
+        self._deadline = deadline
+        self._share = share
+        self._part: Deadline | None = None
+        self._done = 0
+        self._over = False
+
+    def is_over(self, size: int = 0) -> bool:
+        """Whether the time is up; called before work on ``size`` bytes. Stays true once it is."""
+        self._done += size
+        if self._done >= _BETWEEN_GLANCES and not self._over:
+            self._done = 0
+            self._part = self._part or self._deadline.part(self._share)
+            self._over = self._part.over
+        return self._over
+
+    def __str__(self) -> str:
+        return str(self._part or self._deadline)

@@ -15,14 +15,16 @@ from lemmy_safety.errors import MediaError
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits
-from lemmy_safety.media.deadline import Deadline
+from lemmy_safety.media.deadline import Deadline, Pace
 from lemmy_safety.media.hidden.embedded import Content
 from lemmy_safety.media.hidden.search import find_hidden
+from lemmy_safety.media.moving import video_streams
 from lemmy_safety.media.moving.animation import decode_animation
 from lemmy_safety.media.moving.video import decode_video
 from lemmy_safety.media.pixels import complexity, likeness, views
 from lemmy_safety.media.stills import formats
 from lemmy_safety.media.stills.still import decode_still
+from lemmy_safety.media.structure import boxes
 from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus
 
 if TYPE_CHECKING:
@@ -36,13 +38,15 @@ log = logging.getLogger(__name__)
 #: What this installation can decode: the number rises when this room learns something, the names follow the libraries
 #: at hand. Their versions are left out on purpose: they change many times a year, a file that one release refused and
 #: the next one reads is rare, and each change makes the next pass read every undecodable object again.
-DECODER_VERSION: Final = "+".join(["media-2", *formats.OPTIONAL_FORMATS])
+DECODER_VERSION: Final = "+".join(["media-3", *formats.OPTIONAL_FORMATS])
 
 _INTERLACED: Final = frozenset({sniff.GIF, sniff.APNG})
 _BROKEN: Final = frozenset({AnomalyKind.TRUNCATED, AnomalyKind.DAMAGED})
 # What a medium may take of the time if there is more inside it, and what each thing inside it may take of what is left
 # then, but for the last one: however long each of them is, none hides those behind it.
 _OWN_SHARE: Final = 3 / 4
+# What searching for more may take of the time.
+_SEARCH_SHARE: Final = 1 / 4
 _INNER_SHARE: Final = 1 / 2
 _BROKE: Final = "the decoder failed on it"
 
@@ -85,12 +89,16 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
     kind = sniff.sniff(data)
     try:
         _refuse_unfit(data, kind, limits)
-        hidden = find_hidden(data, kind)
-        media = _medium(data, kind, limits, deadline.part(_OWN_SHARE if hidden.embedded else 1))
-        inner = _Inner(media.frames, limits, deadline)
+        # A still is looked at before anything that lies beside it. What moves shares its time, so one has to know first.
+        hidden = find_hidden(data, kind, Pace(deadline, _SEARCH_SHARE)) if _may_move(data, kind) else None
+        own = deadline.part(_OWN_SHARE if hidden is None or hidden.embedded else 1)
+        media, shown_kind = _medium(data, kind, limits, own)
+        if hidden is None or shown_kind is not kind:
+            hidden = find_hidden(data, shown_kind, Pace(deadline, _SEARCH_SHARE))
+        inner = _Inner(data, media.frames, limits, deadline)
         # A track of the same file has been played already where there was nothing else to show.
         played = media.info.duration_s is not None
-        inner.look_at([one for one in hidden.embedded if not (played and len(one.data) == len(data))])
+        inner.look_at([one for one in hidden.embedded if not (played and _is_all_of(one, data))])
         frames = [*_with_parts(media, limits), *inner.frames]
         pdqs = tuple(pdq_of(frame.pixels) for frame in frames)
     except MemoryError as error:
@@ -102,6 +110,15 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
     )
 
 
+def _is_all_of(one: Embedded, data: bytes) -> bool:
+    """Whether it is the tracks of the file itself."""
+    return one.kind is sniff.MP4 and len(one.data) == len(data)
+
+
+def _may_move(data: bytes, kind: sniff.Kind) -> bool:
+    return kind.family is sniff.Family.VIDEO or kind is sniff.APNG or sniff.is_animated(data, kind)
+
+
 def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
     """Raise for what nothing has to be asked about."""
     if kind is sniff.EMPTY:
@@ -109,25 +126,50 @@ def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
     if len(data) > limits.max_bytes:
         reason = f"{len(data)} bytes are over the limit of {limits.max_bytes} bytes"
         raise MediaError(ItemStatus.TOO_LARGE, reason)
-    _refuse_other(kind)
 
 
-def _refuse_other(kind: sniff.Kind) -> None:
+def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> tuple[DecodedMedia, sniff.Kind]:
+    """What the file itself shows, in whole frames, and the kind of file that showed it.
+
+    A label that leads to no picture has no last word: players look for tracks, whatever a file calls itself.
+    """
+    try:
+        return _as_labelled(data, kind, limits, deadline), kind
+    except MediaError as error:
+        is_missing = error.status is ItemStatus.UNSUPPORTED and kind.family is sniff.Family.STILL
+        if is_missing and boxes.movie(data) is None:
+            raise  # a picture of a kind that could be read here with another library
+        for other in _other_readings(data, kind):
+            try:
+                return decode_video(data, other, limits, deadline=deadline), other
+            except MediaError as second:
+                is_none = second.status is ItemStatus.UNREADABLE and not second.decoder_broke
+                if not is_none and (error.status is ItemStatus.UNREADABLE or second.status is ItemStatus.TOO_LARGE):
+                    raise second from error  # there is a video, and it cannot be looked at
+        raise
+
+
+def _other_readings(data: bytes, kind: sniff.Kind) -> Iterator[sniff.Kind]:
+    """As which kinds of video a file is tried that is none by its label, or not one of that kind."""
+    tried = {video_streams.DEMUXERS[kind]} if kind.family is sniff.Family.VIDEO else set()
+    likely = [sniff.MP4] if boxes.may_begin(data) else []
+    for other in (*likely, video_streams.container_of(data)):
+        if other is not None and video_streams.DEMUXERS[other] not in tried:
+            tried.add(video_streams.DEMUXERS[other])
+            yield other
+
+
+def _as_labelled(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
     if kind.family is sniff.Family.OTHER:
         looks = kind.name if kind is sniff.UNKNOWN else f"looks like {kind.name}"
         raise MediaError(ItemStatus.UNREADABLE, f"not a picture: {looks}")
-
-
-def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
-    """What the file itself shows, in whole frames."""
-    _refuse_other(kind)
     if kind.family is sniff.Family.VIDEO:
         return decode_video(data, kind, limits, deadline=deadline)
     if kind.family is sniff.Family.PICTURE:
         raise MediaError(ItemStatus.UNSUPPORTED, f"{kind.name}; this version cannot decode those")
     if kind is sniff.HEIC:
         return _heic(data, limits, deadline)
-    if kind is not sniff.APNG and not sniff.is_animated(data, kind):
+    if not _may_move(data, kind):
         return decode_still(data, kind, limits)
     # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
     try:
@@ -205,9 +247,10 @@ def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:
 class _Inner:
     """What is found inside one medium: decoded one level deep, within what is left of the limits and of the time."""
 
-    def __init__(self, shown: Sequence[Frame], limits: MediaLimits, deadline: Deadline) -> None:
+    def __init__(self, data: bytes, shown: Sequence[Frame], limits: MediaLimits, deadline: Deadline) -> None:
         self.frames: list[Frame] = []
         self.anomalies: list[Anomaly] = []
+        self._data = data
         self._shown = shown
         self._limits = limits
         self._deadline = deadline
@@ -249,7 +292,15 @@ class _Inner:
             reason = f"looking at what comes before it was not over {self._deadline}"
             raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=True)
         limits = replace(self._limits, max_frames=self._frames_left, max_pixels=self._pixels_left)
-        return _medium(bytes(embedded.data), embedded.kind, limits, deadline)
+        try:
+            return _medium(bytes(embedded.data), embedded.kind, limits, deadline)[0]
+        except MediaError as error:
+            if error.status is not ItemStatus.UNREADABLE or error.decoder_broke or not embedded.offset:
+                raise
+            # Tracks that are behind a picture may count their places from its beginning.
+            if boxes.movie(embedded.data) is None or boxes.movie(self._data) is None:
+                raise
+            return decode_video(self._data, sniff.MP4, limits, deadline=deadline)
 
     def _note(self, kind: AnomalyKind, detail: str, embedded: Embedded) -> None:
         self.anomalies.append(Anomaly(kind=kind, detail=detail, offset=embedded.offset, size=embedded.size))

@@ -21,18 +21,13 @@ import re
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 from typing import Final
 
 from lemmy_safety.media.structure import bitmap, boxes, ebml, gif, tiff
-from lemmy_safety.media.structure.parts import Octets, big, little
+from lemmy_safety.media.structure.parts import MAX_STEPS, Octets, big, little
 
 # Far enough to see an SVG element behind an XML declaration, comments and a DOCTYPE.
 _TEXT_WINDOW: Final = 1024
-# Animated PNGs announce themselves before the first picture data; colour profiles can come earlier.
-_MAX_PNG_CHUNKS_BEFORE_DATA: Final = 1000
-# Padding before the file type box, and what is between it and the tables.
-_MAX_BOXES: Final = 1000
 _OGG_WINDOW: Final = 4096
 
 
@@ -140,7 +135,8 @@ _RIFF: Final = {b"WEBP": WEBP, b"AVI ": AVI, b"WAVE": AUDIO}
 _ICON_PREFIXES: Final = frozenset({b"\0\0\1\0", b"\0\0\2\0"})
 _ICON_ENTRY_END: Final = 22
 
-_MAX_BRANDS: Final = 100_000
+#: Brands of one file that are looked at.
+MAX_BRANDS: Final = 100_000
 _AVIF: Final = b"avif"
 _AVIF_SEQUENCE: Final = b"avis"
 # HEIF with HEVC, and with other codings than AV1 (ISO/IEC 23008-12 annexes; libheif's list of brands).
@@ -210,7 +206,7 @@ def is_animated(data: Octets, kind: Kind) -> bool:
         return data[12:16] == b"VP8X" and bool(little(data, 20, 1) & _WEBP_ANIMATION_FLAG)
     if kind is AVIF:
         # The first one counts; libavif refuses a second one, which is another file behind the end.
-        first = next((box for box in islice(boxes.boxes(data), _MAX_BOXES) if box.name == b"ftyp"), None)
+        first = next((box for box in boxes.boxes(data, any_name=True) if box.name == b"ftyp"), None)
         return first is not None and _has_brand(data, first, _AVIF_SEQUENCE)
     return False
 
@@ -219,6 +215,9 @@ def _by_container(data: Octets, start: bytes) -> Kind | None:
     if start.startswith(b"RIFF"):
         return _RIFF.get(start[8:12])
     if start[4:8] in _FIRST_BOXES:
+        return _by_boxes(data, start)
+    # Players find the tracks behind a box of any name. What icons begin with can be the length of a box, too.
+    if start[:4] not in _ICON_PREFIXES and boxes.movie(data) is not None:
         return _by_boxes(data, start)
     if start.startswith(b"\x1aE\xdf\xa3"):
         return WEBM if ebml.doc_type(data) == b"webm" else MATROSKA
@@ -246,18 +245,20 @@ def _by_boxes(data: Octets, start: bytes) -> Kind | None:
     """
     names: set[bytes] = set()
     file_type = None
-    for box in islice(boxes.boxes(data), _MAX_BOXES):
-        if file_type is not None and (box.name == b"ftyp" or not _has_brand(data, file_type, _AVIF)):
+    is_avif = False
+    for box in boxes.boxes(data, any_name=True):
+        if file_type is not None and (box.name == b"ftyp" or not is_avif):
             break  # another file begins, or there is nothing more to learn
         names.add(box.name)
         if box.name == b"ftyp":
-            file_type = box
+            file_type, is_avif = box, _has_brand(data, box, _AVIF)
     if file_type is None and start[4:8] == b"ftyp":
         # Its length is nonsense, and players look at the name alone.
         file_type = boxes.Box(b"ftyp", 0, 8, len(start))
+        is_avif = _has_brand(data, file_type, _AVIF)
     if file_type is not None:
         only_video = b"moov" in names and b"meta" not in names
-        if _has_brand(data, file_type, _AVIF_SEQUENCE) or (_has_brand(data, file_type, _AVIF) and not only_video):
+        if _has_brand(data, file_type, _AVIF_SEQUENCE) or (is_avif and not only_video):
             return AVIF
         return _by_major_brand(bytes(data[file_type.body : file_type.body + 4]))
     if not names:
@@ -267,7 +268,7 @@ def _by_boxes(data: Octets, start: bytes) -> Kind | None:
 
 def _has_brand(data: Octets, file_type: boxes.Box, brand: bytes) -> bool:
     """Whether a file type box names a brand: as its major one, a compatible one, or as mif3 does, for the version."""
-    end = min(file_type.end, len(data), file_type.body + _MAX_BRANDS * len(brand))
+    end = min(file_type.end, len(data), file_type.body + MAX_BRANDS * len(brand))
     end -= (end - file_type.body) % len(brand)
     return int.from_bytes(brand, sys.byteorder) in memoryview(data)[file_type.body : end].cast("I")
 
@@ -300,16 +301,20 @@ def _has_transport_packets(data: Octets) -> bool:
 
 
 def _animation_control(data: Octets) -> int | None:
-    """Where the content of an ``acTL`` chunk is that stands before the first picture data, as APNG demands."""
+    """Where the content of an ``acTL`` chunk is that stands before the first picture data, as APNG demands.
+
+    Behind more chunks than are walked over, any mention of one counts: an animation can be a still, but not the reverse.
+    """
     at = 8
-    for _ in range(_MAX_PNG_CHUNKS_BEFORE_DATA):
+    for _ in range(MAX_STEPS):
         name = bytes(data[at + 4 : at + 8])
         if name == b"acTL":
             return at + 8
         if name == b"IDAT" or len(name) < 4:  # noqa: PLR2004 - chunk names have four bytes
             return None
         at += 12 + big(data, at, 4)
-    return None
+    mentioned = bytes(data[at:]).find(b"acTL")
+    return None if mentioned < 0 else at + mentioned + 4
 
 
 def _by_text(start: bytes) -> Kind | None:

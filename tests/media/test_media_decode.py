@@ -213,7 +213,7 @@ def test_a_format_that_pillow_was_built_without_is_unsupported(monkeypatch):
 
 def test_the_decoder_says_what_it_can_and_may_decode():
     """The version names abilities and limits, so that raised limits make refused objects be read again."""
-    assert DECODER_VERSION.startswith("media-2+")
+    assert DECODER_VERSION.startswith("media-3+")
     with InlineDecoder(LIMITS) as decoder:
         assert decoder.version == f"{DECODER_VERSION} (64 MiB, 100 megapixels, 32 frames in 20 s, crops from 1.4:1)"
         assert decoder.decode(pictures.encode(pictures.gradient(), "png")).info.width == 160
@@ -222,10 +222,10 @@ def test_the_decoder_says_what_it_can_and_may_decode():
 def test_a_fault_of_a_decoder_costs_one_object(monkeypatch, caplog):
     """An error that nobody foresaw is an unreadable object whose decoder broke, and is logged with its traceback."""
 
-    def broken(data, kind):
+    def broken(data, kind, limits):
         raise ZeroDivisionError("of a library")
 
-    monkeypatch.setattr(decoding, "find_hidden", broken)
+    monkeypatch.setattr(decoding, "decode_still", broken)
     with InlineDecoder(LIMITS) as decoder, pytest.raises(MediaError) as caught:
         decoder.decode(pictures.encode(pictures.gradient(), "png"))
     assert (caught.value.status, caught.value.decoder_broke) == (ItemStatus.UNREADABLE, True)

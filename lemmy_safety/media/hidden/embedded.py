@@ -18,14 +18,21 @@ from lemmy_safety.media.structure.parts import Block, merged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from lemmy_safety.media.deadline import Pace
     from lemmy_safety.media.structure.parts import Octets, Part, Structure
 
 #: Previews, and as many other embedded files, that are noted; more are neither handed out nor read about by anybody.
 _MAX_FOUND: Final = 64
 #: EXIF blocks that are looked into beside those that the walk names; an AVIF or HEIC has one.
 _MAX_EXIFS: Final = 8
+# Telling where what begins there ends, in bytes of searching; most take far less.
+_COST_OF_A_BEGINNING: Final = 1 << 18
 _SAMSUNG_END: Final = b"SEFT"
 _SAMSUNG_VIDEO: Final = b"MotionPhoto_Data"
+
+
+# Kinds that are looked at by their tracks.
+_PLAYED_BY_TRACKS: Final = frozenset({sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP})
 
 
 class Content(StrEnum):
@@ -59,12 +66,14 @@ class Found:
     """One embedded file, and what it means.
 
     ``oddity`` is one line for a person; empty where nothing is odd: a declared preview, or a part of another one that
-    is found (``nested``). ``announced``: the medium itself says that it is there. ``block`` is the metadata it lies in.
+    is found (``nested``). ``announced``: the medium itself says that it is there. ``shown``: some viewers or players show
+    this in the place of the medium. ``block`` is the metadata it lies in.
     """
 
     embedded: Embedded
     oddity: str = ""
     announced: bool = False
+    shown: bool = False
     nested: bool = False
     block: Block | None = None
 
@@ -72,25 +81,31 @@ class Found:
 class EmbeddedSearch:
     """One search through one file; ``structure`` is that of ``data``."""
 
-    def __init__(self, data: memoryview, kind: sniff.Kind, structure: Structure) -> None:
+    def __init__(self, data: memoryview, kind: sniff.Kind, structure: Structure, pace: Pace) -> None:
         self._data = data
+        self._pace = pace
         self._kind = kind
         self._own = structure.own
         self._parts = structure.parts
         self._end = len(data) if structure.end is None else structure.end
-        self._main = "video" if kind.family is sniff.Family.VIDEO else "picture"
+        #: What the file is to who looks at it.
+        self.main = "video" if kind.family is sniff.Family.VIDEO else "picture"
         #: How to call the place where nobody reads on.
-        self.behind = f"behind the end of the {self._main}"
+        self.behind = f"behind the end of the {self.main}"
         #: Whether there were more beginnings of pictures than are looked at.
         self.flooded = False
         self.found: list[Found] = []
         self._spans = _Spans(structure.parts)
         self._previews: list[tuple[int, int]] = []
         self._exifs_left = _MAX_EXIFS
+        # One for all parts that are stored in pieces, however many: each of them could be full of what looks like pictures.
+        self._effort_on_joined = signatures.Effort()
 
     def run(self) -> None:
         for part in self._parts:
             content = part.content(self._data)
+            if self._pace.is_over(len(content)):
+                return
             if len(self.found) >= _MAX_FOUND:
                 self.flooded = True
                 break
@@ -117,7 +132,8 @@ class EmbeddedSearch:
 
     def _search_joined(self, part: Part, content: Octets, taken: list[tuple[int, int]]) -> None:
         """Pictures in a part whose content does not lie in the file as one piece."""
-        searched = signatures.beginnings(content, without(len(content), taken))
+        stretches = without(len(content), taken)
+        searched = signatures.beginnings(content, stretches, self._effort_on_joined, pace=self._pace)
         self.flooded |= searched.flooded
         covered = 0
         for beginning in searched.found[:_MAX_FOUND]:
@@ -131,12 +147,16 @@ class EmbeddedSearch:
         further = previews.further_pictures(self._data, self._parts)
         items = previews.announced_items(self._data, self._parts)
         tiffs_from = self._end if self._kind is sniff.TIFF else 0
-        searched = signatures.beginnings(self._data, self._stretches(), tiffs_from=tiffs_from)
+        searched = signatures.beginnings(
+            self._data, self._stretches(), signatures.Effort(), tiffs_from=tiffs_from, pace=self._pace
+        )
         self.flooded |= searched.flooded
         covered = 0
         most = len(self.found) + _MAX_FOUND
         for beginning in searched.found:
             at = beginning.offset
+            if self._pace.is_over(_COST_OF_A_BEGINNING):
+                return
             if self._is_accounted_for(beginning):
                 continue
             if len(self.found) >= most:
@@ -213,7 +233,7 @@ class EmbeddedSearch:
     ) -> None:
         """One that is in no part: behind the end, or where the picture's own data should be."""
         what = _content_of(kind)
-        place = self.behind if at >= self._end else f"among the data of the {self._main}"
+        place = self.behind if at >= self._end else f"among the data of the {self.main}"
         announced = ""
         if at in further:
             announced = "listed in the index of further pictures"
@@ -230,15 +250,30 @@ class EmbeddedSearch:
         return before == _SAMSUNG_VIDEO and bytes(self._data[-len(_SAMSUNG_END) :]) == _SAMSUNG_END
 
     def _take_second_medium(self) -> None:
-        """An AVIF or HEIC can have tracks beside its still picture: pages show the one, players the others."""
-        if self._kind not in {sniff.AVIF, sniff.HEIC} or sniff.is_animated(self._data, self._kind):
+        """A file can be a picture to pages and a video to players, which look for tracks whatever it calls itself.
+
+        An AVIF or HEIC may have both; but the first eight bytes of an icon can be a box, too.
+        """
+        if self._kind in _PLAYED_BY_TRACKS:
+            return
+        if self._kind is sniff.AVIF and sniff.is_animated(self._data, self._kind):
+            self._take_primary_picture()
             return
         movie = containers.movie_box(self._data[: self._end])
         if movie is not None:
             offset, size = movie
-            oddity = "moving pictures beside the still one, which players show"
+            beside = "still one" if self.main == "picture" else "others"
+            oddity = f"moving pictures beside the {beside}, which players show"
             embedded = Embedded(offset, size, Content.VIDEO, self._data, sniff.MP4, "in the same container")
-            self.found.append(Found(embedded, oddity))
+            self.found.append(Found(embedded, oddity, shown=True))
+
+    def _take_primary_picture(self) -> None:
+        """The still picture of an animated AVIF: viewers show it that do not play, or make thumbnails."""
+        still = containers.as_still_avif(self._data[: self._end])
+        if still is not None:
+            place = "in the same container"
+            embedded = Embedded(0, len(still), Content.THUMBNAIL, still, sniff.AVIF, place)
+            self.found.append(Found(embedded, shown=True))
 
 
 class _Spans:

@@ -132,7 +132,7 @@ def _bitmap(pixels: bytes, width: int, height: int) -> bytes:
 
 def _in_photoshop(content: Octets) -> Iterator[Preview]:
     """Image resources 1036 and, from before Photoshop 5, 1033 (Adobe Photoshop File Formats Specification)."""
-    at = 0
+    at = covered = 0
     for _ in range(_MAX_RESOURCES):
         if content[at : at + 4] != b"8BIM":
             return
@@ -141,8 +141,11 @@ def _in_photoshop(content: Octets) -> Iterator[Preview]:
         size_at = at + 6 + name_size + name_size % 2
         size = big(content, size_at, 4)
         body = size_at + 4
-        if number in _PHOTOSHOP_THUMBNAILS:
-            yield from _stored(content, body + _PHOTOSHOP_HEADER, "as the thumbnail of the Photoshop block")
+        # Within a thumbnail there is no other one: each would be read to the end of all.
+        if number in _PHOTOSHOP_THUMBNAILS and at >= covered:
+            for preview in _stored(content, body + _PHOTOSHOP_HEADER, "as the thumbnail of the Photoshop block"):
+                covered = preview.offset + preview.size
+                yield preview
         at = body + size + size % 2
 
 

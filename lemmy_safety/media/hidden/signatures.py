@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lemmy_safety.media import sniff
-from lemmy_safety.media.structure import bitmap, ebml, gif, jpeg, tiff
+from lemmy_safety.media.structure import bitmap, boxes, ebml, gif, jpeg, tiff
 from lemmy_safety.media.structure.parts import big, little
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from lemmy_safety.media.deadline import Pace
     from lemmy_safety.media.structure.parts import Octets
 
 #: Signatures that are checked in one search. Noise has one hit in 8 MB; who puts more there wants to hide something
@@ -33,9 +34,9 @@ _MAX_TIFFS: Final = 64
 # The search goes through windows of this size, which bounds its memory.
 _WINDOW: Final = 1 << 20
 _HEADER: Final = 1024
-# A file type box has a brand, a version and some further brands.
-_MIN_FILE_TYPE: Final = 16
-_MAX_FILE_TYPE: Final = 1024
+_BRAND_SIZE: Final = 4
+# So much of a file type box is looked at, which is a thousand brands.
+_MAX_FILE_TYPE: Final = 4096
 # Brands of JPEG XL and JPEG 2000, whose files begin with a signature box of their own before it.
 _BEHIND_A_SIGNATURE: Final = frozenset({b"jxl ", b"jp2 ", b"jpx ", b"jpm ", b"jph "})
 
@@ -56,14 +57,21 @@ class Beginnings:
     flooded: bool
 
 
-def beginnings(data: Octets, stretches: Iterable[tuple[int, int]], *, tiffs_from: int = 0) -> Beginnings:
+def beginnings(
+    data: Octets,
+    stretches: Iterable[tuple[int, int]],
+    effort: Effort,
+    *,
+    tiffs_from: int = 0,
+    pace: Pace | None = None,
+) -> Beginnings:
     """Pictures and videos that begin in one of the stretches (offset, size) of ``data``; linear in their lengths.
 
+    ``effort`` is what may be spent on it, and perhaps on other searches. The search ends when ``pace`` says so.
     TIFF headers before ``tiffs_from`` are passed over: some writers put each page of a TIFF behind one of its own.
     """
-    effort = _Effort()
     found: list[Beginning] = []
-    for at in _places(data, stretches):
+    for at in _places(data, stretches, pace):
         before, pattern, check = _CHECKS[bytes(data[at : at + 2])]
         if check is _tiff and at < tiffs_from:
             continue
@@ -76,8 +84,8 @@ def beginnings(data: Octets, stretches: Iterable[tuple[int, int]], *, tiffs_from
     return Beginnings(tuple(sorted(found, key=lambda one: one.offset)), effort.spent)
 
 
-class _Effort:
-    """What is left of the bounds of one search."""
+class Effort:
+    """What is left of the bounds of a search, or of several that have them together."""
 
     def __init__(self) -> None:
         self._places = MAX_CHECKED
@@ -98,13 +106,15 @@ class _Effort:
         return self._places < 0 or self._tiffs < 0 or self.steps < 0
 
 
-def _places(data: Octets, stretches: Iterable[tuple[int, int]]) -> Iterator[int]:
-    """Where the first four bytes of any signature stand, ascending within each stretch."""
+def _places(data: Octets, stretches: Iterable[tuple[int, int]], pace: Pace | None) -> Iterator[int]:
+    """Where the first four bytes of any signature stand, ascending within each stretch, as long as there is time."""
     octets = np.frombuffer(data, np.uint8)
     for offset, size in stretches:
         end = min(offset + size, len(data))
         for start in range(offset, end, _WINDOW):
             stop = min(start + _WINDOW, end)
+            if pace is not None and pace.is_over(stop - start):
+                return
             window = octets[start : stop + _REACH]
             for at in sorted([*_hits(window, 0), *_hits(window, 1)]):
                 if start + at < stop:
@@ -133,45 +143,48 @@ def _hits(window: npt.NDArray[np.uint8], shift: int) -> list[int]:
     return hits
 
 
-def _jpeg(data: Octets, at: int, effort: _Effort) -> sniff.Kind:
+def _jpeg(data: Octets, at: int, effort: Effort) -> sniff.Kind:
     begins, steps = jpeg.begins_picture(data, at, effort.steps)
     effort.steps -= steps
     return sniff.JPEG if begins else sniff.UNKNOWN
 
 
-def _png(data: Octets, at: int, _: _Effort) -> sniff.Kind:
+def _png(data: Octets, at: int, _: Effort) -> sniff.Kind:
     return sniff.PNG if big(data, at + 16, 4) and big(data, at + 20, 4) else sniff.UNKNOWN
 
 
-def _gif(data: Octets, at: int, _: _Effort) -> sniff.Kind:
+def _gif(data: Octets, at: int, _: Effort) -> sniff.Kind:
     first = next(gif.blocks(data[at : at + _HEADER]), None)
     has_canvas = little(data, at + 6, 2) and little(data, at + 8, 2)
     begins = has_canvas and first is not None and first.kind in {gif.FRAME, gif.EXTENSION}
     return sniff.GIF if begins else sniff.UNKNOWN
 
 
-def _riff(data: Octets, at: int, _: _Effort) -> sniff.Kind:
+def _riff(data: Octets, at: int, _: Effort) -> sniff.Kind:
     return sniff.WEBP if bytes(data[at + 8 : at + 12]) == b"WEBP" else sniff.AVI
 
 
-def _boxed(data: Octets, at: int, _: _Effort) -> sniff.Kind:
-    size = big(data, at, 4)
+def _boxed(data: Octets, at: int, _: Effort) -> sniff.Kind:
+    box = next(boxes.boxes(data, at), None)
     is_second_box = bytes(data[at + 8 : at + 12]) in _BEHIND_A_SIGNATURE
-    if not _MIN_FILE_TYPE <= size <= _MAX_FILE_TYPE or size % 4 or is_second_box:
+    if box is None or not box.body + _BRAND_SIZE <= box.end <= len(data) or is_second_box:
         return sniff.UNKNOWN
-    return sniff.sniff(data[at : at + size])
+    kind = sniff.sniff(data[at : min(box.end, at + _MAX_FILE_TYPE)])
+    # The brand is what the file calls itself; its tracks decide whether it is sound alone.
+    return sniff.MP4 if kind is sniff.AUDIO else kind
 
 
-def _matroska(data: Octets, at: int, _: _Effort) -> sniff.Kind:
-    name = ebml.doc_type(data[at : at + _HEADER])
-    return {b"webm": sniff.WEBM, b"matroska": sniff.MATROSKA}.get(name, sniff.UNKNOWN)
+def _matroska(data: Octets, at: int, _: Effort) -> sniff.Kind:
+    if not ebml.begins_file(data, at):
+        return sniff.UNKNOWN
+    return sniff.WEBM if ebml.doc_type(data[at : at + _HEADER]) == b"webm" else sniff.MATROSKA
 
 
-def _bmp(data: Octets, at: int, _: _Effort) -> sniff.Kind:
+def _bmp(data: Octets, at: int, _: Effort) -> sniff.Kind:
     return sniff.BMP if bitmap.begins_picture(data, at) else sniff.UNKNOWN
 
 
-def _tiff(data: Octets, at: int, effort: _Effort) -> sniff.Kind | None:
+def _tiff(data: Octets, at: int, effort: Effort) -> sniff.Kind | None:
     if not effort.spend_on_tiff() or not tiff.is_tiff(data, at):
         return sniff.UNKNOWN
     return sniff.TIFF if tiff.holds_picture(data, at) else None
@@ -187,7 +200,7 @@ def _jpeg2000(*_: object) -> sniff.Kind:
 
 # By a signature's first two bytes: how far before them the file begins, what the signature is in full, and what must
 # follow it (UNKNOWN: it does not).
-_CHECKS: Final[dict[bytes, tuple[int, re.Pattern[bytes], Callable[[Octets, int, _Effort], sniff.Kind | None]]]] = {
+_CHECKS: Final[dict[bytes, tuple[int, re.Pattern[bytes], Callable[[Octets, int, Effort], sniff.Kind | None]]]] = {
     b"\xff\xd8": (0, re.compile(rb"\xff\xd8\xff"), _jpeg),
     b"\x89P": (0, re.compile(rb"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), _png),
     b"GI": (0, re.compile(rb"GIF8[79]a"), _gif),

@@ -197,7 +197,8 @@ def _read_png(data: bytes) -> StoredFrames:
     cut_off = True
     for chunk in _png_chunks(data):
         if chunk.name == b"acTL":
-            announced = big(data, chunk.offset + 8, 4)
+            # Of two announcements readers take the first or the last: then it is written anew.
+            announced = big(data, chunk.offset + 8, 4) if announced is None else 0
         elif chunk.name == b"fcTL":
             controls.append(chunk)
             ends.append(chunk.end)
@@ -239,6 +240,7 @@ def _only_of_png(data: bytes, stored: StoredFrames, numbers: Collection[int]) ->
     pieces = [data[:_SIGNATURE_SIZE]]
     sequence = 0
     place = 0
+    is_announced = False
     for chunk in _png_chunks(data):
         while place < len(dropped) and dropped[place].end <= chunk.offset:
             place += 1
@@ -246,6 +248,9 @@ def _only_of_png(data: bytes, stored: StoredFrames, numbers: Collection[int]) ->
             continue
         body = data[chunk.offset + 8 : chunk.end - 4]
         if chunk.name == b"acTL":
+            if is_announced:
+                continue
+            is_announced = True
             body = len(kept).to_bytes(4, "big") + body[4:]
         elif chunk.name in {b"fcTL", b"fdAT"}:
             body = sequence.to_bytes(4, "big") + body[4:]

@@ -56,6 +56,8 @@ DEMUXERS: Final[Mapping[sniff.Kind, str]] = {
     sniff.APNG: "apng",
     sniff.AVIF: "mov",
 }
+# What FFmpeg may take a file for whose beginning says nothing: containers of videos, and never a playlist.
+_CONTAINERS: Final = ",".join(sorted({*DEMUXERS.values()} - {"gif", "apng"}))
 _MPEG_WITHOUT_CONTAINER: Final = b"\0\0\1\xb3"
 
 #: Decoders that hostile bytes are given to: what browsers play, what cameras and phones wrote, what cover pictures are.
@@ -135,21 +137,8 @@ class VideoFile:
 
     @shortage_or_damage()
     def _open(self) -> InputContainer:
-        return av.open(
-            io.BytesIO(self._data),
-            mode="r",
-            format=self._demuxer,
-            metadata_errors="replace",
-            io_open=_refuse,
-            options={
-                "max_pixels": self._max_pixels,
-                "codec_whitelist": _DECODERS,
-                "protocol_whitelist": "none",
-                "threads": "1",
-                # What an edit list leaves out is in the file all the same, and some players show it.
-                "ignore_editlist": "1",
-            },
-        )
+        # What an edit list leaves out is in the file all the same, and some players show it.
+        return _opened(self._data, self._demuxer, max_pixels=self._max_pixels, ignore_editlist="1")
 
     def _read_tracks(self) -> list[Track]:
         container = self._opened["DEFAULT"] = self._open()
@@ -200,6 +189,34 @@ class VideoFile:
             return found[0].decode("ascii")
         names = [found[1].decode("ascii") for found in _SAMPLE_DESCRIPTION.finditer(self._data)]
         return " or ".join(names) if names else "unknown"
+
+
+def container_of(data: bytes) -> sniff.Kind | None:
+    """The kind of container that FFmpeg finds in a file by looking at all of its beginning; None where it finds none.
+
+    For files whose own label says that there is no video in them.
+
+    :raises MemoryError: there was not enough of it.
+    """
+    try:
+        with shortage_or_damage(), _opened(data, None, format_whitelist=_CONTAINERS) as container:
+            names = container.format.name.split(",")
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - hostile bytes; PyAV raises some ten classes for them
+        return None
+    return next((kind for kind, demuxer in DEMUXERS.items() if demuxer in names), None)
+
+
+def _opened(data: bytes, demuxer: str | None, **more: str) -> InputContainer:
+    return av.open(
+        io.BytesIO(data),
+        mode="r",
+        format=demuxer,
+        metadata_errors="replace",
+        io_open=_refuse,
+        options={"codec_whitelist": _DECODERS, "protocol_whitelist": "none", "threads": "1", **more},
+    )
 
 
 def _track_of(stream: VideoStream, codec: str) -> Track:

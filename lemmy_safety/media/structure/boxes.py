@@ -20,6 +20,10 @@ _TO_THE_END: Final = 0
 _LENGTH_FOLLOWS: Final = 1
 # Names are ASCII; QuickTime's own text boxes begin with a copyright sign.
 _NAME: Final = re.compile(rb"[ -~\xa9][ -~]{3}")
+# What players take tracks from. FFmpeg, and so Chromium, also opens a box of another name that holds a movie's header.
+_MOVIE: Final = frozenset({b"moov", b"moof"})
+_MOVIE_IN_DISGUISE: Final = frozenset({b"free", b"hoov"})
+_FIRST_IN_MOVIE: Final = frozenset({b"mvhd", b"cmov"})
 _EXIF_OFFSET: Final = 4
 
 # Boxes that make up the medium, and those of the outermost level that are looked into.
@@ -73,13 +77,16 @@ class Box:
     end: int
 
 
-def boxes(data: Octets, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """The boxes from ``start`` to ``end``, in order; stops before what is no box and behind one that is cut off."""
+def boxes(data: Octets, start: int = 0, end: int | None = None, *, any_name: bool = False) -> Iterator[Box]:
+    """The boxes from ``start`` to ``end``, in order; stops before what is no box and behind one that is cut off.
+
+    ``any_name``: as players do, who pass over boxes whose names no standard knows or that are no text.
+    """
     limit = len(data) if end is None else min(end, len(data))
     at = start
     for _ in range(MAX_STEPS):
         name = bytes(data[at + 4 : at + 8])
-        if at + _HEADER_SIZE > limit or not _NAME.fullmatch(name):
+        if at + _HEADER_SIZE > limit or not (any_name or _NAME.fullmatch(name)):
             return
         size, header = big(data, at, 4), _HEADER_SIZE
         if size == _LENGTH_FOLLOWS:
@@ -92,13 +99,41 @@ def boxes(data: Octets, start: int = 0, end: int | None = None) -> Iterator[Box]
         at += size
 
 
+def may_begin(data: Octets) -> bool:
+    """Whether the first eight bytes can be the header of a box, whatever its name."""
+    first = next(boxes(data, any_name=True), None)
+    return first is not None and first.end <= len(data)
+
+
+def movie(data: Octets) -> Box | None:
+    """The first box that players take tracks from, whatever the file says it is; None where they find none.
+
+    Of a file with more boxes than are walked over it is the rest, if a movie may be in there.
+    """
+    last: Box | None = None
+    steps = 0
+    for box in boxes(data, any_name=True):
+        inner = bytes(data[box.body + 4 : box.body + 8])
+        if box.name in _MOVIE or (box.name in _MOVIE_IN_DISGUISE and inner in _FIRST_IN_MOVIE):
+            return box
+        last = box
+        steps += 1
+    if last is None or steps < MAX_STEPS or last.end >= len(data):
+        return None
+    rest = bytes(data[last.end :])
+    is_there = any(name in rest for name in (*_MOVIE, *_FIRST_IN_MOVIE))
+    return Box(b"moov", last.end, last.end, len(data)) if is_there else None
+
+
 def read(data: Octets) -> Structure:
     """Walk the outermost boxes, and those of a movie that describe it."""
     parts = Parts()
     own: list[tuple[int, int]] = []
     seen: set[bytes] = set()
     at = steps = 0
-    for box in boxes(data):
+    for box in boxes(data, any_name=True):
+        if seen & _MEDIUM and not _NAME.fullmatch(box.name):
+            break  # the end; before the medium begins, players pass over boxes of any name
         steps += 1
         if box.name == b"ftyp" and seen & {b"ftyp", b"moov", b"meta"}:
             break  # another file has been put behind this one

@@ -24,6 +24,8 @@ _NAMED: Final = {
     0x1254C367: (Block.TAGS, "tags"),
 }
 _MAX_ID_SIZE: Final = 4
+# A header has seven; all that is learned from it is the name of the kind.
+_MAX_HEADER_ELEMENTS: Final = 1_000
 _BYTE_BITS: Final = 8
 _OPEN: Final = -1
 
@@ -79,15 +81,24 @@ def _segment(data: Octets, at: int, stop: int, parts: Parts, *, is_open: bool) -
     return -1, False
 
 
+def begins_file(data: Octets, at: int) -> bool:
+    """Whether an EBML header is at ``at`` that something follows which such files have, whatever it says they are."""
+    header = _element(data, at)
+    if header is None or header[0] != _EBML or header[2] == _OPEN:
+        return False
+    following = _element(data, header[1] + header[2])
+    return following is not None and following[0] in {_SEGMENT, _VOID, _CHECKSUM}
+
+
 def doc_type(data: Octets) -> bytes:
-    """What the EBML header says the file is, such as ``webm``; empty where it does not say."""
+    """What the EBML header says the file is, such as ``webm``; empty where it does not say among its first elements."""
     header = _element(data, 0)
     if header is None or header[0] != _EBML:
         return b""
     at = header[1]
     end = min(len(data), at + header[2])
-    while at < end:
-        element = _element(data, at)
+    for _ in range(_MAX_HEADER_ELEMENTS):
+        element = _element(data, at) if at < end else None
         if element is None or element[2] == _OPEN:
             return b""
         name, body, size = element
