@@ -155,6 +155,8 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 if present == needed:
                     ledger.check_writable()
                     yield from _unchecked_uploads(ledger.count_unchecked_uploads())
+                    if settings.hook_secret and not ledger.has_uploads():
+                        yield _never_asked()
             schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
@@ -167,6 +169,20 @@ def _unchecked_uploads(count: int) -> Iterator[Check]:
     if count:
         detail = f"{count:,} uploads were accepted without a verdict and are not judged yet"
         yield Check(area="Database", name="uploads", ok=None, detail=f"{detail}; run the daemon or --all")
+
+
+def _never_asked() -> Check:
+    # Where pict-rs cannot reach the hook every upload fails, and the hook sees nothing of it.
+    return Check(
+        area="Database",
+        name="uploads",
+        ok=None,
+        detail="HOOK_SECRET is set, and pict-rs has not asked about any upload yet",
+        fix=(
+            "If uploads fail with 500 http-client-error, give pict-rs the hook's IP address instead of a host name "
+            "(docs/upload-hook.md)."
+        ),
+    )
 
 
 def _check_can_be_made(file: Path) -> None:

@@ -64,6 +64,11 @@ class UploadBooks(Database):
         with self._reading() as connection:
             return upload_lookups.count_unchecked(connection)
 
+    def has_uploads(self) -> bool:
+        """Whether pict-rs has ever asked about an upload that is on record."""
+        with self._reading() as connection:
+            return upload_lookups.has_any(connection)
+
     def unchecked_since(self) -> datetime | None:
         """When the one came that waits longest; None when none does."""
         with self._reading() as connection:

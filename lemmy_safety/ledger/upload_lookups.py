@@ -87,6 +87,10 @@ def count_unchecked(connection: Connection) -> int:
     return connection.execute(select(func.count()).select_from(uploads).where(IS_UNCHECKED)).scalar_one()
 
 
+def has_any(connection: Connection) -> bool:
+    return connection.execute(select(uploads.c.sha256).limit(1)).first() is not None
+
+
 def count_by_answer(connection: Connection) -> dict[UploadAnswer, int]:
     query = select(uploads.c.answer, func.count()).group_by(uploads.c.answer)
     return {row.answer: row[1] for row in connection.execute(query)}

@@ -8,6 +8,7 @@ import sqlite3
 import sys
 
 import pytest
+from support.uploads import upload
 
 from lemmy_safety.errors import (
     LedgerDamaged,
@@ -18,6 +19,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
     WeightsMissing,
 )
+from lemmy_safety.ledger import open_ledger, sqlite_url
 
 
 def _checks(result):
@@ -130,6 +132,22 @@ def test_the_database_is_only_looked_at(call, store, tmp_path):
     assert result.exit_code == 0
     assert "will be upgraded" in result.output
     assert (tmp_path / "lemmy_safety.db").read_bytes() == before
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(("secret", "asked"), [("secret-of-the-hook-01", 0), ("secret-of-the-hook-01", 1), ("", 0)])
+def test_a_hook_that_was_never_asked_gets_a_hint(call, monkeypatch, tmp_path, secret, asked):
+    """pict-rs that was given a host name fails every upload unasked; only the database's silence tells of it."""
+    call("db", "upgrade")
+    if secret:
+        monkeypatch.setenv("HOOK_SECRET", secret)
+    with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
+        ledger.record_uploads([upload(str(number)) for number in range(asked)])
+    result = call("doctor")
+    assert result.exit_code == 0
+    said = bool(secret) and not asked
+    assert ("has not asked about any upload yet" in result.output) == said
+    assert ("give pict-rs the hook's IP address instead of a host name" in result.output) == said
 
 
 def test_a_database_of_a_newer_version_is_a_fault(call, store, tmp_path):
