@@ -26,6 +26,7 @@
         LedgerDamaged               55   LedgerReplaced 56
         PassRunning                 57   (another pass has the storage)
       ActionRefused                 60
+      OutputFailed                  61
       WorkerDied                    70
 
 Vendor errors become one of these at the edge of the room that imports the vendor's library. Messages name what is
@@ -272,6 +273,13 @@ class ActionRefused(LemmySafetyError):
     """A destructive command was not confirmed, or cannot be carried out safely."""
 
     exit_code = 60
+
+
+class OutputFailed(LemmySafetyError):
+    """Something could not be written to stdout or stderr: a closed pipe, a full disk. All work was done and recorded."""
+
+    exit_code = 61
+    default_hint = "What was to be done is done and recorded; see 'lemmy-safety flagged --all'."
 
 
 class WorkerDied(LemmySafetyError):

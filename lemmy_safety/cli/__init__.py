@@ -11,15 +11,20 @@ import sys
 
 def main() -> None:
     """Entry point of the ``lemmy-safety`` command; ends the process with the exit code of what happened."""
+    from lemmy_safety.cli.streams import StandardStreams  # noqa: PLC0415 - importing the package stays free
+
+    streams = StandardStreams()
     try:
-        from lemmy_safety.cli.app import app  # noqa: PLC0415 - importing the package stays free for __main__ and tests
+        from lemmy_safety.cli.app import app  # noqa: PLC0415 - for __main__ and tests, too
     except KeyboardInterrupt:
         sys.exit(130)  # so early that nothing has begun and nobody else is there to say so
 
     try:
         app.main(prog_name="lemmy-safety")
     except SystemExit as ended:
+        from lemmy_safety.cli.failures import code_after_output  # noqa: PLC0415 - is loaded by now
         from lemmy_safety.cli.stopping import end_at_once_if_threads_are_left  # noqa: PLC0415 - is loaded by now
 
-        end_at_once_if_threads_are_left(ended.code)
-        raise
+        code = code_after_output(ended.code, streams.failure())
+        end_at_once_if_threads_are_left(code)
+        sys.exit(code)

@@ -16,14 +16,11 @@ code  meaning
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.errors import LemmySafetyError
-
-if TYPE_CHECKING:
-    from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.errors import LemmySafetyError, OutputFailed
 
 BUG = 1
 INTERRUPTED = 130
@@ -48,6 +45,20 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     if not debug:
         _line("fix", "Run the same command with --debug and report the traceback.", "green")
     return BUG
+
+
+def code_after_output(code: str | int | None, failure: OSError | None) -> str | int | None:
+    """The exit code of a process some of whose output was lost: what was done is done, but nobody may have seen it.
+
+    A code that says that something else went wrong stays.
+    """
+    if failure is None or code not in (0, None):
+        return code
+    return present(
+        OutputFailed(f"Not everything could be written to the output: {failure.strerror or type(failure).__name__}."),
+        debug=False,
+        redaction=Redaction(),
+    )
 
 
 def warn(text: str) -> None:

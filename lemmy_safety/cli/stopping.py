@@ -20,8 +20,9 @@ from lemmy_safety.cli.failures import INTERRUPTED
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-#: SIGBREAK is what Windows sends for Ctrl-Break and when a console closes.
-_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK")
+#: SIGBREAK is what Windows sends for Ctrl-Break and when a console closes, SIGHUP what others send for a terminal that
+#: went away.
+_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
 
 
 #: A pass that was asked to stop ends itself within 4 s (``scan.scanner``); what has not ended then is stuck. A busy
@@ -46,7 +47,8 @@ class StopSignals:
     def __enter__(self) -> Self:
         for name in _NAMES:
             number = getattr(signal, name, None)
-            if number is not None:
+            # nohup has SIGHUP ignored, and that is to stay so.
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 self._before[number] = signal.signal(number, self._received)
         return self
 
@@ -61,18 +63,26 @@ class StopSignals:
         if self.event.is_set():
             self._end(INTERRUPTED)
         self.event.set()
-        # os.write, because the signal may have come in the middle of a buffered write to the same stream.
-        os.write(2, b"\nStopping; once more to end at once.\n")
         self._last_resort.start()
+        _say(b"\nStopping; once more to end at once.\n")
 
     def _give_up(self) -> None:
-        os.write(2, b"Something hangs and was left behind; what was decided is recorded.\n")
+        _say(b"Something hangs and was left behind; what was decided is recorded.\n")
         self._end(self._exit_code)
 
     def _end(self, code: int) -> NoReturn:
         _restore_terminal(self._terminal)  # a passphrase prompt may have switched the echo off
         # Not sys.exit: threads stuck in a vendor's network call would keep the process alive.
         os._exit(code)
+
+
+def _say(text: bytes) -> None:
+    """Write to stderr; os.write, because the signal may have come in the middle of a buffered write to it.
+
+    An error here would surface in the middle of whatever the main thread does.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, text)
 
 
 def end_at_once_if_threads_are_left(code: object) -> None:
