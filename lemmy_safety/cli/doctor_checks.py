@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, shown_name
-from lemmy_safety.cli.text import plural
+from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import LedgerError, LedgerFull, LedgerReadOnly, LemmySafetyError, SettingsError, StorageError
 from lemmy_safety.settings import choose_storage
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.ledger import GarbledRequests
     from lemmy_safety.settings import Settings
 
 #: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
@@ -155,8 +156,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 if present == needed:
                     ledger.check_writable()
                     yield from _unchecked_uploads(ledger.count_unchecked_uploads())
-                    if settings.hook_secret and not ledger.has_uploads():
+                    garbled = ledger.garbled_requests()
+                    if settings.hook_secret and garbled is None and not ledger.has_uploads():
                         yield _never_asked()
+                    yield from _garbled_requests(garbled)
             schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
@@ -182,6 +185,30 @@ def _never_asked() -> Check:
             "If uploads fail with 500 http-client-error, give pict-rs the hook's IP address instead of a host name "
             "(docs/upload-hook.md)."
         ),
+    )
+
+
+def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
+    if known is None:
+        return
+    area, name = "Database", "requests at the upload hook"
+    detail = (
+        f"{plural(known.total, 'request')} since {iso(known.first_at)} that pict-rs cannot have made so, "
+        f"{known.in_a_row:,} in a row, the last at {iso(known.last_at)} ({known.last_what})"
+    )
+    if not known.too_many:
+        yield Check(area=area, name=name, ok=None, detail=detail)
+        return
+    yield Check(
+        area=area,
+        name=name,
+        ok=False,
+        detail=f"{detail}: uploads are not judged",
+        fix=(
+            "See what is between pict-rs and the hook, and whether this pict-rs is newer than this program "
+            '("Garbled requests" in docs/upload-hook.md).'
+        ),
+        exit_code=SettingsError.exit_code,
     )
 
 

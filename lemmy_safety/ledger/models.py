@@ -187,7 +187,21 @@ uploads = Table(
     # Where bytes that were accepted unchecked were met and judged.
     Column("found_storage_id", ForeignKey("storages.id")),
     Column("found_key", LongText),
+    # Where pict-rs says that it has stored them, from 0.6 on.
+    Column("storage_key", LongText),
     Index("ix_uploads_md5", "md5"),
+)
+
+# Requests at the door that pict-rs cannot have made so; one row.
+garbled_requests = Table(
+    "garbled_requests",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("in_a_row", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("last_what", LongText, nullable=False),
 )
 
 events = Table(

@@ -35,6 +35,10 @@ ANCESTOR = "ancestor"
 """Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
 
 
+MOST_GARBLED_IN_A_ROW = 20
+"""From so many requests on the door counts as not working: one odd file does not make it so, nor do some."""
+
+
 class Known(StrEnum):
     """Why an object need not be read."""
 
@@ -176,7 +180,7 @@ class UploadResult:
     ``status`` is None where nobody looked at it. ``verdict`` is set exactly when ``status`` is CHECKED.
     ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
     as no upload.
-    ``at`` is when it was asked, where that is not now.
+    ``at`` is when it was asked, where that is not now. ``storage_key`` is where pict-rs says that it has stored it.
     """
 
     sha256: str
@@ -191,6 +195,7 @@ class UploadResult:
     pdq: Pdq | None = None
     info: MediaInfo | None = None
     at: datetime | None = None
+    storage_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +203,8 @@ class UploadRow:
     """What is known of some bytes that were uploaded.
 
     ``answer`` is the last one given. ``judged_at`` is None until there was a verdict, or no picture could be made of
-    them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged.
+    them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged, ``storage_key``
+    where pict-rs said that it had stored them when it asked last (None before 0.6); it drops a copy of what it has already.
     """
 
     sha256: str
@@ -218,6 +224,23 @@ class UploadRow:
     times: int
     found_storage: str | None
     found_key: str | None
+    storage_key: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GarbledRequests:
+    """Requests at the door that pict-rs cannot have made so. ``in_a_row``: since the last one that was understood."""
+
+    in_a_row: int
+    total: int
+    first_at: datetime
+    last_at: datetime
+    last_what: str
+
+    @property
+    def too_many(self) -> bool:
+        """Whether they are more than odd files can explain."""
+        return self.in_a_row >= MOST_GARBLED_IN_A_ROW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

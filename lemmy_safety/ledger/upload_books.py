@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.ledger import upload_lookups, uploads
+from lemmy_safety.ledger import garbled, upload_lookups, uploads
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database
 from lemmy_safety.ledger.rows import UploadAnswer
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from lemmy_safety.ledger.rows import UploadMatches, UploadResult, UploadRow
+    from lemmy_safety.ledger.rows import GarbledRequests, UploadMatches, UploadResult, UploadRow
     from lemmy_safety.records import StoredObject
 
 
@@ -108,3 +108,20 @@ class UploadBooks(Database):
         """
         with self._writing() as connection:
             return uploads.forget(connection, before)
+
+    def count_garbled_requests(self, what: str, *, added: int, in_a_row: int) -> None:
+        """Note requests that pict-rs cannot have made so; ``what`` was wrong with the last one."""
+        with self._writing() as connection:
+            garbled.count(connection, what, added=added, in_a_row=in_a_row, now=self._clock())
+
+    def end_garbled_row(self) -> None:
+        """Note that a request was understood; writes only where some before it were not."""
+        known = self.garbled_requests()
+        if known is not None and known.in_a_row:
+            with self._writing() as connection:
+                garbled.end_row(connection)
+
+    def garbled_requests(self) -> GarbledRequests | None:
+        """What is known of such requests; None when there was none yet."""
+        with self._reading() as connection:
+            return garbled.read(connection)

@@ -229,4 +229,5 @@ def _upload_row_of(row: AnyRow) -> UploadRow:
         times=row.times,
         found_storage=row.storage,
         found_key=row.found_key,
+        storage_key=row.storage_key,
     )

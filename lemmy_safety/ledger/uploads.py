@@ -120,6 +120,7 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
             "first_at": min(row["first_at"], at),
             "last_at": max(row["last_at"], at),
             "times": row["times"] + 1,
+            "storage_key": row["storage_key"] if result.storage_key is None else clean_text(result.storage_key),
         }
     judged = result.verdict is not None or result.status in UNDECODED
     if result.answer is None and result.status is ItemStatus.GONE and row["judged_at"] is None:

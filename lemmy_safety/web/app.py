@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from lemmy_safety.web.access import Access
+    from lemmy_safety.web.garbled import GarbledRequests
     from lemmy_safety.web.ledger_probe import LedgerProbe
     from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.receiving import BodyReader
@@ -48,10 +49,11 @@ _COMPLAIN_EVERY_S = 10.0
 
 
 class Readiness(BaseModel):
-    """What ``/ready`` says."""
+    """What ``/ready`` says. ``requests`` is there only while what comes cannot be what pict-rs sends."""
 
     model: ModelState
     database: Literal["writable", "failing"]
+    requests: Literal["garbled"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class HookParts:
     engine: UploadEngine
     reader: BodyReader
     probe: LedgerProbe
+    garbled: GarbledRequests
     meters: Meters
     access: Access
     budget_s: float
@@ -150,7 +153,7 @@ async def _decide(parts: HookParts, request: Request) -> Response:
         upload = await _receive(parts, request, announced=int(length) if length.isdecimal() else None)
     except BadBody as error:
         if error.garbled is not None:
-            parts.meters.garbled(error.garbled)
+            parts.garbled.note(error.garbled, ", ".join(request.headers.getlist("content-type")))
         retry = {"Retry-After": str(RETRY_AFTER_S)} if error.status == _UNAVAILABLE else None
         return PlainTextResponse(error.text, error.status, retry)
     try:
@@ -174,15 +177,18 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
     }
     if not codings <= {"", "identity"}:
         raise BadBody(415, "compressed", Garbled.ENCODED)
-    form = form_of(request.headers.getlist("content-type"))
+    types = request.headers.getlist("content-type")
+    form = form_of(types)
     upload = await parts.reader.read(
         request.stream(), media_type=form.media_type, announced=announced, boundary=form.boundary
     )
-    if not may_be_stored((upload.data or b"")[:START_BYTES]):
-        if form.is_form and form.boundary is None:
-            upload.drop()
-            raise BadBody(400, "a form without a boundary", Garbled.FORM)
-        parts.meters.garbled(Garbled.NOT_MEDIA)
+    if may_be_stored((upload.data or b"")[:START_BYTES]):
+        parts.garbled.note_understood()
+    elif form.is_form and form.boundary is None:
+        upload.drop()
+        raise BadBody(400, "a form without a boundary", Garbled.FORM)
+    else:
+        parts.garbled.note(Garbled.NOT_MEDIA, ", ".join(types))
     return upload
 
 
@@ -191,12 +197,22 @@ def _add_service(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None
     async def health() -> Response:
         return PlainTextResponse("ok")
 
-    @app.get("/ready", summary="Whether uploads can be judged and recorded.", responses={503: {"model": Readiness}})
+    @app.get(
+        "/ready",
+        summary="Whether uploads can be judged and recorded.",
+        responses={503: {"model": Readiness}},
+        response_model_exclude_none=True,
+    )
     async def ready(response: Response) -> Readiness:
         writable = await parts.probe.writable()
-        if not writable or parts.engine.model != "ready":
+        garbled = parts.garbled.too_many
+        if garbled or not writable or parts.engine.model != "ready":
             response.status_code = _UNAVAILABLE
-        return Readiness(model=parts.engine.model, database="writable" if writable else "failing")
+        return Readiness(
+            model=parts.engine.model,
+            database="writable" if writable else "failing",
+            requests="garbled" if garbled else None,
+        )
 
     @app.get(
         "/metrics",

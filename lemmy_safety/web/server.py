@@ -21,6 +21,7 @@ from lemmy_safety.errors import SettingsError
 from lemmy_safety.pictrs.hook_url import pictrs_setting
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
+from lemmy_safety.web.garbled import GarbledRequests
 from lemmy_safety.web.ledger_probe import LedgerProbe
 from lemmy_safety.web.meters import Meters
 from lemmy_safety.web.protocol import guarded
@@ -112,10 +113,12 @@ class _Service:
         engine = self._make_engine(meters)
         reader = BodyReader(self._options.body, reclaim=engine.forget_late)
         probe = LedgerProbe(self._ledger)
+        garbled = GarbledRequests(self._ledger, meters)
         parts = HookParts(
             engine=engine,
             reader=reader,
             probe=probe,
+            garbled=garbled,
             meters=meters,
             access=self._access,
             budget_s=self._options.budget_s,
@@ -144,6 +147,7 @@ class _Service:
             await asyncio.wait({serving})
             await engine.close(within_s=_CLOSE_GRACE_S)
             probe.close()
+            garbled.close()
             loading.cancel()
         serving.result()
 

@@ -149,3 +149,11 @@ class UploadLedger(Protocol):
     def check_writable(self) -> None:
         """:raises LedgerError: verdicts cannot be recorded now."""
         ...
+
+    def count_garbled_requests(self, what: str, *, added: int, in_a_row: int) -> None:
+        """Note requests that pict-rs cannot have made so; ``what`` was wrong with the last one."""
+        ...
+
+    def end_garbled_row(self) -> None:
+        """Note that a request was understood."""
+        ...

@@ -149,6 +149,8 @@ class Decider(ABC):
         kind = AnswerKind.ACCEPTED
         if result.verdict.outcome is Outcome.FLAGGED and not learned.cleared:
             kind = AnswerKind.ACCEPTED_DRY_RUN if self._dry_run else AnswerKind.REFUSED
+        if kind is not AnswerKind.ACCEPTED:
+            log.info("%s %s", _shown(upload), "refused" if kind is AnswerKind.REFUSED else "accepted in a dry run")
         answer = UploadAnswer.REFUSED if kind is AnswerKind.REFUSED else UploadAnswer.ACCEPTED
         await self._recorder.record(_record(upload, answer, result), within_s=_RECORD_WAIT_S, keep=True)
         return Decision(kind=kind)
@@ -163,7 +165,7 @@ class Decider(ABC):
             job.let_down = True
         if known is not None:
             return await self._decided(upload, known)
-        name, reason = name_of(upload.sha256), cause.value
+        name, reason = _shown(upload), cause.value
         if result is not None and result.reason:
             reason = f"{reason}: {result.reason}"
         if not self._accept_unchecked:
@@ -255,4 +257,11 @@ def _record(
         detectors=frozenset() if result is None else result.detectors,
         pdq=None if result is None else result.pdq,
         info=None if result is None else result.info,
+        storage_key=upload.storage_key,
     )
+
+
+def _shown(upload: Upload) -> str:
+    """An upload as a log line names it, with its place in the storage where pict-rs says that."""
+    name = name_of(upload.sha256)
+    return name if upload.storage_key is None else f"{name} ({upload.storage_key})"

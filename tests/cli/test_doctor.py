@@ -150,6 +150,18 @@ def test_a_hook_that_was_never_asked_gets_a_hint(call, monkeypatch, tmp_path, se
     assert ("give pict-rs the hook's IP address instead of a host name" in result.output) == said
 
 
+@pytest.mark.parametrize(("in_a_row", "code"), [(0, 0), (19, 0), (20, SettingsError.exit_code), (500, 3)])
+def test_requests_that_the_hook_does_not_understand_are_told(call, store, tmp_path, in_a_row, code):
+    """Some are a note. Twenty in a row are a fault of the connection to pict-rs, with what to look at."""
+    with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
+        ledger.count_garbled_requests("form", added=1000, in_a_row=in_a_row)
+    (check,) = [check for check in _checks(call("doctor", "--json")) if "upload hook" in check["name"]]
+    assert (check["ok"], check["exit_code"]) == (False if code else None, code)
+    assert re.search(rf"1,000 requests since .* that pict-rs cannot have made so, {in_a_row} in a row", check["detail"])
+    assert bool(check["fix"]) == bool(code)
+    assert call("doctor").exit_code == code
+
+
 def test_a_database_of_a_newer_version_is_a_fault(call, store, tmp_path):
     """A database that this version cannot read is found before anything is swept."""
     call("db", "upgrade")

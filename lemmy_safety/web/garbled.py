@@ -1,0 +1,118 @@
+"""Requests that pict-rs cannot have made so: a fault of the connection, which must not pass for so many odd files.
+
+A new version of pict-rs may ask in another form, and a proxy may change what it passes on. Then no upload is judged any
+more, and each by itself looks like a file that nobody can read. So they are counted, written down for ``doctor``, and
+after 20 in a row ``/ready`` says that the service cannot do its work.
+
+Only who may ask is counted. And no uploader can make such a request, because pict-rs takes in only what it knows
+(``pictrs/media.py``); whatever one does manage, the next picture of anybody else ends the row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.rows import MOST_GARBLED_IN_A_ROW
+from lemmy_safety.web.threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from lemmy_safety.web.meters import Meters
+    from lemmy_safety.web.uploads import Garbled, UploadLedger
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two log lines about single requests.
+_COMPLAIN_EVERY_S = 10.0
+
+#: Characters of a Content-Type that a log line shows.
+_SHOWN = 200
+
+
+class GarbledRequests:
+    """Counts those of one service. Belongs to one event loop; one thread writes."""
+
+    def __init__(self, ledger: UploadLedger, meters: Meters) -> None:
+        self._ledger = ledger
+        self._meters = meters
+        self._thread = WorkerThreads("count-garbled")
+        self._in_a_row = 0
+        self._last = ""
+        self._unwritten = 0
+        self._row_to_end = True  # one that an earlier run has left
+        self._writing = False
+        self._complain_at = 0.0
+        self._unsaid = 0
+
+    @property
+    def too_many(self) -> bool:
+        """Whether what comes is not understood: so many requests in a row were garbled."""
+        return self._in_a_row >= MOST_GARBLED_IN_A_ROW
+
+    def note(self, what: Garbled, content_type: str) -> None:
+        """A request was garbled. ``content_type`` is what its headers say."""
+        self._meters.garbled(what)
+        self._in_a_row += 1
+        self._unwritten += 1
+        self._last = what.value
+        self._complain(what, content_type)
+        self._pump()
+
+    def note_understood(self) -> None:
+        """A file came that pict-rs can have stored."""
+        if self.too_many:
+            log.warning("requests are understood again, after %d that were garbled", self._in_a_row)
+        self._row_to_end = self._row_to_end or self._in_a_row > 0
+        self._in_a_row = 0
+        self._pump()
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.close()
+
+    def _complain(self, what: Garbled, content_type: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._in_a_row == MOST_GARBLED_IN_A_ROW:
+            log.error(
+                "%d requests in a row were garbled: what pict-rs sends does not arrive as it should, or this pict-rs asks "
+                "in a form that is not known here; uploads are not judged",
+                self._in_a_row,
+            )
+        if now < self._complain_at:
+            self._unsaid += 1
+            return
+        log.warning(
+            "a request that pict-rs cannot have made so (%s; Content-Type %r; %d in a row, %d more since the last line)",
+            what.value,
+            content_type[:_SHOWN],
+            self._in_a_row,
+            self._unsaid,
+        )
+        self._complain_at, self._unsaid = now + _COMPLAIN_EVERY_S, 0
+
+    def _pump(self) -> None:
+        """Write what is new, all that came meanwhile at once. What cannot be written is tried again with the next."""
+        if self._writing or not (self._unwritten or (self._row_to_end and not self._in_a_row)):
+            return
+        added, self._unwritten = self._unwritten, 0
+        if added:
+            what, in_a_row = self._last, self._in_a_row
+            done = self._thread.run(partial(self._ledger.count_garbled_requests, what, added=added, in_a_row=in_a_row))
+        else:
+            done = self._thread.run(self._ledger.end_garbled_row)
+        self._row_to_end = False
+        self._writing = True
+        done.add_done_callback(partial(self._written, added))
+
+    def _written(self, added: int, done: asyncio.Future[None]) -> None:
+        self._writing = False
+        error = done.exception()
+        if error is None:
+            self._pump()
+            return
+        log.error("garbled requests cannot be counted: %s", error, exc_info=not isinstance(error, LedgerError))
+        self._unwritten += added
+        self._row_to_end = True
