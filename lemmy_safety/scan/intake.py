@@ -39,6 +39,9 @@ _LOOKUP_BATCH = 500
 #: pict-rs stores an upload before it asks about it, within seconds; the rest is for clocks that differ.
 _STORED_BEFORE = timedelta(minutes=10)
 
+#: The year of its first release.
+_PICTRS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+
 #: Failures of earlier passes that a daemon pass tries again; more wait for the pass after it.
 _RETRY_LIMIT = 1000
 
@@ -125,7 +128,8 @@ class Intake:
         accepted = self._ledger.unchecked_since()
         if accepted is None:
             return
-        earliest = accepted - _STORED_BEFORE
+        # Not before pict-rs began and not in the future, whatever a clock said.
+        earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE
         earliest = earliest if since is None else max(since, earliest)
         for batch in _batches(
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))

@@ -27,6 +27,9 @@ ABSENT_AFTER_S = 30.0
 #: Seconds that a verdict may come late and still be taken: the worker had it all the time.
 _LATE_S = 120.0
 
+#: Workers that are known by name at a time. More than a relay ever has; whoever makes up names without end is no worker.
+_MOST_WORKERS = 256
+
 #: How much the last answer counts in the average of how long workers take.
 _WEIGHT = 0.2
 
@@ -72,6 +75,10 @@ class HandingOut:
 
     def remove(self, item: Item) -> None:
         self._items.pop(item.name, None)
+
+    def name_of(self, worker: str) -> str:
+        """What a worker is called here: its name, or "" where too many others have one. Then it is served as one without."""
+        return worker if worker in self._workers or len(self._workers) < _MOST_WORKERS else ""
 
     def note_poll(self, worker: str, rules: str, now: float) -> None:
         """A worker asks for something to do, and waits."""

@@ -1,6 +1,7 @@
 """The JSON of the protocol of uploads, from records and back; see ``wire.py``.
 
-Everything that is read here came from outside and is checked: what is not as it should be is a ``BadMessage``. Pure.
+Everything that is read here came from outside and is checked: what is not as it should be, or larger than it can be, is
+a ``BadMessage``. What is written is cut to the same bounds, so that the other side takes it.
 """
 
 from __future__ import annotations
@@ -8,30 +9,41 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
 from lemmy_safety.records import Anomaly, AnomalyKind, Finding, ItemStatus, MediaInfo, Outcome, Pdq, Verdict
+from lemmy_safety.web.fields import entries, flag, mapping, matching, moment, one_of, part, score, text, whole
 from lemmy_safety.web.wire import BadMessage, is_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from lemmy_safety.ledger.rows import UploadRow
     from lemmy_safety.records import ItemResult
+    from lemmy_safety.web.fields import Fields
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
+#: Characters of prose for people, of names, and of the name of a medium on the wire.
 _MOST_TEXT = 2000
+_MOST_NAME = 200
+
+#: Findings that count, oddities of a file, and detectors.
 _MOST_FINDINGS = 100
+_MOST_ANOMALIES = 100
+_MOST_DETECTORS = 50
 
 #: In lists, of which a page has to fit into one message.
 _MOST_REASON = 200
 
-#: More than any picture has of anything, and less than any database's integer ends at.
-_MOST = 2**31 - 1
+#: PDQ's scale of how much there is to see, https://github.com/facebook/ThreatExchange/tree/main/pdq.
+_MOST_QUALITY = 100
+
+#: Bytes of an upload: twice what ``LEMMY_SAFETY_MAX_MB`` can be set to.
+_MOST_BYTES = 2**33
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +63,13 @@ def encode_answer(image: str, result: ItemResult, *, refuse: bool) -> dict[str, 
 
 
 def decode_answer(message: object) -> WorkerAnswer:
-    """:raises BadMessage: a field is missing or of another type."""
-    fields = _mapping(message)
-    learned = fields.get("learned")
+    """:raises BadMessage: a field is missing, of another type, or out of its bounds."""
+    fields = mapping(message)
     return WorkerAnswer(
-        image=_text(fields, "image"),
-        refuse=_flag(fields, "is_csam"),
-        nsfw=_flag(fields, "is_nsfw"),
-        learned=None if learned is None else _mapping(learned),
+        image=text(fields, "image", most=_MOST_NAME),
+        refuse=flag(fields, "is_csam"),
+        nsfw=flag(fields, "is_nsfw"),
+        learned=part(fields, "learned"),
     )
 
 
@@ -67,14 +78,14 @@ def encode_learned(result: ItemResult | UploadRow) -> dict[str, Any]:
     verdict, info, pdq = result.verdict, result.info, result.pdq
     return {
         "status": None if result.status is None else result.status.value,
-        "reason": result.reason[:_MOST_TEXT],
-        "detectors": sorted(result.detectors),
+        "reason": _cut(result.reason, _MOST_TEXT),
+        "detectors": sorted(result.detectors)[:_MOST_DETECTORS],
         "verdict": None
         if verdict is None
         else {
             "outcome": verdict.outcome.value,
             "nsfw": verdict.nsfw,
-            "rules_version": verdict.rules_version,
+            "rules_version": _cut(verdict.rules_version, _MOST_NAME),
             "findings": [
                 _encode_finding(finding) for finding in verdict.findings if finding.hit and math.isfinite(finding.score)
             ][:_MOST_FINDINGS],
@@ -86,24 +97,32 @@ def encode_learned(result: ItemResult | UploadRow) -> dict[str, Any]:
 
 def _encode_finding(finding: Finding) -> dict[str, Any]:
     return {
-        "detector": finding.detector,
-        "version": finding.version,
-        "label": finding.label,
+        "detector": _cut(finding.detector, _MOST_NAME),
+        "version": _cut(finding.version, _MOST_NAME),
+        "label": _cut(finding.label, _MOST_NAME),
         "score": finding.score,
         "threshold": finding.threshold,
         "frame": finding.frame,
-        "view": finding.view,
+        "view": _cut(finding.view, _MOST_NAME),
     }
 
 
 def _encode_info(info: MediaInfo) -> dict[str, Any]:
     return {
-        "media_type": info.media_type,
+        "media_type": _cut(info.media_type, _MOST_NAME),
         "width": info.width,
         "height": info.height,
         "frame_count": info.frame_count,
-        "anomalies": [{"kind": anomaly.kind.value, "detail": anomaly.detail} for anomaly in info.anomalies],
+        "anomalies": [
+            {"kind": anomaly.kind.value, "detail": _cut(anomaly.detail, _MOST_TEXT)}
+            for anomaly in info.anomalies[:_MOST_ANOMALIES]
+        ],
     }
+
+
+def _cut(said: str, most: int) -> str:
+    """Unicode of a bounded length; messages of decoders hold bytes that are not."""
+    return said[:most].encode("utf-8", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,66 +139,66 @@ class LearnedFields:
 
 def decode_learned(message: object) -> LearnedFields:
     """:raises BadMessage: something in it is not what it should be, or a verdict stands where nothing was checked."""
-    fields = _mapping(message)
-    try:
-        status = None if fields.get("status") is None else ItemStatus(fields["status"])
-        verdict = None if fields.get("verdict") is None else _decode_verdict(_mapping(fields["verdict"]))
-        info = None if fields.get("info") is None else _decode_info(_mapping(fields["info"]))
-        pdq = None if fields.get("pdq") is None else _decode_pdq(_mapping(fields["pdq"]))
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise BadMessage(f"what was learned cannot be read: {error}") from error
+    fields = mapping(message)
+    status = None if fields.get("status") is None else one_of(ItemStatus, fields, "status")
+    verdict, info, pdq = (part(fields, name) for name in ("verdict", "info", "pdq"))
     if (status is ItemStatus.CHECKED) != (verdict is not None):
         raise BadMessage("a verdict is set exactly when the status is checked")
     return LearnedFields(
         status=status,
-        reason=_text(fields, "reason", "")[:_MOST_TEXT],
-        detectors=frozenset(_words(fields.get("detectors", []))),
-        verdict=verdict,
-        pdq=pdq,
-        info=info,
+        reason=text(fields, "reason", "", most=_MOST_TEXT),
+        detectors=frozenset(_detectors(fields)),
+        verdict=None if verdict is None else _decode_verdict(verdict),
+        pdq=None if pdq is None else _decode_pdq(pdq),
+        info=None if info is None else _decode_info(info),
     )
 
 
-def _decode_verdict(fields: Mapping[str, Any]) -> Verdict:
-    nsfw = fields.get("nsfw")
-    if nsfw is not None and not isinstance(nsfw, bool):
-        raise BadMessage("nsfw is no flag")
+def _decode_verdict(fields: Fields) -> Verdict:
     return Verdict(
-        outcome=Outcome(fields["outcome"]),
-        nsfw=nsfw,
-        findings=tuple(_decode_finding(_mapping(finding)) for finding in fields["findings"][:_MOST_FINDINGS]),
-        rules_version=_text(fields, "rules_version"),
+        outcome=one_of(Outcome, fields, "outcome"),
+        nsfw=None if fields.get("nsfw") is None else flag(fields, "nsfw"),
+        findings=tuple(_decode_finding(mapping(entry)) for entry in entries(fields, "findings", most=_MOST_FINDINGS)),
+        rules_version=text(fields, "rules_version", most=_MOST_NAME),
     )
 
 
-def _decode_finding(fields: Mapping[str, Any]) -> Finding:
-    threshold = fields["threshold"]
+def _decode_finding(fields: Fields) -> Finding:
     return Finding(
-        detector=_text(fields, "detector"),
-        version=_text(fields, "version"),
-        label=_text(fields, "label"),
-        score=float(fields["score"]),
-        threshold=None if threshold is None else float(threshold),
-        frame=_number(fields["frame"]),
-        view=_text(fields, "view", ""),
+        detector=text(fields, "detector", most=_MOST_NAME),
+        version=text(fields, "version", most=_MOST_NAME),
+        label=text(fields, "label", most=_MOST_NAME),
+        score=score(fields, "score"),
+        threshold=None if fields.get("threshold") is None else score(fields, "threshold"),
+        frame=whole(fields, "frame"),
+        view=text(fields, "view", "", most=_MOST_NAME),
     )
 
 
-def _decode_info(fields: Mapping[str, Any]) -> MediaInfo:
+def _decode_info(fields: Fields) -> MediaInfo:
     return MediaInfo(
-        media_type=_text(fields, "media_type"),
-        width=_number(fields["width"]),
-        height=_number(fields["height"]),
-        frame_count=_number(fields["frame_count"]),
+        media_type=text(fields, "media_type", most=_MOST_NAME),
+        width=whole(fields, "width"),
+        height=whole(fields, "height"),
+        frame_count=whole(fields, "frame_count"),
         anomalies=tuple(
-            Anomaly(kind=AnomalyKind(entry["kind"]), detail=_text(entry, "detail"))
-            for entry in map(_mapping, fields["anomalies"][:_MOST_FINDINGS])
+            Anomaly(kind=one_of(AnomalyKind, entry, "kind"), detail=text(entry, "detail", most=_MOST_TEXT))
+            for entry in map(mapping, entries(fields, "anomalies", most=_MOST_ANOMALIES))
         ),
     )
 
 
-def _decode_pdq(fields: Mapping[str, Any]) -> Pdq:
-    return Pdq(hex=_matching(fields, "hex", _SHA256), quality=_number(fields["quality"]))
+def _decode_pdq(fields: Fields) -> Pdq:
+    return Pdq(hex=matching(fields, "hex", SHA256), quality=whole(fields, "quality", most=_MOST_QUALITY))
+
+
+def _detectors(fields: Fields) -> list[str]:
+    if "detectors" not in fields:
+        return []
+    words = entries(fields, "detectors", most=_MOST_DETECTORS)
+    if not all(isinstance(word, str) and is_token(word) for word in words):
+        raise BadMessage("detectors are no names")
+    return words
 
 
 def encode_unchecked(row: UploadRow) -> dict[str, Any]:
@@ -188,30 +207,26 @@ def encode_unchecked(row: UploadRow) -> dict[str, Any]:
         "sha256": row.sha256,
         "md5": row.md5,
         "size": row.size,
-        "media_type": row.media_type or "",
-        "reason": row.reason[:_MOST_REASON],
+        "media_type": _cut(row.media_type or "", _MOST_NAME),
+        "reason": _cut(row.reason, _MOST_REASON),
         "at": row.first_at.isoformat(),
     }
 
 
-def decode_unchecked(message: object) -> UploadResult:
-    """:raises BadMessage: something in it is not what it should be."""
-    fields = _mapping(message)
-    try:
-        size = _number(fields["size"])
-        at = datetime.fromisoformat(fields["at"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadMessage(f"an unchecked upload cannot be read: {error}") from error
-    if at.tzinfo is None:
-        raise BadMessage("a time without a zone")
+def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadResult:
+    """``now`` is this machine's time, by which the peer's is judged.
+
+    :raises BadMessage: something in it is not what it should be.
+    """
+    fields = mapping(message)
     return UploadResult(
-        sha256=_matching(fields, "sha256", _SHA256),
-        md5=_matching(fields, "md5", _MD5),
-        size=size,
-        media_type=_text(fields, "media_type", "")[:_MOST_TEXT],
+        sha256=matching(fields, "sha256", SHA256),
+        md5=matching(fields, "md5", _MD5),
+        size=whole(fields, "size", most=_MOST_BYTES),
+        media_type=text(fields, "media_type", "", most=_MOST_NAME),
         answer=UploadAnswer.UNCHECKED,
-        reason=_text(fields, "reason", "")[:_MOST_TEXT],
-        at=at,
+        reason=text(fields, "reason", "", most=_MOST_TEXT),
+        at=moment(fields.get("at"), now=now),
     )
 
 
@@ -220,44 +235,5 @@ def decode_judged(message: object) -> tuple[str, LearnedFields]:
 
     :raises BadMessage: something in it is not what it should be.
     """
-    fields = _mapping(message)
-    return _matching(fields, "sha256", _SHA256), decode_learned(fields.get("learned"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise BadMessage("not an object of JSON")
-    return value
-
-
-def _text(fields: Mapping[str, Any], name: str, default: str | None = None) -> str:
-    value = fields.get(name, default)
-    if not isinstance(value, str):
-        raise BadMessage(f"{name} is no text")
-    return value
-
-
-def _matching(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:
-    value = _text(fields, name)
-    if not pattern.fullmatch(value):
-        raise BadMessage(f"{name} is not as it should be")
-    return value
-
-
-def _flag(fields: Mapping[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    if not isinstance(value, bool):
-        raise BadMessage(f"{name} is no flag")
-    return value
-
-
-def _number(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
-        raise BadMessage("not a number that can be meant")
-    return value
-
-
-def _words(value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(word, str) and is_token(word) for word in value):
-        raise BadMessage("detectors are no names")
-    return value
+    fields = mapping(message)
+    return matching(fields, "sha256", SHA256), decode_learned(fields.get("learned"))

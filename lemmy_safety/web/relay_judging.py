@@ -230,6 +230,7 @@ class RelayJudging:
     async def take(self, worker: str, rules: str, *, wait_s: float) -> Item | None:
         """Something to judge, at once or within ``wait_s``. Cancelling it is how a worker that went away is noticed."""
         ends = self._loop.time() + wait_s
+        worker = self._handing.name_of(worker)
         self._handing.note_poll(worker, rules, self._loop.time())
         try:
             while True:

@@ -6,26 +6,25 @@ Errors are answered in JSON, because the ancestor's worker reads every answer as
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import re
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.rows import UploadResult
 from lemmy_safety.web.access import fingerprint
-from lemmy_safety.web.messages import decode_answer, decode_judged, encode_unchecked
+from lemmy_safety.web.bounded_json import TooMuchJson, read_json
+from lemmy_safety.web.fields import entries, mapping, moment
+from lemmy_safety.web.messages import SHA256, decode_answer, decode_judged, encode_unchecked
 from lemmy_safety.web.protocol import HUNG_UP
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
-    MOST_JSON_BYTES,
     PAGE,
     POP_PATH,
     RELAY_HEADER,
@@ -42,6 +41,7 @@ from lemmy_safety.web.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from datetime import datetime
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.ledger.rows import UploadRow
@@ -60,7 +60,8 @@ _LONGEST_WAIT_S = 25.0
 #: Seconds between two log lines about wrong keys.
 _COMPLAIN_EVERY_S = 10.0
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Seconds for a worker's message. It is sent at once, over whatever line a person has at home.
+_MESSAGE_S = 15.0
 
 _OF_RELAY = {RELAY_HEADER: "1", "Cache-Control": "no-store"}
 
@@ -124,8 +125,8 @@ def _add_unchecked(router: APIRouter, gate: _Gate, books: _Books) -> None:
         return JSONResponse({"uploads": page}, 200, _OF_RELAY)
 
     async def settle(request: Request, _caller: _Caller) -> Response:
-        entries = _list_in(await _message(request), "judged")
-        await books.settle([decode_judged(entry) for entry in entries])
+        judged = entries(mapping(await _message(request)), "judged", most=PAGE)
+        await books.settle([decode_judged(entry) for entry in judged])
         return JSONResponse({"message": "OK"}, 200, _OF_RELAY)
 
     router.get(UNCHECKED_PATH, summary="What was accepted without a verdict, for a worker.", responses=_ERRORS)(
@@ -170,7 +171,7 @@ class _Gate:
                 return _said(403, "Access Denied")
             try:
                 return await handle(request, caller)
-            except _TooLarge:
+            except TooMuchJson:
                 return _said(413, "too large")
             except BadMessage as error:
                 return _said(400, str(error))
@@ -234,45 +235,28 @@ def _judgement(row: UploadRow, learned: LearnedFields) -> UploadResult:
     )
 
 
-class _TooLarge(Exception):
-    pass
-
-
 async def _message(request: Request) -> object:
     """The JSON of a request.
 
-    :raises BadMessage: it is none.
+    :raises BadMessage: it is none, more than may be, or did not come in time.
     """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_JSON_BYTES:
-            raise _TooLarge
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadMessage("not JSON") from error
-
-
-def _list_in(fields: object, name: str) -> list[object]:
-    entries = fields.get(name) if isinstance(fields, dict) else None
-    if not isinstance(entries, list) or len(entries) > PAGE:
-        raise BadMessage(f"{name} is no list, or too long")
-    return entries
+        async with asyncio.timeout(_MESSAGE_S):
+            return await read_json(request.stream())
+    except TimeoutError:
+        raise BadMessage("it came too slowly") from None
+    except ClientDisconnect:
+        raise BadMessage("it was cut off") from None
 
 
 def _place(text: str | None) -> tuple[datetime, str] | None:
     """:raises BadMessage: it is none that stands in a list of ours."""
     if text is None:
         return None
-    moment, _, sha256 = text.partition(",")
-    try:
-        at = datetime.fromisoformat(moment)
-    except ValueError as error:
-        raise BadMessage("not a place in the list") from error
-    if at.tzinfo is None or not _SHA256.fullmatch(sha256):
+    at, _, sha256 = text.partition(",")
+    if not SHA256.fullmatch(sha256):
         raise BadMessage("not a place in the list")
-    return at, sha256
+    return moment(at), sha256
 
 
 def _said(status: int, text: str) -> Response:

@@ -36,9 +36,6 @@ AFTER_PARAMETER: Final = "after"
 #: Under which rules a verdict stands that a worker gave without saying so.
 UNKNOWN_RULES: Final = "unknown"
 
-#: Bytes of the largest JSON that either side reads.
-MOST_JSON_BYTES: Final = 1024 * 1024
-
 #: Uploads in one answer about what was accepted unchecked.
 PAGE: Final = 500
 

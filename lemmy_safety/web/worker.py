@@ -218,6 +218,8 @@ class _Worker:
                 task.add_done_callback(self._handled)
             elif not client.is_relay:
                 await self._pause(leads=number == 0)
+            elif self._backoff.now() - asked_at < _PAUSE_S:  # it is to keep the question, not to answer at once
+                await asyncio.sleep(_PAUSE_S)
 
     async def _pause(self, *, leads: bool) -> None:
         self._more.clear()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import contextmanager
+import re
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -13,11 +16,13 @@ import httpx
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.web.access import is_loopback
+from lemmy_safety.web.bounded_json import read_json
+from lemmy_safety.web.fields import entries, mapping
 from lemmy_safety.web.receiving import BadBody
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
-    MOST_JSON_BYTES,
+    PAGE,
     POP_PATH,
     RELAY_HEADER,
     RULES_HEADER,
@@ -29,7 +34,7 @@ from lemmy_safety.web.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
     from lemmy_safety.web.receiving import BodyReader
@@ -37,6 +42,8 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _ANSWER_S = 15.0
+#: pict-rs gives up on an upload after 30 s, so a medium that takes longer helps nobody.
+_MEDIUM_S = 30.0
 
 _OK = 200
 _CREATED = 201
@@ -46,6 +53,12 @@ _NOT_FOUND = 404
 
 #: Answers that mean, at first contact, that the address is not that of such a server.
 _WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
+
+
+#: Characters of a header that is shown to a person.
+_MOST_SHOWN = 200
+
+_LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class ServerTrouble(Exception):
@@ -83,6 +96,8 @@ class WorkerClient:
                 "Accept-Encoding": "identity",
             },
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
+            # The server's cookies are not wanted: a jar would grow with every answer, and be sent back.
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         )
 
@@ -100,26 +115,46 @@ class WorkerClient:
         :raises ServerTrouble: it did not answer, or not sensibly.
         :raises SettingsError: the key or the address is wrong.
         """
-        patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
         question = {WAIT_PARAMETER: f"{wait_s:g}"}
-        with _trouble():
-            async with self._http.stream("GET", POP_PATH, params=question, timeout=patience) as response:
-                if response.status_code == _NOTHING:
-                    self._note_success(response)
-                    return None
-                if response.status_code != _OK:
-                    raise self._unexpected(response)
-                name = name_in(response.headers.get("content-disposition", ""))
+        async with self._answer("GET", POP_PATH, wait_s=wait_s, medium_s=_MEDIUM_S, params=question) as response:
+            if response.status_code == _NOTHING:
                 self._note_success(response)
-                return await self._read(name, response)
+                return None
+            if response.status_code != _OK:
+                raise self._unexpected(response)
+            name = name_in(response.headers.get("content-disposition", ""))
+            self._note_success(response)
+            return await self._read(name, response)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, *, wait_s: float = 0.0, medium_s: float = 0.0, **question: Any
+    ) -> AsyncIterator[httpx.Response]:
+        """An answer's head; its body is for the caller to read, within bounds, and is not read otherwise.
+
+        All of it has to come within the time for a head and for a body (``wait_s`` more where the server may keep the
+        question, ``medium_s`` where it may send a medium): a server that sends a byte now and then, or heads without end, is given up as well.
+
+        :raises ServerTrouble: it did not come, or not in time, or was no answer.
+        """
+        patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
+        with _trouble():
+            async with (
+                asyncio.timeout(2 * _ANSWER_S + wait_s + medium_s),
+                self._http.stream(method, path, timeout=patience, **question) as response,
+            ):
+                # We asked for none. A few bytes can be made to unfold into gigabytes.
+                if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+                    raise BadMessage("a compressed answer")
+                yield response
 
     async def _read(self, name: str, response: httpx.Response) -> Popped:
         length = response.headers.get("content-length", "")
         try:
             upload = await self._reader.read(
-                response.aiter_bytes(),
+                response.aiter_raw(),
                 media_type=response.headers.get("content-type", ""),
-                announced=int(length) if length.isdecimal() else None,
+                announced=int(length) if _LENGTH.fullmatch(length) else None,
             )
         except BadBody as error:
             if error.status in (400, 413):
@@ -133,13 +168,12 @@ class WorkerClient:
         :raises ServerTrouble: it is not known whether it arrived.
         :raises SettingsError: the key is wrong.
         """
-        with _trouble():
-            response = await self._http.post(POP_PATH, json=message)
+        async with self._answer("POST", POP_PATH, json=message) as response:
             if response.status_code == _NOT_FOUND:
                 return False
             if response.status_code != _CREATED:
                 raise self._unexpected(response)
-            said = _json(response) if self.is_relay else {}
+            said = await read_json(response.aiter_raw()) if self.is_relay else {}
             return not (isinstance(said, dict) and said.get("late") is True)
 
     async def unchecked(self, *, after: str | None) -> list[object]:
@@ -147,22 +181,18 @@ class WorkerClient:
 
         :raises ServerTrouble: it did not answer, or not sensibly.
         """
-        with _trouble():
-            params = {} if after is None else {AFTER_PARAMETER: after}
-            response = await self._http.get(UNCHECKED_PATH, params=params)
-            said = _json(response) if response.status_code == _OK else None
-            uploads = said.get("uploads") if isinstance(said, dict) else None
-            if not isinstance(uploads, list):
+        params = {} if after is None else {AFTER_PARAMETER: after}
+        async with self._answer("GET", UNCHECKED_PATH, params=params) as response:
+            if response.status_code != _OK:
                 raise self._unexpected(response)
-            return uploads
+            return entries(mapping(await read_json(response.aiter_raw())), "uploads", most=PAGE)
 
     async def settle(self, judged: list[dict[str, Any]]) -> None:
         """Tell a relay what became of some of them.
 
         :raises ServerTrouble: it is not known whether it arrived.
         """
-        with _trouble():
-            response = await self._http.post(UNCHECKED_PATH, json={"judged": judged})
+        async with self._answer("POST", UNCHECKED_PATH, json={"judged": judged}) as response:
             if response.status_code != _OK:
                 raise self._unexpected(response)
 
@@ -178,7 +208,7 @@ class WorkerClient:
                 "pictrs-safety.",
             )
         if status in _WRONG_ADDRESS and self.is_relay is None:
-            there = response.headers.get("location")
+            there = ascii(response.headers.get("location", ""))[1:-1][:_MOST_SHOWN]
             hint = (
                 f"It points to {there}: use that." if there else "PICTRS_SAFETY_URL is its address without /api/v1/pop."
             )
@@ -192,17 +222,10 @@ def _trouble() -> Iterator[None]:
         yield
     except httpx.HTTPError as error:
         raise ServerTrouble(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+    except TimeoutError as error:
+        raise ServerTrouble("it took too long for its answer") from error
     except BadMessage as error:
         raise ServerTrouble(f"it sent {error}") from error
-
-
-def _json(response: httpx.Response) -> object:
-    if len(response.content) > MOST_JSON_BYTES:
-        raise BadMessage("too much JSON")
-    try:
-        return response.json()
-    except (ValueError, RecursionError) as error:
-        raise BadMessage("something that is not JSON") from error
 
 
 def checked_url(text: str) -> str:

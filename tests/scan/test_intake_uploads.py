@@ -161,3 +161,15 @@ def test_once_it_was_judged_the_order_is_the_storages_again(one_pass) -> None:
     one_pass.storage.listings.clear()
     one_pass.run()
     assert one_pass.storage.listings == [None]
+
+
+@pytest.mark.parametrize(
+    "at", [datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]
+)
+def test_a_time_that_no_upload_has_stops_no_pass(one_pass, at):
+    """A ledger may hold it from a relay that was believed before; unchecked uploads are looked for all the same."""
+    one_pass.ledger.record_uploads([upload("waits", at=at)])
+    store(one_pass, "a", "waits")
+    assert one_pass.run(since=datetime.now(UTC) - timedelta(hours=2)) == ["a"]
+    assert one_pass.run() == ["a"]
+    assert all(since is None or since.year >= 2019 for since in one_pass.storage.listings)

@@ -55,7 +55,7 @@ INFOS = st.builds(
     frame_count=SMALL,
     anomalies=st.lists(ANOMALIES, max_size=2).map(tuple),
 )
-PDQS = st.builds(Pdq, hex=st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}"), quality=SMALL)
+PDQS = st.builds(Pdq, hex=st.integers(0, 2**256 - 1).map(lambda number: f"{number:064x}"), quality=st.integers(0, 100))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: (
