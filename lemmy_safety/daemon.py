@@ -20,6 +20,7 @@ from lemmy_safety.errors import (
     AccessDenied,
     HostKeyChanged,
     HostKeyUnknown,
+    LedgerDamaged,
     LedgerError,
     LedgerLocked,
     LedgerReplaced,
@@ -55,7 +56,7 @@ OVERLAP = timedelta(minutes=10)
 _LONGEST_REST_S = 900.0
 
 #: Faults that do not pass by themselves, or that nobody should get used to.
-_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew, LedgerReplaced)
+_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew, LedgerDamaged, LedgerReplaced)
 
 
 _JOB = "next-pass"

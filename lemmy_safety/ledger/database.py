@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.engine import writing
 from lemmy_safety.ledger.faults import translated
+from lemmy_safety.ledger.file_watch import FileWatch
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.rows import ANCESTOR
-from lemmy_safety.ledger.urls import file_identity
+from lemmy_safety.ledger.urls import sqlite_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +38,15 @@ class Database:
         self._clock = clock
         self._writer = threading.RLock()
         self._closed = False
-        self._file: tuple[int, int] | None = None
+        self._watch: FileWatch | None = None
+        self._is_made = False
         self._guard: Callable[[Connection], None] | None = None
+
+    def opened(self, *, made: bool) -> None:
+        """To be called once a first connection was there. ``made``: the newest schema is known to be in the database."""
+        path = sqlite_file(self._engine.url)
+        self._watch = None if path is None else FileWatch(path)
+        self._is_made = made
 
     def close(self) -> None:
         """Give all connections back. Closing twice is fine."""
@@ -56,14 +64,19 @@ class Database:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         self._check_open()
-        with translated(self._where), self._engine.connect() as connection:
+        self.check_present()
+        with translated(self._where, made=self._is_made), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         self._check_open()
-        self._check_file()
-        with self._writer, translated(self._where), writing(self._engine, turn=_TURN) as connection:
+        self.check_present()
+        with (
+            self._writer,
+            translated(self._where, made=self._is_made),
+            writing(self._engine, turn=_TURN) as connection,
+        ):
             self._prove(connection)
             yield connection
 
@@ -72,16 +85,13 @@ class Database:
         if self._guard is not None:
             self._guard(connection)
 
-    def _check_file(self) -> None:
-        """An open SQLite file can be written to after it was deleted or replaced; what is written is lost at the end."""
-        now = file_identity(self._engine.url)
-        if self._file is None:
-            self._file = now
-        elif now != self._file:
-            raise LedgerError(
-                f"The database file {self._where} was deleted or replaced while it was in use.",
-                hint="Start again; nothing more is deleted from the storage without a record.",
-            )
+    def check_present(self) -> None:
+        """See that a SQLite database still lies where it was opened. Asks the file system only, so it costs next to nothing.
+
+        :raises LedgerReplaced: it was deleted, moved, emptied or replaced.
+        """
+        if self._watch is not None:
+            self._watch.check()
 
     def _check_open(self) -> None:
         if self._closed:

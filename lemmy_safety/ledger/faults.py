@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy.exc
 from alembic.util import CommandError
 
-from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerFull, LedgerLocked, LedgerReadOnly
+from lemmy_safety.errors import (
+    LedgerDamaged,
+    LedgerError,
+    LedgerFull,
+    LedgerLocked,
+    LedgerReadOnly,
+    LedgerReplaced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,11 +72,16 @@ _MYSQL_CLIENT = range(2000, 3000)
 #: Modules of drivers whose errors begin with such a code.
 _MYSQL_DRIVERS = frozenset({"MySQLdb", "mysql", "pymysql"})
 
+#: A table of ours is not there: undefined_table, ER_NO_SUCH_TABLE. For a schema that was seen to be whole that means that
+#: the server has another database under the name, or an empty one.
+_NO_TABLE = frozenset({"42P01", 1146})
+
 _WORDS: Mapping[type[LedgerError], str] = {
     LedgerDamaged: "is not a database, or is damaged",
     LedgerFull: "cannot grow: the disk is full",
     LedgerLocked: "is held by another process",
     LedgerReadOnly: "cannot be written",
+    LedgerReplaced: "was emptied or replaced while it was in use",
 }
 
 _RIGHTS_HINT = "Give the database user of DATABASE_URL all rights on its database, on a server that may be written."
@@ -78,27 +90,29 @@ _SERVER_HINT = "Check that the database server is up and that DATABASE_URL names
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
+def translated(where: str, *, made: bool = False) -> Iterator[None]:
     """Run a block; what the database throws leaves as a ``LedgerError`` that names ``where``.
 
-    :raises LedgerError: LedgerLocked, LedgerReadOnly, LedgerFull, LedgerDamaged, or itself.
+    ``made``: our tables were all there when it was opened.
+
+    :raises LedgerError: LedgerReplaced, LedgerLocked, LedgerReadOnly, LedgerFull, LedgerDamaged, or itself.
     """
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
-        raise _from_driver(error.orig, where) from error
+        raise _from_driver(error.orig, where, made=made) from error
     except sqlite3.Error as error:
-        raise _from_driver(error, where) from error
+        raise _from_driver(error, where, made=made) from error
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         raise LedgerError(f"The database {where} failed: {type(error).__name__}.") from error
 
 
-def _from_driver(error: BaseException | None, where: str) -> LedgerError:
+def _from_driver(error: BaseException | None, where: str, *, made: bool) -> LedgerError:
     said = str(error)
+    code: Any = None
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        kind = _SQLITE_FAULTS.get(code & 0xFF, LedgerError)
+        kind = _SQLITE_FAULTS.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF, LedgerError)
         hint = "If its schema is old, run 'lemmy-safety db upgrade'." if kind is LedgerError else None
     elif type(error).__module__.partition(".")[0] in _MYSQL_DRIVERS:
         # They print as a tuple of code and message.
@@ -106,10 +120,12 @@ def _from_driver(error: BaseException | None, where: str) -> LedgerError:
         kind = _MYSQL_FAULTS.get(code, LedgerError)
         hint = _server_hint(kind, unreached=code in _MYSQL_UNREACHED or code in _MYSQL_CLIENT)
     else:
-        state = getattr(error, "sqlstate", None)
+        code = state = getattr(error, "sqlstate", None)
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
         # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
         hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
+    if made and code in _NO_TABLE:
+        kind, hint = LedgerReplaced, None
     said = " ".join(str(said).split())
     return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)
 

@@ -78,6 +78,7 @@ def open_ledger(
                     migrations.present(connection)
         if upgrade:
             ledger.check_writable()
+        ledger.opened(made=upgrade)
     except BaseException:
         engine.dispose()
         raise

@@ -123,18 +123,6 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database)
 
 
-def file_identity(url: URL) -> tuple[int, int] | None:
-    """Which file a SQLite URL names at this moment (device and number; zeros when there is none); None for a server."""
-    path = sqlite_file(url)
-    if path is None:
-        return None
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (facts.st_dev, facts.st_ino)
-
-
 def shown_url(url: URL) -> str:
     """What messages call the database: the file, or the server without user, password and options."""
     path = sqlite_file(url)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from lemmy_safety.errors import LedgerReplaced
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
@@ -41,6 +42,16 @@ class LedgerProbe:
         answer = await self._unchecked.ask()
         return None if answer is None else answer[0]
 
+    async def watch(self) -> None:
+        """Look every ten seconds whether the ledger is still there, until it is not. Other faults of it may pass.
+
+        :raises LedgerReplaced: it was deleted, moved, emptied or replaced; what is written to it is lost.
+        """
+        while True:
+            await asyncio.sleep(_FRESH_S)
+            await self._unchecked.ask()
+            self._unchecked.raise_if(LedgerReplaced)
+
     def close(self) -> None:
         self._thread.close()
 
@@ -63,6 +74,11 @@ class _Probe(Generic[T]):
         if not self._asked.done() or self._asked.exception() is not None:
             return None
         return (self._asked.result(),)
+
+    def raise_if(self, kind: type[Exception]) -> None:
+        """Raise the error of the latest question that was answered, if it is of this kind."""
+        if self._asked is not None and self._asked.done() and isinstance(error := self._asked.exception(), kind):
+            raise error
 
 
 def _say_why(done: asyncio.Future[T]) -> None:

@@ -79,6 +79,7 @@ def serve(
     """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with host and port.
 
     :raises SettingsError: the address cannot be listened on, or not without a (longer) secret.
+    :raises LedgerReplaced: the database was deleted or replaced; a start makes a new one, or finds the one put back.
     :raises LemmySafetyError: a detector cannot be opened.
     """
     access.check_bind(options.host)
@@ -135,8 +136,9 @@ class _Service:
         if listening is not None:
             listening(host, port)
         loading = asyncio.create_task(engine.load())
+        watching = asyncio.create_task(probe.watch())
         try:
-            await _first_end(loading, stopped, serving)
+            await _first_end(loading, stopped, serving, watching)
         finally:
             edge.refuse_uploads()
             await edge.until_answered(within_s=_VERDICT_GRACE_S)
@@ -146,6 +148,7 @@ class _Service:
             server.should_exit = True
             await asyncio.wait({serving})
             await engine.close(within_s=_CLOSE_GRACE_S)
+            watching.cancel()
             probe.close()
             garbled.close()
             loading.cancel()
@@ -209,12 +212,20 @@ def _set_by(stop: threading.Event, loop: asyncio.AbstractEventLoop) -> asyncio.F
     return stopped
 
 
-async def _first_end(loading: asyncio.Task[None], stopped: asyncio.Future[None], serving: asyncio.Task[None]) -> None:
-    """Wait for the stop, or for what makes serving on pointless; raises the error of loading."""
-    await asyncio.wait({loading, stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+async def _first_end(
+    loading: asyncio.Task[None],
+    stopped: asyncio.Future[None],
+    serving: asyncio.Task[None],
+    watching: asyncio.Task[None],
+) -> None:
+    """Wait for the stop, or for what makes serving on pointless; raises the error of loading, or of the ledger's watch."""
+    ends = {stopped, serving, watching}
+    await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
-        await asyncio.wait({stopped, serving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    if watching.done():
+        watching.result()
 
 
 @contextlib.contextmanager

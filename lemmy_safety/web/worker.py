@@ -19,6 +19,7 @@ from lemmy_safety.records import ItemResult, ItemStatus, Outcome, StoredObject
 from lemmy_safety.web.backoff import Backoff
 from lemmy_safety.web.judging import UploadJudging
 from lemmy_safety.web.known import Learned
+from lemmy_safety.web.ledger_probe import LedgerProbe
 from lemmy_safety.web.messages import encode_answer
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
 from lemmy_safety.web.recording import UploadRecorder
@@ -100,6 +101,7 @@ def work(
     """Judge until ``stop`` is set; ``working`` is called with the server's address when the models are loaded.
 
     :raises SettingsError: the server's address or key is wrong.
+    :raises LedgerReplaced: the database was deleted or replaced.
     :raises LemmySafetyError: a detector cannot be opened.
     """
     asyncio.run(_Worker(inspector, ledger, options, meters).run(stop, working))
@@ -166,6 +168,8 @@ class _Worker:
             working(client.url)
         tasks = [asyncio.create_task(self._poll(client, number)) for number in range(self._pollers)]
         tasks.append(asyncio.create_task(self._mirror(client)))
+        probe = LedgerProbe(self._ledger)
+        tasks.append(asyncio.create_task(probe.watch()))
         ends: set[asyncio.Future[Any]] = {stopped, *tasks}
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -175,6 +179,7 @@ class _Worker:
         finally:
             for task in tasks:
                 task.cancel()
+            probe.close()
             if self._handling:
                 await asyncio.wait(self._handling, timeout=_ANSWER_GRACE_S)
 

@@ -13,7 +13,9 @@ from lemmy_safety.daemon import OVERLAP, Daemon, DaemonOptions
 from lemmy_safety.errors import (
     AccessDenied,
     HostKeyChanged,
+    LedgerDamaged,
     LedgerFull,
+    LedgerReplaced,
     LedgerTooNew,
     LoginRefused,
     PassRunning,
@@ -239,7 +241,10 @@ def test_a_first_pass_that_fails_on_a_setting_ends_the_daemon_with_that_error(er
     assert len(scanner.requests) == 1
 
 
-@pytest.mark.parametrize("error", [HostKeyChanged("other key"), LedgerTooNew("newer"), WorkerDied("bug")])
+@pytest.mark.parametrize(
+    "error",
+    [HostKeyChanged("key"), LedgerTooNew("newer"), LedgerReplaced("gone"), LedgerDamaged("bad"), WorkerDied("bug")],
+)
 def test_what_no_waiting_mends_ends_the_daemon_also_later(error):
     """A changed host key may be an attack; a fault of ours is not hidden by trying again."""
     daemon, scanner = daemon_with(None, error, None, clock=real_clock)

@@ -1,0 +1,85 @@
+"""Whether an open SQLite database still has the files that it was opened with.
+
+A program goes on writing to a file that was deleted, and nobody will ever read that. It is noticed before each look-up and
+each write by asking the system which file has the name now: the device and the number of the file there, or, on file
+systems without such numbers, the time at which it was made. Opening the file to look into it would end SQLite's locks.
+
+Windows does not let anybody delete or replace an open database, so there is nothing to notice there.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import LedgerError, LedgerReplaced
+
+if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+#: Beside the database as long as it is open in WAL mode: what was written lately, and the index of that.
+_COMPANIONS = ("-wal", "-shm")
+
+#: No such file; a folder on the way is none any more; a network's server has deleted it.
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    device: int
+    number: int
+    is_empty: bool
+
+
+class FileWatch:
+    """Made when the database has been opened, and while a connection is kept open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database = _identity_of(path)
+        self._companions: dict[Path, _Identity] = {}
+        for ending in _COMPANIONS:
+            companion = path.with_name(path.name + ending)
+            found = _identity_of(companion)
+            if found is not None:
+                self._companions[companion] = found
+
+    def check(self) -> None:
+        """See that the files are the ones of the beginning.
+
+        :raises LedgerReplaced: one was deleted, moved, replaced, or emptied.
+        :raises LedgerError: the system does not say.
+        """
+        now = _identity_of(self._path)
+        if now is None:
+            raise LedgerReplaced(
+                f"The database file {self._path} was deleted or replaced while it was in use: it is gone."
+            )
+        if now != self._database:
+            what = "it is empty" if now.is_empty else "another file has its name"
+            raise LedgerReplaced(f"The database file {self._path} was deleted or replaced while it was in use: {what}.")
+        for companion, then in self._companions.items():
+            found = _identity_of(companion)
+            # It is emptied and filled in daily life.
+            if found is None or (found.device, found.number) != (then.device, then.number):
+                raise LedgerReplaced(f"The file {companion} was deleted or replaced while the database was in use.")
+
+
+def _identity_of(path: Path) -> _Identity | None:
+    """None where there is no such file."""
+    try:
+        facts = path.stat()
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        reason = error.strerror or type(error).__name__
+        raise LedgerError(f"The database file {path} cannot be looked at: {reason}.") from error
+    return _Identity(facts.st_dev, facts.st_ino or _made_at(facts), facts.st_size == 0)
+
+
+def _made_at(facts: os.stat_result) -> int:
+    """When the file was made, in whatever unit the system has; 0 where it does not say."""
+    made: float = getattr(facts, "st_birthtime_ns", 0) or getattr(facts, "st_birthtime", 0)
+    return int(made)
