@@ -13,6 +13,8 @@ from __future__ import annotations
 import io
 import re
 from fractions import Fraction
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
 
 import av
@@ -79,6 +81,7 @@ _LOOKED_AT_THE_CLOCK: Final = 1_000  # packets between two glances at it
 _SANE_TIME: Final = 2**61
 # How containers name codecs, for those that FFmpeg has no decoder for.
 _MATROSKA_CODEC: Final = re.compile(rb"V_[A-Z0-9_/]{2,30}")
+_MOST_NAMES: Final = 8
 _SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
 
 
@@ -146,7 +149,7 @@ class VideoFile:
         for stream in container.streams.video:
             codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
             if codec not in CODECS:
-                self.foreign_codecs.append(codec or self._name_in_container())
+                self.foreign_codecs.append(codec or self._name_in_container)
                 continue
             tracks[stream.index] = _track_of(stream, codec)
             if self._demuxer != "mov":  # others count what they do not store, such as an AVI that repeats a frame
@@ -183,11 +186,14 @@ class VideoFile:
             track.packets.append(cast("Packet[VideoStream]", packet))
             track.times.append(time)
 
+    @cached_property
     def _name_in_container(self) -> str:
+        """Of a codec that FFmpeg does not know; looked for once, however many streams have such a one."""
         found = _MATROSKA_CODEC.search(self._data)
         if found is not None:
             return found[0].decode("ascii")
-        names = [found[1].decode("ascii") for found in _SAMPLE_DESCRIPTION.finditer(self._data)]
+        described = islice(_SAMPLE_DESCRIPTION.finditer(self._data), _MOST_NAMES)
+        names = dict.fromkeys(found[1].decode("ascii") for found in described)
         return " or ".join(names) if names else "unknown"
 
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, big, printable
+from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Steps, Structure, big, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,11 +130,13 @@ def read(data: Octets) -> Structure:
     parts = Parts()
     own: list[tuple[int, int]] = []
     seen: set[bytes] = set()
-    at = steps = 0
+    at = 0
+    steps = Steps()
     for box in boxes(data, any_name=True):
         if seen & _MEDIUM and not _NAME.fullmatch(box.name):
             break  # the end; before the medium begins, players pass over boxes of any name
-        steps += 1
+        if not steps.take():
+            break
         if box.name == b"ftyp" and seen & {b"ftyp", b"moov", b"meta"}:
             break  # another file has been put behind this one
         known = box.name in _MEDIUM or box.name in _NAMED or box.name == b"uuid"
@@ -145,19 +147,22 @@ def read(data: Octets) -> Structure:
         if box.name == b"ftyp":
             own.append((box.offset, box.end - box.offset))
         elif box.name == b"moov":
-            _add_beside(parts, data, box, _IN_MOVIE)
+            _add_beside(parts, data, box, _IN_MOVIE, steps)
         elif box.name not in _MEDIUM:
             _add(parts, data, box)
         at = box.end
-    return parts.structure(None if steps >= MAX_STEPS else at, own=own, crowded=steps >= MAX_STEPS)
+    crowded = steps.over or not steps.take()
+    return parts.structure(None if crowded else at, own=own, crowded=crowded)
 
 
-def _add_beside(parts: Parts, data: Octets, outer: Box, tables: frozenset[bytes]) -> None:
+def _add_beside(parts: Parts, data: Octets, outer: Box, tables: frozenset[bytes], steps: Steps) -> None:
     """What in a movie, or in one of its tracks, is none of its own tables."""
     for found in boxes(data, outer.body, outer.end):
+        if not steps.take():
+            return
         box = replace(found, end=min(found.end, outer.end))
         if box.name == b"trak" and outer.name == b"moov":
-            _add_beside(parts, data, box, _IN_TRACK)
+            _add_beside(parts, data, box, _IN_TRACK, steps)
         elif box.name not in tables:
             _add(parts, data, box)
 

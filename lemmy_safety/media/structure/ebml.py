@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, big
+from lemmy_safety.media.structure.parts import Block, Octets, Parts, Steps, Structure, big
 
 _EBML: Final = 0x1A45DFA3
 _DOC_TYPE: Final = 0x4282
@@ -35,17 +35,18 @@ def read(data: Octets) -> Structure:
     parts = Parts()
     end: int | None = None
     at = 0
-    for _ in range(MAX_STEPS):
+    steps = Steps()
+    while steps.take():
         element = _element(data, at)
         if element is None or (at and element[0] not in {_SEGMENT, _VOID, _CHECKSUM}):
             break  # what is behind the segment, be it a second file
         name, body, size = element
         if name == _SEGMENT:
             stop = len(data) if size == _OPEN else body + size
-            at, whole = _segment(data, body, min(stop, len(data)), parts, is_open=size == _OPEN)
+            at, whole = _segment(data, body, min(stop, len(data)), parts, steps, is_open=size == _OPEN)
             end = at = at if size == _OPEN else stop
             if not whole or stop > len(data):
-                return parts.structure(crowded=at < 0)
+                return parts.structure(crowded=steps.over)
         elif size == _OPEN or body + size > len(data):
             break
         else:
@@ -53,15 +54,15 @@ def read(data: Octets) -> Structure:
                 parts.add(Block.FREE, "free space", [(body, size)])
             at = body + size
             end = at if end is not None else None
-    return parts.structure(end)
+    return parts.structure(None if steps.over else end, crowded=steps.over)
 
 
-def _segment(data: Octets, at: int, stop: int, parts: Parts, *, is_open: bool) -> tuple[int, bool]:
+def _segment(data: Octets, at: int, stop: int, parts: Parts, steps: Steps, *, is_open: bool) -> tuple[int, bool]:
     """Step through a segment's elements: where they end, and whether none was cut off.
 
     A segment of open length ends before the first element that belongs to none.
     """
-    for _ in range(MAX_STEPS):
+    while steps.take():
         element = _element(data, at) if at < stop else None
         if element is None:
             return at, True

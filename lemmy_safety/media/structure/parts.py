@@ -23,6 +23,22 @@ MAX_PARTS: Final = 1_000
 MIN_PART: Final = 16
 
 
+class Steps:
+    """Counts the steps of one walk, in all the loops that it has within each other or one behind the other."""
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def take(self) -> bool:
+        """Whether one more may be taken."""
+        self._left -= 1
+        return self._left >= 0
+
+    @property
+    def over(self) -> bool:
+        return self._left < 0
+
+
 class Block(StrEnum):
     """What a part holds, as far as its container says. Each has its own limit of size in ``metadata``."""
 

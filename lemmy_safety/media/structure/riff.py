@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, little, printable
+from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Steps, Structure, little, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def read_webp(data: Octets) -> Structure:
     """Walk a WebP, whose header ``data`` begins with."""
     declared = _CHUNK_HEADER + little(data, 4, 4)
     parts = Parts()
-    crowded = _walk(data, _HEADER_SIZE, min(declared, len(data)), _WEBP_PICTURE, parts)
+    crowded = _walk(data, (_HEADER_SIZE, min(declared, len(data))), _WEBP_PICTURE, parts, Steps())
     end = declared + declared % 2  # some writers count the last padding byte, some do not
     return parts.structure(None if declared > len(data) else min(end, len(data)), crowded=crowded)
 
@@ -36,12 +36,13 @@ def read_avi(data: Octets) -> Structure:
     """Walk an AVI, whose header ``data`` begins with, and its further RIFF chunks (OpenDML 1.02)."""
     parts = Parts()
     end: int | None = None
+    steps = Steps()
     for start, stop in _riffs(data):
         if stop > len(data) or stop == start + _CHUNK_HEADER:  # cut off, or a recorder that was never stopped
             end = None
             break
         end = stop
-        if _walk(data, start + _HEADER_SIZE, stop, _AVI_PICTURE, parts):
+        if _walk(data, (start + _HEADER_SIZE, stop), _AVI_PICTURE, parts, steps):
             return parts.structure(crowded=True)
     return parts.structure(end)
 
@@ -57,9 +58,10 @@ def _riffs(data: Octets) -> Iterator[tuple[int, int]]:
         at = end + end % 2
 
 
-def _walk(data: Octets, at: int, end: int, picture: frozenset[bytes], parts: Parts) -> bool:
-    """Add the blocks beside the picture; whether there are more chunks than are walked."""
-    for _ in range(MAX_STEPS):
+def _walk(data: Octets, stretch: tuple[int, int], picture: frozenset[bytes], parts: Parts, steps: Steps) -> bool:
+    """Add the blocks beside the picture, between two offsets; whether there are more chunks than are walked."""
+    at, end = stretch
+    while steps.take():
         if at + _CHUNK_HEADER > end:
             return False
         name = bytes(data[at : at + 4])

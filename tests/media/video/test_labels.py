@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import picture_blocks as blocks
 from support import pictures
-from support.moving_pictures import CODECS, drifting, scene, shows, video
+from support.moving_pictures import CODECS, animation, drifting, scene, shows, video
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, decode, sniff
@@ -229,3 +229,28 @@ def test_a_video_that_is_too_large_is_too_large_under_any_brand():
     with pytest.raises(MediaError) as caught:
         decode(branded(b"M4A "), MediaLimits(max_bytes=10**6, max_pixels=1_000))
     assert caught.value.status is ItemStatus.TOO_LARGE
+
+
+def with_another_still(sequence, still):
+    """An animated AVIF whose still picture, beside the track, is that of another file."""
+    payload = still[still.index(b"mdat") + 4 :]
+    at = sequence.index(b"iloc") + 8
+    assert sequence[at : at + 2] == b"\x44\x00"  # offsets and lengths of four bytes, none of them relative
+    extent = at + 2 + 2 + 2 + 2 + 2
+    place = struct.pack(">II", len(sequence) + 8, len(payload))
+    return sequence[:extent] + place + sequence[extent + 8 :] + blocks.box(b"mdat", payload)
+
+
+def test_the_still_picture_of_an_animated_avif_is_looked_at():
+    """Viewers that do not play, and programs that make thumbnails, show it; it need not be in the track."""
+    sequence = animation([scene(number) for number in range(3)], "avif")
+    still = pictures.encode(scene(5), "avif", speed=10)
+    assert not is_looked_at(sequence)
+    data = with_another_still(sequence, still)
+    media = decode(data, LIMITS)
+    assert sniff.is_animated(data, sniff.AVIF)
+    assert [frame.view for frame in media.frames if shows(frame.pixels, scene(5))] == ["thumbnail at byte 0"]
+    assert AnomalyKind.OTHER_THUMBNAIL in {anomaly.kind for anomaly in media.info.anomalies}
+    untouched = decode(sequence, LIMITS)
+    assert {frame.view for frame in untouched.frames} == {""}
+    assert untouched.info.anomalies == ()
