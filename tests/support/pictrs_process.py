@@ -1,4 +1,4 @@
-"""A real pict-rs for tests: filesystem store and sled repository in a folder of its own, on a free loopback port.
+"""A real pict-rs for tests: its files and its sled repository in a folder of its own, on a free loopback port.
 
 ``scripts/build_pictrs.sh`` builds the program into the cache folder; ``PICTRS_BUILDS`` names another folder. pict-rs
 calls ImageMagick 7 (``magick``); where only ImageMagick 6 is installed, as on Debian 12, a small program of that name
@@ -83,10 +83,18 @@ def require_pictrs(version: str) -> None:
 class Pictrs:
     """A running pict-rs. ``settings`` are its environment variables, as an admin writes them.
 
-    Start, stop and start again on the same data at the same address. ``files`` is the folder of its store.
+    Start, stop and start again on the same data at the same address. ``files`` is the folder of its store, unless
+    ``store`` has the variables of another one.
     """
 
-    def __init__(self, folder: Path, version: str = STABLE, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        version: str = STABLE,
+        settings: Mapping[str, str] | None = None,
+        *,
+        store: Mapping[str, str] | None = None,
+    ) -> None:
         self.version = version
         self.folder = folder
         self.files = folder / "files"
@@ -105,10 +113,9 @@ class Pictrs:
             "PICTRS__SERVER__ADDRESS": f"127.0.0.1:{self.port}",
             "PICTRS__SERVER__API_KEY": API_KEY,
             "PICTRS__SERVER__TEMPORARY_DIRECTORY": str(folder / "tmp"),
-            "PICTRS__STORE__TYPE": "filesystem",
-            "PICTRS__STORE__PATH": str(self.files),
             "PICTRS__REPO__TYPE": "sled",
             "PICTRS__REPO__PATH": str(folder / "sled"),
+            **(store or {"PICTRS__STORE__TYPE": "filesystem", "PICTRS__STORE__PATH": str(self.files)}),
             **(settings or {}),
         }
         self._log = folder / "log"
@@ -177,6 +184,19 @@ class Pictrs:
     def internal(self, method: str, path: str, **parameters: str) -> httpx.Response:
         """Ask one of the routes that need the API key."""
         return self._client.request(method, f"/internal/{path}", params=parameters, headers={"X-Api-Token": API_KEY})
+
+
+def bucket_store(endpoint: str, bucket: str, access_key: str, secret_key: str) -> dict[str, str]:
+    """The variables for a store in a bucket."""
+    return {
+        "PICTRS__STORE__TYPE": "object_storage",
+        "PICTRS__STORE__ENDPOINT": endpoint,
+        "PICTRS__STORE__BUCKET_NAME": bucket,
+        "PICTRS__STORE__USE_PATH_STYLE": "true",
+        "PICTRS__STORE__REGION": "us-east-1",
+        "PICTRS__STORE__ACCESS_KEY": access_key,
+        "PICTRS__STORE__SECRET_KEY": secret_key,
+    }
 
 
 def told(answer: httpx.Response) -> tuple[int, str]:
