@@ -28,8 +28,26 @@ _SHORTEST_SECRET = 16
 #: What passes through a path, a header and a configuration file unchanged (RFC 3986, unreserved).
 _SECRET = re.compile(r"[A-Za-z0-9._~-]+")
 
-#: What pictrs-safety's users write instead of an id when their address is to admit them.
+#: What pictrs-safety's users, lemmy-ansible among them, write instead of an id when their address is to admit them.
 BY_ADDRESS = "IPADDR"
+
+#: Networks of one's own (RFC 1918, 3927, 4193, 4291, 6598): as wide as one likes. Of the internet's addresses a wide
+#: network holds strangers: one may be as large as a provider's smallest share (a /24, or a /48 of IPv6).
+_OWN_NETWORKS = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "::1/128",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+_WIDEST_PREFIX = {4: 24, 6: 48}
 
 _SECRET_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
 
@@ -38,6 +56,7 @@ class Refusal(Enum):
     """Why a caller is not let in."""
 
     NETWORK = "its address is in none of the allowed networks"
+    NO_NETWORKS = "it asks to be let in by its address, and HOOK_NETWORKS is not set"
     SECRET = "its secret is missing or wrong"  # noqa: S105 - a sentence
 
 
@@ -58,6 +77,8 @@ class Access:
         :raises SettingsError: a secret that does not fit into a URL, or text that is no network.
         """
         secrets = tuple(secrets)
+        if any(secret.upper() == BY_ADDRESS for secret in secrets):
+            raise SettingsError(f"{BY_ADDRESS} is a word that everybody knows, no secret.", hint=_SECRET_HINT)
         if not all(_SECRET.fullmatch(secret) for secret in secrets):
             raise SettingsError(
                 "The hook's secret may hold letters, digits and . _ ~ - only, because it stands in a URL.",
@@ -70,26 +91,38 @@ class Access:
 
     @property
     def needs_secret(self) -> bool:
-        """Whether a caller has to know a secret (or, asking for that, to be in a network)."""
+        """Whether a caller has to know a secret, wherever it asks from."""
         return bool(self._digests)
 
     def check_bind(self, host: str) -> None:
         """Whether it is safe to listen on ``host`` with these rules.
 
-        :raises SettingsError: it can be reached from other machines and there is no secret, or one that can be guessed.
+        :raises SettingsError: it can be reached from other machines, and there is neither a secret nor a network that
+            callers must be in; or the secret can be guessed, or the networks hold strangers.
         """
         if is_loopback(host):
             return
         if not self._digests:
-            raise SettingsError(
-                f"Listening on {host} without a secret would let anybody ask what is flagged.",
-                hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
-            )
-        if self._shortest < _SHORTEST_SECRET:
+            self._check_networks(host)
+        elif self._shortest < _SHORTEST_SECRET:
             raise SettingsError(
                 f"The hook's secret is shorter than {_SHORTEST_SECRET} characters, which is too short for {host}.",
                 hint=f"Set a longer HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
             )
+
+    def _check_networks(self, host: str) -> None:
+        """Without a secret, networks are all that keeps strangers out."""
+        if not self._networks:
+            raise SettingsError(
+                f"Listening on {host} without a secret would let anybody ask what is flagged.",
+                hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
+            )
+        for network in self._networks:
+            if network.prefixlen < _WIDEST_PREFIX[network.version] and not _is_own(network):
+                raise SettingsError(
+                    f"Without a secret, {network} in HOOK_NETWORKS would let strangers ask what is flagged.",
+                    hint=f"Name the addresses that pict-rs asks from, or set HOOK_SECRET. {_SECRET_HINT}",
+                )
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
         """Who really asks; None when that cannot be told.
@@ -106,12 +139,13 @@ class Access:
     def refusal(self, caller: Address | None, offered: Iterable[str], *, by_address: bool = False) -> Refusal | None:
         """None when the caller may ask. ``offered`` are the secrets that came with the request, wherever they stood.
 
-        ``by_address``: the caller asks to be let in for its address alone, which works only where networks are set.
+        ``by_address``: the caller asks to be let in for its address alone. That works only where networks are set, and
+        never in the place of a secret.
         """
         if self._networks and (caller is None or not _within(caller, self._networks)):
             return Refusal.NETWORK
-        if not self._digests or (by_address and self._networks):
-            return None
+        if not self._digests:
+            return Refusal.NO_NETWORKS if by_address and not self._networks else None
         right = [hmac.compare_digest(_digest(text), known) for text in offered for known in self._digests]
         return None if any(right) else Refusal.SECRET
 
@@ -158,6 +192,11 @@ def _network(text: str) -> Network:
         hint = "Write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32."
         raise SettingsError(f"{text!r} is no IP network.", hint=hint) from None
     raise SettingsError(f"{text!r} is an address with a prefix length.", hint=f"The network is {meant}.")
+
+
+def _is_own(network: Network) -> bool:
+    """Whether all of a network's addresses are of kinds that are never routed in the internet."""
+    return any(own.version == network.version and network.subnet_of(own) for own in _OWN_NETWORKS)  # type: ignore[arg-type]
 
 
 def _within(address: Address, networks: Iterable[Network]) -> bool:

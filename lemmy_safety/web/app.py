@@ -91,9 +91,9 @@ class Doorkeeper:
         if refusal is None:
             return None
         self._complain(f"{caller or peer} was not let in: {refusal.value}", offered)
-        if refusal is Refusal.NETWORK:
-            return PlainTextResponse("forbidden", 403)
-        return PlainTextResponse("unauthorized", 401, {"WWW-Authenticate": "Bearer"})
+        if refusal is Refusal.SECRET:
+            return PlainTextResponse("unauthorized", 401, {"WWW-Authenticate": "Bearer"})
+        return PlainTextResponse("forbidden", 403)
 
     def _complain(self, text: str, offered: Sequence[str]) -> None:
         now = asyncio.get_running_loop().time()
@@ -141,7 +141,7 @@ def _add_hook(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None:
     @route("/api/v1/scan/{id}", "Decide on an upload, where pictrs-safety was configured before.", parameters=[ID])
     async def scan(request: Request) -> Response:
         given = request.path_params["id"]
-        refusal = doorkeeper.turn_away(request, given, by_address=given == BY_ADDRESS)
+        refusal = doorkeeper.turn_away(request, given, by_address=given.upper() == BY_ADDRESS)
         return refusal or await _decide(parts, request)
 
 

@@ -76,7 +76,7 @@ ID: dict[str, Any] = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The shared secret, or IPADDR where networks are set and are to suffice.",
+    "description": "The shared secret; without one, anything, or IPADDR where networks are set.",
     "schema": {"type": "string"},
 }
 

@@ -94,14 +94,14 @@ class Connection:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def answer(self) -> Answer:
-        """The next answer; ConnectionError when the server closed instead."""
+    def answer(self, *, bodiless: bool = False) -> Answer:
+        """The next answer; ConnectionError when the server closed instead. ``bodiless``: to a HEAD."""
         while b"\r\n\r\n" not in self._received:
             self._receive()
         top, _, self._received = self._received.partition(b"\r\n\r\n")
         first, *rest = top.decode().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
-        length = int(headers.get("content-length", "0"))
+        length = 0 if bodiless else int(headers.get("content-length", "0"))
         while len(self._received) < length:
             self._receive()
         body, self._received = self._received[:length], self._received[length:]

@@ -135,6 +135,7 @@ def running_relay(
     queue: int = 64,
     port: int = 0,
     name: str = "relay.db",
+    access: Access | None = None,
 ) -> Iterator[Running]:
     with open_ledger(sqlite_url(folder / name)) as ledger:
         running = Running(ledger)
@@ -147,7 +148,7 @@ def running_relay(
             serve_relay(
                 ledger=ledger,
                 key=KEY,
-                access=Access(),
+                access=access or Access(networks=["127.0.0.0/8"]),
                 options=ServerOptions(
                     host="127.0.0.1",
                     port=port,

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.hook_service import running_hook
-from support.pictrs_client import get
+from support.pictrs_client import END, Connection, chunks, get, head
+from support.relaying import running_relay
 
 from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import SettingsError
@@ -149,18 +150,150 @@ def test_without_a_secret_any_id_is_accepted(tmp_path):
 
 
 def test_networks_over_http(tmp_path):
-    """A caller outside the networks gets 403 with the right secret too; inside, IPADDR of pictrs-safety needs none."""
+    """A caller outside the networks gets 403 with the right secret too; one inside needs the secret all the same."""
     near = Access(secrets=[SECRET], networks=["127.0.0.0/8"])
     with running_hook(tmp_path, access=near) as hook:
-        assert hook.ask(CANARY, "/api/v1/scan/IPADDR").status == 406
+        assert hook.ask(CANARY, f"/validate/{SECRET}").status == 406
         assert hook.ask(CANARY).status == 401
         # Nobody of ours forwards, so what a caller claims about its address is not believed.
-        assert hook.ask(CANARY, "/api/v1/scan/IPADDR", x_forwarded_for="203.0.113.9").status == 406
+        assert hook.ask(CANARY, f"/validate/{SECRET}", x_forwarded_for="203.0.113.9").status == 406
     far = Access(secrets=[SECRET], networks=["198.51.100.0/24"], trusted_proxies=["127.0.0.1"])
     with running_hook(tmp_path, access=far) as hook:
         assert hook.ask(CANARY, f"/validate/{SECRET}").status == 403
         assert hook.ask(CANARY, f"/validate/{SECRET}", x_forwarded_for="198.51.100.4").status == 406
         assert hook.ask(CANARY, f"/validate/{SECRET}", x_forwarded_for="198.51.100.4, 203.0.113.9").status == 403
+
+
+#: Ways to ask without the secret.
+AROUND = [
+    "/api/v1/scan/IPADDR",
+    "/api/v1/scan/ipaddr",
+    "/api/v1/scan/%49PADDR",
+    "/api/v1/scan/%49%50%41%44%44%52",
+    "/api/v1/scan/IPADDR?x=y",
+    "/api/v1/scan/IPADDR%20",
+    "/api/v1/scan/IPADDR%00",
+    "/api/v1/scan/IPADDR/",
+    "/api/v1/scan//IPADDR",
+    "//api/v1/scan/IPADDR",
+    "/api/v1/scan/./IPADDR",
+    "/api/v1/scan/../scan/IPADDR",
+    "/API/V1/SCAN/IPADDR",
+    "/api/v1/scan/",
+    "/api/v1/scan",
+    "/api/v1/scan/IPADDR%2F..%2F..",
+    "/validate",
+    "/validate/",
+    "/validate/IPADDR",
+    "//validate",
+    "/validate//",
+    "/validate/%2e%2e/validate",
+    "/validate;x=y",
+    "http://127.0.0.1/validate",
+    "/metrics/../validate",
+    "/ready/../api/v1/scan/IPADDR",
+]
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_nothing_gets_past_a_secret(tmp_path, relay):
+    """With a secret set, no spelling of a path, no method and no header lets a caller of the right network in without it."""
+    access = Access(secrets=[SECRET], networks=["127.0.0.0/8"], trusted_proxies=["127.0.0.1"])
+    running = running_relay(tmp_path, access=access, budget_s=0.5) if relay else running_hook(tmp_path, access=access)
+    with running as service:
+        for path in AROUND:
+            answer = service.ask(CANARY, path)
+            assert answer.status in (401, 404), path
+            assert answer.body not in (b"accepted", b"refused")
+        for method in ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "get", "post"):
+            request = head("/api/v1/scan/IPADDR", method=method) + chunks(CANARY) + END
+            with Connection(service.port) as connection:
+                connection.send(request)
+                assert connection.answer(bodiless=method == "HEAD").status == 405
+        for headers in (
+            {"x_forwarded_for": "127.0.0.1"},
+            {"x_api_key": "IPADDR"},
+            {"authorization": "Bearer IPADDR"},
+            {"x_http_method_override": "GET"},
+            {"x_original_url": "/health"},
+            {"x_rewrite_url": "/health"},
+        ):
+            assert service.ask(CANARY, "/api/v1/scan/IPADDR", **headers).status == 401
+        assert get(service.port, "/metrics").status == 401
+        assert service.ledger.stats().uploads == {}
+        assert not relay or get(service.port, "/api/v1/pop", apikey=SECRET).status == 403
+
+
+@pytest.mark.parametrize("spelling", ["IPADDR", "ipaddr", "%49PADDR"])
+def test_without_a_secret_addresses_admit_only_where_networks_are_set(tmp_path, spelling):
+    """lemmy-ansible's IPADDR asks to be let in by its address; without networks there is nothing that it could mean."""
+    path = f"/api/v1/scan/{spelling}"
+    with running_hook(tmp_path) as hook:
+        answer = hook.ask(CANARY, path)
+        assert (answer.status, answer.body) == (403, b"forbidden")
+    with running_hook(tmp_path, access=Access(networks=["127.0.0.0/8"])) as hook:
+        assert hook.ask(CANARY, path).status == 406
+        assert hook.ask(CANARY, path, x_forwarded_for="203.0.113.9").status == 406
+        assert hook.ask(CANARY).status == 406
+    with running_hook(tmp_path, access=Access(networks=["198.51.100.0/24"], trusted_proxies=["127.0.0.1"])) as hook:
+        assert hook.ask(CANARY, path).status == 403
+        assert hook.ask(CANARY, path, x_forwarded_for="198.51.100.4").status == 406
+        assert hook.ask(CANARY, path, x_forwarded_for="198.51.100.4, 203.0.113.9").status == 403
+        assert hook.ask(CANARY, path, x_forwarded_for="unknown").status == 403
+        assert hook.ask(CANARY, x_forwarded_for="203.0.113.9").status == 403
+        assert get(hook.port, "/metrics").status == 403
+
+
+@given(
+    ADDRESSES,
+    st.lists(st.sampled_from(["IPADDR", "ipaddr", "", SECRET[:-1], SECRET + "x", SECRET.upper()]), max_size=4),
+)
+def test_no_address_stands_for_a_secret(address, offered):
+    """Whoever asks from wherever: where a secret is set, it is asked for."""
+    for networks in ([], [str(address)], ["0.0.0.0/0", "::/0"]):
+        access = Access(secrets=[SECRET], networks=networks)
+        for by_address in (False, True):
+            assert access.refusal(address, offered, by_address=by_address) is Refusal.SECRET
+            assert access.refusal(address, [*offered, SECRET], by_address=by_address) is None
+
+
+@pytest.mark.parametrize("word", ["IPADDR", "ipaddr", "IpAddr"])
+def test_the_word_for_addresses_is_no_secret(word):
+    """Everybody who knows lemmy-ansible knows it."""
+    with pytest.raises(SettingsError, match="no secret"):
+        Access(secrets=[word])
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [
+        ["172.18.0.0/16"],
+        ["10.0.0.0/8", "192.168.0.0/16", "172.16.0.0/12"],
+        ["fd00::/8"],
+        ["fe80::/10", "::1"],
+        ["203.0.113.7"],
+        ["203.0.113.0/24"],
+        ["2001:db8:1::/48"],
+        ["100.64.0.0/10"],
+    ],
+)
+def test_networks_are_enough_to_listen_where_others_can_reach_it(networks):
+    """As lemmy-ansible sets it up: no secret, and only callers of one's own networks."""
+    Access(networks=networks).check_bind("0.0.0.0")  # noqa: S104
+    Access(networks=networks).check_bind("::")
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "172.0.0.0/8", "203.0.0.0/16", "2001:db8::/32", "8.0.0.0/7"],
+)
+def test_networks_that_hold_strangers_are_not_enough(network):
+    """Without a secret a network as wide as the internet would let anybody ask; with one it is allowed."""
+    with pytest.raises(SettingsError, match="strangers") as caught:
+        Access(networks=["10.0.0.0/8", network]).check_bind("0.0.0.0")  # noqa: S104
+    assert network in caught.value.message
+    Access(networks=[network]).check_bind("127.0.0.1")
+    Access(secrets=[SECRET], networks=[network]).check_bind("0.0.0.0")  # noqa: S104
 
 
 def test_secrets_show_nowhere(tmp_path, caplog):
