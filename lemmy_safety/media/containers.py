@@ -37,6 +37,13 @@ _WALKS: Final[Mapping[sniff.Kind, Callable[[Octets], Structure]]] = {
     (sniff.AVIF, sniff.HEIC, sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP, sniff.JXL, sniff.JPEG2000, sniff.CANON_RAW),
     boxes.read,
 )
+_LEAN: Final[Mapping[sniff.Kind, Callable[[bytes], bytes]]] = {
+    sniff.JPEG: jpeg.lean,
+    sniff.PNG: png.lean,
+    sniff.APNG: png.lean,
+    sniff.GIF: gif.lean,
+    sniff.WEBP: riff.lean_webp,
+}
 _BARE_CODESTREAMS: Final = (
     b"\xff\x0a",
     b"\xff\x4f",
@@ -46,6 +53,17 @@ _BARE_CODESTREAMS: Final = (
 def structure_of(data: Octets, kind: sniff.Kind) -> Structure:
     """Where a file of this kind ends and what lies in it beside the picture; empty for kinds that have no walk."""
     return _WALKS[kind](data) if has_walk(data, kind) else Structure()
+
+
+def lean(data: bytes, kind: sniff.Kind) -> tuple[bytes, sniff.Kind]:
+    """What decoders are given: the same medium without filler, and its kind as that shows; ``data`` where there is little.
+
+    Formats allow any number of elements that mean nothing, and browsers pass over millions of them in a second. Our
+    decoders and walks would not get to the picture, or not to the animation that begins behind them.
+    """
+    make = _LEAN.get(kind)
+    made = data if make is None else make(data)
+    return (data, kind) if made is data else (made, sniff.sniff(made))
 
 
 def first_file(data: Octets) -> tuple[Octets, sniff.Kind]:

@@ -89,10 +89,11 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
     kind = sniff.sniff(data)
     try:
         _refuse_unfit(data, kind, limits)
+        handed = containers.lean(data, kind)
         # A still is looked at before anything that lies beside it. What moves shares its time, so one has to know first.
-        hidden = find_hidden(data, kind, Pace(deadline, _SEARCH_SHARE)) if _may_move(data, kind) else None
+        hidden = find_hidden(data, kind, Pace(deadline, _SEARCH_SHARE)) if _may_move(*handed) else None
         own = deadline.part(_OWN_SHARE if hidden is None or hidden.embedded else 1)
-        media, shown_kind = _medium(data, kind, limits, own)
+        media, shown_kind = _medium(data, kind, limits, own, handed)
         if hidden is None or shown_kind is not kind:
             hidden = find_hidden(data, shown_kind, Pace(deadline, _SEARCH_SHARE))
         inner = _Inner(data, media.frames, limits, deadline)
@@ -128,13 +129,19 @@ def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
         raise MediaError(ItemStatus.TOO_LARGE, reason)
 
 
-def _medium(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> tuple[DecodedMedia, sniff.Kind]:
+def _medium(
+    data: bytes,
+    kind: sniff.Kind,
+    limits: MediaLimits,
+    deadline: Deadline,
+    handed: tuple[bytes, sniff.Kind] | None = None,
+) -> tuple[DecodedMedia, sniff.Kind]:
     """What the file itself shows, in whole frames, and the kind of file that showed it.
 
-    A label that leads to no picture has no last word: players look for tracks, whatever a file calls itself.
+    ``handed`` is what ``containers.lean`` made of it, where that is known. A label that leads to no picture has no last word: players look for tracks, whatever a file calls itself.
     """
     try:
-        return _as_labelled(data, kind, limits, deadline), kind
+        return _as_labelled(*(handed or containers.lean(data, kind)), limits, deadline), kind
     except MediaError as error:
         is_missing = error.status is ItemStatus.UNSUPPORTED and kind.family is sniff.Family.STILL
         if is_missing and boxes.movie(data) is None:

@@ -1,10 +1,11 @@
 """Whether a regular expression can be made to read a byte more than a few times, told from its structure alone.
 
-A search is linear if no two of its tries read the same stretch. Three rules are enough for that, and simple to keep:
+A search is linear if no two of its tries read the same stretch. Four rules are enough for that, and simple to keep:
 
 - a repetition without an upper bound gives nothing back (it is possessive, or nothing behind it can fail);
 - it cannot pass over the character that every match begins with, so that the next try begins behind it, unless the pattern
   is anchored or can no longer fail;
+- what looks ahead has a bound;
 - bounded repetitions within each other multiply, and the product is small.
 """
 
@@ -24,10 +25,13 @@ MOST_READ: Final = 1_000
 _REPEATS: Final = (_constants.MAX_REPEAT, _constants.MIN_REPEAT, _constants.POSSESSIVE_REPEAT)
 
 
-def fault_of(pattern: re.Pattern[Any]) -> str:
-    """What can make a search by this pattern more than linear, for a person; empty where nothing can."""
+def fault_of(pattern: re.Pattern[Any], *, anchored: bool = False) -> str:
+    """What can make a search by this pattern more than linear, for a person; empty where nothing can.
+
+    ``anchored``: it is only ever tried at one place.
+    """
     tree = list(_parser.parse(pattern.pattern, pattern.flags))
-    anchored = bool(tree) and tree[0] == (_constants.AT, _constants.AT_BEGINNING_STRING)
+    anchored = anchored or (bool(tree) and tree[0] == (_constants.AT, _constants.AT_BEGINNING_STRING))
     return next(_Walk(pattern, restarts=not anchored).faults(tree, rest_can_fail=False), "")
 
 
@@ -49,7 +53,11 @@ class _Walk:
                 if bound * most > MOST_READ:
                     yield f"up to {bound * most} repetitions of {_written(inner)}"
                 yield from self.faults(inner, rest_can_fail=can_fail, bound=bound * max(1, most))
-            elif operation in {_constants.ASSERT, _constants.ASSERT_NOT, _constants.GROUPREF}:
+            elif operation in {_constants.ASSERT, _constants.ASSERT_NOT}:
+                if _is_unbounded(argument[1]):
+                    yield f"{_written(argument[1])} looks ahead without a bound"
+                yield from self.faults(argument[1], rest_can_fail=True, bound=bound)
+            elif operation is _constants.GROUPREF:
                 yield f"{operation} is not understood here"
             else:
                 for inner in _inside(operation, argument):
@@ -62,6 +70,20 @@ class _Walk:
         if can_fail and self._restarts and _passes_over_beginnings(inner, self._pattern):
             yield f"{_written(inner)} passes over places where the next try begins"
         yield from self.faults(inner, rest_can_fail=least > 0 or len(list(inner)) > 1)
+
+
+def _is_unbounded(tree: Any) -> bool:
+    """Whether anything in it can be repeated without a bound."""
+    for operation, argument in tree:
+        if operation in _REPEATS and (argument[1] is _constants.MAXREPEAT or _is_unbounded(argument[2])):
+            return True
+        if operation in {_constants.ASSERT, _constants.ASSERT_NOT}:
+            inside = [argument[1]]
+        else:
+            inside = [] if operation in _REPEATS else _inside(operation, argument)
+        if any(map(_is_unbounded, inside)):
+            return True
+    return False
 
 
 def _inside(operation: Any, argument: Any) -> list[Any]:

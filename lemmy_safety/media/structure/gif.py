@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.media.structure.parts import MIN_PART, Block, Octets, Parts, Structure, printable
+from lemmy_safety.media.structure.parts import MAX_STEPS, MIN_PART, Block, Octets, Parts, Structure, printable
+from lemmy_safety.media.structure.runs import MUCH_FILLER, either, octet, run, sized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,11 +17,8 @@ EXTENSION: Final = 0x21
 TRAILER: Final = 0x3B
 GARBAGE: Final = -1
 
-# Sub-blocks of 255 bytes: enough for 255 MB of regular data, and at most 0.5 s of walking for an irregular file.
-_MAX_STEPS: Final = 1_000_000
 # Sub-blocks of one extension that are joined: 5 MB.
 _MAX_JOINED: Final = 20_000
-_STEPS_OF_A_BLOCK: Final = 10  # what finding a block costs, in sub-blocks
 _HEADER_SIZE: Final = 13
 _HAS_PALETTE: Final = 0x80
 _PALETTE_BITS: Final = 0x07
@@ -33,9 +31,16 @@ _NAMED: Final[dict[int | bytes, tuple[Block, str]]] = {
     b"XMP DataXMP": (Block.XMP, "XMP block"),
     b"ICCRGBG1012": (Block.PROFILE, "colour profile"),
 }
-# Encoders write full sub-blocks; looking at 64 of them at once makes a 1 MB frame 60 steps instead of 4,000.
-_FULL: Final = 255
-_STRIDE: Final = 64
+# The end of a chain is looked for first: else each one would be compared with all lengths.
+_SUB_BLOCKS: Final = rb"(?:(?!\0)" + sized(lambda size: octet(size) + rb".{%d}" % size, range(1, 256)) + rb")*+"
+_CHAIN: Final = re.compile(_SUB_BLOCKS, re.DOTALL)
+# What does not change how a frame is shown: all extensions but the last graphic control before it, and those that have
+# too little in them to be one.
+_IDLE_EXTENSION: Final = rb"!(?:[^\xf9]|\xf9(?!\x04))" + _SUB_BLOCKS + rb"\0"
+_OVERRULED_CONTROL: Final = rb"!\xf9" + _SUB_BLOCKS + rb"\0(?=!\xf9\x04)"
+_FILLER: Final = re.compile(run(either((_IDLE_EXTENSION, _OVERRULED_CONTROL))), re.DOTALL)
+# Pillow reads on into the next block behind these, and then finds no picture.
+_EMPTY_EXTENSION: Final = re.compile(rb"![^\xfe]\0", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,30 +59,30 @@ class GifBlock:
 
 
 def blocks(data: Octets) -> Iterator[GifBlock]:
-    """All blocks behind the header, in order; ends with the trailer, the data, or ``_MAX_STEPS``.
+    """The first ``MAX_STEPS`` blocks behind the header, in order; ends with the trailer, or the data.
 
     What is no block is passed over to the next byte that can begin one, as Pillow does and browsers do not.
     """
     at = _HEADER_SIZE + _palette_size(data, 10)
-    steps = 0
-    while at < len(data) and steps < _MAX_STEPS:
+    for _ in range(MAX_STEPS):
+        if at >= len(data):
+            return
         kind = data[at]
         if kind == TRAILER:
             yield GifBlock(kind, 0, at, at + 1, at + 1)
             return
         if kind == FRAME:
             chain = at + 11 + _palette_size(data, at + 9)
-            end, taken = _chain_end(data, chain, _MAX_STEPS - steps)
+            end = _chain_end(data, chain)
             yield GifBlock(kind, 0, at, chain, end)
         elif kind == EXTENSION:
             label = data[at + 1] if at + 1 < len(data) else 0
-            end, taken = _chain_end(data, at + 2, _MAX_STEPS - steps)
+            end = _chain_end(data, at + 2)
             yield GifBlock(kind, label, at, at + 2, end)
         else:
             following = _ANY_BLOCK.search(data, at)
-            end, taken = following.start() if following else len(data), 1
+            end = following.start() if following else len(data)
             yield GifBlock(GARBAGE, 0, at, at, end)
-        steps += taken + _STEPS_OF_A_BLOCK
         at = end
 
 
@@ -87,20 +92,45 @@ def _palette_size(data: Octets, at: int) -> int:
     return 3 << ((data[at] & _PALETTE_BITS) + 1)
 
 
-def _chain_end(data: Octets, at: int, max_steps: int) -> tuple[int, int]:
-    """Where a chain of sub-blocks ends (beyond the data: it is cut off), and the steps that took."""
-    for steps in range(max_steps):
-        if at >= len(data):
-            return len(data) + 1, steps
-        size = data[at]
-        if size == 0:
-            return at + 1, steps
-        if size == _FULL:
-            lengths = bytes(data[at : at + _STRIDE * (_FULL + 1) : _FULL + 1])
-            at += (len(lengths) - len(lengths.lstrip(b"\xff"))) * (_FULL + 1)
+def _chain_end(data: Octets, at: int) -> int:
+    """Where a chain of sub-blocks ends; beyond the data where it is cut off."""
+    found = _CHAIN.match(data, at) if at < len(data) else None
+    end = len(data) if found is None else found.end()
+    return end + 1 if end < len(data) and not data[end] else len(data) + 1
+
+
+def lean(data: bytes) -> bytes:
+    """The same frames without the extensions that change nothing about them; ``data`` itself where there are few.
+
+    Pillow reads each extension, and each of its sub-blocks, in Python.
+    """
+    at = _HEADER_SIZE + _palette_size(data, 10)
+    pieces = [data[:at]]
+    control = b""
+    dropped = frames = 0
+    stumbles = False
+    while frames < MAX_STEPS:
+        filler = _FILLER.match(data, at)
+        if filler is not None:
+            dropped += filler.end() - at
+            stumbles = stumbles or _EMPTY_EXTENSION.search(data, at, filler.end()) is not None
+            at = filler.end()
+        kind = data[at] if at < len(data) else TRAILER
+        if kind == EXTENSION:
+            end = _chain_end(data, at + 2)
+            dropped += len(control)
+            control = data[at:end]
+        elif kind == FRAME:
+            end = _chain_end(data, at + 11 + _palette_size(data, at + 9))
+            pieces += control, data[at:end]
+            control = b""
+            frames += 1
         else:
-            at += size + 1
-    return at, max_steps
+            break
+        at = end
+    if dropped <= MUCH_FILLER and not stumbles:
+        return data
+    return b"".join([*pieces, control, data[at:]])
 
 
 def read(data: Octets) -> Structure:

@@ -6,9 +6,13 @@ Decoders stop at the first end marker, so that is the end of the picture here, t
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, big
+from lemmy_safety.media.structure.runs import MANY_ELEMENTS, MUCH_FILLER, SMALL, either, octet, run, sized
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SOI: Final = 0xD8
 _EOI: Final = 0xD9
@@ -49,6 +53,32 @@ _LONGEST_START: Final = 40
 _SEGMENT_NAME: Final = re.compile(rb"[!-~][ -~]{1,15}")
 # Each further APP11 segment of one box repeats that box's length and type.
 _JUMBF_REPEATED: Final = 8
+
+# What changes how a picture is shown, beside its tables: how its colours are meant, and which way it is turned. Of those
+# in pieces as many as their schemes allow; of Adobe's, libjpeg takes the last.
+_ADOBE: Final = b"Adobe"
+_SHOWN: Final = {0xE0: b"JFIF\0", 0xE1: b"Exif\0", 0xE2: b"ICC_PROFILE\0", 0xEE: _ADOBE}
+_MOST_PIECES: Final = 255
+_DHT, _DAC, _DQT, _DNL, _DRI = 0xC4, 0xCC, 0xDB, 0xDC, 0xDD
+_TABLES: Final = frozenset({_DHT, _DAC, _DQT, _DRI})
+# Small segments of applications and comments that are none of ``_SHOWN``, tables without content, markers without
+# length, any number of FF before each, and what is no marker at all.
+_SMALL_APP: Final = (
+    rb"(?!"
+    + b"|".join(octet(app) + rb".." + name for app, name in _SHOWN.items())
+    + rb")[\xe0-\xef\xfe]\0"
+    + sized(lambda size: octet(size) + rb".{%d}" % (size - _MIN_LENGTH), range(_MIN_LENGTH, SMALL))
+)
+_IDLE: Final = either(
+    (rb"[^\xff]++", rb"\xff++" + either((rb"[\x00\x01\xd0-\xd7]", rb"[\xc4\xcc\xdb\xdc]\0\x02", _SMALL_APP)))
+)
+# The smallest segment that counts, where another one follows that overrules it.
+_OVERRULED: Final = rb"\xff\xdd\0\x04..(?=\xff\xdd\0\x04)"
+_FILLER: Final = re.compile(run(either((_IDLE, _OVERRULED))), re.DOTALL)
+_NEXT_MARKER: Final = re.compile(rb"\xff++[^\x00]")
+# Any number of FF before a marker, or before the zero that makes an FF of picture data, counts as one.
+_FILL: Final = re.compile(rb"\xff\xff++")
+_LONG_FILL: Final = 1024 * b"\xff"
 
 
 def read(data: Octets) -> Structure:
@@ -135,3 +165,83 @@ def begins_picture(data: Octets, at: int, max_steps: int) -> tuple[bool, int]:
         has_frame = has_frame or marker in _FRAMES
         at += length
     return False, min(max_steps, _MAX_HEADER_STEPS)
+
+
+def lean(data: bytes) -> bytes:
+    """The same picture without filler; ``data`` itself where there is little.
+
+    Pillow reads the segments before the first scan in Python, and fill byte by byte. Of tables that are defined over and
+    over before that scan the last definition counts.
+    """
+    header = _LeanHeader()
+    at = 2
+    segments = filler = 0
+    while True:
+        run = _FILLER.match(data, at)
+        if run is not None:
+            filler += run.end() - at
+            at = run.end()
+        found = _NEXT_MARKER.match(data, at)
+        if found is None:
+            break
+        body = found.end()
+        marker, end = data[body - 1], body + big(data, body, 2)
+        if marker in {_SOI, _EOI, _SOS} or end < body + _MIN_LENGTH or end > len(data):
+            break
+        filler += body - at
+        segments += 1
+        header.take(marker, data, body, end)
+        at = end
+    rest = data[at:]
+    if _LONG_FILL in rest:
+        return b"".join([data[:2], *header.segments, _FILL.sub(b"\xff", rest)])
+    if segments <= MANY_ELEMENTS and filler <= MUCH_FILLER:
+        return data
+    return b"".join([data[:2], *header.segments, rest])
+
+
+class _LeanHeader:
+    """The segments before the first scan that change how the picture is shown, each once."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, bytes], bytes] = {}
+        self._pieces = dict.fromkeys(_SHOWN, 0)
+
+    @property
+    def segments(self) -> Iterable[bytes]:
+        return self._kept.values()
+
+    def take(self, marker: int, data: bytes, body: int, end: int) -> None:
+        """Keep a segment if it counts; ``body`` is where its length is."""
+        content = body + _MIN_LENGTH
+        name = b""
+        if marker in _TABLES:
+            name = _tables_in(data[content:end], marker)
+        elif marker in _SHOWN:
+            start = _SHOWN[marker]
+            if not data.startswith(start, content, end) or self._pieces[marker] >= _MOST_PIECES:
+                return
+            if start != _ADOBE:
+                self._pieces[marker] += 1
+                name = self._pieces[marker].to_bytes(1, "big")
+        elif marker in _APPS or marker in {_COM, _DNL}:
+            return
+        self._kept.pop((marker, name), None)  # tables stay in the order of their last definitions
+        self._kept[marker, name] = data[body - 2 : end]
+
+
+def _tables_in(content: bytes, marker: int) -> bytes:
+    """The numbers of the tables that a segment defines (B.2.4)."""
+    if marker == _DRI:
+        return b""
+    numbers = bytearray()
+    at = 0
+    while at < len(content):
+        numbers.append(content[at])
+        if marker == _DQT:
+            at += 129 if content[at] >> 4 else 65
+        elif marker == _DHT:
+            at += 17 + sum(content[at + 1 : at + 17])
+        else:
+            at += 2
+    return bytes(numbers)

@@ -6,10 +6,12 @@ inflating the picture a second time.
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Final
 
 from lemmy_safety.media.structure.parts import MAX_STEPS, Block, Octets, Parts, Structure, big, printable
+from lemmy_safety.media.structure.runs import MANY_ELEMENTS, MUCH_FILLER, SMALL, octet, run, sized
 
 _SIGNATURE_SIZE: Final = 8
 _CHUNK_OVERHEAD: Final = 12
@@ -23,6 +25,27 @@ _NAMED: Final = {
     b"iTXt": (Block.TEXT, "text chunk"),
     b"caBX": (Block.CREDENTIALS, "content credentials"),
 }
+# Ancillary chunks that change what is shown. Browsers take the first of each kind, and of PLTE.
+_COLOURS: Final = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf", b"acTL")
+_SINGLE: Final = frozenset({b"PLTE", *_COLOURS})
+_MOVING: Final = frozenset({b"fcTL", b"fdAT"})
+# Small chunks of all other ancillary kinds: a lower-case letter comes first.
+_FILLER: Final = re.compile(
+    run(
+        rb"\0\0\0"
+        + sized(
+            lambda size: (
+                octet(size)
+                + rb"(?!"
+                + b"|".join((*_COLOURS, *sorted(_MOVING)))
+                + rb")[a-z][A-Za-z]{3}.{%d}" % (size + 4)
+            ),
+            range(SMALL),
+        )
+    ),
+    re.DOTALL,
+)
+_SEQUENCE_SIZE: Final = 4
 _XMP_KEYWORD: Final = b"XML:com.adobe.xmp\0"
 #: Deflated blocks are inflated to at most this much in all; it is what a colour profile alone may have before it counts
 #: as oversized.
@@ -66,3 +89,66 @@ def _inflated(data: Octets, name: bytes, body: int, size: int, limit: int) -> by
         return zlib.decompressobj().decompress(deflated, limit) if deflated else None
     except zlib.error:
         return None
+
+
+def lean(data: bytes) -> bytes:
+    """The same picture or animation in few chunks; ``data`` itself where it has few.
+
+    Pillow reads each chunk in Python. Ancillary chunks that change nothing are dropped, picture data in many chunks come
+    in one, and the frames of an animation are numbered anew. Checksums are made for what was joined, and kept elsewhere.
+    """
+    pieces = [data[:_SIGNATURE_SIZE]]
+    seen: set[bytes] = set()
+    at = _SIGNATURE_SIZE
+    chunks = filler = sequence = 0
+    while True:
+        run = _FILLER.match(data, at)
+        if run is not None:
+            filler += run.end() - at
+            at = run.end()
+        name, end = data[at + 4 : at + 8], at + big(data, at, 4) + _CHUNK_OVERHEAD
+        if end > len(data) or not name.isalpha() or name == b"IEND":
+            break
+        chunks += 1
+        if name in {b"IDAT", b"fdAT"}:
+            skipped = _SEQUENCE_SIZE if name == b"fdAT" else 0
+            bodies, at = _bodies(data, at, name, skipped)
+            chunks += len(bodies) - 1
+            number = [sequence.to_bytes(_SEQUENCE_SIZE, "big")] if skipped else []
+            sequence += len(number)
+            pieces += _chunk(name, [*number, *bodies])
+            continue
+        if name == b"fcTL":
+            pieces += _chunk(name, [sequence.to_bytes(_SEQUENCE_SIZE, "big"), data[at + 12 : end - 4]])
+            sequence += 1
+        elif name in _SINGLE:
+            if name not in seen:
+                pieces.append(data[at:end])
+            seen.add(name)
+        elif not name[:1].islower():
+            pieces.append(data[at:end])
+        at = end
+    if chunks <= MANY_ELEMENTS and filler <= MUCH_FILLER:
+        return data
+    return b"".join([*pieces, data[at:]])
+
+
+def _bodies(data: bytes, at: int, name: bytes, skipped: int) -> tuple[list[bytes], int]:
+    """What chunks of one kind in a row hold, each without its first ``skipped`` bytes, and where they end.
+
+    There may be three million of one byte: this loop does nothing else.
+    """
+    bodies: list[bytes] = []
+    size = len(data)
+    while data[at + 4 : at + 8] == name:
+        end = at + _CHUNK_OVERHEAD + int.from_bytes(data[at : at + 4], "big")
+        if end > size:
+            break
+        bodies.append(data[at + 8 + skipped : end - 4])
+        at = end
+    return bodies, at
+
+
+def _chunk(name: bytes, bodies: list[bytes]) -> tuple[bytes, bytes, bytes]:
+    body = b"".join(bodies)
+    return len(body).to_bytes(4, "big") + name, body, zlib.crc32(name + body).to_bytes(4, "big")
