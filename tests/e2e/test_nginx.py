@@ -145,20 +145,20 @@ def test_without_the_secret_nothing_is_answered(behind_nginx, path):
     assert behind_nginx.ask(photo(), path) == 401
 
 
-@pytest.mark.parametrize("forged", [FRIEND, f"{FRIEND}, {LOCAL}", f"{LOCAL}, {FRIEND}", LOCAL, "::1", "nonsense"])
-def test_an_address_is_not_believed_from_its_caller(behind_nginx, forged):
+def test_an_address_is_not_believed_from_its_caller(behind_nginx):
     """The secret is right and the caller says that it is pict-rs; nginx adds who it really is, and that counts."""
     assert behind_nginx.ask(photo(), caller=STRANGER) == 403
-    assert behind_nginx.ask(photo(), caller=STRANGER, x_forwarded_for=forged) == 403
-    assert behind_nginx.ask(photo(), "/pictrs-hook/api/v1/scan/IPADDR", caller=STRANGER, x_forwarded_for=forged) == 403
+    for forged in (FRIEND, f"{FRIEND}, {LOCAL}", f"{LOCAL}, {FRIEND}", LOCAL, "::1", "nonsense"):
+        for path in (HOOK, "/pictrs-hook/api/v1/scan/IPADDR"):
+            assert behind_nginx.ask(photo(), path, caller=STRANGER, x_forwarded_for=forged) == 403, (forged, path)
     assert "none of the allowed networks" in behind_nginx.relay.log()
 
 
-@pytest.mark.parametrize("path", ["/api/v1/scan/IPADDR", f"/api/v1/scan/{SECRET}", f"/validate/{SECRET}", "/api/v1/"])
-def test_the_location_for_workers_lets_no_uploads_through(behind_nginx, path):
+def test_the_location_for_workers_lets_no_uploads_through(behind_nginx):
     """The relay takes everybody who comes through that location for 127.0.0.1, so only workers may."""
-    assert behind_nginx.ask(photo(), path, caller=STRANGER) == 404
-    assert behind_nginx.ask(photo(), path, caller=FRIEND) == 404
+    for path in ("/api/v1/scan/IPADDR", f"/api/v1/scan/{SECRET}", f"/validate/{SECRET}", "/api/v1/", "/metrics"):
+        for caller in (STRANGER, FRIEND):
+            assert behind_nginx.ask(photo(), path, caller=caller) == 404, (path, caller)
 
 
 def test_workers_need_their_key_and_get_json_of_two_megabytes_through(behind_nginx):
