@@ -5,6 +5,7 @@ The hook is the command in its own process. It judges with the canary alone, so 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import socket
@@ -22,6 +23,7 @@ from support.corpus import sample_pictures
 from support.pictrs_process import COMING, STABLE, Pictrs, alias, require_pictrs, told
 
 from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.ledger import open_ledger, sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,8 +73,8 @@ def hook(tmp_path: Path) -> int:
     return started(Admin(tmp_path, {"LEMMY_SAFETY_DETECTORS": "hashes"}), "serve")
 
 
-def started(admin: Admin, *command: str) -> int:
-    """Start the hook or the relay and wait until it is ready; its port."""
+def started(admin: Admin, *command: str, sign: str = "/ready") -> int:
+    """Start the hook or the relay and wait until ``sign`` is 200 (of a relay, "/ready" waits for a worker); its port."""
     admin.folder.mkdir(exist_ok=True)
     port = free_port()
     admin.env["HOOK_PORT"] = str(port)
@@ -80,7 +82,7 @@ def started(admin: Admin, *command: str) -> int:
 
     def ready() -> bool:
         try:
-            return pictrs_client.get(port, "/ready").status == 200
+            return pictrs_client.get(port, sign).status == 200
         except OSError:
             return False
 
@@ -178,6 +180,23 @@ def test_through_a_relay_pictrs_notices_no_difference(pictrs, tmp_path):
     server = pictrs({HOOK_URL: f"http://127.0.0.1:{port}/validate"})
     assert told(server.upload(canary_png())) == REFUSED
     assert told(server.upload(photo())) == ACCEPTED
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_the_key_on_record_is_where_pictrs_has_the_file(pictrs, version, tmp_path, relay):
+    """0.6 says under which key it has stored an upload, and pict-rs's own answer about it is the same; 0.5 says nothing."""
+    admin = Admin(tmp_path, {"LEMMY_SAFETY_DETECTORS": "hashes", "RELAY_APIKEY": KEY, "HOOK_BUDGET_S": "0.5"})
+    command = ("serve", "--relay") if relay else ("serve",)
+    port = started(admin, *command, sign="/health" if relay else "/ready")
+    server = pictrs({HOOK_URL: f"http://127.0.0.1:{port}/validate"})
+    name = alias(server.upload(photo()))
+    stored = server.get(f"/image/original/{name}").content
+    key = server.internal("GET", "identifier", alias=name).json()["identifier"]
+    with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
+        row = ledger.upload(hashlib.sha256(stored).hexdigest())
+    assert row is not None
+    assert row.size == len(stored) == (server.files / key).stat().st_size
+    assert row.storage_key == (key if version == COMING else None)
 
 
 def saved(image: Image.Image, kind: str) -> bytes:
