@@ -132,7 +132,7 @@ def _fault_of_name(key: str, value: str | None) -> str | None:
     if "\n" in key:
         return "the quote that opens here closes on a later line. Close it on its own line, or remove it."
     if right is None:
-        return _NOT_ASSIGNED if value is None and not names.is_plain(key) else None
+        return _NOT_ASSIGNED if value is None and not names.may_stand_alone(key) else None
     if value is None:
         return f"there is no = and no value. Write {right}=value, or put # in front."
     if not names.is_plain(key):

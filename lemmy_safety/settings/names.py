@@ -23,6 +23,12 @@ OURS = {name: item for item in OPTIONS.values() for name in item.env}
 #: Bare names that hold a run back. Other programs' variables are not called that, so they count in the environment too.
 _OURS_ALONE = frozenset({"DRY_RUN", "SKIP_UNREADABLE"})
 
+#: Words that people put in front of a bare name instead of our whole prefix: LEMMY_DRY_RUN, FEDI_SAFETY_DETECTORS.
+_HALF_PREFIX = re.compile("(?:LEMMY|SAFETY|FEDIVERSE|FEDI)+")
+
+#: Names that half of our prefix makes into those of another program: this is Lemmy's own.
+_OTHERS_WITH_HALF = frozenset({"DATABASE_URL"})
+
 #: Bare names that mean something else to other programs, even in a ``.env`` file that they share with us.
 _OTHERS_TOO = frozenset({"DEBUG"})
 
@@ -38,6 +44,7 @@ _LONG = 14
 _SHORTEST_BARE = 6
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_CAPITALS = re.compile(r"[A-Z_][A-Z0-9_]*")
 _WORD = re.compile(r"[\w.-]+")
 _ASSIGNED = re.compile(r"(?:^|[\s;,&|])([A-Za-z_][A-Za-z0-9_.-]*)[^\S\n]*[=:]", re.MULTILINE)
 
@@ -53,17 +60,28 @@ _BARE: dict[str, str] = {
     name.removeprefix(ENV_PREFIX): name for name in (item.env[0] for item in OPTIONS.values()) if ENV_PREFIX in name
 }
 
+_AFTER_HALF: dict[str, str] = {
+    _letters(name.removeprefix(ENV_PREFIX)): OURS[name].env[0]
+    for name in OURS
+    if name.removeprefix(ENV_PREFIX) not in _OTHERS_WITH_HALF | _OTHERS_TOO
+}
+
 
 def is_plain(name: str) -> bool:
     """Whether it is written like the name of a variable at all."""
     return _PLAIN.fullmatch(name) is not None
 
 
+def may_stand_alone(name: str) -> bool:
+    """Whether it can be a name that docker compose is to pass on from its environment, and not a part of a value above."""
+    return _CAPITALS.fullmatch(name) is not None
+
+
 def meant(name: str, *, in_file: bool) -> str | None:
     """The name of ours that this one was probably meant to be; None if it belongs to another program or is ours.
 
-    The environment holds variables of many programs, so there only our prefix, bare names that hold a run back, and
-    names that differ by a slip of a key count. ``.env`` is our file, though docker compose may read it as well: there our
+    The environment holds variables of many programs, so there only our prefix or half of it, bare names that hold a run
+    back, and names that differ by a slip of a key count. ``.env`` is our file, though docker compose may read it as well: there our
     names without their prefix count too, and whatever resembles a name of ours.
     """
     if name in OURS or name in RESERVED:
@@ -71,8 +89,11 @@ def meant(name: str, *, in_file: bool) -> str | None:
     letters = _letters(name)
     if letters in _FULL:
         return _FULL[letters]
-    if letters.startswith(_PREFIX_LETTERS) and letters != _PREFIX_LETTERS:
+    if _has_our_prefix(name) and letters != _PREFIX_LETTERS:
         return _most_similar(letters)
+    half = _HALF_PREFIX.match(letters)
+    if half is not None and letters[half.end() :] in _AFTER_HALF:
+        return _AFTER_HALF[letters[half.end() :]]
     return _meant_bare(name, letters, in_file=in_file) or _misspelt(name, letters, in_file=in_file)
 
 
@@ -103,8 +124,18 @@ def assigned_in(value: str) -> Iterator[str]:
     """Names of ours that a value seems to assign: a second setting on its line, or lines after a forgotten quote."""
     for match in _ASSIGNED.finditer(value):
         name = match[1]
-        if name in OURS or name in _OURS_ALONE or _letters(name).startswith(_PREFIX_LETTERS):
+        if name in _OURS_ALONE or _is_ours(name):
             yield name
+    if "\n" in value:  # also where = is missing
+        yield from filter(_is_ours, _WORD.findall(value))
+
+
+def _is_ours(name: str) -> bool:
+    return name in OURS or _has_our_prefix(name)
+
+
+def _has_our_prefix(name: str) -> bool:
+    return _letters(name).startswith(_PREFIX_LETTERS)
 
 
 def _bare_names(*, in_file: bool) -> frozenset[str]:
@@ -114,10 +145,7 @@ def _bare_names(*, in_file: bool) -> frozenset[str]:
 def _meant_bare(name: str, letters: str, *, in_file: bool) -> str | None:
     for bare in sorted(_bare_names(in_file=in_file)):
         short = _letters(bare)
-        # Half of our prefix is a common slip: LEMMY_DRY_RUN, SAFETY_DRY_RUN.
-        if letters in (short, f"LEMMY{short}", f"SAFETY{short}"):
-            return _BARE[bare]
-        if len(short) >= _SHORTEST_BARE and _is_slip(name, letters, bare):
+        if letters == short or (len(short) >= _SHORTEST_BARE and _is_slip(name, letters, bare)):
             return _BARE[bare]
     return None
 
