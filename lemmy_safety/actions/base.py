@@ -17,8 +17,10 @@ class Action(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def carry_out(self, storage: Storage, obj: StoredObject) -> str:
+    def carry_out(self, storage: Storage, obj: StoredObject, sha256: str | None) -> str:
         """Act on ``obj`` if it still is the object that was judged; returns what was done, in a few words.
+
+        ``sha256`` is of the bytes that were judged, where that is known.
 
         :raises StorageError: ObjectChanged (nothing was done), AccessDenied, StorageUnreachable, BadKey.
         """

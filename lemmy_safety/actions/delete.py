@@ -16,6 +16,6 @@ class DeleteAction(Action):
 
     name: ClassVar[str] = "delete"
 
-    def carry_out(self, storage: Storage, obj: StoredObject) -> str:
-        was_there = storage.delete(obj.key, expected=obj)
+    def carry_out(self, storage: Storage, obj: StoredObject, sha256: str | None) -> str:
+        was_there = storage.delete(obj.key, expected=obj, sha256=sha256)
         return "deleted" if was_there else "was already gone"

@@ -32,12 +32,16 @@ _REST_OF_UNREADABLE = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionReport:
-    """What became of one intent. INTENDED means: not now, but it stays on the list."""
+    """What became of one intent. INTENDED means: not now, but it stays on the list.
+
+    ``rests``: nothing went wrong, the object has to be left alone for a while first.
+    """
 
     key: str
     action: str
     state: ActionState
     detail: str
+    rests: bool = False
 
 
 class ActionRunner:
@@ -60,9 +64,9 @@ class ActionRunner:
         if pending.unreadable and self._may_be_in_writing(pending.obj):
             detail = "may still be in writing; done when it has rested"
             log.info("action postponed key=%r action=%s reason=%s", key, pending.action, detail)
-            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail)
+            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail, rests=True)
         try:
-            detail = self._actions[pending.action].carry_out(self.storage, pending.obj)
+            detail = self._actions[pending.action].carry_out(self.storage, pending.obj, pending.sha256)
             state = ActionState.DONE
         except ObjectChanged as error:
             state, detail = ActionState.REFUSED, error.message

@@ -10,11 +10,12 @@ writes any to a disk of this machine.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from lemmy_safety.errors import BadKey, ObjectChanged, StorageUnreachable
+from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, ObjectTooLarge, StorageUnreachable
 from lemmy_safety.pictrs import keys
 from lemmy_safety.storage.learned import Learned
 
@@ -145,20 +146,70 @@ class Storage(ABC):
         self.check_key(key)
         return self._stat(key)
 
-    def delete(self, key: str, *, expected: StoredObject | None = None) -> bool:
+    def delete(self, key: str, *, expected: StoredObject | None = None, sha256: str | None = None) -> bool:
         """Remove one object; True when it was there, False when it was already gone (which is success).
 
         With ``expected``, the object is described again first and left alone when it is not the same content:
         conditional deletes are not portable over S3 servers (radosgw 16 ignores the header).
 
-        :raises StorageError: ObjectChanged, AccessDenied, BadKey, or StorageUnreachable, also when the object is missing
-            and so is everything else.
+        With ``sha256`` as well (64 lower-case hex digits of the bytes that were judged), an object that is described in
+        another way than expected is read again, and deleted if its bytes are those. Some servers give another entity tag
+        or another time when they list an object than when they describe it.
+
+        :raises StorageError: ObjectChanged, BadKey, AccessDenied (also when the object is still there although the
+            server says that it deleted it), or StorageUnreachable, also when the object is missing and so is everything
+            else.
         """
         self.check_key(key)
-        if self._delete(key, expected):
-            return True
-        self.see_that_it_is_mounted(key)
-        return False
+        try:
+            was_there = self._delete(key, expected)
+        except ObjectChanged:
+            if expected is None or sha256 is None:
+                raise
+            proved = self._proved_by_its_bytes(expected, sha256)
+            was_there = proved is not None and self._delete(key, proved)
+        if not was_there:
+            self.see_that_it_is_mounted(key)
+        return was_there
+
+    def _proved_by_its_bytes(self, expected: StoredObject, sha256: str) -> StoredObject | None:
+        """How the object is described now, if it still is the one that was judged; None when it is gone.
+
+        :raises ObjectChanged: it holds other bytes, or is being written to.
+        """
+        key = expected.key
+        try:
+            before = self._stat(key)
+            content = self._read(key, expected.size)
+            after = self._stat(key)
+        except ObjectGone:
+            return None
+        except ObjectTooLarge as error:
+            raise ObjectChanged(f"{key!r} grew since it was judged; it was left alone.") from error
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
+        if (before.size, before.modified_at) != (after.size, after.modified_at):
+            raise ObjectChanged(f"{key!r} is being written to; it was left alone.")
+        self.note_descriptions(expected, after)
+        # A tag that is another one at each look says nothing.
+        return after if before.etag == after.etag else replace(after, etag=None)
+
+    def note_descriptions(self, listed: StoredObject, described: StoredObject) -> None:
+        """Keep it for an admin when the server describes an object in another way than it lists it."""
+        if described.same_content_as(listed):
+            return
+        same_time = replace(listed, etag=None, size=described.size).same_content_as(described)
+        facts = {
+            "size": listed.size != described.size,
+            "entity tag": None not in (listed.etag, described.etag) and listed.etag != described.etag,
+            "time of modification": not same_time,
+        }
+        odd = [words for words, differs in facts.items() if differs]
+        self.learned.note(
+            self.name,
+            f"describes an object in another way than it lists it ({', '.join(odd)}). Before such an object is deleted it "
+            "is read again and its SHA-256 is compared.",
+        )
 
     def see_that_it_is_mounted(self, key: str) -> None:
         """A missing object is no finished deletion where everything is missing: that is what an empty mount point shows.

@@ -5,6 +5,7 @@ Nothing is changed but one probe object of our own, a short text under a random 
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
         pass
     except StorageError as error:
         return _failed("read", error)
+    with contextlib.suppress(StorageError):
+        storage.note_descriptions(first, storage.stat(first.key))
     return ProbeStep(name="read", ok=True, detail=f"may read {first.key!r}")
 
 

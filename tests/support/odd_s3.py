@@ -49,6 +49,11 @@ def newest_first(key: str) -> Any:
     return [-ord(sign) for sign in key]
 
 
+def _delete(server: OddS3, request: Request, key: str) -> None:
+    server.objects.pop(key, None)
+    request.send(204)
+
+
 @dataclass
 class OddS3:
     """``objects`` are bytes by key. Each other field is a habit; without any it answers as S3 does."""
@@ -65,6 +70,10 @@ class OddS3:
     headers: Callable[[str, str, dict[str, str]], dict[str, str]] = lambda _method, _key, headers: headers
     #: The body of GET, given (key, data).
     body: Callable[[str, bytes], bytes] = lambda _key, data: data
+    #: Answers DELETE.
+    delete: Callable[[OddS3, Request, str], None] = _delete
+    #: Status and code for an object that is not there.
+    missing: tuple[int, str] = (404, "NoSuchKey")
     ignores_start: bool = False
     ignores_prefix: bool = False
     ignores_version: bool = False  # answers as ListObjects version 1
@@ -79,12 +88,11 @@ class OddS3:
         key = unquote(address.path.lstrip("/").partition("/")[2])
         query = {name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
         if request.command == "DELETE":
-            self.objects.pop(key, None)
-            request.send(204)
+            self.delete(self, request, key)
         elif not key:
             request.send(200, self._listing(query).encode(), {"Content-Type": "application/xml"})
         elif key not in self.objects:
-            request.refuse(404, "NoSuchKey")
+            request.refuse(*self.missing)
         else:
             data = self.objects[key]
             headers = {

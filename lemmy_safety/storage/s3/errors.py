@@ -72,9 +72,14 @@ CODES: dict[str, tuple[type[StorageError], str | None]] = {
     "AuthorizationHeaderMalformed": (LoginRefused, "Check AWS_DEFAULT_REGION; the server did not say which it wants."),
     **dict.fromkeys(("RequestTimeTooSkewed", "RequestExpired", "AccessDeniedExpired"), (LoginRefused, _CLOCK_HINT)),
     **dict.fromkeys(
-        ("AccessDenied", "AllAccessDisabled", "Forbidden", "403"),
+        ("AccessDenied", "AllAccessDisabled", "Forbidden", "403", "MethodNotAllowed", "405"),
         (AccessDenied, None),
     ),
+    **dict.fromkeys(
+        ("FileImmutable", "ObjectLocked", "BlobImmutableDueToPolicy"),
+        (AccessDenied, "A retention rule or object lock protects it; it can be deleted when that ends."),
+    ),
+    **dict.fromkeys(("NotImplemented", "501"), (StorageError, "The server does not offer this.")),
     "InvalidObjectState": (AccessDenied, "The object is archived (Glacier); restore it first."),
     **dict.fromkeys(("NoSuchBucket", "InvalidBucketName"), (StorageMissing, _BUCKET_HINT)),
     **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "NotFound", "404", "410"), (ObjectGone, None)),

@@ -36,6 +36,7 @@ from lemmy_safety.storage.s3.client import connect, ignore_absurd_entries, shown
 from lemmy_safety.storage.s3.errors import ANSWER_ERRORS, translated
 from lemmy_safety.storage.s3.key_coding import KeyCoding
 from lemmy_safety.storage.s3.order import OrderBroken
+from lemmy_safety.storage.s3.removal import see_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -266,7 +267,7 @@ class S3Storage(Storage):
                 entry = entry_of(key, self._client.head_object(Bucket=self._bucket, Key=key))
         except StorageError as error:
             if isinstance(error.__cause__, ClientError):
-                self._explain_head(key)
+                self._explain_head(key, error)
             raise
         if entry.modified_at is None:
             entry = self._completed(entry)
@@ -293,24 +294,38 @@ class S3Storage(Storage):
             )
         return replace(listed, etag=entry.etag or listed.etag)
 
-    def _explain_head(self, key: str) -> None:
-        """Ask again in a way that is answered in words: HEAD says 403 and 404 for the login and the bucket, too."""
+    def _explain_head(self, key: str, refusal: StorageError) -> None:
+        """Ask again in a way that is answered in words: HEAD says 403 and 404 for the login and the bucket, too.
+
+        :raises ObjectGone: HEAD said 403, and a whole listing of what begins with the key lacks it. Some servers say 403 for whatever
+            is not there.
+        """
         try:
-            self._page(Prefix=key, MaxKeys=1)
+            page = self._page(Prefix=key, MaxKeys=_FIRST_KEY_PAGE)
         except (LoginRefused, StorageMissing, StorageUnreachable):
             raise
         except StorageError as error:
             # An account that may not list: HEAD's own status stands.
             _log.debug("could not find out more about %r: %s", key, error.message)
+            return
+        whole = not (page.more or page.lost or page.folders)
+        others_only = all(entry.key.startswith(key) and entry.key != key for entry in page.entries)
+        if isinstance(refusal, AccessDenied) and whole and others_only:
+            raise ObjectGone(f"{key!r} does not exist (any more) in {self._place}.")
 
     def _delete(self, key: str, expected: StoredObject | None) -> bool:
         # S3 answers the same whether or not the object was there.
         try:
-            self._see_that_it_was_judged(self._stat(key), expected)
+            present = self._stat(key)
         except ObjectGone:
             return False
-        with translated(self._place, key):
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+        self._see_that_it_was_judged(present, expected)
+
+        def ask() -> None:
+            with translated(self._place, key):
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+
+        see_through(ask, lambda: self._stat(key), present, place=self._place)
         return True
 
     def _move(self, key: str, new_key: str) -> None:

@@ -42,6 +42,10 @@ pytestmark = pytest.mark.external_service
         (502, "SomethingNew", StorageUnreachable),
         (301, "PermanentRedirect", StorageError),
         (403, "InvalidObjectState", AccessDenied),
+        (405, "MethodNotAllowed", AccessDenied),
+        (405, "SomethingNew", AccessDenied),
+        (409, "FileImmutable", AccessDenied),
+        (501, "NotImplemented", StorageError),
     ],
 )
 def test_answers_become_our_errors(status: int, code: str, error: type[StorageError]) -> None:
@@ -104,7 +108,7 @@ def test_a_request_is_repeated_where_that_can_help() -> None:
     [
         (403, (403, "SignatureDoesNotMatch"), LoginRefused),
         (403, (403, "AccessDenied"), AccessDenied),
-        (403, None, AccessDenied),
+        (403, None, ObjectGone),
         (404, (404, "NoSuchBucket"), StorageMissing),
         (404, (403, "AccessDenied"), ObjectGone),
         (404, None, ObjectGone),
