@@ -230,6 +230,14 @@ class Daemon:
         )
         if summary.acted:
             log.warning("%s", what_remains(summary.acted))
+        if summary.not_carried_out:
+            log.warning(
+                "%d actions were refused by the storage, %d could not be done now, %d are refused again and again: see "
+                "'lemmy-safety flagged'",
+                summary.action_failed,
+                summary.action_postponed,
+                summary.stuck,
+            )
         return self._options.interval_s
 
     def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:

@@ -9,13 +9,22 @@ import platform
 import re
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, shown_name
 from lemmy_safety.cli.text import iso, plural
-from lemmy_safety.errors import LedgerError, LedgerFull, LedgerReadOnly, LemmySafetyError, SettingsError, StorageError
+from lemmy_safety.errors import (
+    ActionRefused,
+    LedgerError,
+    LedgerFull,
+    LedgerReadOnly,
+    LemmySafetyError,
+    SettingsError,
+    StorageError,
+)
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.detectors.base import Detector
-    from lemmy_safety.ledger import GarbledRequests
+    from lemmy_safety.ledger import GarbledRequests, Ledger
     from lemmy_safety.settings import Settings
 
 #: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
@@ -31,6 +40,14 @@ if TYPE_CHECKING:
 _LEAST_FREE_MB = 200
 
 _DAY_S = 24 * 60 * 60
+
+#: A pass carries out at once what is due, and the next one what was left: an hour is many passes of a daemon.
+_OVERDUE = timedelta(hours=1)
+
+_HINT_STUCK = (
+    "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock; then: "
+    "lemmy-safety delete-flagged. To keep one: lemmy-safety review clear KEY"
+)
 
 #: Extras that are sums of others or for developers.
 _NOT_FOR_USERS = {"all", "test", "dev"}
@@ -156,6 +173,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 if present == needed:
                     ledger.check_writable()
                     yield from _unchecked_uploads(ledger.count_unchecked_uploads())
+                    yield from _stuck_actions(ledger, settings)
                     garbled = ledger.garbled_requests()
                     if settings.hook_secret and garbled is None and not ledger.has_uploads():
                         yield _never_asked()
@@ -210,6 +228,20 @@ def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
         ),
         exit_code=SettingsError.exit_code,
     )
+
+
+def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
+    """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
+    stuck = ledger.stuck_actions(due_before=datetime.now(UTC) - _OVERDUE)
+    acts = settings.action == "delete" and not settings.dry_run
+    counted = [
+        (stuck.failed, "refused by the storage"),
+        (stuck.refused_again, "refused again and again as changed, though the bytes are the same"),
+        (stuck.overdue if acts else 0, "due for more than an hour and not carried out"),
+    ]
+    detail = ", ".join(f"{number:,} {words}" for number, words in counted if number)
+    if detail:
+        yield _fault("Database", "actions", ActionRefused(f"Deletions: {detail}.", hint=_HINT_STUCK))
 
 
 def _check_can_be_made(file: Path) -> None:

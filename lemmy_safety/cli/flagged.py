@@ -95,6 +95,8 @@ def state(row: FlaggedRow) -> str:
         "failed": f"{row.action_wanted} failed",
         "unknown": "unknown",
     }[row.action_state.value]
+    if row.refusals > 1:
+        words += f" ({row.refusals:,} times)"
     return f"{words}: {row.action_detail}" if row.action_detail and row.action_state.value != "done" else words
 
 
@@ -141,6 +143,7 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
         "action_state": row.action_state.value,
         "action_at": iso(row.action_at),
         "action_detail": row.action_detail,
+        "action_refusals": row.refusals,
         "review": row.review.value,
         "review_note": row.review_note,
         "review_at": iso(row.review_at),

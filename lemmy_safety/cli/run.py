@@ -14,6 +14,7 @@ from lemmy_safety.cli.progress import progress
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
+from lemmy_safety.errors import ActionRefused
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 def run(invocation: Invocation, *, as_json: bool) -> int:
     """Sweep or watch, as the settings say; returns the exit code.
 
-    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130.
+    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130, and one that could
+    not carry out an action with 60.
     """
     settings = invocation.settings()
     if as_json and not settings.all:
@@ -49,6 +51,8 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
         _hint(summary, settings)
     if summary.stopped:
         return INTERRUPTED
+    if summary.not_carried_out:
+        return ActionRefused.exit_code
     return settings.exit_code_flagged if summary.flagged else 0
 
 
@@ -89,3 +93,5 @@ def _hint(summary: PassSummary, settings: Settings) -> None:
         )
     elif left > 0 and not summary.stopped:
         warn(f"{plural(left, 'flagged object')} could not be acted on. To see why: lemmy-safety flagged")
+    elif summary.not_carried_out:
+        warn(f"{plural(summary.not_carried_out, 'action')} could not be carried out. To see why: lemmy-safety flagged")

@@ -33,6 +33,9 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
     optional = [
         ("borderline", summary.borderline),
         ("not acted on, changed meanwhile", summary.refused),
+        ("not acted on, refused by the storage", summary.action_failed),
+        ("not acted on, storage not reached", summary.action_postponed),
+        ("refused again and again", summary.stuck),
         ("still being written", summary.waiting),
     ]
     lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]

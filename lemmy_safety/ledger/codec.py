@@ -241,7 +241,7 @@ def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
     )
 
 
-def flagged_row_of(row: AnyRow) -> FlaggedRow:
+def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
     """``row`` is one of ``images`` with the storage's name beside it as ``storage``."""
     return FlaggedRow(
         id=row.id,
@@ -269,4 +269,5 @@ def flagged_row_of(row: AnyRow) -> FlaggedRow:
         review_note=row.review_note,
         review_at=row.review_at,
         origin=row.origin,
+        refusals=refusals,
     )

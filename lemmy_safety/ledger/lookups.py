@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger.codec import (
-    flagged_row_of,
     known_verdict_of,
     object_of,
     pending_action_of,
@@ -26,7 +25,7 @@ from lemmy_safety.ledger.models import (
     storages,
 )
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, EventRow, FlaggedRow, Known, KnownVerdict, PendingAction
+from lemmy_safety.ledger.rows import ANCESTOR, EventRow, Known, KnownVerdict, PendingAction
 from lemmy_safety.records import ActionState, ItemStatus, Review
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
+    from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.records import Outcome, StoredObject
 
 #: Rows of ``flagged()`` read at a time; between two pieces no transaction is open that would hold back a checkpoint.
@@ -162,16 +162,17 @@ UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None)
 
 def page(
     connection: Connection, which: ColumnElement[bool], *, storage: str | None, include_settled: bool, after_id: int
-) -> list[FlaggedRow]:
+) -> Sequence[AnyRow]:
     query = FULL_ROW.where(which, images.c.id > after_id).order_by(images.c.id).limit(FLAGGED_PAGE)
     if storage is not None:
         query = query.where(storages.c.name.in_([storage, ANCESTOR]))
     if not include_settled:
-        query = query.where(*_open())
-    return [flagged_row_of(row) for row in connection.execute(query)]
+        query = query.where(*is_open())
+    return connection.execute(query).all()
 
 
-def _open() -> tuple[Any, ...]:
+def is_open() -> tuple[Any, ...]:
+    """Of a row that is flagged or unreadable: nothing was done about it yet, and nobody cleared it."""
     return (
         images.c.review != Review.CLEARED,
         images.c.status != ItemStatus.GONE,
@@ -219,7 +220,7 @@ def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome,
         if state is ActionState.DONE:
             acted += number
     flagged, unreadable = (
-        connection.execute(select(func.count()).select_from(images).where(which, *_open())).scalar_one()
+        connection.execute(select(func.count()).select_from(images).where(which, *is_open())).scalar_one()
         for which in (FLAGGED, UNREADABLE)
     )
     passes = connection.execute(select(func.count()).select_from(runs)).scalar_one()

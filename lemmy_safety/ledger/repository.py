@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, upload_lookups
-from lemmy_safety.ledger.codec import checked_keys
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups
+from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         KnownVerdict,
         PendingAction,
         RunCounts,
+        StuckActions,
     )
     from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
 
@@ -170,13 +171,25 @@ class Ledger(UploadBooks, PassLeases):
     ) -> Iterator[FlaggedRow]:
         while True:
             with self._reading() as connection:
-                page = lookups.page(
+                rows = lookups.page(
                     connection, which, storage=storage, include_settled=include_settled, after_id=after_id
                 )
+                refusals = stuck.count_refusals(connection, rows)
+                page = [flagged_row_of(row, refusals=refusals.get(row.id, 0)) for row in rows]
             yield from page
             if len(page) < lookups.FLAGGED_PAGE:
                 return
             after_id = page[-1].id
+
+    def stuck_actions(self, storage: str | None = None, *, due_before: datetime) -> StuckActions:
+        """Count the open actions that need a person; ``overdue`` are those intended before ``due_before`` (aware)."""
+        with self._reading() as connection:
+            return stuck.stuck_actions(connection, storage, due_before=due_before)
+
+    def failed_actions(self, storage: str, *, before: datetime) -> list[str]:
+        """Keys whose action the storage refused when it was last tried, which was before that time (aware)."""
+        with self._reading() as connection:
+            return stuck.failed_keys(connection, storage, before=before)
 
     def history(self, key: str) -> list[EventRow]:
         """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""

@@ -148,6 +148,21 @@ class FlaggedRow:
     review_note: str
     review_at: datetime | None
     origin: Origin
+    refusals: int = 0
+    """How often an action on this object, with these bytes, was refused or failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StuckActions:
+    """Numbers of open actions that need a person.
+
+    ``failed``: the storage refused (rights, object lock) when it was last tried. ``refused_again``: refused as changed
+    again and again, although the bytes are the same. ``overdue``: intended for long, and never carried out.
+    """
+
+    failed: int
+    refused_again: int
+    overdue: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,8 +89,8 @@ class Intake:
         to_fetch: Channel[StoredObject],
         to_record: Channel[ItemResult | OpenAction],
     ) -> None:
-        """List everything of this pass; a pass with ``since`` also takes up what failed in earlier passes."""
-        failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT)) if since is not None else set()
+        """List everything of this pass; take up what failed in earlier passes and was not listed, be it because it is gone."""
+        failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT))
         young: list[StoredObject] = []
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)

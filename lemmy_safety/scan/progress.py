@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
 
 
+_COUNTED: Mapping[ActionState, str] = {
+    ActionState.DONE: "acted",
+    ActionState.REFUSED: "refused",
+    ActionState.FAILED: "action_failed",
+    ActionState.INTENDED: "action_postponed",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassCounts:
     """A snapshot of a running pass. All are numbers of objects, but ``bytes_read`` and ``seconds``.
@@ -26,6 +34,8 @@ class PassCounts:
     of which ``reused`` took it over from the same bytes under another key. ``acted`` were deleted (or found gone).
     ``unreadable`` counts by reason class, ``failed`` by status; the latter are tried again in the next pass.
     ``waiting`` were still being written when the pass ended.
+    Of the others that were to be acted on, ``refused`` had changed since they were judged, ``action_failed`` the storage
+    refused to give up (rights, object lock), and ``action_postponed`` could not be reached; all are tried again.
     """
 
     seen: int = 0
@@ -36,6 +46,8 @@ class PassCounts:
     borderline: int = 0
     acted: int = 0
     refused: int = 0
+    action_failed: int = 0
+    action_postponed: int = 0
     waiting: int = 0
     unreadable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
@@ -54,7 +66,8 @@ class PassSummary(PassCounts):
     """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it.
 
     ``screen`` is what the fast screen did in this pass; None without one, or where no frame came to it. ``notes`` are
-    sentences about habits of the storage's server that an admin should know.
+    sentences about habits of the storage's server that an admin should know. ``stuck`` counts open actions that were
+    refused as changed again and again, although the bytes are the same.
     """
 
     run_id: int
@@ -65,6 +78,12 @@ class PassSummary(PassCounts):
     stopped: bool
     screen: ScreenStatistics | None = None
     notes: tuple[str, ...] = ()
+    stuck: int = 0
+
+    @property
+    def not_carried_out(self) -> int:
+        """Actions that a person has to know of: the storage refused them, or they could not be done."""
+        return self.action_failed + self.action_postponed + self.stuck
 
     def as_dict(self) -> dict[str, object]:
         """The summary as plain JSON types; stored with the run and printed by ``--json``."""
@@ -83,6 +102,9 @@ class PassSummary(PassCounts):
             "borderline": self.borderline,
             "acted": self.acted,
             "refused": self.refused,
+            "action_failed": self.action_failed,
+            "action_postponed": self.action_postponed,
+            "stuck": self.stuck,
             "waiting": self.waiting,
             "unreadable": dict(self.unreadable),
             "failed": dict(self.failed),
@@ -127,12 +149,11 @@ class PassCounter:
             else:
                 self._failed[result.status.value] += 1
 
-    def add_action(self, state: ActionState) -> None:
-        """Count how an action ended; one that is still intended has not."""
-        if state is ActionState.DONE:
-            self.add("acted")
-        elif state is not ActionState.INTENDED:
-            self.add("refused")
+    def add_action(self, state: ActionState, *, rests: bool = False) -> None:
+        """Count how an action ended; ``rests`` says of one that is still intended that nothing went wrong."""
+        name = _COUNTED.get(state)
+        if name is not None and not rests:
+            self.add(name)
 
     def snapshot(self, seconds: float) -> PassCounts:
         with self._lock:

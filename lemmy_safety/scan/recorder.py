@@ -83,4 +83,5 @@ class Recorder:
         for intent in pending:
             if self._halted():
                 return  # stopped or broken: the intents are on disk; the next start finishes them
-            self._counter.add_action(self._runner.carry_out(intent).state)
+            report = self._runner.carry_out(intent)
+            self._counter.add_action(report.state, rests=report.rests)

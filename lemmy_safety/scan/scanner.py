@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -158,11 +158,14 @@ class Scanner:
         try:
             self._finish_unfinished(counter)
             intake = self._run_stages(request, run_id, counter, started, lease)
+            if intake is not None and request.exhaustive:
+                self._try_failed_again(counter, began)
+            stuck = self._stuck(began)
         except BaseException:
             self._note_broken_run(summarize(run_id, complete=False))
             raise
         complete = intake is not None
-        summary = summarize(run_id, complete=complete)
+        summary = replace(summarize(run_id, complete=complete), stuck=stuck)
         self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
         if intake is not None:
             self._advance_cursors(request, began, intake.newest)
@@ -216,9 +219,34 @@ class Scanner:
             return
         for report in self._runner.finish_unfinished(options.action, options.unreadable_action):
             log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
-            counter.add_action(report.state)
+            counter.add_action(report.state, rests=report.rests)
             if self._stop.is_set():
                 return
+
+    def _try_failed_again(self, counter: PassCounter, began: datetime) -> None:
+        """What the storage refused in an earlier pass, of objects that this one did not list: gone, or too old for it.
+
+        Otherwise an object that is gone would stay on the list of failures for good.
+        """
+        options = self._options
+        if options.dry_run or (options.action is None and options.unreadable_action is None):
+            return
+        failed = self.ledger.failed_actions(self.storage.name, before=began)
+        for pending in self.ledger.intend(
+            self.storage.name,
+            [key for key in failed if key.startswith(options.prefix)],
+            options.action,
+            unreadable_action=options.unreadable_action,
+        ):
+            if self._stop.is_set():
+                return
+            report = self._runner.carry_out(pending)
+            counter.add_action(report.state, rests=report.rests)
+
+    def _stuck(self, began: datetime) -> int:
+        if self._options.dry_run or self._options.action is None:
+            return 0
+        return self.ledger.stuck_actions(self.storage.name, due_before=began).refused_again
 
     def _run_stages(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease

@@ -18,7 +18,7 @@ ROW = {
     "id", "storage", "key", "checked_at", "status", "outcome", "nsfw", "why", "findings", "detectors", "rules_version",
     "sha256", "size", "modified_at", "media_type", "width", "height", "frame_count",
     "duration_s", "anomalies", "reused_from", "dry_run", "action_wanted",
-    "action_state", "action_at", "action_detail", "review", "review_note", "review_at", "origin",
+    "action_state", "action_at", "action_detail", "action_refusals", "review", "review_note", "review_at", "origin",
 }  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
     with scanner_over(store, database, storage=Undeletable(store), prefix="2/13/99/") as scanner:
         for _ in range(2):
             summary = scanner.run(SWEEP)
-            assert (summary.acted, summary.refused) == (0, 1)
+            assert (summary.acted, summary.refused, summary.action_failed) == (0, 0, 1)
         assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.FAILED]
     assert undeletable in keys_in(store)
 
