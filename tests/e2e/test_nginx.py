@@ -18,7 +18,7 @@ from support import pictrs_client
 from support.admin import Admin, eventually, free_port, stop
 from support.corpus import sample_pictures
 from support.nginx_process import Nginx, documented_location, require_nginx
-from support.pictrs_process import STABLE, Pictrs, require_pictrs, told
+from support.pictrs_process import COMING, STABLE, Pictrs, require_pictrs, told
 
 from lemmy_safety.detectors.canary import canary_png
 
@@ -130,11 +130,12 @@ def test_uploads_through_nginx_are_judged_by_a_worker_behind_nginx(behind_nginx,
     assert behind_nginx.ask(large_picture(65 * MB)) == 413
 
 
-def test_a_real_pictrs_asks_through_nginx(behind_nginx, worker, tmp_path):
-    """pict-rs, nginx, relay, nginx, worker, and back."""
-    require_pictrs(STABLE)
+@pytest.mark.parametrize("version", [STABLE, COMING])
+def test_a_real_pictrs_asks_through_nginx(behind_nginx, worker, tmp_path, version):
+    """pict-rs, nginx, relay, nginx, worker, and back. nginx passes on both Content-Type headers of 0.6."""
+    require_pictrs(version)
     settings = {"PICTRS__MEDIA__EXTERNAL_VALIDATION": f"http://127.0.0.1:{behind_nginx.nginx.port}{HOOK}"}
-    with Pictrs(tmp_path / "pictrs", STABLE, settings) as pictrs:
+    with Pictrs(tmp_path / "pictrs", version, settings) as pictrs:
         assert told(pictrs.upload(photo())) == (201, "")
         assert told(pictrs.upload(canary_png())) == (400, "failed-external-validation")
 
