@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
+    ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
     StorageError,
     StorageUnreachable,
+    is_about_one_object,
 )
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.records import ItemResult, ItemStatus
@@ -36,9 +38,10 @@ _SUSPECT_AFTER = 20
 
 _MIB = 1024 * 1024
 
-#: What a refusal of one object means for it. More bytes than were listed: it grew meanwhile, so it is read again later.
+#: What a refusal of one object means for it. Other or more bytes than were listed: it is read again later.
 _STATUS_OF: dict[type[StorageError], ItemStatus] = {
     ObjectTooLarge: ItemStatus.FETCH_FAILED,
+    ObjectChanged: ItemStatus.FETCH_FAILED,
     AccessDenied: ItemStatus.DENIED,
     BadKey: ItemStatus.UNREADABLE,
     StorageError: ItemStatus.FETCH_FAILED,  # an answer that fits no class, such as 451 or a disk's own fault
@@ -116,6 +119,38 @@ class Fetcher:
 
     def _take(self, obj: StoredObject) -> None:
         if obj.size > self._max_bytes:
+            obj = self._described_now(obj) or obj
+        try:
+            self._take_as(obj)
+        except (ObjectChanged, ObjectTooLarge) as error:
+            current = self._described_now(obj)
+            if current is None:
+                self._to_record.put(self._refused(obj, error))
+                return
+            try:
+                self._take_as(current)
+            except (ObjectChanged, ObjectTooLarge) as still:
+                self._to_record.put(self._refused(obj, still))
+
+    def _described_now(self, obj: StoredObject) -> StoredObject | None:
+        """Another description of an object that is not as it was listed; None where it is left to the next pass.
+
+        A file that changes is still being written. In a bucket it was replaced meanwhile, or was listed wrongly, which
+        the next listing would do again.
+        """
+        if self._storage.settle_s:
+            return None
+        try:
+            current = self._storage.stat(obj.key)
+        except StorageError as error:
+            if not is_about_one_object(error):
+                raise
+            return None
+        return None if current.same_content_as(obj) else current
+
+    def _take_as(self, obj: StoredObject) -> None:
+        """:raises StorageError: ObjectChanged or ObjectTooLarge, it is not as described; StorageUnreachable."""
+        if obj.size > self._max_bytes:
             self._to_record.put(ItemResult(obj=obj, status=ItemStatus.TOO_LARGE, reason=self._too_large(obj.size)))
             return
         self._budget.take(obj.size)
@@ -134,23 +169,25 @@ class Fetcher:
     def _read(self, obj: StoredObject) -> Fetched | ItemResult:
         """:raises StorageUnreachable: the read may succeed later."""
         try:
-            data = self._storage.read(obj.key, max_bytes=max(obj.size, 1))
+            data = self._storage.read(obj.key, max_bytes=max(obj.size, 1), expected=obj)
         except ObjectGone:
             self._storage.see_that_it_is_mounted(obj.key)
             self._note_answer()
             return ItemResult(obj=obj, status=ItemStatus.GONE, reason="vanished between listing and reading")
+        except (ObjectChanged, ObjectTooLarge):
+            self._note_answer()
+            raise
         except StorageError as error:
-            status = _STATUS_OF.get(type(error))
-            if status is None:  # about the storage as a whole, or passing
+            if type(error) not in _STATUS_OF:  # about the storage as a whole, or passing
                 raise
             self._note_answer()
-            return ItemResult(obj=obj, status=status, reason=error.message)
+            return self._refused(obj, error)
         self._note_answer()
         self._counter.add("bytes_read", len(data))
-        if len(data) != obj.size:
-            reason = f"read {len(data)} of {obj.size} bytes: it changed or the transfer was cut"
-            return ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason)
         return self._reuse(obj, data)
+
+    def _refused(self, obj: StoredObject, error: StorageError) -> ItemResult:
+        return ItemResult(obj=obj, status=_STATUS_OF[type(error)], reason=error.message)
 
     def _note_answer(self) -> None:
         """The storage said something, if only about this object: it is there."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, ObjectTooLarge, StorageUnreachable
 from lemmy_safety.pictrs import keys
 from lemmy_safety.storage.learned import Learned
+from lemmy_safety.storage.wholeness import Wholeness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from lemmy_safety.records import StoredObject
+
+#: How often an object is read that does not arrive as it is described.
+_READS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,7 @@ class Storage(ABC):
     def __init__(self) -> None:
         #: What was found out about the server, for the summary of a pass and for ``doctor``.
         self.learned = Learned()
+        self._wholeness = Wholeness(self.learned)
 
     @abstractmethod
     def open(self) -> None:
@@ -129,13 +134,45 @@ class Storage(ABC):
             self._first_created_at = next((time for time in times if time is not None), None)
         return None if keys.legacy_may_be_new(since, self._first_created_at) else since - keys.LATE_ARRIVAL
 
-    def read(self, key: str, *, max_bytes: int) -> bytes:
+    def read(self, key: str, *, max_bytes: int, expected: StoredObject | None = None) -> bytes:
         """The whole object, in memory.
 
-        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable, BadKey, or ObjectTooLarge when it holds
-            more than ``max_bytes`` (at most ``max_bytes`` + 1 bytes are fetched to find out).
+        With ``expected``, what arrives is compared with that description, by size and where its tag is an MD5 by that. On
+        a difference it is read again, so that what was damaged on the way is not taken for the object. Where the same
+        bytes come twice and only the tag differs, the tag is no MD5: the bytes are given, and ``learned`` says so.
+
+        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable (also when other bytes come each time), BadKey,
+            ObjectChanged when it is not the object that is expected, or ObjectTooLarge when it holds more than
+            ``max_bytes`` (at most ``max_bytes`` + 1 bytes are fetched to find out).
         """
         self.check_key(key)
+        if expected is None:
+            return self._read(key, max_bytes)
+        digests: set[bytes] = set()
+        for _ in range(_READS):
+            data = self._read_described(key, max_bytes, expected)
+            if self._wholeness.fits(data, expected):
+                return data
+            digest = hashlib.sha256(data).digest()
+            if digest in digests:
+                return self._settled(key, data, expected)
+            digests.add(digest)
+        raise StorageUnreachable(f"{key!r} in {self.name} arrives differently each time it is read.")
+
+    def _settled(self, key: str, data: bytes, expected: StoredObject) -> bytes:
+        """The same bytes came twice, and they are not what is expected.
+
+        :raises ObjectChanged: it is another object by now, or was described wrongly.
+        """
+        # Size and time decide: some servers give another tag each time.
+        if len(data) != expected.size or not replace(self._stat(key), etag=None).same_content_as(expected):
+            raise ObjectChanged(
+                f"{key!r} is not as it was listed ({len(data)} bytes came, {expected.size} were listed).", hint=""
+            )
+        self._wholeness.note_misfit(self.name, key)
+        return data
+
+    def _read_described(self, key: str, max_bytes: int, expected: StoredObject) -> bytes:  # noqa: ARG002 - for those that differ
         return self._read(key, max_bytes)
 
     def stat(self, key: str) -> StoredObject:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
+# Proxies that pack answers on the way, and servers that are told to, say so in Content-Encoding.
+_PACKED = ("gzip", "x-gzip", "deflate")
+# What gzip and deflate add to bytes that cannot be packed, beside five bytes for each 16 KiB; zlib's flag for either header.
+_PACKING_BYTES = 64
+_ANY_HEADER = 32
 # How often a body that breaks off is asked for again; botocore retries only what fails before the body.
 _TRANSFERS = 3
 # Enough for the first time-ordered key to be on the page even when someone put a few odd objects before it.
@@ -238,27 +244,40 @@ class S3Storage(Storage):
         return True
 
     def _read(self, key: str, max_bytes: int) -> bytes:
+        return self._transferred(key, max_bytes, None)
+
+    def _read_described(self, key: str, max_bytes: int, expected: StoredObject) -> bytes:
+        return self._transferred(key, max_bytes, expected.size)
+
+    def _transferred(self, key: str, max_bytes: int, size: int | None) -> bytes:
         for transfer in range(1, _TRANSFERS + 1):
             try:
-                return self._transfer(key, max_bytes)
+                return self._transfer(key, max_bytes, size)
             except StorageUnreachable as error:
                 if transfer == _TRANSFERS:
                     raise
                 _log.debug("reading %r again: %s", key, error.message)
         raise AssertionError  # the loop returns or raises
 
-    def _transfer(self, key: str, max_bytes: int) -> bytes:
+    def _transfer(self, key: str, max_bytes: int, size: int | None) -> bytes:
+        """``size`` is how large it is listed, where that is known."""
         with translated(self._place, key):
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
             with contextlib.closing(answer["Body"]) as body:
-                if answer.get("ContentLength", 0) > max_bytes:
+                packed = size is not None and answer.get("ContentEncoding") in _PACKED
+                # What is packed only on the way can be larger than it is unpacked.
+                limit = max_bytes + _PACKING_BYTES + max_bytes // 1000 if packed else max_bytes
+                if answer.get("ContentLength", 0) > limit:
                     raise _too_large(key, max_bytes)
                 data = bytearray()
                 # Up to the empty read, which is where botocore compares what came with what was promised.
-                while chunk := body.read(min(_CHUNK_BYTES, max_bytes + 1 - len(data))):
+                while chunk := body.read(min(_CHUNK_BYTES, limit + 1 - len(data))):
                     data += chunk
-                    if len(data) > max_bytes:
+                    if len(data) > limit:
                         raise _too_large(key, max_bytes)
+            # An object that is stored packed has the size that is listed as it comes.
+            if packed and len(data) != size:
+                return _unpacked(key, bytes(data), max_bytes)
         return bytes(data)
 
     def _stat(self, key: str) -> StoredObject:
@@ -378,6 +397,17 @@ class S3Storage(Storage):
     def _write_probe(self, key: str, data: bytes) -> None:
         with translated(self._place, key):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
+
+def _unpacked(key: str, data: bytes, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | _ANY_HEADER)
+    try:
+        unpacked = unpacker.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise StorageUnreachable(f"{key!r} came packed and cannot be unpacked: {error}.") from error
+    if len(unpacked) > max_bytes:
+        raise _too_large(key, max_bytes)
+    return unpacked
 
 
 def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
