@@ -28,10 +28,10 @@ from lemmy_safety.media.structure import boxes
 from lemmy_safety.records import Anomaly, AnomalyKind, ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from lemmy_safety.media.hidden.embedded import Embedded
-    from lemmy_safety.records import Frame
+    from lemmy_safety.records import Frame, MediaInfo
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +62,20 @@ class InlineDecoder(Decoder):
         return f"{DECODER_VERSION} ({self._limits})"
 
     def decode(self, data: bytes) -> DecodedMedia:
+        both = looks(data, self._limits)
+        alone = None
         try:
-            return decode(data, self._limits)
-        except MediaError:
-            raise
-        except Exception as error:  # a fault of ours or of a library's; it costs this one object
+            alone = next(both)
+            return next(both)
+        except MediaError as error:
+            if alone is None:
+                raise
+            return without_the_rest(alone, error.reason)
+        except Exception as error:  # a fault of ours or of a library's; it costs this one object, or what is inside it
             log.exception("the decoder failed on a medium of %d bytes", len(data))
-            raise MediaError(ItemStatus.UNREADABLE, _BROKE, decoder_broke=True) from error
+            if alone is None:
+                raise MediaError(ItemStatus.UNREADABLE, _BROKE, decoder_broke=True) from error
+            return without_the_rest(alone, _BROKE)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -85,6 +92,22 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
 
     :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person.
     """
+    both = looks(data, limits, deadline=deadline)
+    alone = next(both)
+    try:
+        return next(both)
+    except MediaError as error:
+        return without_the_rest(alone, error.reason)
+
+
+def looks(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None) -> Iterator[DecodedMedia]:
+    """Decode one medium as ``decode`` does, in two looks: at what it shows, and then at that with all that is inside it.
+
+    The frames of the first are the beginning of those of the second. Whatever happens in the second look, the first one
+    is good (``without_the_rest``).
+
+    :raises MediaError: as ``decode``; once the first look is over, only for want of memory.
+    """
     deadline = deadline or Deadline(limits.look_s)
     kind = sniff.sniff(data)
     try:
@@ -94,21 +117,32 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
         hidden = find_hidden(data, kind, Pace(deadline, _SEARCH_SHARE)) if _may_move(*handed) else None
         own = deadline.part(_OWN_SHARE if hidden is None or hidden.embedded else 1)
         media, shown_kind = _medium(data, kind, limits, own, handed)
+        alone = _finished(media.info, _with_parts(media, limits))
+        yield alone
         if hidden is None or shown_kind is not kind:
             hidden = find_hidden(data, shown_kind, Pace(deadline, _SEARCH_SHARE))
         inner = _Inner(data, media.frames, limits, deadline)
         # A track of the same file has been played already where there was nothing else to show.
         played = media.info.duration_s is not None
         inner.look_at([one for one in hidden.embedded if not (played and _is_all_of(one, data))])
-        frames = [*_with_parts(media, limits), *inner.frames]
-        pdqs = tuple(pdq_of(frame.pixels) for frame in frames)
+        info = replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies))
+        inside = _finished(info, inner.frames)
     except MemoryError as error:
         raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
-    return DecodedMedia(
-        info=replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies)),
-        frames=tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames),
-        pdqs=pdqs,
-    )
+    yield replace(alone, info=info, frames=(*alone.frames, *inside.frames), pdqs=(*alone.pdqs, *inside.pdqs))
+
+
+def without_the_rest(alone: DecodedMedia, reason: str) -> DecodedMedia:
+    """What a medium shows, where looking at what else is in it failed; the anomaly says so."""
+    detail = f"what else is in the file was not looked at: {reason}"
+    anomaly = Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail)
+    return replace(alone, info=replace(alone.info, anomalies=(*alone.info.anomalies, anomaly)))
+
+
+def _finished(info: MediaInfo, frames: Iterable[Frame]) -> DecodedMedia:
+    """The frames with all that is said of each."""
+    finished = tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames)
+    return DecodedMedia(info=info, frames=finished, pdqs=tuple(pdq_of(frame.pixels) for frame in finished))
 
 
 def _is_all_of(one: Embedded, data: bytes) -> bool:
@@ -138,7 +172,8 @@ def _medium(
 ) -> tuple[DecodedMedia, sniff.Kind]:
     """What the file itself shows, in whole frames, and the kind of file that showed it.
 
-    ``handed`` is what ``containers.lean`` made of it, where that is known. A label that leads to no picture has no last word: players look for tracks, whatever a file calls itself.
+    ``handed`` is what ``containers.lean`` made of it, where that is known. A label that leads to no picture has no last
+    word: players look for tracks, whatever a file calls itself.
     """
     try:
         return _as_labelled(*(handed or containers.lean(data, kind)), limits, deadline), kind
@@ -168,8 +203,8 @@ def _other_readings(data: bytes, kind: sniff.Kind) -> Iterator[sniff.Kind]:
 
 def _as_labelled(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
     if kind.family is sniff.Family.OTHER:
-        looks = kind.name if kind is sniff.UNKNOWN else f"looks like {kind.name}"
-        raise MediaError(ItemStatus.UNREADABLE, f"not a picture: {looks}")
+        called = kind.name if kind is sniff.UNKNOWN else f"looks like {kind.name}"
+        raise MediaError(ItemStatus.UNREADABLE, f"not a picture: {called}")
     if kind.family is sniff.Family.VIDEO:
         return decode_video(data, kind, limits, deadline=deadline)
     if kind.family is sniff.Family.PICTURE:

@@ -17,13 +17,13 @@ import numpy as np
 import psutil
 import pytest
 from support import pictures
-from support.breaking_decoders import break_or_decode
+from support.breaking_decoders import break_or_decode, show_and_break
 
 from lemmy_safety.errors import MediaError, WorkerDied
-from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.media import InlineDecoder, MediaLimits, decoding
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.media.workers.process import describe_exit
-from lemmy_safety.records import ItemStatus
+from lemmy_safety.records import AnomalyKind, ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +105,47 @@ SAME = {
 def test_both_decoders_say_the_same(inline, processes, data):
     """Healthy, damaged and refused files: same frames, same facts, same refusals."""
     assert outcome(processes, data) == outcome(inline, data)
+
+
+LOST = {
+    b"segfault": "crashed (signal 11",
+    b"kill": "crashed (signal 9",
+    b"exit": "crashed (exit code 3)",
+    b"loop": "timed out after 3 s",
+    b"hold the interpreter": "timed out after 3 s",
+    b"allocate without end": "out of memory",
+    b"reserve": "out of memory",
+    b"fail": "fault in the decoder: ZeroDivisionError",
+    b"print": "still here",
+}
+
+
+@posix_only
+@pytest.mark.parametrize("command", LOST)
+def test_what_is_inside_a_picture_costs_the_picture_nothing(command):
+    """Whatever looking at the rest of a file does to its process, the file is judged by what it shows, and that is said."""
+    with process_decoder(timeout_s=3, job=show_and_break) as decoder:
+        media = decoder.decode(command)
+    (frame,) = media.frames
+    assert frame.pixels.shape == (256, 256, 3)
+    assert len(media.pdqs) == 1
+    (anomaly,) = media.info.anomalies
+    assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
+    assert anomaly.detail.startswith("what else is in the file was not looked at: ")
+    assert LOST[command] in anomaly.detail
+
+
+@pytest.mark.parametrize("broken", [MemoryError(), ZeroDivisionError("a fault of ours")])
+def test_a_fault_inside_a_picture_costs_the_picture_nothing_inline(inline, monkeypatch, broken):
+    """The same holds where there is no process to lose."""
+
+    def fail(*_):
+        raise broken
+
+    monkeypatch.setattr(decoding, "find_hidden", fail)
+    media = inline.decode(HEALTHY)
+    assert len(media.frames) == len(media.pdqs) == 1
+    assert [anomaly.kind for anomaly in media.info.anomalies] == [AnomalyKind.FRAMES_LEFT_OUT]
 
 
 def test_frames_are_as_the_contract_says(decoder):
@@ -382,7 +423,7 @@ PROGRAM = """
 import sys, threading
 sys.path[:] = {path!r}
 import psutil
-from support.breaking_decoders import break_or_decode
+from support.breaking_decoders import break_or_decode, show_and_break
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 

@@ -14,7 +14,18 @@ from hypothesis import strategies as st
 
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.media import DecodedMedia
-from lemmy_safety.media.workers.messages import BadAnswer, Fault, Ready, Refused, pack, receive, send, unpack
+from lemmy_safety.media.workers.messages import (
+    Alone,
+    BadAnswer,
+    Fault,
+    Ready,
+    Refused,
+    Rest,
+    pack,
+    receive,
+    send,
+    unpack,
+)
 from lemmy_safety.records import Anomaly, AnomalyKind, Frame, ItemStatus, MediaInfo
 
 
@@ -57,8 +68,12 @@ def test_frames_without_their_hashes_are_no_answer():
     """What comes out of a pipe has one hash a frame, or later stages would trip over it."""
     info = MediaInfo(media_type="image/png", width=2, height=2)
     frame = Frame(pixels=np.zeros((2, 2, 3), np.uint8))
-    with pytest.raises(BadAnswer, match="0 hashes of 1 frames"):
-        unpack(*through_a_pipe(pack(DecodedMedia(info=info, frames=(frame,)))))
+    media = DecodedMedia(info=info, frames=(frame,))
+    for answer in (media, Alone(media=media), Rest(info=info, frames=(frame,), pdqs=())):
+        with pytest.raises(BadAnswer, match="0 hashes of 1 frames"):
+            unpack(*through_a_pipe(pack(answer)))
+    with pytest.raises(BadAnswer, match="MediaInfo"):
+        unpack(*through_a_pipe(pack(Alone(media=info))))
 
 
 @pytest.mark.parametrize(

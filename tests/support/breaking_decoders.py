@@ -20,11 +20,12 @@ from PIL import Image
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import decode, sniff
+from lemmy_safety.media.decoding import looks
 from lemmy_safety.media.stills import formats
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lemmy_safety.media import DecodedMedia, MediaLimits
 
@@ -32,10 +33,18 @@ _MIB = 1024 * 1024
 _kept: list[Any] = []
 
 
-def break_or_decode(data: bytes, limits: MediaLimits) -> DecodedMedia:
+def break_or_decode(data: bytes, limits: MediaLimits) -> Iterator[DecodedMedia]:
     """Carry out the command that ``data`` is, else decode it."""
     command = COMMANDS.get(bytes(data))
-    return decode(data, limits) if command is None else command()
+    return looks(data, limits) if command is None else command()
+
+
+def show_and_break(data: bytes, limits: MediaLimits) -> Iterator[DecodedMedia]:
+    """Show a picture, and then carry out the command that ``data`` is, as if that were inside the picture."""
+    stored = io.BytesIO()
+    Image.linear_gradient("L").save(stored, "PNG")
+    yield decode(stored.getvalue(), limits)
+    yield COMMANDS[bytes(data)]()
 
 
 def _say(text: str) -> NoReturn:

@@ -11,18 +11,30 @@ import pickle
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media.memory import ran_out
 from lemmy_safety.media.workers import confinement
-from lemmy_safety.media.workers.messages import Answer, Fault, OutOfMemory, Ready, Refused, pack, receive, send
+from lemmy_safety.media.workers.messages import (
+    Alone,
+    Answer,
+    Fault,
+    OutOfMemory,
+    Ready,
+    Refused,
+    Rest,
+    pack,
+    receive,
+    send,
+)
 
 if TYPE_CHECKING:
     from typing import IO, NoReturn
 
-    from lemmy_safety.media.base import MediaLimits
+    from lemmy_safety.media.base import DecodedMedia, MediaLimits
     from lemmy_safety.media.workers.messages import Job, Task
 
 # Jobs come from the program that started us, which has its own limits.
@@ -46,9 +58,9 @@ def main() -> NoReturn:
         # The main thread decodes: other threads have a stack of half a megabyte on macOS.
         data = inbox.get()
         with overtime.watch():
-            parts = pack(_decode(task.job, data, task.limits))
-        send(answers, parts)
-        del data, parts
+            for answer in _decode(task.job, data, task.limits):
+                send(answers, pack(answer))
+        del data, answer
 
 
 def _take_the_pipes() -> tuple[IO[bytes], IO[bytes]]:
@@ -70,15 +82,25 @@ def _take_jobs(jobs: IO[bytes], inbox: SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def _decode(job: Job, data: bytes, limits: MediaLimits) -> Answer:
+def _decode(job: Job, data: bytes, limits: MediaLimits) -> Iterator[Answer]:
+    """The answers to one medium; the last one is no ``Alone``."""
     try:
-        return job(data, limits)
+        yield from _looked_at(job(data, limits))
     except MediaError as error:
         # What a decoder takes for damage or for a picture too large can be our limit.
-        if ran_out(error):
-            return OutOfMemory()
-        return Refused(error.status, error.reason, error.decoder_broke)
+        yield OutOfMemory() if ran_out(error) else Refused(error.status, error.reason, error.decoder_broke)
     except MemoryError:
-        return OutOfMemory()
+        yield OutOfMemory()
     except Exception as error:  # noqa: BLE001 - the bytes are chosen by strangers; said to who started us, who logs it
-        return Fault(type(error).__name__, traceback.format_exc())
+        yield Fault(type(error).__name__, traceback.format_exc())
+
+
+def _looked_at(found: DecodedMedia | Iterator[DecodedMedia]) -> Iterator[Answer]:
+    """No frame is sent twice."""
+    if not isinstance(found, Iterator):
+        yield found
+        return
+    alone = next(found)
+    yield Alone(media=alone)
+    whole, known = next(found, alone), len(alone.frames)
+    yield Rest(info=whole.info, frames=whole.frames[known:], pdqs=whole.pdqs[known:])

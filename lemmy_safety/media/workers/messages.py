@@ -21,13 +21,13 @@ import numpy as np
 from lemmy_safety.media.base import DecodedMedia
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import IO
 
     import numpy.typing as npt
 
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.records import ItemStatus
+    from lemmy_safety.records import Frame, ItemStatus, MediaInfo, Pdq
 
 _MEBI: Final = 1024 * 1024
 _COUNT: Final = struct.Struct("<Q")
@@ -47,7 +47,11 @@ _NUMPY_NAMES: Final = frozenset({"_frombuffer", "_reconstruct", "dtype", "ndarra
 class Job(Protocol):
     """A module's function that decodes; the process imports it by name."""
 
-    def __call__(self, data: bytes, limits: MediaLimits, /) -> DecodedMedia: ...
+    def __call__(self, data: bytes, limits: MediaLimits, /) -> DecodedMedia | Iterator[DecodedMedia]:
+        """One medium, or all that is known of it so far, first of it alone and then with what else the file holds.
+
+        The frames of the first are the beginning of those of the second.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +97,23 @@ class Fault:
     trace: str
 
 
-Answer = DecodedMedia | Ready | Refused | OutOfMemory | Fault
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """What a file itself shows; the answer follows that says what else it holds, unless that costs the process."""
+
+    media: DecodedMedia
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """Behind ``Alone``: the frames that came to those, one hash each, and what is now known of the whole."""
+
+    info: MediaInfo
+    frames: tuple[Frame, ...]
+    pdqs: tuple[Pdq, ...]
+
+
+Answer = DecodedMedia | Alone | Rest | Ready | Refused | OutOfMemory | Fault
 
 
 class BadAnswer(Exception):
@@ -178,8 +198,11 @@ def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
         raise BadAnswer(f"{type(error).__name__}: {error}") from error
     if not isinstance(answer, Answer):
         raise BadAnswer(type(answer).__name__)
-    if isinstance(answer, DecodedMedia) and len(answer.pdqs) != len(answer.frames):
-        raise BadAnswer(f"{len(answer.pdqs)} hashes of {len(answer.frames)} frames")
+    looked_at: Any = answer.media if isinstance(answer, Alone) else answer
+    if isinstance(answer, Alone) and not isinstance(looked_at, DecodedMedia):
+        raise BadAnswer(type(looked_at).__name__)
+    if isinstance(looked_at, DecodedMedia | Rest) and len(looked_at.pdqs) != len(looked_at.frames):
+        raise BadAnswer(f"{len(looked_at.pdqs)} hashes of {len(looked_at.frames)} frames")
     return answer
 
 

@@ -12,14 +12,14 @@ import logging
 import pickle
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.media.base import DecodedMedia, Decoder
-from lemmy_safety.media.decoding import InlineDecoder, decode
-from lemmy_safety.media.workers.messages import Fault, OutOfMemory, Refused, Task
+from lemmy_safety.media.decoding import InlineDecoder, looks, without_the_rest
+from lemmy_safety.media.workers.messages import Fault, OutOfMemory, Refused, Rest, Task
 from lemmy_safety.media.workers.process import WorkerLost, WorkerProcess
 from lemmy_safety.records import ItemStatus
 
@@ -61,7 +61,7 @@ class ProcessDecoder(Decoder):
         workers: int,
         timeout_s: float,
         memory_bytes: int,
-        job: Job = decode,
+        job: Job = looks,
         quiet: bool = True,
     ) -> None:
         """``timeout_s`` is for one medium, from when a process has it; ``memory_bytes`` is for one process, above what it
@@ -132,8 +132,12 @@ class ProcessDecoder(Decoder):
             if self._closing.is_set():
                 raise _stopped() from error
             log.warning("a medium of %d bytes cost a decoding process: %s", len(data), error)
+            if worker.alone is not None:
+                return without_the_rest(worker.alone, str(error))
             raise MediaError(ItemStatus.UNREADABLE, str(error), decoder_broke=True) from error
-        return self._media(answer)
+        if worker.alone is None:
+            return self._media(answer)
+        return self._whole(worker.alone, answer)
 
     def _given_to(self, slot: _Slot, data: bytes) -> WorkerProcess:
         """The process that has the medium now. One that ends before that is no fault of the medium."""
@@ -152,6 +156,15 @@ class ProcessDecoder(Decoder):
             if self._closing.is_set():
                 raise _stopped() from lost
         raise WorkerDied(f"No decoding process can be started: {lost}.") from lost
+
+    def _whole(self, alone: DecodedMedia, rest: Answer) -> DecodedMedia:
+        """What a file shows with what else it holds; whatever is wrong with that costs the file itself nothing."""
+        if isinstance(rest, Rest):
+            return replace(alone, info=rest.info, frames=(*alone.frames, *rest.frames), pdqs=(*alone.pdqs, *rest.pdqs))
+        try:
+            return self._media(rest)
+        except MediaError as error:
+            return without_the_rest(alone, error.reason)
 
     def _media(self, answer: Answer) -> DecodedMedia:
         match answer:

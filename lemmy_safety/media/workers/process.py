@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Final, cast
 
 import psutil
 
-from lemmy_safety.media.workers.messages import BadAnswer, Ready, receive, send, unpack
+from lemmy_safety.media.workers.messages import Alone, BadAnswer, Ready, receive, send, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from lemmy_safety.media.base import DecodedMedia
     from lemmy_safety.media.workers.messages import Answer, Task
 
 #: Seconds to start Python and to import the media room: about 0.5 on a quiet machine.
@@ -71,6 +72,8 @@ class WorkerProcess:
         self._usage: psutil.Process | None = None
         self._own_bytes = 0
         self._timeout_reason = ""
+        #: What the medium shows that was asked about last, as far as known, also where the process is lost.
+        self.alone: DecodedMedia | None = None
         first = pickle.dumps(task)
         flags = ["-B"] if sys.dont_write_bytecode else []
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own program
@@ -130,13 +133,17 @@ class WorkerProcess:
                 raise WorkerLost(self._how_it_ended()) from error
 
     def answer(self) -> Answer:
-        """Wait for what became of the medium, no longer than it may take.
+        """Wait for what became of the medium, no longer than it may take; ``alone`` is then what it shows itself.
 
         :raises WorkerLost: the process crashed on it, or was ended because of it.
         """
         limit_s = self._task.timeout_s
+        self.alone = None
         with self._at_work(limit_s, f"timed out after {limit_s:g} s"):
             answer = self._receive()
+            if isinstance(answer, Alone):
+                self.alone = answer.media
+                answer = self._receive()
         self._owes_answer = False
         return answer
 
