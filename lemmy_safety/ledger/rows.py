@@ -239,7 +239,7 @@ class UploadRow:
     times: int
     found_storage: str | None
     found_key: str | None
-    storage_key: str | None
+    storage_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
