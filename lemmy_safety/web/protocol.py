@@ -1,7 +1,8 @@
-"""uvicorn's HTTP/1.1 protocol with what it lacks: time limits on request heads, and a bound on connections.
+"""uvicorn's HTTP/1.1 protocol with what it lacks: time limits on heads and on answers, and a bound on connections.
 
 uvicorn waits for ever for the rest of a request line or header, and for the first byte of a new connection. A few
-hundred such connections (the "slow loris") would use up all that the service may have.
+hundred such connections (the "slow loris") would use up all that the service may have. So would callers that do not read what they
+asked for: an answer that holds a medium stays in memory for each of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 #: send any more, so whoever asks for something that others could use is better not answered then.
 HUNG_UP: Final = "lemmy_safety.hung_up"
 
+#: Seconds in which a caller has to read an answer that is too large for the buffers on the way. pict-rs gives up on an
+#: upload after 30 s, so a worker that takes longer to fetch it helps nobody.
+_READ_S = 30.0
+
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbusy"
 _NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno HTTP"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 13\r\n\r\nhead too slow"
@@ -32,6 +37,7 @@ class GuardedProtocol(H11Protocol):
     meters: ClassVar[Meters]
 
     _head_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -46,7 +52,20 @@ class GuardedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_timer()
+        self._forget_read_timer()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not read as fast as it is answered."""
+        super().pause_writing()
+        if self._read_timer is None:
+            # Not closed, which would wait for the buffer to drain.
+            self._read_timer = self.loop.call_later(_READ_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()
+        self._forget_read_timer()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The peer will send no more, and may still read: it gets the answer to a whole request, and 400 to half a one."""
@@ -81,6 +100,11 @@ class GuardedProtocol(H11Protocol):
         self.meters.rejected(status)
         self.transport.write(answer)
         self.transport.close()
+
+    def _forget_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _forget_timer(self) -> None:
         if self._head_timer is not None:

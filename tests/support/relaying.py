@@ -136,6 +136,7 @@ def running_relay(
     port: int = 0,
     name: str = "relay.db",
     access: Access | None = None,
+    max_bytes: int = MAX_BYTES,
 ) -> Iterator[Running]:
     with open_ledger(sqlite_url(folder / name)) as ledger:
         running = Running(ledger)
@@ -154,7 +155,7 @@ def running_relay(
                     port=port,
                     budget_s=budget_s,
                     max_uploads=64,
-                    body=BodyLimits(max_bytes=MAX_BYTES, memory_bytes=20_000_000, timeout_s=20.0),
+                    body=BodyLimits(max_bytes=max_bytes, memory_bytes=20_000_000, timeout_s=20.0),
                 ),
                 relay=RelayOptions(accept_unchecked=accept_unchecked, queue=queue, budget_s=budget_s, dry_run=dry_run),
                 stop=running.stop,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import http.client
 import json
+import random
 import socket
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,9 +17,10 @@ from hypothesis import strategies as st
 from support.relaying import KEY, call, running_relay, until
 from support.uploads import upload
 
-from lemmy_safety.web import messages, relay_routes
+from lemmy_safety.web import messages, protocol, relay_routes
 from lemmy_safety.web.bounded_json import MOST_JSON_BYTES, parse_json
 from lemmy_safety.web.handing_out import HandingOut
+from lemmy_safety.web.protocol import GuardedProtocol
 from lemmy_safety.web.wire import BadMessage
 
 POP = "/api/v1/pop"
@@ -182,6 +185,43 @@ def test_a_message_that_never_gets_done_is_given_up(relay, monkeypatch):
     with socket.create_connection(("127.0.0.1", relay.port), timeout=30) as connection:
         connection.sendall(head.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 400")
+
+
+def test_a_worker_that_does_not_read_its_medium_is_hung_up_on(tmp_path, monkeypatch):
+    """Otherwise each such question would keep a whole medium in memory, and a connection that pict-rs could have had."""
+    monkeypatch.setattr(protocol, "_READ_S", 0.5)
+    ends = GuardedProtocol.connection_lost
+    ended = threading.Event()
+
+    def note_end(connection, error):
+        ends(connection, error)
+        ended.set()
+
+    medium = random.Random(7).randbytes(16_000_000)  # more than the kernel's buffers take
+    with running_relay(tmp_path, max_bytes=len(medium)) as relay, socket.socket() as connection:
+        asked = relay.ask_later(medium)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", relay.port))
+        monkeypatch.setattr(GuardedProtocol, "connection_lost", note_end)
+        connection.sendall(
+            f"GET {POP}?wait=20 HTTP/1.1\r\nHost: relay\r\napikey: {KEY}\r\nX-Lemmy-Safety-Worker: deaf\r\n\r\n".encode()
+        )
+        assert ended.wait(20)
+        assert len(all_that_comes(connection)) < len(medium)
+        other = call(relay.port, "GET", f"{POP}?wait=20")
+        name = other.headers["content-disposition"].partition("filename=")[2]
+        assert other.body == medium
+        assert call(relay.port, "POST", POP, body={"image": name, "is_csam": True, "is_nsfw": True}).status == 201
+        assert asked.answer().status == 406
+
+
+def all_that_comes(connection: socket.socket) -> bytes:
+    got = bytearray()
+    with suppress(OSError):
+        while piece := connection.recv(1 << 20):
+            got += piece
+    return bytes(got)
 
 
 @pytest.mark.parametrize(
