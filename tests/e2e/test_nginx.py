@@ -140,7 +140,9 @@ def test_a_real_pictrs_asks_through_nginx(behind_nginx, worker, tmp_path, versio
         assert told(pictrs.upload(canary_png())) == (400, "failed-external-validation")
 
 
-@pytest.mark.parametrize("path", ["/pictrs-hook/validate", "/pictrs-hook/validate/another-secret-012345"])
+@pytest.mark.parametrize(
+    "path", ["/pictrs-hook/validate", "/pictrs-hook/validate/another-secret-012345", "/pictrs-hook/api/v1/scan/IPADDR"]
+)
 def test_without_the_secret_nothing_is_answered(behind_nginx, path):
     """Also not for an address that is in the networks."""
     assert behind_nginx.ask(photo(), path) == 401
