@@ -131,7 +131,8 @@ def assigned_in(value: str) -> Iterator[str]:
 
 
 def _is_ours(name: str) -> bool:
-    return name in OURS or _has_our_prefix(name)
+    # Not everything with our prefix: lemmy-safety-hook:14051 is a host, and lemmy-safety:latest an image.
+    return name in OURS or name.startswith(ENV_PREFIX) or _letters(name) in _FULL
 
 
 def _has_our_prefix(name: str) -> bool:
