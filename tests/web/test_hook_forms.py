@@ -18,6 +18,7 @@ from support.pictrs_client import (
     BOUNDARY,
     END,
     KEY,
+    Connection,
     ask_with_form,
     chunks,
     exchange,
@@ -89,6 +90,10 @@ READ = {
     ),
     "upper case": (("image/png", f"Multipart/Form-Data; Boundary={BOUNDARY}"), form(CANARY)),
     "more parameters": (("image/png", f"multipart/form-data; charset=utf-8; boundary={BOUNDARY}; x=y"), form(CANARY)),
+    "tab, spaces, semicolon": ((f"multipart/form-data;\tboundary = {BOUNDARY};",), form(CANARY)),
+    "encoded boundary": ((f"multipart/form-data; boundary*=utf-8''{BOUNDARY}",), form(CANARY)),
+    "three types": (("image/png", FORM, "application/octet-stream"), form(CANARY)),
+    "a form's type within quotes": ((f'image/png; a="x, multipart/form-data; boundary=z", {FORM}',), form(CANARY)),
     "another kind of form": (("image/png", f"multipart/mixed; boundary={BOUNDARY}"), form(CANARY)),
     "plain name": ((FORM,), form(CANARY, f'form-data; name="{KEY}"')),
     "no name": ((FORM,), form(CANARY, "form-data")),
@@ -127,6 +132,18 @@ def test_trailers_behind_a_form_are_passed_over(hook):
     """What a chunked body may carry besides its bytes changes nothing."""
     body = form_head() + chunks(form(CANARY))
     assert exchange(hook.port, body + b"0\r\nx-sum: 1\r\n\r\n").status == 406
+
+
+def test_forms_follow_each_other_on_a_connection(hook):
+    """Requests of both forms, sent ahead of their answers, get one each; a client that asks first is told to go on."""
+    one, other = form_head() + chunks(form(CANARY)) + END, head() + chunks(HARMLESS) + END
+    with Connection(hook.port) as connection:
+        connection.send(one + other + one + form_head() + chunks(form(HARMLESS)) + END)
+        assert [connection.answer().status for _ in range(4)] == [406, 200, 406, 200]
+        connection.send(form_head(expect="100-continue"))
+        assert connection.answer().status == 100
+        connection.send(chunks(form(CANARY)) + END)
+        assert connection.answer().status == 406
 
 
 def test_other_clients_forms_are_read(hook):
