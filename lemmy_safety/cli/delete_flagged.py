@@ -15,6 +15,7 @@ from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.logs import set_up_logging
 from lemmy_safety.cli.stopping import StopSignals
+from lemmy_safety.cli.telling import Teller
 from lemmy_safety.cli.text import plural, printable, write_json
 from lemmy_safety.errors import ActionRefused
 from lemmy_safety.pictrs.deletions import what_remains
@@ -119,13 +120,14 @@ def carry_out(
     :raises LedgerError: nothing can be recorded; then nothing more is deleted.
     """
     outcome = DeletionOutcome()
-    for report in runner.act_on_flagged(rows, DELETE):
-        outcome.reports.append(report)
-        if not quiet:
-            click.echo(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
-        if stop.is_set():
-            outcome.stopped = len(outcome.reports) < len(rows)
-            break
+    with Teller() as tell:
+        for report in runner.act_on_flagged(rows, DELETE):
+            outcome.reports.append(report)
+            if not quiet:
+                tell(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
+            if stop.is_set():
+                outcome.stopped = len(outcome.reports) < len(rows)
+                break
     if not quiet:
         done = len(outcome.reports) - outcome.left
         tail = f", {outcome.left:,} left: see 'lemmy-safety flagged'" if outcome.left else ""

@@ -5,12 +5,14 @@ Each test runs real processes, whose stdout and stderr are what an admin's shell
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -235,6 +237,31 @@ def test_a_pipe_that_another_program_made_non_blocking_loses_nothing(
     assert process.wait(60) == 0
     assert shown.count(b"done") == due
     assert store.present() == store.pictures
+
+
+def test_a_reader_that_pauses_holds_no_deletion_up(database: Path, store: LocalStore, due: int) -> None:
+    """``| less``: the pipe is full from the start, and all is deleted before a line was read. Then nothing is lost."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"." * 4096)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b".")
+    os.set_blocking(writing, True)
+    process = subprocess.Popen([sys.executable, "-m", "lemmy_safety", "delete-flagged", "--yes"], stdout=writing)
+    os.close(writing)
+    until = time.monotonic() + 60
+    while states(database) != [ActionState.DONE] * due and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.05)
+    assert store.present() == store.pictures
+    assert process.poll() is None
+    with os.fdopen(reading, "rb") as pipe:
+        shown = pipe.read().lstrip(b".")
+    assert process.wait(60) == 0
+    assert shown.count(b"done") == due
+    assert f"{due} objects deleted".encode() in shown
 
 
 def test_a_terminal_that_went_away_stops_the_deletions_cleanly(

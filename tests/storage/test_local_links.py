@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, StorageError
+from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, StorageError, StorageUnreachable
 from lemmy_safety.storage.local import LocalStorage
 from lemmy_safety.storage.local.folder import HAS_DESCRIPTORS
 
@@ -248,6 +248,45 @@ def test_folders_outside_that_are_empty_are_not_removed(
 
     monkeypatch.setattr(os, "rmdir", swapped)
     assert storage.delete("a/empty/too/x.jpg") is True
+    assert place.as_it_was_outside()
+
+
+def test_a_root_that_becomes_a_link_is_an_outage(place: Swap, storage: LocalStorage) -> None:
+    """What it leads to is not the folder that was opened: nothing there is listed, read, moved or deleted."""
+    judged = storage.stat(KEY)
+    write(place.outside / KEY, INSIDE)
+    place.root.rename(place.root.with_name("away"))
+    place.root.symlink_to(place.outside)
+    for operation in (
+        lambda: list(storage.list()),
+        lambda: storage.read(KEY, max_bytes=100),
+        lambda: storage.delete(KEY, expected=judged),
+        lambda: storage.move(KEY, "new.jpg"),
+    ):
+        with pytest.raises(StorageUnreachable):
+            operation()
+    assert (place.outside / KEY).read_bytes() == INSIDE
+
+
+@pytest.mark.parametrize("call", ["unlink", "open"])
+def test_a_file_that_becomes_a_link_leads_nowhere(
+    place: Swap, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """In the last moment before it is read or deleted: the link itself may go, what it points to stays."""
+    path, real = place.root / KEY, getattr(os, call)
+
+    def exchanged(name, *args, **how):
+        if name == path.name and not path.is_symlink():
+            path.rename(place.aside)
+            path.symlink_to(place.victim)
+        return real(name, *args, **how)
+
+    monkeypatch.setattr(os, call, exchanged)
+    if call == "open":
+        with pytest.raises(BadKey):
+            storage.read(KEY, max_bytes=100)
+    else:
+        assert storage.delete(KEY) is True
     assert place.as_it_was_outside()
 
 

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from support.passes import scanner_over
+from support.scanned_store import SWEEP
 from support.ssh_storage import BOTH_WAYS, keys_of
 
+from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import ObjectChanged
+from lemmy_safety.records import ActionState
 from lemmy_safety.storage.ssh.sftp import SftpSession
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
@@ -92,3 +96,21 @@ def test_a_deletion_whose_answer_was_lost_is_done(
     monkeypatch.setattr(SftpSession, "remove", remove_then_break)
     assert storage.delete("a.jpg") is True
     assert storage.delete("a.jpg") is False
+
+
+@pytest.mark.parametrize("backend", ["ssh-plain-user", "sftp"], indirect=True)
+def test_a_deletion_that_the_account_may_not_do_counts_as_failed(backend: SshBackend, tmp_path: Path) -> None:
+    """Its folder belongs to somebody else: a pass says that the storage refused, and the next one tries again."""
+    backend.put("a/canary.png", canary_png())
+    (backend.root / "a").chmod(0o755)
+    os.chown(backend.root / "a", 0, 0)
+    with scanner_over(backend.root, tmp_path / "ledger.db", storage=backend.storage()) as scanner:
+        for _ in range(2):
+            summary = scanner.run(SWEEP)
+            assert (summary.acted, summary.refused, summary.action_failed) == (0, 0, 1)
+        (row,) = scanner.ledger.flagged()
+        assert (row.action_state, row.refusals) == (ActionState.FAILED, 2)
+        assert "permission denied" in row.action_detail
+        (backend.root / "a").chmod(0o777)
+        assert scanner.run(SWEEP).acted == 1
+    assert not backend.exists("a/canary.png")
