@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.rows import FlaggedRow, KnownVerdict, PendingAction
-from lemmy_safety.records import Anomaly, AnomalyKind, Finding, ItemStatus, MediaInfo, Pdq, StoredObject, Verdict
+from lemmy_safety.records import (
+    Anomaly,
+    AnomalyKind,
+    Finding,
+    ItemStatus,
+    MediaInfo,
+    Outcome,
+    Pdq,
+    Review,
+    StoredObject,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from lemmy_safety.ledger.rows import UploadResult
-    from lemmy_safety.records import ItemResult, Review
+    from lemmy_safety.records import ItemResult
 
 #: A row of any query over ``images``; its columns are looked up by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -125,14 +136,20 @@ def _anomaly_of(stored: dict[str, Any] | str) -> Anomaly:
 
 def verdict_columns(result: ItemResult | UploadResult) -> dict[str, Any]:
     """What a result says by way of judgement; all empty unless it has a verdict."""
-    verdict = result.verdict
-    if verdict is None:
-        return dict(NO_VERDICT)
+    return dict(NO_VERDICT) if result.verdict is None else _columns_of(result.verdict, result.detectors)
+
+
+def flag_columns(flag: KnownVerdict) -> dict[str, Any]:
+    """A flag in the place of whatever a row says by way of judgement."""
+    return {**_columns_of(flag.verdict, flag.detectors), "status": ItemStatus.CHECKED, "reason": ""}
+
+
+def _columns_of(verdict: Verdict, detectors: frozenset[str]) -> dict[str, Any]:
     return {
         "outcome": verdict.outcome,
         "nsfw": verdict.nsfw,
         "findings": [_finding_fields(finding) for finding in verdict.findings],
-        "detectors": result.detectors,
+        "detectors": detectors,
         "rules_version": clean_text(verdict.rules_version),
     }
 
@@ -238,6 +255,24 @@ def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
         pdq=pdq_of(row),
         info=info_of(row),
         review=review,
+    )
+
+
+def flag_of(row: AnyRow) -> KnownVerdict:
+    """``row`` is one of ``flags``."""
+    return KnownVerdict(
+        key=row.found_under,
+        verdict=Verdict(
+            outcome=Outcome.FLAGGED,
+            nsfw=row.nsfw,
+            findings=findings_of(row.findings),
+            rules_version=row.rules_version,
+        ),
+        detectors=row.detectors,
+        sha256=row.sha256,
+        pdq=None,
+        info=None,
+        review=Review.NONE,
     )
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger.codec import (
-    known_verdict_of,
     object_of,
     pending_action_of,
     row_and_judgement,
 )
+from lemmy_safety.ledger.flags import stands_at_the_door
 from lemmy_safety.ledger.merging import EarlierRow, standing
 from lemmy_safety.ledger.models import (
     IS_FLAGGED,
@@ -20,13 +20,14 @@ from lemmy_safety.ledger.models import (
     IS_RETRYABLE,
     IS_UNREADABLE,
     events,
+    flags,
     images,
     runs,
     storages,
 )
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, EventRow, Known, KnownVerdict, PendingAction
-from lemmy_safety.records import ActionState, ItemStatus, Review
+from lemmy_safety.ledger.rows import ANCESTOR, EventRow, Known, PendingAction
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,13 +35,18 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from lemmy_safety.ledger.codec import AnyRow
-    from lemmy_safety.records import Outcome, StoredObject
+    from lemmy_safety.records import StoredObject
 
 #: Rows of ``flagged()`` read at a time; between two pieces no transaction is open that would hold back a checkpoint.
 FLAGGED_PAGE = 500
 
 #: Only a done action closes a flagged row; a failed, refused or unknown one is for a human to see.
 _OPEN_STATES = tuple(state for state in ActionState if state is not ActionState.DONE)
+
+#: The same bytes were flagged at the door since: what is written here does not hold any more.
+_IS_OUTDONE = and_(
+    images.c.status == ItemStatus.CHECKED, images.c.outcome != Outcome.FLAGGED, stands_at_the_door(images.c.sha256)
+)
 
 FULL_ROW = select(images, storages.c.name.label("storage")).join(storages, images.c.storage_id == storages.c.id)
 
@@ -71,6 +77,7 @@ def known(
             images.c.action_state,
             images.c.review,
             images.c.origin,
+            _IS_OUTDONE.label("is_outdone"),
         ).where(images.c.storage_id.in_(places), images.c.key.in_(list(listed)))
         for row in connection.execute(query):
             before = EarlierRow(
@@ -87,27 +94,9 @@ def known(
                 judgement=0,  # of no matter here
             )
             answer = standing(before, listed[row.key], detectors=detectors, decoder=decoder)
-            if answer is not None:
+            if answer is not None and not row.is_outdone:
                 found[row.key] = answer
     return found
-
-
-def verdict_for(
-    connection: Connection, sha256: str, *, detectors: frozenset[str], rules_version: str | None
-) -> KnownVerdict | None:
-    query = (
-        select(images)
-        .where(images.c.sha256 == sha256, images.c.outcome.is_not(None))
-        .order_by(images.c.checked_at.desc(), images.c.id.desc())
-    )
-    if rules_version is not None:
-        query = query.where(images.c.rules_version == rules_version)
-    # A set cannot be compared in portable SQL; nearly always the first row answers.
-    with connection.execute(query) as rows:
-        for row in rows:
-            if detectors <= row.detectors:
-                return known_verdict_of(row, key=row.key, review=row.review)
-    return None
 
 
 def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
@@ -125,7 +114,13 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
         or_(IS_FLAGGED, IS_UNREADABLE),
         images.c.status != ItemStatus.GONE,
     )
-    return [*failed, *connection.execute(refused.order_by(images.c.id).limit(limit)).scalars()]
+    outdone = select(images.c.key).where(
+        images.c.storage_id == storage_id_of(connection, storage),
+        images.c.sha256.in_(select(flags.c.sha256)),
+        _IS_OUTDONE,
+    )
+    again = (connection.execute(query.order_by(images.c.id).limit(limit)).scalars() for query in (refused, outdone))
+    return list(dict.fromkeys([*failed, *(key for keys in again for key in keys)]))
 
 
 def is_intended(connection: Connection, action_id: int) -> bool:

@@ -4,7 +4,7 @@ The promises that everything else rests on:
 
 - A verdict is about bytes. It stays while they can be the same, whatever happens to later attempts, and it goes when
   they change; a failed attempt never erases it and never counts as one.
-- What was flagged stays so until the same detectors have looked again, or a human.
+- What was flagged stays so until the same detectors have looked again, or a human, wherever the same bytes are met.
 - An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
   that nothing unjudged is ever deleted.
 - That no picture can be made of an object is no verdict. Where an admin wants to act on it, it is a second reason to
@@ -14,7 +14,7 @@ The promises that everything else rests on:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.ledger.codec import NO_ACTION, content_columns, object_columns, verdict_columns
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from lemmy_safety.ledger.rows import KnownVerdict
     from lemmy_safety.records import ItemResult, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
@@ -120,6 +121,7 @@ def merge(
     row: EarlierRow | None,
     result: ItemResult,
     *,
+    flag: KnownVerdict | None = None,
     decision: Decision | None,
     dry_run: bool,
     action: str | None,
@@ -128,6 +130,7 @@ def merge(
 ) -> Change:
     """What a new result makes of the row for its key.
 
+    ``flag`` stands on the same bytes and wins over the result's verdict, which is not "flagged"; see ``flags.py``.
     ``decision`` is what a human decided about the same bytes, under this key or another. ``action`` is what is done
     about flagged objects, ``unreadable_action`` about those that hold no picture, None when they are only reported.
     """
@@ -141,7 +144,21 @@ def merge(
         return _without_verdict(
             row, result, decision, dry_run=dry_run, unreadable_action=unreadable_action, decoder=decoder
         )
+    if row is not None and (_is_same_flag(row, result) if flag else _flagged_by_others(row, result)):
+        return _stays_flagged(row, result, dry_run=dry_run, decoder=decoder)
+    if flag is not None:
+        result = overruled(result, flag)
     return _judged(row, result, decision, dry_run=dry_run, action=action, decoder=decoder)
+
+
+def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
+    """The result of an object that others have not flagged, under a flag that stands on its bytes."""
+    return replace(
+        result,
+        verdict=flag.verdict,
+        detectors=flag.detectors | result.detectors,
+        reused_from=flag.key if result.reused_from is None else result.reused_from,
+    )
 
 
 def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
@@ -204,27 +221,38 @@ def _judged(
     values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
     verdict = result.verdict
     if verdict is None or verdict.outcome is not Outcome.FLAGGED:
-        if row is not None and _flagged_by_others(row, result):
-            kept = {name: values[name] for name in ("status", "reason", "decoder")}
-            kept["detectors"] = row.detectors | result.detectors
-            if row.action_state in (ActionState.DONE, ActionState.REFUSED):
-                # It is there all the same: open again, for the next pass that lists it.
-                kept |= {**NO_ACTION, "judgement": values["judgement"]}
-            return Change(values={**kept, **object_columns(result.obj)})
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
     said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
     return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], dry_run=dry_run, action=action)
 
 
+def _is_same_flag(row: EarlierRow, result: ItemResult) -> bool:
+    return row.outcome is Outcome.FLAGGED and row.same_content_as(result.obj, result.sha256)
+
+
 def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
-    """Whether the same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
+    """As ``flags.py`` decides, where it cannot: for bytes whose hash is not known."""
+    hashed = row.sha256 is not None and result.sha256 is not None
+    judged_clear = result.verdict is not None and result.verdict.outcome is not Outcome.FLAGGED
     return (
-        row.outcome is Outcome.FLAGGED
+        not hashed
+        and judged_clear
         and row.origin is Origin.SCAN
-        and row.same_content_as(result.obj, result.sha256)
+        and _is_same_flag(row, result)
         and not row.detectors <= result.detectors
     )
+
+
+def _stays_flagged(row: EarlierRow, result: ItemResult, *, dry_run: bool, decoder: str) -> Change:
+    """The same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
+    values = _facts(row, result, None, dry_run=dry_run, decoder=decoder)
+    kept = {name: values[name] for name in ("status", "reason", "decoder")}
+    kept["detectors"] = row.detectors | result.detectors
+    if row.action_state in (ActionState.DONE, ActionState.REFUSED):
+        # It is there all the same: open again, for the next pass that lists it.
+        kept |= {**NO_ACTION, "judgement": values["judgement"]}
+    return Change(values={**kept, **object_columns(result.obj)})
 
 
 def _to_be_acted_on(

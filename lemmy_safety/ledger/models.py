@@ -156,6 +156,22 @@ reviews = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 
+# Flags on bytes that no later judgement by the same detectors has replaced; see flags.py.
+flags = Table(
+    "flags",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("sha256", HexBytes, nullable=False),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", LongText, nullable=False),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    # The key of the object, or FROM_UPLOAD.
+    Column("found_under", LongText, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("ix_flags_sha256", "sha256"),
+)
+
 # What was asked at the door, by its bytes. What becomes of it in a storage is in images, under the same hash.
 uploads = Table(
     "uploads",

@@ -8,8 +8,9 @@ from sqlalchemy import bindparam, select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import object_of, pending_action_of
+from lemmy_safety.ledger.flags import Judgements
 from lemmy_safety.ledger.lookups import storage_id_of
-from lemmy_safety.ledger.merging import Decision, EarlierRow, merge
+from lemmy_safety.ledger.merging import Decision, EarlierRow, merge, overruled
 from lemmy_safety.ledger.models import events, images, reviews, storages
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
@@ -88,7 +89,9 @@ def record_results(
     for batch in _without_repeats(results):
         earlier = _earlier_rows(connection, storage_id, [result.obj.key for result in batch])
         decisions = _decisions(connection, {result.sha256 for result in batch if result.sha256})
+        judgements = Judgements(connection, (result.sha256 for result in batch if result.sha256), now)
         writes = _Writes(storage_id, run_id, now)
+        effective: list[ItemResult] = []
         for result in batch:
             row = earlier.get(result.obj.key)
             before = None if row is None else earlier_row_of(row)
@@ -97,9 +100,12 @@ def record_results(
                 # It was decided on before its hash was known.
                 write_decision(connection, [result.sha256], decision)
                 decisions[result.sha256] = decision
+            flag = judgements.note(result, key=result.obj.key)
+            effective.append(result if flag is None else overruled(result, flag))
             change = merge(
                 before,
                 result,
+                flag=flag,
                 decision=decision,
                 dry_run=dry_run,
                 action=action,
@@ -108,7 +114,7 @@ def record_results(
             )
             writes.add(None if row is None else row.id, result, change)
         writes.send(connection)
-        settle_unchecked(connection, storage_id, batch, now)
+        settle_unchecked(connection, storage_id, effective, now)
         for keys in chunks(writes.intended):
             query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(keys))
             pending.extend(pending_action_of(row) for row in connection.execute(query.order_by(images.c.id)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
@@ -101,7 +101,8 @@ class Ledger(UploadBooks, PassLeases):
         It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
         under way: ``intend`` knows whether one is wanted. Objects
         that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
-        Rows of the ancestor settle their key in every storage, unless it recorded no verdict.
+        Rows of the ancestor settle their key in every storage, unless it recorded no verdict. Not settled is what is on
+        record as not flagged while a flag of the door stands on the same bytes.
         """
         checked_keys(obj.key for obj in objects)
         with self._reading() as connection:
@@ -112,17 +113,16 @@ class Ledger(UploadBooks, PassLeases):
     ) -> KnownVerdict | None:
         """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage or the door.
 
-        With ``rules_version``, only one that comes from these very rules and versions.
+        With ``rules_version``, only one that comes from these very rules and versions. A flag that no human has cleared,
+        and that no later judgement by its detectors has replaced, wins over every other verdict. Where it is not by these
+        detectors and rules, None: they have to look, and ``record`` tells what wins.
         """
         with self._reading() as connection:
-            found = lookups.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
-            return found or upload_lookups.verdict_for(
-                connection, sha256, detectors=detectors, rules_version=rules_version
-            )
+            return verdicts.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
         """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
-        before they were acted on, as many at most.
+        before they were acted on, or whose bytes were flagged at the door since; as many of each at most.
 
         Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
         """

@@ -196,6 +196,7 @@ class UploadResult:
     ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
     as no upload.
     ``at`` is when it was asked, where that is not now. ``storage_key`` is where pict-rs says that it has stored it.
+    ``reused_from`` is the key (or ``FROM_UPLOAD``) from which the verdict was taken over, None where somebody looked.
     """
 
     sha256: str
@@ -211,6 +212,7 @@ class UploadResult:
     info: MediaInfo | None = None
     at: datetime | None = None
     storage_key: str | None = None
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, func, or_, select
 
+from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import info_of, known_verdict_of, pdq_of, verdict_of
 from lemmy_safety.ledger.lookups import storage_id_of
 from lemmy_safety.ledger.models import IS_UNCHECKED, images, reviews, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import (
-    FROM_UPLOAD,
     FROM_UPLOAD_UNREAD,
     KnownVerdict,
     UploadAnswer,
@@ -96,17 +96,8 @@ def count_by_answer(connection: Connection) -> dict[UploadAnswer, int]:
     return {row.answer: row[1] for row in connection.execute(query)}
 
 
-def verdict_for(
-    connection: Connection, sha256: str, *, detectors: frozenset[str], rules_version: str | None
-) -> KnownVerdict | None:
-    """The verdict that was given at the door, if it is by at least these detectors and these rules."""
-    row = connection.execute(select(uploads).where(uploads.c.sha256 == sha256)).one_or_none()
-    if row is None or not _is_judged_by(row, detectors, rules_version):
-        return None
-    return known_verdict_of(row, key=FROM_UPLOAD, review=_reviews(connection, [sha256]).get(sha256, Review.NONE))
-
-
-def _is_judged_by(row: AnyRow, detectors: frozenset[str], rules_version: str | None) -> bool:
+def is_judged_by(row: AnyRow, detectors: frozenset[str], rules_version: str | None) -> bool:
+    """Whether an upload has a verdict by at least these detectors, and by these rules where they are given."""
     return (
         row.outcome is not None
         and detectors <= row.detectors
@@ -165,10 +156,12 @@ def _taken_over(
         if len(rows) == 1
         and rows[0].answer is UploadAnswer.ACCEPTED
         and rows[0].outcome in (Outcome.CLEAR, Outcome.BORDERLINE)
-        and _is_judged_by(rows[0], detectors, rules_version)
+        and is_judged_by(rows[0], detectors, rules_version)
     }
     if not usable:
         return {}
+    flagged = flags.standing(connection, [row.sha256 for row in usable.values()])
+    usable = {md5: row for md5, row in usable.items() if row.sha256 not in flagged}
     hashes = [row.sha256 for row in usable.values()]
     seen = _keys_seen(connection, storage, [obj.key for obj in tagged if obj.etag in usable])
     stand_for = _keys_taken_over(connection, hashes)

@@ -24,16 +24,19 @@ bytes must have hashed them to the end; then nothing is let in that is not in th
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, or_, select
 
-from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, verdict_columns
+from lemmy_safety.ledger import flags
+from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.flags import Judgements
 from lemmy_safety.ledger.merging import UNDECODED
 from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, uploads
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import FROM_UPLOAD_UNREAD, EventKind, UploadAnswer
+from lemmy_safety.ledger.rows import FROM_UPLOAD, FROM_UPLOAD_UNREAD, EventKind, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from lemmy_safety.ledger.codec import AnyRow
-    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.ledger.rows import KnownVerdict, UploadResult
     from lemmy_safety.records import ItemResult
 
 log = logging.getLogger(__name__)
@@ -77,7 +80,10 @@ def record_uploads(connection: Connection, results: Sequence[UploadResult], now:
         before.update((row.sha256, dict(row._mapping)) for row in connection.execute(query))  # noqa: SLF001 - its public name
     rows = dict(before)
     let_in: list[str] = []
-    for result in results:
+    judgements = Judgements(connection, hashes, now)
+    for told in results:
+        flag = judgements.note(told, key=FROM_UPLOAD)
+        result = told if flag is None else _overruled(told, flag)
         old = rows.get(result.sha256)
         new = _merged(old, result, now)
         if new is None:
@@ -89,10 +95,15 @@ def record_uploads(connection: Connection, results: Sequence[UploadResult], now:
     for sha256, learned in known.items():
         rows[sha256] = {**rows[sha256], **learned, "judged_at": now}
     _write(connection, before, rows)
-    told = [{"at": now, "sha256": sha256, "kind": EventKind.LET_IN, "detail": {}} for sha256 in let_in]
-    if told:
-        connection.execute(events.insert(), told)
+    entries = [{"at": now, "sha256": sha256, "kind": EventKind.LET_IN, "detail": {}} for sha256 in let_in]
+    if entries:
+        connection.execute(events.insert(), entries)
     _distrust_shared(connection, {row["md5"] for sha256, row in rows.items() if sha256 not in before})
+
+
+def _overruled(result: UploadResult, flag: KnownVerdict) -> UploadResult:
+    """The result for an upload that others have not flagged, under a flag that stands on its bytes."""
+    return replace(result, verdict=flag.verdict, detectors=flag.detectors | result.detectors)
 
 
 def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> dict[str, Any] | None:
@@ -166,6 +177,8 @@ def _judged_in_a_storage(connection: Connection, hashes: Iterable[str]) -> dict[
         )
         for row in connection.execute(query):  # the last one stays: the latest verdict
             found[row.sha256] = _learned_from(row)
+    for sha256, stand in flags.standing(connection, found).items():
+        found[sha256] |= flag_columns(stand[0])
     return found
 
 

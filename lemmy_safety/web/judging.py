@@ -23,7 +23,7 @@ from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.scan.items import Examined
 from lemmy_safety.web.backlog import Backlog
-from lemmy_safety.web.known import Learned, Questions, as_object, learned_from
+from lemmy_safety.web.known import Learned, Questions, as_object, learned_from, stands_against
 from lemmy_safety.web.speed import JudgeSpeed
 from lemmy_safety.web.threads import WorkerThreads
 
@@ -164,12 +164,16 @@ class UploadJudging:
             self._pump_decode()
 
     def _known(self, upload: Upload) -> Learned | None:
-        """In a thread: a verdict on the same bytes by the same rules."""
+        """In a thread: a verdict on the same bytes by the same rules, or a flag of others, which ours cannot replace."""
         inspector = self._inspector
         known = self._ledger.verdict_for(
             upload.sha256, detectors=inspector.detector_names, rules_version=inspector.rules_version
         )
-        return None if known is None else learned_from(upload, known)
+        if known is None:
+            known = self._ledger.verdict_for(upload.sha256, detectors=frozenset())
+            if known is None or not stands_against(known, inspector.detector_names):
+                return None
+        return learned_from(upload, known)
 
     @property
     def per_medium_s(self) -> float | None:

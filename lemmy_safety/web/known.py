@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.records import Review, StoredObject
+from lemmy_safety.records import Outcome, Review, StoredObject
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.scan.reuse import taken_over
 from lemmy_safety.web.threads import WorkerThreads
@@ -66,6 +66,25 @@ def learned_from(upload: Upload, known: KnownVerdict) -> Learned:
     """A verdict of the ledger on the same bytes, as something learned of this upload."""
     result = taken_over(as_object(upload), known, sha256=upload.sha256)
     return Learned(result, cleared=known.review is Review.CLEARED)
+
+
+def stands_against(known: KnownVerdict, detectors: frozenset[str]) -> bool:
+    """Whether it is a flag that wins over whatever these detectors say: no human has cleared it, and it is not theirs."""
+    is_flag = known.verdict.outcome is Outcome.FLAGGED and known.review is not Review.CLEARED
+    return is_flag and not known.detectors <= detectors
+
+
+def outranks(earlier: Learned, later: Learned) -> bool:
+    """Whether an earlier flag wins over what is said now: not by its detectors, who have not looked again."""
+    flag, said = earlier.result.verdict, later.result.verdict
+    return (
+        flag is not None
+        and flag.outcome is Outcome.FLAGGED
+        and not earlier.cleared
+        and said is not None
+        and said.outcome is not Outcome.FLAGGED
+        and not earlier.result.detectors <= later.result.detectors
+    )
 
 
 def as_object(upload: Upload) -> StoredObject:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Verdict
 from lemmy_safety.web.handing_out import LEASE_S, HandingOut, Item
 from lemmy_safety.web.judging import Job
-from lemmy_safety.web.known import Learned, Questions, as_object, learned_from
+from lemmy_safety.web.known import Learned, Questions, as_object, learned_from, outranks
 from lemmy_safety.web.messages import decode_learned
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import UNKNOWN_RULES, BadMessage, image_name
@@ -263,6 +263,8 @@ class RelayJudging:
         learned = _learned(item.job, answer)
         if item.fallback is not None and item.fallback.cleared:
             learned = replace(learned, cleared=True)  # by a human on this side
+        if item.fallback is not None and outranks(item.fallback, learned):
+            learned = item.fallback
         self._handing.note_answer(worker, item, now)
         self._handing.remove(item)
         late = not item.job.awaited

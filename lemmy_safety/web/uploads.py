@@ -131,7 +131,9 @@ class UploadLedger(Protocol):
     def verdict_for(
         self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
     ) -> KnownVerdict | None:
-        """The latest verdict on these bytes, from a storage or an upload, and what a human decided about them."""
+        """The latest verdict on these bytes, from a storage or an upload, and what a human decided about them. A flag wins
+        over all others until its detectors have looked again.
+        """
         ...
 
     def record_uploads(self, results: Sequence[UploadResult]) -> None:

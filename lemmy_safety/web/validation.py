@@ -257,6 +257,7 @@ def _record(
         detectors=frozenset() if result is None else result.detectors,
         pdq=None if result is None else result.pdq,
         info=None if result is None else result.info,
+        reused_from=None if result is None else result.reused_from,
         storage_key=upload.storage_key,
     )
 

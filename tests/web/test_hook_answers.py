@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.hook_service import FailingDetector, GatedDetector, running_hook
+from support.ledgers import checked, record
 from support.passes import put, scanner_over
 from support.pictrs_client import get
 from support.pictures import encode, encode_animation, gradient, photo, truncated
@@ -212,6 +213,43 @@ def test_what_is_known_to_be_flagged_is_not_let_in_for_want_of_time(tmp_path, wh
             hook.ledger.review([sha256(CANARY)], Review.CLEARED)
             assert hook.ask(CANARY).status == 200
         waiting.gate.set()
+
+
+@pytest.mark.parametrize("when", ["before", "after, by others", "before and after, by others"])
+def test_a_flag_of_the_door_outlives_what_passes_say_of_the_same_bytes(tmp_path, when):
+    """Found clear in the storage before it was flagged, or later by others than those that flagged it: kept out of a full queue."""
+    looked = frozenset({"clip"}) if "others" in when else frozenset({"clip", "hashes"})
+
+    def found_clear(hook):
+        record(hook.ledger, [checked("key", sha256=sha256(CANARY), detectors=looked)])
+
+    with running_hook(tmp_path) as hook:
+        if "before" in when:
+            found_clear(hook)
+        assert hook.ask(CANARY).status == 406
+        if "after" in when:
+            found_clear(hook)
+    waiting = GatedDetector()
+    with running_hook(tmp_path, detectors=[waiting], queue=1) as hook, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(hook.ask, picture(1))
+        hook.wait_for_metric("queue_length", 1)
+        assert hook.ask(CANARY).status == 406
+        assert hook.ledger.count_unchecked_uploads() == 0
+        waiting.gate.set()
+        assert held.result().status == 200
+
+
+def test_a_flag_by_other_detectors_wins_also_where_there_is_time_to_look(tmp_path):
+    """A pass with another model flagged the bytes; the hook's own detectors find nothing in them, and a human can clear them."""
+    flagged_bytes = picture(3)
+    with running_hook(tmp_path) as hook:
+        record(
+            hook.ledger, [checked("key", Outcome.FLAGGED, sha256=sha256(flagged_bytes), detectors=frozenset({"clip"}))]
+        )
+        assert hook.ask(flagged_bytes).status == 406
+        assert hook.ask(picture(4)).status == 200
+        hook.ledger.review([sha256(flagged_bytes)], Review.CLEARED)
+        assert hook.ask(flagged_bytes).status == 200
 
 
 def test_late_uploads_make_room(tmp_path):

@@ -266,6 +266,21 @@ def test_flagged_bytes_stay_refused_when_a_worker_cannot_judge_them_again(relay)
     assert relay.ledger.count_unchecked_uploads() == 0
 
 
+def test_a_worker_with_other_detectors_clears_no_flag(relay) -> None:
+    """One with a hash list flagged it, one without finds nothing; the first one's detectors can, when they look again."""
+    answers = [
+        (learned("flagged"), True, 406),
+        (learned("clear", detectors=["clip"]), False, 406),
+        (learned("clear", detectors=["clip", "hashes"]), False, 200),
+    ]
+    for said, refuse, status in answers:
+        asked = relay.ask_later(b"one")
+        name, _ = pop(relay)
+        tell(relay, name, refuse=refuse, said=said)
+        assert asked.answer().status == status
+        relay.recorded(b"one")
+
+
 def test_what_a_dead_worker_holds_takes_no_place_in_the_queue(tmp_path) -> None:
     """It may still say a word about it, but nobody waits, and the bytes are gone."""
     with running_relay(tmp_path, budget_s=1.0, queue=1) as relay:

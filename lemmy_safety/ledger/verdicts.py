@@ -1,0 +1,104 @@
+"""The one place that answers what is known of some bytes, from storages and from the door together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import case, select
+
+from lemmy_safety.ledger import flags, upload_lookups
+from lemmy_safety.ledger.codec import info_of, known_verdict_of, pdq_of
+from lemmy_safety.ledger.models import images, reviews, uploads
+from lemmy_safety.ledger.rows import FROM_UPLOAD
+from lemmy_safety.records import Outcome, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.rows import KnownVerdict
+
+
+def verdict_for(
+    connection: Connection, sha256: str, *, detectors: frozenset[str], rules_version: str | None
+) -> KnownVerdict | None:
+    """The verdict on these bytes; a flag that stands wins over all others, as ``flags.py`` says.
+
+    - A flag by at least these detectors and by these rules is the answer. Where only others stand, nothing is known: these
+      detectors have to look. What they find is then told to the ledger, where the flag wins or is replaced.
+    - Without a flag, the latest verdict by at least these detectors and by these rules.
+    """
+    review = connection.execute(select(reviews.c.review).where(reviews.c.sha256 == sha256)).scalar_one_or_none()
+    stand = flags.standing(connection, [sha256], cleared=True).get(sha256, [])
+    if review is Review.CLEARED:
+        known = _latest(connection, sha256, stand, detectors=detectors, rules_version=rules_version)
+        return None if known is None else replace(known, review=review)
+    if stand:
+        flag = _fitting(stand, detectors, rules_version)
+        return None if flag is None else _described(connection, replace(flag, review=review or Review.NONE))
+    known = _latest(connection, sha256, None, detectors=detectors, rules_version=rules_version)
+    return None if known is None else replace(known, review=review or known.review)
+
+
+def _latest(
+    connection: Connection,
+    sha256: str,
+    stand: list[KnownVerdict] | None,
+    *,
+    detectors: frozenset[str],
+    rules_version: str | None,
+) -> KnownVerdict | None:
+    """The latest verdict by at least these detectors and these rules; with ``stand`` a flagged one too.
+
+    Without, flagged rows are those whose flag was replaced elsewhere: they say nothing any more.
+    """
+    found: list[tuple[datetime, KnownVerdict]] = []
+    query = (
+        select(images)
+        .where(images.c.sha256 == sha256, images.c.outcome.is_not(None))
+        .order_by(images.c.checked_at.desc(), images.c.id.desc())
+    )
+    if rules_version is not None:
+        query = query.where(images.c.rules_version == rules_version)
+    if stand is None:
+        query = query.where(images.c.outcome != Outcome.FLAGGED)
+    # A set cannot be compared in portable SQL; nearly always the first row answers.
+    with connection.execute(query) as rows:
+        for row in rows:
+            if detectors <= row.detectors:
+                found.append((row.checked_at, known_verdict_of(row, key=row.key, review=row.review)))
+                break
+    at_the_door = select(uploads).where(uploads.c.sha256 == sha256)
+    if stand is None:
+        at_the_door = at_the_door.where(uploads.c.outcome != Outcome.FLAGGED)
+    uploaded = connection.execute(at_the_door).one_or_none()
+    if uploaded is not None and upload_lookups.is_judged_by(uploaded, detectors, rules_version):
+        known = known_verdict_of(uploaded, key=FROM_UPLOAD, review=Review.NONE)
+        found.append((uploaded.judged_at or uploaded.last_at, known))
+    if found:
+        return max(found, key=lambda one: one[0])[1]
+    return _fitting(stand or [], detectors, rules_version)
+
+
+def _fitting(
+    stand: Sequence[KnownVerdict], detectors: frozenset[str], rules_version: str | None
+) -> KnownVerdict | None:
+    """The latest flag by at least these detectors and by these rules."""
+    fitting = (
+        flag for flag in stand if detectors <= flag.detectors and rules_version in (None, flag.verdict.rules_version)
+    )
+    return next(fitting, None)
+
+
+def _described(connection: Connection, flag: KnownVerdict) -> KnownVerdict:
+    """The flag with what is known of its bytes beside a verdict: as it was when they were flagged, where a row still says so."""
+    for table in (images, uploads):
+        is_flagged_first = case((table.c.outcome == Outcome.FLAGGED, 0), else_=1)
+        query = select(table).where(table.c.sha256 == flag.sha256, table.c.width.is_not(None))
+        row = connection.execute(query.order_by(is_flagged_first).limit(1)).first()
+        if row is not None:
+            return replace(flag, pdq=pdq_of(row), info=info_of(row))
+    return flag
