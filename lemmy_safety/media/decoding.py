@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 #: the next one reads is rare, and each change makes the next pass read every undecodable object again.
 DECODER_VERSION: Final = "+".join(["media-3", *formats.OPTIONAL_FORMATS])
 
+_BOXED: Final = frozenset({sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP})
+_BOX_READER: Final = video_streams.DEMUXERS[sniff.MP4]
 _INTERLACED: Final = frozenset({sniff.GIF, sniff.APNG})
 _BROKEN: Final = frozenset({AnomalyKind.TRUNCATED, AnomalyKind.DAMAGED})
 # What a medium may take of the time if there is more inside it, and what each thing inside it may take of what is left
@@ -181,7 +183,7 @@ def _medium(
         is_missing = error.status is ItemStatus.UNSUPPORTED and kind.family is sniff.Family.STILL
         if is_missing and boxes.movie(data) is None:
             raise  # a picture of a kind that could be read here with another library
-        for other in _other_readings(data, kind):
+        for other in _other_readings(data, kind, deadline):
             try:
                 return decode_video(data, other, limits, deadline=deadline), other
             except MediaError as second:
@@ -191,14 +193,16 @@ def _medium(
         raise
 
 
-def _other_readings(data: bytes, kind: sniff.Kind) -> Iterator[sniff.Kind]:
+def _other_readings(data: bytes, kind: sniff.Kind, deadline: Deadline) -> Iterator[sniff.Kind]:
     """As which kinds of video a file is tried that is none by its label, or not one of that kind."""
     tried = {video_streams.DEMUXERS[kind]} if kind.family is sniff.Family.VIDEO else set()
-    likely = [sniff.MP4] if boxes.may_begin(data) else []
-    for other in (*likely, video_streams.container_of(data)):
-        if other is not None and video_streams.DEMUXERS[other] not in tried:
-            tried.add(video_streams.DEMUXERS[other])
-            yield other
+    if boxes.may_begin(data) and _BOX_READER not in tried:
+        tried.add(_BOX_READER)
+        yield sniff.MP4
+    # A file of boxes that is read as one is nothing else to FFmpeg.
+    found = None if kind in _BOXED else video_streams.container_of(data, deadline)
+    if found is not None and video_streams.DEMUXERS[found] not in tried:
+        yield found
 
 
 def _as_labelled(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:

@@ -73,7 +73,7 @@ def decode_video(
         raise MediaError(ItemStatus.UNREADABLE, "out of memory", decoder_broke=True) from error
     except Exception as error:  # hostile bytes; PyAV raises some ten classes for them
         reason = f"{kind.name} that cannot be decoded: {complaint_of(error)}"
-        raise MediaError(ItemStatus.UNREADABLE, reason) from error
+        raise MediaError(ItemStatus.UNREADABLE, reason, decoder_broke=isinstance(error, TimeoutError)) from error
 
 
 def _is_cut_off(data: bytes, kind: sniff.Kind) -> bool:

@@ -22,6 +22,7 @@ from av.stream import Disposition
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.media.deadline import Deadline, Pace
 from lemmy_safety.media.memory import shortage_or_damage
 from lemmy_safety.media.moving.video_tracks import Track
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-    from lemmy_safety.media.deadline import Deadline
 
 #: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
 Skip = Literal["DEFAULT", "NONREF", "NONKEY"]
@@ -140,8 +140,10 @@ class VideoFile:
 
     @shortage_or_damage()
     def _open(self) -> InputContainer:
+        # What was read in time once is read as fast again, and what comes out of it may be all that is seen.
+        deadline = None if self._opened else self._deadline
         # What an edit list leaves out is in the file all the same, and some players show it.
-        return _opened(self._data, self._demuxer, max_pixels=self._max_pixels, ignore_editlist="1")
+        return _opened(self._data, self._demuxer, deadline, max_pixels=self._max_pixels, ignore_editlist="1")
 
     def _read_tracks(self) -> list[Track]:
         container = self._opened["DEFAULT"] = self._open()
@@ -197,7 +199,21 @@ class VideoFile:
         return " or ".join(names) if names else "unknown"
 
 
-def container_of(data: bytes) -> sniff.Kind | None:
+class _TimedBytes(io.BytesIO):
+    """Bytes that can be read for so long: FFmpeg reads a header of millions of boxes to its end in one call."""
+
+    def __init__(self, data: bytes, deadline: Deadline | None) -> None:
+        super().__init__(data)
+        #: None where there is no hurry.
+        self.pace = None if deadline is None else Pace(deadline)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        read = super().read(size)
+        # The end of the file is what FFmpeg understands; an error it would forget on its way back.
+        return b"" if self.pace is not None and self.pace.is_over(len(read)) else read
+
+
+def container_of(data: bytes, deadline: Deadline) -> sniff.Kind | None:
     """The kind of container that FFmpeg finds in a file by looking at all of its beginning; None where it finds none.
 
     For files whose own label says that there is no video in them.
@@ -205,7 +221,7 @@ def container_of(data: bytes) -> sniff.Kind | None:
     :raises MemoryError: there was not enough of it.
     """
     try:
-        with shortage_or_damage(), _opened(data, None, format_whitelist=_CONTAINERS) as container:
+        with shortage_or_damage(), _opened(data, None, deadline, format_whitelist=_CONTAINERS) as container:
             names = container.format.name.split(",")
     except MemoryError:
         raise
@@ -214,15 +230,27 @@ def container_of(data: bytes) -> sniff.Kind | None:
     return next((kind for kind, demuxer in DEMUXERS.items() if demuxer in names), None)
 
 
-def _opened(data: bytes, demuxer: str | None, **more: str) -> InputContainer:
-    return av.open(
-        io.BytesIO(data),
-        mode="r",
-        format=demuxer,
-        metadata_errors="replace",
-        io_open=_refuse,
-        options={"codec_whitelist": _DECODERS, "protocol_whitelist": "none", "threads": "1", **more},
-    )
+def _opened(data: bytes, demuxer: str | None, deadline: Deadline | None, **more: str) -> InputContainer:
+    """The file with its header read.
+
+    :raises TimeoutError: not within the deadline.
+    """
+    source = _TimedBytes(data, deadline)
+    try:
+        container = av.open(
+            source,
+            mode="r",
+            format=demuxer,
+            metadata_errors="replace",
+            io_open=_refuse,
+            options={"codec_whitelist": _DECODERS, "protocol_whitelist": "none", "threads": "1", **more},
+        )
+    except Exception as error:
+        if source.pace is not None and source.pace.is_over():
+            raise TimeoutError(f"its header could not be read {source.pace}") from error
+        raise
+    source.pace = None
+    return container
 
 
 def _track_of(stream: VideoStream, codec: str) -> Track:

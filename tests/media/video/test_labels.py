@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 
 import av
@@ -16,6 +17,8 @@ from support.moving_pictures import CODECS, animation, drifting, scene, shows, v
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, decode, sniff
+from lemmy_safety.media.deadline import Deadline
+from lemmy_safety.media.moving.video import decode_video
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
 LIMITS = MediaLimits(max_bytes=50_000_000, max_pixels=50_000_000)
@@ -254,3 +257,15 @@ def test_the_still_picture_of_an_animated_avif_is_looked_at():
     untouched = decode(sequence, LIMITS)
     assert {frame.view for frame in untouched.frames} == {""}
     assert untouched.info.anomalies == ()
+
+
+def test_a_header_without_an_end_is_given_up_when_the_time_is():
+    """Millions of boxes are read in one call of FFmpeg; it ends with the deadline, and nothing follows for the file."""
+    clock = itertools.chain([0.0], itertools.repeat(21.0))
+    deadline = Deadline(20, lambda: next(clock))
+    data = behind(blocks.box(b"free") * 300_000)
+    with pytest.raises(MediaError) as caught:
+        decode_video(data, sniff.MP4, LIMITS, deadline=deadline)
+    assert (caught.value.status, caught.value.decoder_broke) == (ItemStatus.UNREADABLE, True)
+    assert caught.value.reason == "an MP4 video that cannot be decoded: its header could not be read within 20 s"
+    assert is_looked_at(data)
