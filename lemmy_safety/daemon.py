@@ -254,12 +254,13 @@ class Daemon:
     def next_request(self) -> PassRequest:
         """Where the next pass has to begin, and whether every key is to be listed for it."""
         now = self._clock()
-        since = now - timedelta(minutes=self._options.minutes)
+        began = self._scanner.watching_since(now - timedelta(minutes=self._options.minutes))
+        since = self._scanner.in_storage_time(now) - timedelta(minutes=self._options.minutes)
         # With other detectors or another prefix than before there is no watermark yet; the time since any pass over this
         # storage is then looked at anew, so that the change leaves no gap.
         watermark = self._scanner.watermark() or self._scanner.last_pass()
-        if watermark is not None:
-            since = min(since, watermark - OVERLAP)
+        # Until a pass is complete, whatever keeps it from being so, the first of them decides.
+        since = min(since, began if watermark is None else watermark - OVERLAP)
         listed_at = self._scanner.last_full_listing()
         if listed_at is not None and timedelta(0) <= now - listed_at < timedelta(
             hours=self._options.full_listing_hours

@@ -84,7 +84,11 @@ class ActionRunner:
 
     def _may_be_in_writing(self, obj: StoredObject) -> bool:
         """Whether a file that holds no picture may be the first half of one, whose sender pauses."""
-        return self.storage.settle_s > 0 and obj.modified_at > datetime.now(UTC) - _REST_OF_UNREADABLE
+        return self.storage.settle_s > 0 and obj.modified_at > self._storage_time() - _REST_OF_UNREADABLE
+
+    def _storage_time(self) -> datetime:
+        """Now, by the clock that dates the objects."""
+        return datetime.now(UTC) + self.storage.clock_ahead
 
     def finish_unfinished(self, action: str | None, unreadable_action: str | None = None) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.

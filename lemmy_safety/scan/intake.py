@@ -16,7 +16,7 @@ from lemmy_safety.errors import (
     is_about_one_object,
 )
 from lemmy_safety.ledger import Known
-from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.records import UNKNOWN_TIME, ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
 from lemmy_safety.scan.pipeline import PipelineStopped
 from lemmy_safety.scan.reuse import holds_under, taken_over
@@ -41,6 +41,9 @@ _STORED_BEFORE = timedelta(minutes=10)
 
 #: The year of its first release.
 _PICTRS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
+
+#: Storages tell times in whole seconds, and compare their clock to ours as coarsely.
+_CLOCK_GRAIN = timedelta(seconds=1)
 
 #: Failures of earlier passes that a daemon pass tries again; more wait for the pass after it.
 _RETRY_LIMIT = 1000
@@ -77,7 +80,7 @@ class Intake:
         self._gone_first: set[str] = set()
         #: Set when some of the storage could not be listed; it is raised when everything else of the pass is done.
         self.refused: AccessDenied | ListingIncomplete | None = None
-        #: The latest time of modification listed, by the store's own clock; None when nothing was listed.
+        #: The latest time of modification listed, by the store's own clock and not after its present; None without any.
         self.newest: datetime | None = None
 
     def run(
@@ -129,7 +132,9 @@ class Intake:
         if accepted is None:
             return
         # Not before pict-rs began and not in the future, whatever a clock said.
-        earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE
+        # The time of acceptance is by our clock, the times in the storage are by its own.
+        behind = min(self._storage.clock_ahead, timedelta(0))
+        earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE + behind
         earliest = earliest if since is None else max(since, earliest)
         for batch in _batches(
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
@@ -176,11 +181,17 @@ class Intake:
                     to_fetch.put(obj)
 
     def _note_time(self, obj: StoredObject) -> None:
-        if self.newest is None or obj.modified_at > self.newest:
+        # A date in the future is wrong, and says nothing of what was uploaded until then.
+        known = UNKNOWN_TIME < obj.modified_at <= self._storage_time() + _CLOCK_GRAIN
+        if known and (self.newest is None or obj.modified_at > self.newest):
             self.newest = obj.modified_at
 
     def _is_young(self, obj: StoredObject) -> bool:
-        return obj.modified_at > self._clock() - timedelta(seconds=self._storage.settle_s)
+        return obj.modified_at > self._storage_time() - timedelta(seconds=self._storage.settle_s)
+
+    def _storage_time(self) -> datetime:
+        """Now, by the clock that dates the objects."""
+        return self._clock() + self._storage.clock_ahead
 
     def _settle(self, young: list[StoredObject]) -> Iterator[StoredObject]:
         """Objects that did not change while we waited; the others are left to the next pass.

@@ -62,6 +62,7 @@ _UPLOAD_GRACE = timedelta(hours=1)
 
 #: Names of the ledger's cursors.
 _WATERMARK = "watermark"
+_WATCHING = "watching"
 _FULL_LISTING = "full-listing"
 
 
@@ -117,6 +118,7 @@ class Scanner:
         self._options = options
         self._stop = stop
         self._listener = listener
+        self._compared = False
         self.detector_names = tuple(sorted(detector.name for detector in detectors))
 
     def run(self, request: PassRequest) -> PassSummary:
@@ -188,13 +190,36 @@ class Scanner:
         """How far any pass over all of this storage got, whatever detectors it had."""
         return self.ledger.cursor(self.storage.name, _WATERMARK)
 
+    def in_storage_time(self, moment: datetime) -> datetime:
+        """A time of this machine by the storage's clock where that is behind, else unchanged.
+
+        A storage that is ahead is not allowed for: pict-rs draws its keys by a clock of its own.
+        """
+        return moment + min(self.storage.clock_ahead, timedelta(0))
+
+    def watching_since(self, moment: datetime) -> datetime:
+        """From when on nothing may be missed while no pass is complete yet: ``moment`` when asked for the first time.
+
+        That is on record before the storage is opened, which may be down. It is opened so that its clock is compared.
+        """
+        watching = self.ledger.cursor(self._scope, _WATCHING)
+        if watching is None:
+            watching = moment
+            self.ledger.set_cursor(self._scope, _WATCHING, watching)
+        if not self._compared:
+            self.storage.open()
+            self._compared = True
+        return self.in_storage_time(watching)
+
     def _advance_cursors(self, request: PassRequest, began: datetime, newest: datetime | None) -> None:
         """Note how far this pass got, in the store's own time: its clock may be behind ours.
 
-        Up to the newest object that was listed; where none was, no further than the pass looked back.
+        Up to the newest object that was listed, or to where an earlier pass got; where there is neither, no further than
+        the pass looked back. Never to a time that had not come yet by the slower of the two clocks.
         """
         covered = self.watermark()
-        reached = min(began, max((time for time in (newest, request.since, covered) if time), default=began))
+        known = [time for time in (newest, covered) if time is not None]
+        reached = min(self.in_storage_time(began), max(known, default=request.since or began))
         if request.since is None or covered is None or request.since <= covered:  # never over a gap
             self.ledger.set_cursor(self._scope, _WATERMARK, reached)
             if not self._options.prefix:

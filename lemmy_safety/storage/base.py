@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, ObjectTooLarge, StorageUnreachable
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
     from lemmy_safety.records import StoredObject
 
+#: Servers tell their time in whole seconds.
+_CLOCK_GRAIN = timedelta(seconds=1)
+
+#: A difference between two clocks that is worth saying; a slow answer looks like a few seconds.
+_CLOCK_TOLERANCE = timedelta(seconds=10)
+
+_CLOCK = "clock"
+
 #: How often an object is read that does not arrive as it is described.
 _READS = 3
 
@@ -39,6 +48,15 @@ class ProbeStep:
     ok: bool
     detail: str
     fix: str = ""
+
+
+def in_words(span: timedelta) -> str:
+    """A span of time for a person, coarse enough to stay the same while it is measured again."""
+    seconds = span.total_seconds()
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}s"
+    return f"{round(seconds, -1):.0f} seconds"
 
 
 class Storage(ABC):
@@ -55,6 +73,9 @@ class Storage(ABC):
     #: A place that holds no more objects than this is listed whole even where the cheap listing would do: then nobody
     #: has to trust the key scheme, and a file that an admin copied in by hand is found like any other.
     whole_listing_up_to: int = 0
+
+    #: By how much the storage's clock is ahead of this machine's, as last compared; zero where it cannot be compared.
+    clock_ahead = timedelta(0)
 
     #: Learnt while listing: more objects than ``whole_listing_up_to``.
     _is_large = False
@@ -74,6 +95,23 @@ class Storage(ABC):
         :raises StorageError: LoginRefused, StorageMissing, HostUnknown, HostKeyUnknown, HostKeyChanged,
             PrivateKeyError, AccessDenied or StorageUnreachable, each with its fix as hint.
         """
+
+    def note_clock(self, told: datetime, asked_at: datetime, answered_at: datetime) -> None:
+        """Compare clocks: the storage told its time (aware) between these two times of this machine."""
+        if asked_at <= told + _CLOCK_GRAIN and told <= answered_at:
+            ahead = timedelta(0)
+        else:
+            ahead = told - (asked_at + (answered_at - asked_at) / 2)
+        self.clock_ahead = ahead
+        if abs(ahead) <= _CLOCK_TOLERANCE:
+            self.learned.forget(_CLOCK)
+            return
+        self.learned.note(
+            self.name,
+            f"has a clock that is {in_words(abs(ahead))} {'ahead of' if ahead > timedelta(0) else 'behind'} this "
+            "machine's; passes allow for it. Set the clock that is wrong.",
+            topic=_CLOCK,
+        )
 
     @abstractmethod
     def close(self) -> None:

@@ -17,19 +17,27 @@ class Learned:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._notes: dict[str, None] = {}
+        self._notes: dict[str, str] = {}
 
-    def note(self, place: str, text: str) -> None:
-        """Keep one sentence about ``place`` (storage name or address), and log it when it is new."""
+    def note(self, place: str, text: str, *, topic: str = "") -> None:
+        """Keep one sentence about ``place`` (storage name or address), and log it when it is new.
+
+        Of sentences on one topic the latest is kept and the first is logged.
+        """
         sentence = f"{place} {text}"
         with self._lock:
-            new = sentence not in self._notes
-            self._notes[sentence] = None
+            new = (topic or sentence) not in self._notes
+            self._notes[topic or sentence] = sentence
         if new:
             _log.warning("%s", sentence)
+
+    def forget(self, topic: str) -> None:
+        """What was said on this topic is no longer so."""
+        with self._lock:
+            self._notes.pop(topic, None)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """All sentences, oldest first."""
         with self._lock:
-            return tuple(self._notes)
+            return tuple(self._notes.values())

@@ -45,7 +45,9 @@ def summary(*, acted: int = 0) -> PassSummary:
 class DiaryScanner:
     """Ends each pass as the list says (an error or None), then stops the daemon."""
 
-    def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None, acted=0):
+    def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None, acted=0, behind=timedelta(0)):
+        self._behind = behind
+        self._watching = None
         self._acted = acted
         self._last_pass = last_pass
         self._stop = stop
@@ -56,6 +58,13 @@ class DiaryScanner:
 
     def watermark(self):
         return self._watermark
+
+    def in_storage_time(self, moment):
+        return moment - self._behind
+
+    def watching_since(self, moment):
+        self._watching = self._watching or moment
+        return self.in_storage_time(self._watching)
 
     def last_pass(self):
         return self._last_pass
@@ -94,6 +103,26 @@ def test_in_daily_life_a_pass_looks_back_the_window_and_lists_only_what_can_be_n
     request = daemon.next_request()
     assert request.since == NOW - timedelta(minutes=20)
     assert not request.exhaustive
+
+
+def test_where_the_storages_clock_is_behind_the_window_is_by_that_clock():
+    """An upload of this minute is dated two hours ago there."""
+    daemon, _ = daemon_with(behind=timedelta(hours=2))
+    assert daemon.next_request().since == NOW - timedelta(hours=2, minutes=20)
+    daemon, _ = daemon_with(behind=timedelta(hours=2), watermark=NOW, listed_at=NOW)
+    assert daemon.next_request().since == NOW - timedelta(hours=2, minutes=20)
+
+
+def test_until_a_pass_is_complete_each_begins_where_the_first_would_have():
+    """An outage at the first start, before any pass over everything: what comes meanwhile is not missed."""
+    now = NOW
+    daemon, scanner = daemon_with(StorageUnreachable("down"), StorageUnreachable("down"), clock=lambda: now)
+    with pytest.raises(StorageUnreachable):
+        daemon.pass_once()
+    now += timedelta(hours=3)
+    with pytest.raises(StorageUnreachable):
+        daemon.pass_once()
+    assert [request.since for request in scanner.requests] == [NOW - timedelta(minutes=20)] * 2
 
 
 def test_after_downtime_a_pass_begins_where_the_last_complete_one_did():

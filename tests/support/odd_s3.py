@@ -11,7 +11,7 @@ import base64
 import contextlib
 import hashlib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -78,12 +78,18 @@ class OddS3:
     ignores_prefix: bool = False
     ignores_version: bool = False  # answers as ListObjects version 1
     encodes: str = "asked"  # or "never", or "silently"
+    #: How far its clock is ahead of this machine's.
+    clock_ahead: timedelta = timedelta(0)
 
     def put(self, key: str, data: bytes = b"x", modified_at: datetime = LONG_AGO) -> None:
         self.objects[key] = data
         self.modified[key] = modified_at
 
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.clock_ahead
+
     def answer(self, request: Request) -> None:
+        request.date_time_string = lambda *_: format_datetime(self.now(), usegmt=True)
         address = urlsplit(request.path)
         key = unquote(address.path.lstrip("/").partition("/")[2])
         query = {name: values[0] for name, values in parse_qs(address.query, keep_blank_values=True).items()}

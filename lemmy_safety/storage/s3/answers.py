@@ -45,7 +45,8 @@ class Page:
 
     ``more`` says that others follow, from ``token`` on, or (of a server that answers as ListObjects version 1 does) from
     the key ``marker`` on. ``lost`` is how many entries were announced and cannot be read. ``escaped`` is whether the
-    server says that its keys are url-encoded (and boto3 has decoded them).
+    server says that its keys are url-encoded (and boto3 has decoded them). ``empty_pages`` counts those without a key up
+    to here. ``most_keys`` is how many keys the server says it puts on a page, ``told_at`` its time when it answered.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -57,6 +58,7 @@ class Page:
     escaped: bool = True
     empty_pages: int = 0
     most_keys: int | None = None
+    told_at: datetime | None = None
 
     @property
     def last_key(self) -> str | None:
@@ -87,6 +89,7 @@ def page_of(answer: Mapping[str, Any]) -> Page | None:
         lost=len(listed) - len(entries) + max(0, (announced or 0) - sent),
         escaped=answer.get("EncodingType") == "url",
         most_keys=answer.get("MaxKeys"),
+        told_at=told_at(answer),
     )
 
 
@@ -123,8 +126,9 @@ def tag_in(value: Any) -> str | None:
 
 
 def told_at(answer: Mapping[str, Any]) -> datetime | None:
-    """The server's own time when it answered, in whole seconds: HTTP's Date header."""
-    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    """The server's own time when it answered, in whole seconds: HTTP's Date header; None from a cache (Age)."""
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    told = None if "age" in headers else headers.get("date")
     try:
         return parsedate_to_datetime(told).astimezone(UTC) if told else None
     except (ValueError, OverflowError, TypeError):

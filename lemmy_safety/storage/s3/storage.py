@@ -11,6 +11,7 @@ import functools
 import logging
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -41,7 +42,6 @@ from lemmy_safety.storage.s3.removal import see_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from mypy_boto3_s3 import S3Client
 
@@ -122,10 +122,16 @@ class S3Storage(Storage):
             self._connected = self._connect()
         try:
             # Rather than HEAD: an answer to HEAD has no body, so a wrong login and a missing permission look alike.
-            self._page(MaxKeys=1)
+            self._compare_clocks()
         except StorageError:
             self.close()
             raise
+
+    def _compare_clocks(self) -> None:
+        asked_at = datetime.now(UTC)
+        told_at = self._page(MaxKeys=1).told_at
+        if told_at is not None:
+            self.note_clock(told_at, asked_at, datetime.now(UTC))
 
     def close(self) -> None:
         if self._connected is not None:
