@@ -161,6 +161,32 @@ def test_since_keeps_what_was_modified_then_or_later(backend: StorageBackend, st
     assert keys_of(storage, since=now + timedelta(days=1)) == []
 
 
+@pytest.mark.parametrize("time", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)])
+def test_a_file_whose_date_says_nothing_may_be_new(backend: StorageBackend, storage: Storage, time: datetime) -> None:
+    """No date at all, which looks like 1970, or one in the future: such a file is listed whatever is asked for."""
+    if not backend.keeps_mtime:
+        pytest.skip(f"{backend.label} sets times itself")
+    now = datetime.now(UTC)
+    backend.put("a/odd.jpg", b"x", time)
+    backend.put("a/old.jpg", b"x", now - timedelta(days=3))
+    assert keys_of(storage, since=now) == ["a/odd.jpg"]
+    assert keys_of(storage, since=now, exhaustive=False) == ["a/odd.jpg"]
+    (odd,) = storage.list(since=now)
+    assert storage.read("a/odd.jpg", max_bytes=1, expected=odd) == b"x"
+
+
+def test_an_object_that_is_not_as_it_was_listed_is_said_to_have_changed(
+    backend: StorageBackend, storage: Storage
+) -> None:
+    """It was written to between listing and reading: it is neither cut nor judged half."""
+    backend.put("a.jpg", b"half")
+    (listed,) = storage.list()
+    assert storage.read("a.jpg", max_bytes=100, expected=listed) == b"half"
+    backend.put("a.jpg", b"the whole file")
+    with pytest.raises(ObjectChanged):
+        storage.read("a.jpg", max_bytes=100, expected=listed)
+
+
 def test_since_without_a_time_zone_is_a_programming_error(storage: Storage) -> None:
     """Local times are not guessed at."""
     with pytest.raises(ValueError, match="timezone-aware"):

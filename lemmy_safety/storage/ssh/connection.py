@@ -68,7 +68,7 @@ class _Link:
                 channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
             except paramiko.ChannelException:
                 raise
-            except (paramiko.SSHException, EOFError, OSError):
+            except CONNECTION_ERRORS:
                 self.give_up()
                 raise
         channel.settimeout(CHANNEL_TIMEOUT_S)
@@ -195,7 +195,7 @@ class SshConnections:
     def _answers(self, link: _Link) -> bool:
         try:
             link.check()
-        except (paramiko.SSHException, EOFError, OSError):
+        except CONNECTION_ERRORS:
             return False
         return True
 
@@ -222,7 +222,7 @@ class SshConnections:
                     link.give_up()
                     raise translate(error, self._login.where) from error
                 _LOG.info("the SSH server allows %d sessions per connection", link.capacity)
-            except (paramiko.SSHException, EOFError, OSError) as error:
+            except CONNECTION_ERRORS as error:
                 with self._lock:
                     link.channels -= 1
                 raise translate(error, self._login.where) from error

@@ -6,6 +6,7 @@ Refusals of single files by the SFTP server are not handled here: what they mean
 from __future__ import annotations
 
 import socket
+import struct
 
 from paramiko import ssh_exception
 
@@ -18,6 +19,10 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
+
+#: What parsing raises on packets that are not of the form that paramiko, or ``sftp``, expects. paramiko's own thread stops
+#: on them and hands them to the call that waits.
+ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 #: Every exception class of paramiko and of the sockets below it, with ours. The nearest base class decides; a test
 #: finds classes that a new paramiko adds.
@@ -42,12 +47,14 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
     EOFError: StorageUnreachable,
     OSError: StorageUnreachable,
     socket.gaierror: HostUnknown,
+    **dict.fromkeys(ANSWER_ERRORS, StorageUnreachable),
+    UnicodeDecodeError: StorageUnreachable,
     # A host name that cannot even be asked for: an empty part, or one longer than 63 characters.
     UnicodeError: HostUnknown,
 }
 
 #: What can come out of a connection that fails; all of these are keys of the table.
-CONNECTION_ERRORS = (ssh_exception.SSHException, SftpBroken, EOFError, OSError)
+CONNECTION_ERRORS = (ssh_exception.SSHException, SftpBroken, EOFError, OSError, *ANSWER_ERRORS)
 
 
 def translate(error: BaseException, where: str) -> StorageError:

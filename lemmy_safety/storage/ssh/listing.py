@@ -9,6 +9,7 @@ describe a file alike.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import shlex
 import stat
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
 from lemmy_safety.storage.listers import listers
 from lemmy_safety.storage.names import to_key
-from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.ssh.sftp_wire import MOST_BYTES, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 from lemmy_safety.storage.ssh.tree import join
 from lemmy_safety.storage.wanted_keys import LOST_AND_FOUND
 
@@ -54,6 +55,11 @@ _START_DEPTH = 4
 
 #: SFTP version 3 has 32 bits for a time.
 _TIME_MODULUS = 2**32
+
+#: What ``date +%s`` answers, up to the year 5138.
+_SECONDS = re.compile(rb"[0-9]{1,11}")
+
+_SECOND_US = 1_000_000
 
 #: Exit status that says that the root cannot be entered; find's own are 0 and 1.
 _NO_ROOT = 77
@@ -93,6 +99,18 @@ class FindListing:
                 _LOG.debug("%s: listing by %s", self._name, "find" if self._available else "SFTP")
             return self._available
 
+    def clock(self) -> datetime | None:
+        """The server's time in whole seconds; None where it does not say."""
+        answer = b""
+        with self._connections.command(b"exec env LC_ALL=C date +%s", _LOG.debug) as command:
+            for chunk in command.output():
+                answer += chunk
+                if len(answer) > _MOST_PROBE_BYTES:
+                    return None
+            command.exit_status()
+        told = answer.strip()
+        return EPOCH + timedelta(seconds=int(told)) if _SECONDS.fullmatch(told) else None
+
     def files(self, starts: Sequence[bytes], since: datetime | None) -> Iterator[FoundFile]:
         """Files below the start folders (relative to the root; empty: the root itself), as the server finds them.
 
@@ -104,7 +122,7 @@ class FindListing:
         with self._connections.command(self._command(starts, since), complaints.hear) as command:
             for record in split_records(command.output()):
                 found, modified_us = parse_record(record)
-                if since_us is None or modified_us >= since_us:
+                if since_us is None or modified_us >= since_us or modified_us < _SECOND_US:
                     yield found
             status = command.exit_status()
         if status != 0:
@@ -116,7 +134,8 @@ class FindListing:
         parts.append(b"-path ./%s -prune -o -type f" % LOST_AND_FOUND.encode())
         if since is not None and since > EPOCH:
             # "Newer" is exclusive and find's parser knows whole seconds only; the exact comparison is ours.
-            parts.append(b"-newermt @%d" % (int(since.timestamp()) - 1))
+            # A file of unknown time (1970) may be new.
+            parts.append(rb"\( -newermt @%d -o ! -newermt @0 \)" % (int(since.timestamp()) - 1))
         parts.append(rb"-printf '%T@ %s %p\0'")
         return b" ".join(parts)
 
@@ -207,7 +226,7 @@ class SftpListing:
                 below: list[bytes] = []
                 for folder, found in self._scan(batch, refused, pool.map):
                     if isinstance(found, FoundFile):
-                        if found.mtime >= earliest:
+                        if found.mtime >= earliest or found.mtime == 0:
                             yield found
                     elif wanted.leads_to_wanted(to_key(folder)):
                         below.append(folder)
@@ -286,11 +305,17 @@ def parse_record(record: bytes) -> tuple[FoundFile, int]:
     try:
         time, size, path = record.split(b" ", 2)
         whole, _, fraction = time.partition(b".")
-        modified_us = int(whole) * 1_000_000 + int(fraction[:6].ljust(6, b"0"))
+        modified_us = int(whole) * _SECOND_US + int(fraction[:6].ljust(6, b"0"))
         found = FoundFile(path.removeprefix(b"./"), int(size), int(whole) % _TIME_MODULUS)
     except ValueError as error:
-        raise StorageError(f"find on the server wrote something unexpected: {record[:80]!r}") from error
+        raise _unexpected(record) from error
+    if not 0 <= found.size <= MOST_BYTES or not found.path:
+        raise _unexpected(record)
     return found, modified_us
+
+
+def _unexpected(record: bytes) -> StorageError:
+    return StorageError(f"find on the server wrote something unexpected: {record[:80]!r}")
 
 
 def _described(folder: bytes, entries: Iterable[Entry]) -> Iterator[tuple[bytes, FoundFile | None]]:
@@ -303,7 +328,7 @@ def _described(folder: bytes, entries: Iterable[Entry]) -> Iterator[tuple[bytes,
         if stat.S_ISDIR(mode):
             yield path, None
         elif stat.S_ISREG(mode):
-            yield path, FoundFile(path, entry.attributes.size, entry.attributes.mtime)
+            yield path, FoundFile(path, entry.attributes.file_size, entry.attributes.mtime)
 
 
 def _quoted(text: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from lemmy_safety.errors import HostUnknown, LoginRefused, PrivateKeyError, StorageUnreachable
-from lemmy_safety.storage.ssh.errors import translate
+from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
 from lemmy_safety.storage.ssh.known_hosts import KnownHosts
 from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
@@ -77,13 +77,13 @@ class SshLogin:
         connection = self._dial()
         try:
             transport = paramiko.Transport(connection)
-        except (paramiko.SSHException, OSError) as error:
+        except CONNECTION_ERRORS as error:
             connection.close()
             raise translate(error, self.where) from error
         try:
             self._shake_hands(transport)
             self._authenticate(transport)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except CONNECTION_ERRORS as error:
             close_quietly(transport)
             raise translate(error, self.where) from error
         except BaseException:

@@ -11,9 +11,10 @@ This module knows no keys and no root, opens no connection and translates no err
 
 from __future__ import annotations
 
+import stat
 import struct
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lemmy_safety.storage.ssh.sftp_wire import (
@@ -300,9 +301,12 @@ class SftpSession:
         return entries
 
     def _with_mode(self, path: bytes, entry: Entry) -> Entry:
-        if entry.attributes.mode is not None:
-            return entry
-        return Entry(entry.name, self.lstat(path + b"/" + entry.name))
+        attributes = entry.attributes
+        if attributes.mode is None or attributes.size is None:
+            attributes = self.lstat(path + b"/" + entry.name)
+        if attributes.mode is not None and stat.S_ISREG(attributes.mode):
+            attributes = replace(attributes, size=attributes.file_size)
+        return Entry(entry.name, attributes)
 
     def _close(self, handle: bytes) -> None:
         """Give a handle back without waiting for the answer."""

@@ -25,6 +25,9 @@ _OUR_VERSION = 3
 #: OpenSSH sends and accepts packets of at most 256 KiB (SFTP_MAX_MSG_LENGTH); more is garbage, not an answer.
 _MAX_PACKET = 256 * 1024 + 1024
 
+#: The largest file of any file system in use (8 EiB); more is no size.
+MOST_BYTES = 2**63 - 1
+
 #: How much is taken from the channel at once; its window is 2 MiB.
 _RECEIVE_BYTES = 256 * 1024
 
@@ -45,12 +48,19 @@ class SftpBroken(Exception):
 class Attributes:
     """What the server says of one file. ``size`` in bytes, ``mtime`` in whole seconds since 1970, modulo 2**32.
 
-    ``mode`` is that of ``stat``, with the file type; None where a server leaves it out.
+    ``mode`` is that of ``stat``, with the file type. What a server leaves out is None, an ``mtime`` 0.
     """
 
-    size: int
+    size: int | None
     mtime: int
     mode: int | None
+
+    @property
+    def file_size(self) -> int:
+        """:raises SftpRefusal: the server does not say it."""
+        if self.size is None:
+            raise SftpRefusal(FAILURE, "it does not say how large the file is")
+        return self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +93,9 @@ class Fields:
 
     def attributes(self) -> Attributes:
         flags = self.number()
-        size = self.long() if flags & _HAS_SIZE else 0
+        size = self.long() if flags & _HAS_SIZE else None
+        if size is not None and size > MOST_BYTES:
+            raise SftpBroken("the server tells of a file that is larger than files can be")
         if flags & _HAS_OWNER:
             self.long()
         mode = self.number() if flags & _HAS_MODE else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import (
@@ -37,13 +37,11 @@ from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
     from pathlib import Path
     from typing import TypeVar
 
     from lemmy_safety.storage.ssh.listing import FoundFile
     from lemmy_safety.storage.ssh.sftp import SftpSession
-    from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
     T = TypeVar("T")
 
@@ -118,15 +116,25 @@ class SshStorage(Storage):
             self._on_root(self._find_root)
             if self._tree.root != root:
                 self._find = None
+            self._compare_clocks()
             return
         self._connections = SshConnections(self._login, self._channels)
         try:
             self._on_root(self._find_root)
             by_find = self._listings()[0].available()
+            self._compare_clocks()
         except BaseException:
             self.close()
             raise
         self.whole_listing_up_to = WHOLE_BY_FIND if by_find else WHOLE_BY_SFTP
+
+    def _compare_clocks(self) -> None:
+        """An account for SFTP only has no way to ask for the time."""
+        find = self._listings()[0]
+        asked_at = datetime.now(UTC)
+        told = find.clock() if find.available() else None
+        if told is not None:
+            self.note_clock(told, asked_at, datetime.now(UTC))
 
     def close(self) -> None:
         if self._connections is not None:
@@ -155,7 +163,7 @@ class SshStorage(Storage):
         for found in self._found(start, wanted, since):
             key = to_key(found.path)
             if wanted.wants(key):
-                yield _described(key, found)
+                yield _described(key, found.size, found.mtime)
         # What vanishes while it is listed is no fault, unless everything did.
         self._check_root()
 
@@ -200,7 +208,8 @@ class SshStorage(Storage):
 
     def _stat(self, key: str) -> StoredObject:
         path = from_key(key)
-        return _described(key, self._run(key, lambda session: self._tree.regular(session, key, path)))
+        facts = self._run(key, lambda session: self._tree.regular(session, key, path))
+        return _described(key, facts.file_size, facts.mtime)
 
     def _delete(self, key: str, expected: StoredObject | None) -> bool:
         path = from_key(key)
@@ -210,7 +219,7 @@ class SshStorage(Storage):
             nonlocal asked
             try:
                 facts = self._tree.regular(session, key, path, thorough=True)
-                self._see_that_it_was_judged(_described(key, facts), expected)
+                self._see_that_it_was_judged(_described(key, facts.file_size, facts.mtime), expected)
             except ObjectGone:
                 if asked:
                     # The line broke after the request, and the server had carried it out.
@@ -322,5 +331,5 @@ class SshStorage(Storage):
         self._run(key, lambda session: session.write_new(path, data))
 
 
-def _described(key: str, facts: Attributes | FoundFile) -> StoredObject:
-    return StoredObject(key=key, size=facts.size, modified_at=EPOCH + timedelta(seconds=facts.mtime))
+def _described(key: str, size: int, mtime: int) -> StoredObject:
+    return StoredObject(key=key, size=size, modified_at=EPOCH + timedelta(seconds=mtime))

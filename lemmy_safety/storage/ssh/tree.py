@@ -64,6 +64,8 @@ class SshTree:
             raise BadKey(f"{key!r} is a symbolic link.", hint=_HINT_LINK)
         if not is_kind(stat.S_ISREG, facts):
             raise ObjectGone(f"{key!r} is no regular file.")
+        if facts.size is None:
+            raise StorageError(f"{key!r} in {self._name}: the server does not say how large it is.", hint="")
         return facts
 
     def locate(self, session: SftpSession, key: str, path: bytes, *, thorough: bool = False) -> Attributes:
@@ -85,12 +87,12 @@ class SshTree:
         :raises StorageUnreachable: the file was exchanged or written to while it was opened.
         """
         before = self.regular(session, key, path)
-        if before.size > max_bytes:
+        if before.file_size > max_bytes:
             raise ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
         full = self.full(path)
         folder = posixpath.dirname(full)
         doubtful = self._doubtful(session, path)
-        reading = session.read(folder, doubtful, full, size=before.size, limit=max_bytes + 1)
+        reading = session.read(folder, doubtful, full, size=before.file_size, limit=max_bytes + 1)
         after = self._without_links(key, folder, reading.look)
         if reading.opened not in (before, after) or not is_kind(stat.S_ISREG, reading.opened):
             raise StorageUnreachable(f"{key!r} changed in the moment in which it was opened.", hint="")

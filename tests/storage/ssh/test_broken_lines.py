@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
+import struct
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -131,3 +132,35 @@ def test_paramiko_is_quiet_about_what_is_retried(
     backend.server.kill_sessions()
     assert storage.read("a.jpg", max_bytes=1) == b"x"
     assert [record for record in caplog.records if record.name.startswith("paramiko")] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        struct.error("unpack requires a buffer of 4 bytes"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        EOFError(),
+        KeyError("ext-info"),
+        IndexError("index out of range"),
+        ValueError("not a number"),
+        OverflowError("int too large"),
+        TypeError("None"),
+        AttributeError("transport"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_reading_an_answer_raises_is_an_outage(
+    storage: SshStorage, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """paramiko lets through what its parsing stumbles over; a later try can succeed, and the daemon lives on."""
+    monkeypatch.setattr(connection, "RETRY_DELAYS_S", (0.0, 0.0))
+    tries = Counter[str]()
+
+    def stumble(_session: SftpSession) -> None:
+        tries["made"] += 1
+        raise error
+
+    with pytest.raises(StorageUnreachable):
+        storage._pool().run(stumble)
+    assert tries["made"] == 3
+    assert keys_of(storage) == []

@@ -155,3 +155,36 @@ def test_a_silent_listing_is_waited_for_while_the_server_answers(
         assert asked.acquire(timeout=60)
         release.write_bytes(b"")
         assert listing.result() == ["a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        ("echo $(($(/bin/date +%s) - 3600))", timedelta(hours=-1)),
+        ("echo $(($(/bin/date +%s) + 86400))", timedelta(days=1)),
+        ("echo yesterday", timedelta(0)),
+        ("echo 99999999999999999999", timedelta(0)),
+        ("echo; echo 1 2", timedelta(0)),
+        ("exit 1", timedelta(0)),
+        ("yes 1", timedelta(0)),
+    ],
+)
+def test_the_clock_of_the_server_is_compared(date: str, ahead: timedelta) -> None:
+    """Where its shell tells the time, and only if it is one."""
+    with open_backend("ssh") as backend:
+        tools = backend.server.folder / "tools"
+        tools.mkdir()
+        (tools / "date").write_text(f"#!/bin/sh\n{date}\n")
+        (tools / "date").chmod(0o755)
+        backend.server.stop()
+        backend.server.environment["PATH"] = f"{tools}:/usr/bin:/bin"
+        backend.server.start()
+        with backend.storage() as storage:
+            assert abs(storage.clock_ahead - ahead) < timedelta(seconds=30)
+            assert len(storage.learned.notes) == (1 if ahead else 0)
+
+
+def test_an_account_without_a_shell_tells_no_time() -> None:
+    """Then the clocks are taken to agree."""
+    with open_backend("sftp") as backend, backend.storage() as storage:
+        assert storage.clock_ahead == timedelta(0)

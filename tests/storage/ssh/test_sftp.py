@@ -183,6 +183,37 @@ def packet(kind: int, number: int, body: bytes) -> bytes:
     return struct.pack(">IBI", len(body) + 5, kind, number) + body
 
 
+class SizelessServer(Channel):
+    """A folder with one file and one folder, whose attributes hold a mode and nothing else, however they are asked for."""
+
+    def answer(self, kind: int, body: bytes) -> tuple[int, bytes]:  # noqa: ARG002
+        if kind == 11:
+            return 102, text(b"handle")
+        if kind == 7:
+            return 105, struct.pack(">II", 0x04, 0o100644)
+        if kind == 12 and self.asked.count(12) == 1:
+            names = [(b"folder", 0o040755), (b"file", 0o100644)]
+            entries = (text(name) + text(b"") + struct.pack(">II", 0x04, mode) for name, mode in names)
+            return 104, struct.pack(">I", len(names)) + b"".join(entries)
+        return status(1 if kind == 12 else 0)
+
+
+def test_a_file_without_a_size_is_not_taken_for_an_empty_one() -> None:
+    """The folder counts as one that cannot be listed, and that is said."""
+    session = SftpSession(SizelessServer())
+    (refusal,) = session.scan_folders([b"/a"])
+    assert isinstance(refusal, SftpRefusal)
+    assert session.lstat(b"/a/file").size is None
+
+
+def test_a_size_beyond_all_files_is_no_answer() -> None:
+    """It must not reach the budget of bytes, nor the database."""
+    huge = struct.pack(">IQI", 0x05, 2**63, 0o100644)
+    session = SftpSession(GarbageChannel(VERSION + packet(105, 1, huge)))
+    with pytest.raises(SftpBroken, match="larger"):
+        session.lstat(b"/a")
+
+
 GARBAGE = st.one_of(
     st.binary(max_size=60),
     st.lists(
@@ -238,7 +269,19 @@ def test_what_find_prints_is_read_back(files, cuts) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [b"", b"x", b"1 2", b"a.b 5 ./x", b"1.0 five ./x", b"This service allows sftp connections only.\n"]
+    "record",
+    [
+        b"",
+        b"x",
+        b"1 2",
+        b"a.b 5 ./x",
+        b"1.0 five ./x",
+        b"1.0 -5 ./x",
+        b"1.0 %d ./x" % 2**63,
+        b"1.0 5 ./",
+        b"nan 5 ./x",
+        b"This service allows sftp connections only.\n",
+    ],
 )
 def test_what_find_never_prints_is_no_listing(record: bytes) -> None:
     """An unexpected text is an error that shows it."""
