@@ -19,6 +19,7 @@ import uvicorn
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.pictrs.hook_url import pictrs_setting
+from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
 from lemmy_safety.web.garbled import GarbledRequests
@@ -83,6 +84,8 @@ def serve(
     :raises LemmySafetyError: a detector cannot be opened.
     """
     access.check_bind(options.host)
+    if not access.needs_secret and not is_loopback(options.host):
+        log.warning("no secret is set: whoever asks from HOOK_NETWORKS is answered")
     with _listeners(options.host, options.port) as sockets:
         asyncio.run(
             _Service(make_engine, ledger, access, options, make_routers).run(sockets, stop=stop, listening=listening)
