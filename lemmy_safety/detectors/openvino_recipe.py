@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import DetectorError, LemmySafetyError
+from lemmy_safety.lifeline import end_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +122,7 @@ def _quantised(model: Any, encoder: Any) -> Any:
 def main() -> int:
     """The program: 0 when the files are written, else 1 with one line on standard error."""
     order = json.loads(sys.stdin.readline())
+    end_with(sys.stdin.fileno())
     threading.Thread(target=_end_with_the_input, daemon=True).start()
     try:
         build(order["model"], order["config"], Path(order["weights"]), Path(order["folder"]), order["precision"])

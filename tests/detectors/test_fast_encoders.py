@@ -184,6 +184,25 @@ def test_a_model_is_not_made_for_a_program_that_is_gone(tiny, tmp_path):
     assert not list(tmp_path.glob("*.xml"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_a_maker_that_is_in_native_code_ends_with_its_program(tmp_path):
+    """Most of its time is spent in libraries, which may hold the interpreter."""
+    code = (
+        "import ctypes, sys; from lemmy_safety.detectors import openvino_recipe as recipe\n"
+        "def build(*order): print('making', flush=True); ctypes.PyDLL(None).sleep(3600)\n"
+        "recipe.build = build; recipe.main()"
+    )
+    order = {"model": "any", "config": {}, "weights": "any", "folder": str(tmp_path), "precision": "int8"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as maker:
+        maker.stdin.write(f"{json.dumps(order)}\n")
+        maker.stdin.flush()
+        assert maker.stdout.readline() == "making\n"
+        maker.stdin.close()
+        assert maker.wait(20) != 0
+
+
 def test_of_two_starts_that_make_the_same_model_both_get_it(tiny, tmp_path, monkeypatch):
     """Whoever is second finds the folder of the first and takes that."""
     code = (

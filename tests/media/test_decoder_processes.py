@@ -287,7 +287,7 @@ def test_a_process_loads_the_media_room_and_nothing_else(processes):
     """No model, no storage, no database, and not the program's own main module."""
     loaded = set(refusal(processes, b"modules").reason.split())
     ours = {name.split(".")[1] for name in loaded if name.startswith("lemmy_safety.")}
-    assert ours == {"media", "fingerprints", "records", "errors"}
+    assert ours == {"media", "fingerprints", "lifeline", "records", "errors"}
     assert not {name.partition(".")[0] for name in loaded} & {
         "boto3", "botocore", "click", "paramiko", "pytest", "_pytest", "sqlalchemy", "torch", "torchvision", "psutil",
     }  # fmt: skip
@@ -428,9 +428,9 @@ from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 
 limits = MediaLimits(max_bytes=1 << 20, max_pixels=1 << 20)
-decoder = ProcessDecoder(limits, workers=4, timeout_s={timeout}, memory_bytes=1 << 28, job=break_or_decode, quiet=False)
+decoder = ProcessDecoder(limits, workers=4, timeout_s=3600, memory_bytes=1 << 28, job=break_or_decode, quiet=False)
 print(decoder.decode({healthy!r}).info.width)
-for how in (b"sleep", b"hold the interpreter", b"hold the interpreter"):
+for how in (b"sleep", b"hold the interpreter", b"announce a loop"):
     threading.Thread(target=decoder.decode, args=(how,), daemon=True).start()
 print(*[child.pid for child in psutil.Process().children()], flush=True)
 threading.Event().wait()
@@ -439,8 +439,11 @@ threading.Event().wait()
 
 @posix_only
 def test_no_process_outlives_its_program():
-    """When the program is killed, processes that wait, decode or hang beyond help end too."""
-    program = PROGRAM.format(path=sys.path, healthy=HEALTHY, timeout=2)
+    """When the program is killed, processes that wait, run Python, sleep or are in native code end at once.
+
+    A medium has an hour here, so that nothing else ends them.
+    """
+    program = PROGRAM.format(path=sys.path, healthy=HEALTHY)
     with subprocess.Popen(
         [sys.executable, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as killed:
@@ -452,7 +455,22 @@ def test_no_process_outlives_its_program():
         for _ in range(3):
             assert killed.stderr.readline() == "hanging\n"
         killed.kill()
-    assert psutil.wait_procs(workers, timeout=60)[1] == []
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
+
+
+@posix_only
+def test_a_process_that_is_still_starting_does_not_outlive_its_program():
+    """Killed right after its processes were started, while they import what decodes."""
+    program = PROGRAM.partition("print(")[0].format(path=sys.path) + (
+        "decoder.start()\n"
+        "print(*[child.pid for child in psutil.Process().children()], flush=True)\n"
+        "threading.Event().wait()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as killed:
+        workers = [psutil.Process(int(pid)) for pid in killed.stdout.readline().split()]
+        assert len(workers) == 4
+        killed.kill()
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,11 @@ def _announce() -> None:
     os.write(2, b"hanging\n")
 
 
+def _announce_a_loop() -> NoReturn:
+    _announce()
+    _loop()
+
+
 def _sleep() -> NoReturn:
     _announce()
     time.sleep(3600)
@@ -187,6 +192,7 @@ COMMANDS: dict[bytes, Callable[[], Any]] = {
     b"leave": _leave,
     b"kill": _kill_from_outside,
     b"loop": _loop,
+    b"announce a loop": _announce_a_loop,
     b"sleep": _sleep,
     b"hold the interpreter": _hold_the_interpreter,
     b"allocate without end": _allocate_without_end,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import psutil
 
+from lemmy_safety.lifeline import Lifeline
 from lemmy_safety.media.workers.messages import Alone, BadAnswer, Ready, receive, send, unpack
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _PROGRAM: Final = """
 import os, sys
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path[:] = {path!r}
+from lemmy_safety.lifeline import end_with
+end_with({lifeline})
 from lemmy_safety.media.workers.main import main
 main()
 """
@@ -76,13 +79,21 @@ class WorkerProcess:
         self.alone: DecodedMedia | None = None
         first = pickle.dumps(task)
         flags = ["-B"] if sys.dont_write_bytecode else []
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own program
-            [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None,
-            bufsize=0,
-        )
+        self._lifeline = Lifeline()
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter with our own program
+                [sys.executable, *flags, "-c", _PROGRAM.format(path=sys.path, lifeline=self._lifeline.number)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL if quiet else None,
+                bufsize=0,
+                pass_fds=self._lifeline.inherited,
+            )
+        except BaseException:
+            self._lifeline.cut()
+            raise
+        finally:
+            self._lifeline.hand_over()
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         assert self._process.stdout is not None  # noqa: S101 - idem
         self._jobs = self._process.stdin
@@ -192,6 +203,7 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self._jobs.close()
         self._answers.close()
+        self._lifeline.cut()
         with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel; the system takes it away later
             self._process.wait(timeout_s)
 
