@@ -78,7 +78,11 @@ class Access:
         """
         secrets = tuple(secrets)
         if any(secret.upper() == BY_ADDRESS for secret in secrets):
-            raise SettingsError(f"{BY_ADDRESS} is a word that everybody knows, no secret.", hint=_SECRET_HINT)
+            # Not named: the log would hide the word, as it hides every secret.
+            raise SettingsError(
+                "The hook's secret is pictrs-safety's word for access by address, which is no secret.",
+                hint=_SECRET_HINT,
+            )
         if not all(_SECRET.fullmatch(secret) for secret in secrets):
             raise SettingsError(
                 "The hook's secret may hold letters, digits and . _ ~ - only, because it stands in a URL.",

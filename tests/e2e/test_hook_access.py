@@ -78,4 +78,4 @@ def test_what_would_let_anybody_ask_does_not_start(tmp_path, more, relay):
     process = admin.start("serve", *(["--relay"] if relay else []))
     assert process.wait(60) == SettingsError.exit_code
     assert "listening" not in admin.log()
-    assert re.search("[Ww]ithout a secret|IPADDR is a word", admin.log())
+    assert re.search("[Ww]ithout a secret|word for access by address", admin.log())
