@@ -79,6 +79,8 @@ def started(admin: Admin, *command: str, sign: str = "/ready") -> int:
     admin.folder.mkdir(exist_ok=True)
     port = free_port()
     admin.env["HOOK_PORT"] = str(port)
+    # More than the default, for busy machines, and less than pict-rs waits (30 s, 15 s in the compose file).
+    admin.env["HOOK_BUDGET_S"] = "14"
     process = admin.start(*command)
 
     def ready() -> bool:
