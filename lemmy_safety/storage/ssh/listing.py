@@ -66,6 +66,8 @@ _NO_ROOT = 77
 
 #: Longest answer that is read when the shell is tried out.
 _MOST_PROBE_BYTES = 65_536
+# A path has at most 4,096 bytes on Linux, and 32,767 anywhere; before it stand a time and a size.
+_MOST_RECORD_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +290,15 @@ def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """What stands before each NUL.
 
     :raises EOFError: the output ends in the middle of a record.
+    :raises StorageError: a record is longer than any path.
     """
     rest = b""
     for chunk in chunks:
         *records, rest = (rest + chunk).split(b"\0")
         yield from records
+        # What a server writes without ever ending a record is read over and over, and kept.
+        if len(rest) > _MOST_RECORD_BYTES:
+            raise StorageError(f"find on the server wrote something unexpected: {rest[:80]!r}")
     if rest:
         raise EOFError("the listing was cut off")
 

@@ -268,6 +268,14 @@ def test_what_find_prints_is_read_back(files, cuts) -> None:
             list(split_records([output[:-1]]))
 
 
+def test_a_record_without_an_end_is_refused_while_it_comes() -> None:
+    """A server that never ends a record is read no further than any path is long, and nothing is kept of it."""
+    chunks = (b"x" * 1_000 for _ in range(1_000_000))
+    with pytest.raises(StorageError, match="find on the server wrote something unexpected"):
+        list(split_records(chunks))
+    assert sum(1 for _ in chunks) > 999_900
+
+
 @pytest.mark.parametrize(
     "record",
     [
