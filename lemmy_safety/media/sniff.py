@@ -28,6 +28,7 @@ from lemmy_safety.media.structure.parts import MAX_STEPS, Octets, big, little
 
 # Far enough to see an SVG element behind an XML declaration, comments and a DOCTYPE.
 _TEXT_WINDOW: Final = 1024
+_DRAWING_WINDOW: Final = 1024 * 1024
 _OGG_WINDOW: Final = 4096
 
 
@@ -191,7 +192,7 @@ def sniff(data: Octets) -> Kind:
     for prefix, kind in _PREFIXES:
         if start.startswith(prefix):
             return kind
-    return _by_container(data, start) or _by_text(start) or UNKNOWN
+    return _by_container(data, start) or _by_text(data, start) or UNKNOWN
 
 
 def is_animated(data: Octets, kind: Kind) -> bool:
@@ -317,21 +318,28 @@ def _animation_control(data: Octets) -> int | None:
     return None if mentioned < 0 else at + mentioned + 4
 
 
-def _by_text(start: bytes) -> Kind | None:
+def _by_text(data: Octets, start: bytes) -> Kind | None:
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return TEXT
     body = start.removeprefix(b"\xef\xbb\xbf")
-    if _BINARY_BYTES.search(body):
+    if not _is_text(body, is_all=len(start) < _TEXT_WINDOW):
         return None
+    is_page = _HTML_START.match(body.lstrip()) is not None
+    # Comments and declarations of any length can stand before a drawing; a page may hold one further on.
+    looked_at = body if is_page or not body.lstrip().startswith(b"<") else bytes(data[:_DRAWING_WINDOW])
+    if _SVG_ELEMENT.search(looked_at):
+        return SVG
+    if is_page:
+        return HTML
+    return XML if body.lstrip().startswith(b"<?xml") else TEXT
+
+
+def _is_text(body: bytes, *, is_all: bool) -> bool:
+    """Whether bytes are UTF-8 without binary ones; if they are not all, the last character may be cut in two."""
+    if _BINARY_BYTES.search(body):
+        return False
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as error:
-        # The window may cut the last character in two.
-        if error.start < len(body) - 3 or len(start) < _TEXT_WINDOW:
-            return None
-    if _SVG_ELEMENT.search(body):
-        return SVG
-    body = body.lstrip()
-    if _HTML_START.match(body):
-        return HTML
-    return XML if body.startswith(b"<?xml") else TEXT
+        return error.start >= len(body) - 3 and not is_all
+    return True
