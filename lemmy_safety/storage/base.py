@@ -255,7 +255,7 @@ class Storage(ABC):
         key = expected.key
         try:
             before = self._stat(key)
-            content = self._read(key, expected.size)
+            content = self._read_described(key, expected.size, expected)
             after = self._stat(key)
         except ObjectGone:
             return None

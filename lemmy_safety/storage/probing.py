@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectGone, ObjectTooLarge, StorageError
+from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from lemmy_safety.records import StoredObject
 
 PROBE_PREFIX = "lemmy-safety-probe-"
 _PROBE_TEXT = b"lemmy-safety doctor wrote this to see whether it may. It can be deleted."
@@ -65,7 +65,9 @@ def _write_step(storage: Storage, write: Callable[[str, bytes], None]) -> ProbeS
     try:
         write(key, _PROBE_TEXT)
         rest = f" The probe object {key!r} may still be there."
-        if storage.read(key, max_bytes=len(_PROBE_TEXT)) != _PROBE_TEXT:
+        # As a pass reads: what is packed on the way is unpacked where the size is known.
+        described = StoredObject(key=key, size=len(_PROBE_TEXT), modified_at=datetime.now(UTC))
+        if storage.read(key, max_bytes=len(_PROBE_TEXT), expected=described) != _PROBE_TEXT:
             return ProbeStep(name=name, ok=False, detail=f"{key!r} came back changed.", fix="Check the storage itself.")
         storage.delete(key)
     except StorageError as error:

@@ -5,6 +5,7 @@ The servers are imitated: each habit is reported of one that cannot be made to s
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import itertools
 from typing import TYPE_CHECKING
@@ -281,6 +282,22 @@ def test_a_server_whose_times_differ_is_believed_by_its_bytes_too() -> None:
     with odd_storage(server) as (storage, _):
         assert storage.delete(KEY, expected=listed(storage), sha256=SHA256) is True
         assert "time of modification" in storage.learned.notes[-1]
+
+
+def test_an_object_that_is_packed_on_the_way_is_known_by_its_bytes() -> None:
+    """HEAD tells the packed size, so nothing would ever be deleted; GET is unpacked before it is compared."""
+    packed = gzip.compress(DATA)
+    server = tags(listing=same, head=lambda tag: tag[:-1] + '-gzip"')
+    headers = server.headers
+    server.headers = lambda method, key, sent: {
+        **headers(method, key, sent),
+        "Content-Encoding": "gzip",
+        "Content-Length": str(len(packed)),
+    }
+    server.body = lambda _key, _data: packed
+    with odd_storage(server) as (storage, _):
+        assert storage.delete(KEY, expected=listed(storage), sha256=SHA256) is True
+        assert "size, entity tag" in storage.learned.notes[0]
 
 
 def test_it_is_said_once_that_descriptions_differ() -> None:
