@@ -173,8 +173,9 @@ class VideoFile:
         streams = [container.streams[number] for number in tracks]
         left = _MOST_PACKETS
         for packet in container.demux(*streams) if streams else ():
-            track = tracks[packet.stream_index]
-            if not packet.size or (track.is_cover and track.packets):
+            # The empty packets at the end name the first stream, whichever they are for.
+            track = tracks.get(packet.stream_index) if packet.size else None
+            if track is None or (track.is_cover and track.packets):
                 continue
             if not left or (left % _LOOKED_AT_THE_CLOCK == 1 and self._deadline.over):
                 self.is_endless = True

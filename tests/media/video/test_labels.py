@@ -197,16 +197,34 @@ def test_tracks_behind_a_picture_may_count_from_its_beginning():
     assert is_looked_at(behind(cover))
 
 
-def sound(container="mp4", encoder="aac"):
+def sound(pictures_=(), container="mp4"):
+    """A sound file, or a video whose first stream is its sound."""
     out = io.BytesIO()
     with av.open(out, "w", format=container) as file:
-        stream = file.add_stream(encoder, rate=48_000)
+        stream = file.add_stream("aac", rate=48_000)
         stream.layout = "mono"
+        shown = file.add_stream("libx264", rate=25) if pictures_ else None
+        if shown is not None:
+            shown.width, shown.height = pictures_[0].size
+            shown.pix_fmt = "yuv420p"
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4_800), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 48_000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             file.mux(packet)
+        for picture in pictures_:
+            file.mux(shown.encode(av.VideoFrame.from_image(picture)))
+        if shown is not None:
+            file.mux(shown.encode(None))
     return out.getvalue()
+
+
+@pytest.mark.parametrize("brand", [b"M4A ", b"isom"])
+def test_a_video_behind_its_sound_is_looked_at_and_is_not_damaged(brand):
+    """Which stream comes first means nothing."""
+    data = sound(FRAMES)
+    media = decode(data[:8] + brand + data[12:], LIMITS)
+    assert shows(media.frames[0].pixels, scene(5))
+    assert (media.info.frame_count, media.info.anomalies) == (len(FRAMES), ())
 
 
 @pytest.mark.parametrize("brand", [b"M4A ", b"isom", b"XXXX"])
