@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import SettingsError
+from lemmy_safety.errors import LemmySafetyError, SettingsError
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -186,6 +186,25 @@ def open_ledger(settings: Settings) -> Ledger:
     from lemmy_safety.ledger import open_ledger as open_it
 
     return open_it(ledger_url(settings))
+
+
+def open_upload_ledger(settings: Settings) -> Ledger:
+    """For ``serve`` and ``worker``: the ledger, which knows where the pict-rs that asks has its files, if the settings do.
+
+    :raises LedgerError: as ``open_ledger``.
+    """
+    ledger = open_ledger(settings)
+    ledger.uploads_are_stored_in = _storage_name(settings)
+    return ledger
+
+
+def _storage_name(settings: Settings) -> str:
+    from lemmy_safety.ledger import UNSAID
+
+    try:
+        return build_storage(settings).name
+    except LemmySafetyError:  # none, or one that cannot be used: neither is needed to judge uploads
+        return UNSAID
 
 
 def build_runner(storage: Storage, ledger: Ledger) -> ActionRunner:

@@ -44,7 +44,7 @@ def serve(*, relay: bool) -> None:
     require_web("The upload hook")
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
-    with StopSignals(exit_code=0) as signals, wiring.open_ledger(settings) as ledger:
+    with StopSignals(exit_code=0) as signals, wiring.open_upload_ledger(settings) as ledger:
         (_serve_relay if relay else _serve_hook)(settings, ledger, signals.event)
 
 

@@ -49,7 +49,7 @@ def worker(url: str | None) -> None:
     )
     with (
         StopSignals(exit_code=0) as signals,
-        wiring.open_ledger(settings) as ledger,
+        wiring.open_upload_ledger(settings) as ledger,
         wiring.open_inspector(settings) as inspector,
     ):
         work(

@@ -203,6 +203,8 @@ uploads = Table(
     # Where bytes that were accepted unchecked were met and judged.
     Column("found_storage_id", ForeignKey("storages.id")),
     Column("found_key", LongText),
+    # The storage of the pict-rs that asked, where the settings of the hook name one.
+    Column("storage_id", Integer),
     # Where pict-rs says that it has stored them, from 0.6 on.
     Column("storage_key", LongText),
     Index("ix_uploads_md5", "md5"),

@@ -35,6 +35,10 @@ ANCESTOR = "ancestor"
 """Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
 
 
+UNSAID = "unsaid"
+"""Name of the reserved storage for uploads of a hook whose settings name no storage."""
+
+
 MOST_GARBLED_IN_A_ROW = 20
 """From so many requests on the door counts as not working: one odd file does not make it so, nor do some."""
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from lemmy_safety.ledger import garbled, upload_lookups, uploads
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database
+from lemmy_safety.ledger.lookups import storage_id_of
+from lemmy_safety.ledger.recording import ensure_storage
 from lemmy_safety.ledger.rows import UploadAnswer
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
     from lemmy_safety.ledger.rows import GarbledRequests, UploadMatches, UploadResult, UploadRow
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 class UploadBooks(Database):
     """What was asked at the door, by its bytes."""
+
+    #: The storage of the pict-rs that asks at the door; ``UNSAID`` where a hook's settings name none.
+    uploads_are_stored_in: str | None = None
 
     def record_uploads(self, results: Sequence[UploadResult]) -> None:
         """Write in one transaction what became of uploads.
@@ -39,7 +44,9 @@ class UploadBooks(Database):
         if not results:
             return
         with self._writing() as connection:
-            uploads.record_uploads(connection, results, self._clock())
+            storage = self.uploads_are_stored_in
+            storage_id = None if storage is None else ensure_storage(connection, storage)
+            uploads.record_uploads(connection, results, self._clock(), storage_id=storage_id)
 
     def upload(self, sha256: str) -> UploadRow | None:
         """What is known of these bytes as an upload."""
@@ -92,14 +99,25 @@ class UploadBooks(Database):
                 connection, storage, objects, detectors=detectors, rules_version=rules_version
             )
 
-    def settle_lost_uploads(self, before: datetime, *, storage: str) -> int:
+    def uploads_belonging_to(self, storage: str) -> set[str]:
+        """The SHA-256 of unchecked uploads that are proved to be in ``storage``, or gone, if all of it was read.
+
+        Proof is that the hook's settings named it, or that it alone has received later uploads of the door; ``uploads.py``
+        has the details. Left out are those of the size of an object there whose bytes were never had.
+        """
+        with self._reading() as connection:
+            storage_id = storage_id_of(connection, storage)
+            return set() if storage_id is None else uploads.belonging(connection, storage_id)
+
+    def settle_lost_uploads(self, before: datetime, *, storage: str, among: Collection[str] | None = None) -> int:
         """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
 
-        They were removed meanwhile, by their uploader or by pict-rs. Returns how many.
+        They were removed meanwhile, by their uploader or by pict-rs. ``among`` are the hashes of those that belong to
+        ``storage``; without, the caller vouches for all. Returns how many.
         """
         with self._writing() as connection:
             reason = f"not met when {storage} was read whole"
-            return uploads.settle_lost(connection, before, reason, self._clock())
+            return uploads.settle_lost(connection, before, reason, self._clock(), among=among)
 
     def forget_uploads(self, before: datetime) -> int:
         """Drop uploads that were accepted with a verdict and not asked about since ``before``; how many those were.

@@ -27,20 +27,21 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, func, or_, select
 
 from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
+from lemmy_safety.ledger.lookups import storage_id_of
 from lemmy_safety.ledger.merging import UNDECODED
-from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, uploads
+from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import FROM_UPLOAD, FROM_UPLOAD_UNREAD, EventKind, UploadAnswer
+from lemmy_safety.ledger.rows import ANCESTOR, FROM_UPLOAD, FROM_UPLOAD_UNREAD, UNSAID, EventKind, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -71,8 +72,10 @@ _LEARNED = (
 )
 
 
-def record_uploads(connection: Connection, results: Sequence[UploadResult], now: datetime) -> None:
-    """Merge a batch of uploads into the ledger."""
+def record_uploads(
+    connection: Connection, results: Sequence[UploadResult], now: datetime, *, storage_id: int | None = None
+) -> None:
+    """Merge a batch of uploads into the ledger. ``storage_id`` is where the pict-rs that asks has its files."""
     hashes = sorted({result.sha256 for result in results})
     before: dict[str, dict[str, Any]] = {}
     for chunk in chunks(hashes):
@@ -88,6 +91,8 @@ def record_uploads(connection: Connection, results: Sequence[UploadResult], now:
         new = _merged(old, result, now)
         if new is None:
             continue
+        if result.answer is not None and storage_id is not None:
+            new = {**new, "storage_id": storage_id}
         if _is_unchecked(new) and not (old is not None and _is_unchecked(old)):
             let_in.append(result.sha256)
         rows[result.sha256] = new
@@ -251,10 +256,63 @@ def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[
             connection.execute(uploads.update().where(uploads.c.sha256 == sha256).values(values))
 
 
-def settle_lost(connection: Connection, before: datetime, reason: str, now: datetime) -> int:
-    """Take off the list what was accepted before a time and was not in a storage that was read whole since."""
+def belonging(connection: Connection, storage_id: int) -> set[str]:
+    """Unchecked uploads that must be in this storage, if they still exist, and of which no object can be that was not read.
+
+    They were let in by a hook whose settings name this storage. Where they name none, the storage itself is the proof: it
+    has received a later upload of the door, and no other storage that was ever looked at holds any. A copy that somebody
+    made before has received none, nor has any other folder. Uploads from before hooks said anything of this are taken to
+    belong to the only storage that the database knows, if there is one only.
+    """
+    later, any_upload, other = uploads.alias("later"), uploads.alias("any_upload"), images.alias("other")
+    receives_later_ones = (
+        select(images.c.id)
+        .join(later, later.c.sha256 == images.c.sha256)
+        .where(
+            images.c.storage_id == storage_id,
+            images.c.status != ItemStatus.GONE,
+            later.c.first_at > uploads.c.last_at,
+            images.c.modified_at > uploads.c.last_at,
+        )
+        .exists()
+    )
+    others_hold_some = (
+        select(other.c.id)
+        .join(any_upload, any_upload.c.sha256 == other.c.sha256)
+        .where(other.c.storage_id != storage_id)
+        .exists()
+    )
+    real = storages.c.name.not_in([ANCESTOR, UNSAID])
+    is_only_one = ~select(storages.c.id).where(real, storages.c.id != storage_id).exists()
+    unsaid = storage_id_of(connection, UNSAID)
+    not_named = or_(uploads.c.storage_id.is_(None), uploads.c.storage_id == unsaid)
+    here = or_(
+        and_(not_named, receives_later_ones, ~others_hold_some), and_(uploads.c.storage_id.is_(None), is_only_one)
+    )
+    never_had = (
+        select(images.c.id)
+        .where(
+            images.c.storage_id == storage_id,
+            images.c.sha256.is_(None),
+            images.c.size == uploads.c.size,
+            images.c.status != ItemStatus.GONE,
+        )
+        .exists()
+    )
+    query = select(uploads.c.sha256).where(IS_UNCHECKED, or_(uploads.c.storage_id == storage_id, here), ~never_had)
+    return set(connection.execute(query).scalars())
+
+
+def settle_lost(
+    connection: Connection, before: datetime, reason: str, now: datetime, *, among: Collection[str] | None = None
+) -> int:
+    """Take off the list what was accepted before a time (of ``among``, if given) and was nowhere to be found since."""
     values = {"status": ItemStatus.GONE, "reason": clean_text(reason), "judged_at": now}
-    return connection.execute(uploads.update().where(IS_UNCHECKED, uploads.c.last_at < before).values(values)).rowcount
+    lost = uploads.update().where(IS_UNCHECKED, uploads.c.last_at < before).values(values)
+    if among is None:
+        return connection.execute(lost).rowcount
+    parts = (lost.where(uploads.c.sha256.in_(chunk)) for chunk in chunks(sorted(among)))
+    return sum(connection.execute(part).rowcount for part in parts)
 
 
 def forget(connection: Connection, before: datetime) -> int:

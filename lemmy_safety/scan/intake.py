@@ -80,6 +80,8 @@ class Intake:
         self._gone_first: set[str] = set()
         #: Set when some of the storage could not be listed; it is raised when everything else of the pass is done.
         self.refused: AccessDenied | ListingIncomplete | None = None
+        #: Whether something that was listed was left to the next pass.
+        self.left_out = False
         #: The latest time of modification listed, by the store's own clock and not after its present; None without any.
         self.newest: datetime | None = None
 
@@ -207,10 +209,12 @@ class Intake:
             except StorageError as error:
                 if not is_about_one_object(error):
                     raise
+                self.left_out = True
                 continue
             if current.same_content_as(obj):
                 yield obj
             else:
+                self.left_out = True
                 log.info("still being written, left to the next pass key=%r", obj.key)
                 self._counter.add("waiting")
 

@@ -29,7 +29,7 @@ from lemmy_safety.scan.recorder import Recorder
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.detectors.base import Detector
@@ -86,7 +86,9 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRequest:
-    """``kind`` is ``SWEEP`` or ``DAEMON`` of the ledger. ``since`` limits a pass to what was modified at or after that time; ``exhaustive`` lists every key for it."""
+    """``kind`` is ``SWEEP`` or ``DAEMON`` of the ledger. ``since`` limits a pass to what was modified at or after that time;
+    ``exhaustive`` lists every key for it.
+    """
 
     kind: str
     since: datetime | None = None
@@ -157,6 +159,7 @@ class Scanner:
         run_id = self.ledger.start_run(
             self.storage.name, request.kind, dry_run=self._options.dry_run, detectors=self.detector_names
         )
+        waiting = self._waiting_uploads(request)
         try:
             self._finish_unfinished(counter)
             intake = self._run_stages(request, run_id, counter, started, lease)
@@ -171,6 +174,7 @@ class Scanner:
         self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
         if intake is not None:
             self._advance_cursors(request, began, intake.newest)
+            self._settle_lost_uploads(waiting, began, intake, summary)
         return summary
 
     @property
@@ -226,10 +230,28 @@ class Scanner:
                 self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
         if request.exhaustive:
             self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
-        if request.since is None and not self._options.prefix and newest is not None:
-            # Everything that is stored was met: an upload that was not is not there any more. Nothing at all is what an
-            # empty mount point shows.
-            self.ledger.settle_lost_uploads(began - _UPLOAD_GRACE, storage=self.storage.name)
+
+    def _waiting_uploads(self, request: PassRequest) -> dict[str, datetime]:
+        """What was let in unchecked before this pass began, and when; empty where the pass cannot prove that it is gone."""
+        if request.since is not None or not request.exhaustive or self._options.prefix:
+            return {}
+        return {row.sha256: row.last_at for row in self.ledger.unchecked_uploads()}
+
+    def _settle_lost_uploads(
+        self, waiting: Mapping[str, datetime], began: datetime, intake: Intake, summary: PassSummary
+    ) -> None:
+        """Take off the list what is proved to be gone: it belongs to this storage, which was read whole without it.
+
+        Not when anything could not be read, be it for a passing reason: that may be what is looked for. Nothing at all is
+        what an empty mount point shows.
+        """
+        if not waiting or intake.newest is None or intake.left_out or summary.failed:
+            return
+        # On the list all the time: whatever the clock of the door says, it was let in before this pass began.
+        still = {row.sha256 for row in self.ledger.unchecked_uploads() if waiting.get(row.sha256) == row.last_at}
+        gone = still & self.ledger.uploads_belonging_to(self.storage.name)
+        if gone:
+            self.ledger.settle_lost_uploads(began - _UPLOAD_GRACE, storage=self.storage.name, among=gone)
 
     def _note_broken_run(self, summary: PassSummary) -> None:
         """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.ledgers import DETECTORS, STORAGE, checked, failed, flagged, record
+from support.ledgers import DETECTORS, STORAGE, checked, failed, flagged, record, stored
 from support.uploads import AT, judged, row_for, upload, waiting
 
-from lemmy_safety.ledger import FROM_UPLOAD, UploadAnswer
+from lemmy_safety.ledger import FROM_UPLOAD, UNSAID, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 
 MINUTE = timedelta(minutes=1)
@@ -142,6 +143,24 @@ def test_what_a_pass_judged_before_it_was_told_of_is_settled_at_once(ledger) -> 
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
     assert (row.verdict.outcome, row.found_key) == (Outcome.CLEAR, "key")
+
+
+def test_uploads_belong_to_the_storage_that_the_hook_named_or_that_receives_later_ones(ledger) -> None:
+    """Not where an object of their size was never read."""
+    ledger.uploads_are_stored_in = STORAGE
+    ledger.record_uploads([upload("named"), upload("other size", at=AT)])
+    ledger.uploads_are_stored_in = UNSAID
+    ledger.record_uploads([upload("unsaid"), judged("later", at=AT + MINUTE)])
+    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("other size")}
+    assert ledger.uploads_belonging_to("local:/elsewhere") == set()
+    came = replace(stored("key", "later"), modified_at=AT + MINUTE)
+    record(ledger, [checked("key", obj=came, sha256=of("later"))])
+    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("other size"), of("unsaid")}
+    unread = replace(stored("unread"), size=len("other size"))
+    record(ledger, [replace(failed("unread", ItemStatus.TOO_LARGE), obj=unread)])
+    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("unsaid")}
+    assert ledger.settle_lost_uploads(AT + MINUTE, storage=STORAGE, among={of("named")}) == 1
+    assert of("named") not in waiting(ledger)
 
 
 def test_what_is_nowhere_to_be_found_is_taken_off_the_list(ledger) -> None:
