@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectChanged, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
-from lemmy_safety.records import ActionState
+from lemmy_safety.records import UNKNOWN_TIME, ActionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,8 +125,10 @@ class ActionRunner:
             if not (isinstance(error, StorageUnreachable) or is_about_one_object(error)):
                 raise
             return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
-        if current.modified_at > row.checked_at:
-            detail = "modified after the ancestor tool judged it; a sweep will judge it anew"
+        # The storage dates the object by its own clock, the row is dated by that of a machine like this one.
+        judged_at = row.checked_at + min(self.storage.clock_ahead, timedelta(0))
+        if current.modified_at > judged_at or current.modified_at <= UNKNOWN_TIME:
+            detail = "modified after the ancestor tool judged it, or without a date; a sweep will judge it again"
             self.ledger.finish_action(row.id, ActionState.REFUSED, detail)
             return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
         return self.ledger.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)

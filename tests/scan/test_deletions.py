@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from support.ancestor import write_ancestor_database
+from support.ancestor import FIRST_SEEN, write_ancestor_database
 from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail, picture
 
 from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import LedgerFull, ObjectGone
-from lemmy_safety.records import ActionState, Finding, Review
+from lemmy_safety.records import UNKNOWN_TIME, ActionState, Finding, Review
 from lemmy_safety.scan import PassRequest
 
 
@@ -45,6 +47,30 @@ def test_an_ancestors_object_that_comes_back_is_not_deleted_unseen(store, databa
     assert [report.detail for report in reports] == ["was already gone"]
     assert scanner.storage.deletes == []
     assert keys_in(store) == before
+
+
+@pytest.mark.parametrize(
+    ("modified_at", "behind", "deleted"),
+    [
+        (FIRST_SEEN - timedelta(days=1), timedelta(0), True),
+        (FIRST_SEEN - timedelta(days=1), timedelta(hours=3), True),
+        (FIRST_SEEN - timedelta(hours=1), timedelta(hours=3), False),
+        (FIRST_SEEN + timedelta(hours=1), timedelta(0), False),
+        (UNKNOWN_TIME, timedelta(0), False),
+    ],
+)
+def test_an_ancestors_object_is_deleted_only_if_its_date_proves_that_it_is_the_judged_one(
+    store, database, modified_at, behind, deleted
+):
+    """No date proves nothing, nor does one by a clock that is behind: it can have been written to after the judgement."""
+    key = "2/13/50/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c00"
+    write_ancestor_database(database, [(key, True, True)])
+    put(store, key, canary_png(), modified_at=modified_at)
+    with scanner_over(store, database) as scanner:
+        scanner.storage.clock_ahead = -behind
+        rows = [row for row in scanner.ledger.flagged() if row.key == key]
+        (report,) = scanner._runner.act_on_flagged(rows, "delete")
+        assert (report.state is ActionState.DONE, key not in keys_in(store)) == (deleted, deleted)
 
 
 def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store, database):
