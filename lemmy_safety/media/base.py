@@ -76,6 +76,14 @@ class Decoder(ABC):
         :raises WorkerDied: nothing can be decoded at all. Nothing else is raised, whatever the bytes are.
         """
 
+    def make_way(self, data: bytes, *, share_s: float) -> bool:  # noqa: ARG002 - most decoders can end nothing
+        """End the decoding of this very object, if it has gone on for ``share_s``: its caller gets DETECTOR_FAILED, or what is
+        known by then.
+
+        From any thread; does not wait. Whether it was ended; never by a decoder without processes of its own.
+        """
+        return False
+
     def anomaly_of_name(self, key: str, media_type: str) -> Anomaly | None:
         """The anomaly that a key is a name for another kind of file than the decoded one; None when it may be called so."""
         # Nothing of the room but its contract is loaded with this module.

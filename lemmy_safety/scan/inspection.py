@@ -129,6 +129,13 @@ class Inspector:
                 return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256)
         return examined
 
+    def make_way(self, data: bytes, *, share_s: float) -> bool:
+        """End the decoding of this very object, if it has gone on for ``share_s``; ``examine`` then returns what is known.
+
+        Whether it was ended.
+        """
+        return self._decoder.make_way(data, share_s=share_s)
+
     def discard(self, examined: Examined) -> None:
         """Forget a medium that nobody waits for any more."""
         self._frames.give_back(examined.nbytes)

@@ -4,6 +4,10 @@
 
     admit -> known to the ledger? -> decode, N threads -> judge, 1 thread -> cleared by a human? -> on_learned
 
+No client can hold all decoders: when uploads wait and each decoder has had its file for longer than ``SHARE_S``, the
+file that was there first makes way. It is not judged then, which is answered and recorded as any such upload, so a pass
+looks at it later. The same bytes cost no second share.
+
 It answers nobody and records nothing; ``validation.py`` does. All state belongs to the event loop's thread. Other
 threads run ``Inspector`` and look things up in the ledger, and nothing else.
 """
@@ -16,7 +20,7 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import LemmySafetyError
 from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review
@@ -40,6 +44,15 @@ log = logging.getLogger(__name__)
 #: enough for a decode to end. With nothing being decoded it does not wait at all.
 _BATCH_WINDOW_S = 0.03
 
+#: Seconds that a file may be decoded while others wait for a decoder: photos take a tenth of a second, short videos one.
+SHARE_S: Final = 2.0
+
+_LOOK_AGAIN_S: Final = 0.1
+
+#: Files that cost their decoder or made way: how many are remembered, and for how many seconds. By then a pass has looked.
+_MOST_COSTLY: Final = 1_000
+_COSTLY_S: Final = 600.0
+
 
 @dataclass(slots=True, eq=False)
 class Job:
@@ -55,6 +68,9 @@ class Job:
     half: float = math.inf
     deadline: float = math.inf
     """When half of the time for an answer is over, and all of it (the loop's clock), for whoever can wait longest."""
+    began: float = math.inf
+    """When its decoding began (the loop's clock)."""
+    made_way: bool = False
     let_down: bool = False
     """Whether somebody was answered without waiting for the end."""
 
@@ -101,6 +117,8 @@ class UploadJudging:
         self._to_decode: Backlog[Job] = Backlog()
         self._to_judge: Backlog[Job] = Backlog()
         self._decoding: set[Job] = set()
+        self._share: asyncio.TimerHandle | None = None
+        self._costly: dict[str, tuple[float, ItemResult]] = {}
         self._judging = False
         self._window: asyncio.TimerHandle | None = None
         self._speed = JudgeSpeed()
@@ -159,6 +177,11 @@ class UploadJudging:
             self._meters.reused()
             self._finish(job, known)
             self._pump_judge()
+        elif (costly := self._known_costly(job.upload)) is not None:
+            job.upload.drop()
+            job.item = costly
+            self._to_judge.put(job)  # a list may know the bytes
+            self._pump_judge()
         else:
             self._to_decode.put(job)
             self._pump_decode()
@@ -190,16 +213,49 @@ class UploadJudging:
 
     def _pump_decode(self) -> None:
         """Decode, but not further ahead than one batch: the sooner somebody's turn is fixed, the more will be late."""
-        while len(self._decoding) < self._decode_workers and len(self._to_decode):
+        while len(self._to_decode):
+            if len(self._decoding) >= self._decode_workers:
+                self._make_way()
+                return
             job = self._to_decode.in_order(self._loop.time())[0]
             decoded_already = [other for other in self._to_judge if other.awaited or not job.awaited]
             if self._speed.is_enough(decoded_already, self._inspector.batch_size):
                 return
             self._to_decode.take(job)
             self._decoding.add(job)
+            job.began = self._loop.time()
             data, sha256 = job.upload.data or b"", job.upload.sha256
             decoded = self._decode_threads.run(partial(self._inspector.examine, data, sha256))
             decoded.add_done_callback(partial(self._decoded, job))
+
+    def _make_way(self) -> None:
+        """End one of the files that have all decoders, if each had its share and somebody waits for another one."""
+        if self._share is not None:
+            self._share.cancel()
+            self._share = None
+        if not any(job.awaited for job in self._to_decode) or any(job.made_way for job in self._decoding):
+            return
+        now = self._loop.time()
+        over_at = max(job.began for job in self._decoding) + SHARE_S
+        if now >= over_at:
+            first = min(self._decoding, key=lambda job: (job.awaited, job.began))
+            first.made_way = self._inspector.make_way(first.upload.data or b"", share_s=SHARE_S)
+            if first.made_way:
+                log.warning("%s makes way for other uploads", name_of(first.upload.sha256))
+                return
+        # A process that had to be started first has had its file for less time than it was waited for.
+        self._share = self._loop.call_at(max(over_at, now + _LOOK_AGAIN_S), self._pump_decode)
+
+    def _known_costly(self, upload: Upload) -> ItemResult | None:
+        """What became of the same bytes a short time ago, if that was a decoder or its share of the time."""
+        at, result = self._costly.get(upload.sha256, (-math.inf, None))
+        return result if self._loop.time() < at + _COSTLY_S else None
+
+    def _remember_costly(self, job: Job, result: ItemResult) -> None:
+        self._costly.pop(job.upload.sha256, None)
+        self._costly[job.upload.sha256] = self._loop.time(), result
+        if len(self._costly) > _MOST_COSTLY:
+            del self._costly[next(iter(self._costly))]
 
     def _decoded(self, job: Job, done: asyncio.Future[Examined | ItemResult]) -> None:
         self._decoding.discard(job)
@@ -207,6 +263,8 @@ class UploadJudging:
         error = done.exception()
         if error is None:
             job.item = done.result()
+            if isinstance(job.item, ItemResult) and (job.made_way or job.item.decoder_broke):
+                self._remember_costly(job, job.item)
             self._to_judge.put(job)
         else:
             log.error("fault while decoding %s", name_of(job.upload.sha256), exc_info=error)
@@ -317,6 +375,8 @@ class UploadJudging:
         """Close the detectors and let the threads end; a thread that does not come back in time is left behind."""
         if self._window is not None:
             self._window.cancel()
+        if self._share is not None:
+            self._share.cancel()
         self._inspector.abort()
         closed = self._judge_thread.run(self._inspector.close)
         await asyncio.wait({closed}, timeout=within_s)

@@ -438,6 +438,29 @@ threading.Event().wait()
 
 
 @posix_only
+def test_a_medium_makes_way_for_others(processes):
+    """Its decoding is ended, nothing is known of it, and the next medium is decoded as ever."""
+    slow, other = bytes(bytearray(b"sleep")), bytes(bytearray(b"sleep"))  # equal, and two objects
+    with (
+        error_stream() as lines,
+        process_decoder(timeout_s=600, job=break_or_decode, quiet=False) as decoder,
+        ThreadPoolExecutor() as threads,
+    ):
+        waiting = threads.submit(refusal, decoder, slow)
+        wait_for_the_hang(lines)
+        assert not decoder.make_way(other, share_s=0)
+        assert not decoder.make_way(slow, share_s=600)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+        assert decoder.make_way(slow, share_s=0)
+        error = waiting.result(30)
+        assert not decoder.make_way(slow, share_s=0)
+        assert outcome(decoder, HEALTHY) == outcome(processes, HEALTHY)
+    assert (error.status, error.decoder_broke) == (ItemStatus.DETECTOR_FAILED, False)
+    assert error.reason == "ended after its share of the time, because others waited"
+
+
+@posix_only
 def test_no_process_outlives_its_program():
     """When the program is killed, processes that wait, run Python, sleep or are in native code end at once.
 

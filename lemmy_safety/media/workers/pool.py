@@ -38,14 +38,21 @@ _PAUSE_S: Final = 0.5
 #: How long ``close`` waits for killed processes, in all.
 _CLOSE_S: Final = 0.5
 _MEBI: Final = 1024 * 1024
+_MADE_WAY: Final = "ended after its share of the time, because others waited"
 
 
 @dataclass(slots=True)
 class _Slot:
-    """The place of one process. ``lent`` while a caller has it; only that caller asks the process."""
+    """The place of one process. ``lent`` while a caller has it; only that caller asks the process.
+
+    ``data`` is what its process decodes then, since ``given_at``; ``made_way`` is whether that was ended for others.
+    """
 
     worker: WorkerProcess | None = None
     lent: bool = False
+    data: bytes | None = None
+    given_at: float = 0.0
+    made_way: bool = False
 
 
 class ProcessDecoder(Decoder):
@@ -119,18 +126,34 @@ class ProcessDecoder(Decoder):
             return self._decoded_in(slot, data)
         finally:
             if slot is not None:
+                with self._lock:
+                    slot.data = None
                 if slot.worker is not None and not slot.worker.fit:
                     self._replace(slot)
                 slot.lent = False
             self._free.put(slot)
 
+    def make_way(self, data: bytes, *, share_s: float) -> bool:
+        """As in the contract. The time counts from when a process has the medium, like that of ``timeout_s``."""
+        with self._lock:
+            for slot in self._slots:
+                if slot.data is data and slot.worker is not None and time.monotonic() >= slot.given_at + share_s:
+                    slot.made_way = True
+                    slot.worker.end(_MADE_WAY)
+                    return True
+        return False
+
     def _decoded_in(self, slot: _Slot, data: bytes) -> DecodedMedia:
         worker = self._given_to(slot, data)
+        with self._lock:
+            slot.data, slot.given_at, slot.made_way = data, time.monotonic(), False
         try:
             answer = worker.answer()
         except WorkerLost as error:
             if self._closing.is_set():
                 raise _stopped() from error
+            if slot.made_way and worker.alone is None:
+                raise MediaError(ItemStatus.DETECTOR_FAILED, _MADE_WAY) from error
             log.warning("a medium of %d bytes cost a decoding process: %s", len(data), error)
             if worker.alone is not None:
                 return without_the_rest(worker.alone, str(error))

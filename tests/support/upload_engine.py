@@ -1,0 +1,49 @@
+"""The engine behind the hook without HTTP: stories told to it in its own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from support.hook_service import CountingDecoder
+from support.pictures import encode, gradient
+
+from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.policy import build_policy
+from lemmy_safety.scan.inspection import Inspector
+from lemmy_safety.web.meters import Meters
+from lemmy_safety.web.uploads import Upload
+from lemmy_safety.web.validation import ValidationOptions, Validator
+
+
+def upload(number: int) -> Upload:
+    data = encode(gradient(seed=number), "png")
+    sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return Upload(data=data, size=len(data), sha256=sha256, md5=md5, media_type="image/png", free=lambda: None)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - what happens in other threads gives no sign here
+            await asyncio.sleep(0.005)
+
+
+def in_service(tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_000, decode_workers=2) -> int:
+    """Have a story told to an engine; how many uploads were left unchecked."""
+
+    async def run(validator: Validator, decoder: CountingDecoder) -> None:
+        async with asyncio.timeout(60):
+            await story(validator, decoder)
+            await validator.close(within_s=10)
+
+    with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger, decoder or CountingDecoder() as used:
+        inspector = Inspector(
+            detectors=[detector], policy=build_policy(nudenet_flags=False), decoder=used, frame_bytes=frame_bytes
+        )
+        options = ValidationOptions(accept_unchecked=True, queue=64, decode_workers=decode_workers)
+
+        async def begin() -> None:
+            await run(Validator(inspector=inspector, ledger=ledger, options=options, meters=Meters()), used)
+
+        asyncio.run(begin())
+        return ledger.count_unchecked_uploads()
