@@ -142,6 +142,10 @@ class SshServer:
         """Lines that count before all others (sshd takes the first value it sees) from the next start on."""
         self._first_options = list(options)
 
+    def drop(self, option: str) -> None:
+        """From the next start on this line is gone."""
+        self._options.remove(option)
+
     def host_fingerprint(self) -> str:
         """What ssh-keygen says of the first host key."""
         shown = subprocess.run(["ssh-keygen", "-lf", self.host_keys[0]], check=True, capture_output=True, text=True)
@@ -177,7 +181,11 @@ class SshServer:
             "PermitRootLogin prohibit-password",
             "LogLevel VERBOSE",
             "SetEnv " + " ".join(f"{name}={value}" for name, value in self.environment.items()),
-            *([] if any(line.startswith("Subsystem") for line in self._options) else ["Subsystem sftp internal-sftp"]),
+            *(
+                []
+                if any(line.startswith("Subsystem") for line in (*self._first_options, *self._options))
+                else ["Subsystem sftp internal-sftp"]
+            ),
             *self._options,
         ]
         config.write_text("\n".join(lines) + "\n")

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 import paramiko
 
 from lemmy_safety.errors import StorageError, StorageUnreachable
+from lemmy_safety.storage.ssh import no_sftp
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
+from lemmy_safety.storage.ssh.link import CHANNEL_TIMEOUT_S, Link, deadline
 from lemmy_safety.storage.ssh.login import close_quietly
 from lemmy_safety.storage.ssh.sftp import SftpSession
-from lemmy_safety.storage.ssh.sftp_wire import SftpRefusal
+from lemmy_safety.storage.ssh.sftp_wire import SftpBroken, SftpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,67 +31,12 @@ _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Longest silence of the server within one operation. Spinning up a sleeping disk takes 10 to 15 s.
-CHANNEL_TIMEOUT_S = 30.0
-
 #: Pauses before the second and third try. sshd is back about a second after a restart; a longer outage is not ours to
 #: sit out, the caller has a better idea of what to do meanwhile.
 RETRY_DELAYS_S = (0.2, 1.5)
 
-
-class _Link:
-    """One transport. ``channels`` counts those in use and those that are idle; ``capacity`` is what the server allows."""
-
-    def __init__(self, transport: paramiko.Transport, capacity: int) -> None:
-        self.transport = transport
-        self.capacity = capacity
-        self.channels = 0
-        self._opening = threading.Lock()
-        self._retired = False
-
-    @property
-    def alive(self) -> bool:
-        return not self._retired and self.transport.is_active()
-
-    @property
-    def is_openssh(self) -> bool:
-        return str(self.transport.remote_version).startswith("SSH-2.0-OpenSSH")
-
-    def open_channel(self) -> paramiko.Channel:
-        """A new channel; a link whose server does not even refuse is given up.
-
-        :raises paramiko.ChannelException: the server allows no more.
-        """
-        # One at a time: paramiko keeps one exception a transport, and of two refusals one would look like a dead line.
-        with self._opening:
-            if self._retired:
-                raise paramiko.SSHException("the connection was given up")
-            try:
-                channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
-            except paramiko.ChannelException:
-                raise
-            except CONNECTION_ERRORS:
-                self.give_up()
-                raise
-        channel.settimeout(CHANNEL_TIMEOUT_S)
-        return channel
-
-    def check(self) -> None:
-        """See that the server answers: ask for one more channel; a refusal is an answer too.
-
-        :raises paramiko.SSHException: it does not (EOFError and OSError too).
-        """
-        with contextlib.suppress(paramiko.ChannelException):
-            close_quietly(self.open_channel())
-
-    def retire_after(self, error: BaseException) -> None:
-        """Give up a link whose server is silent or gone; if only a channel was closed, the others may go on."""
-        if isinstance(error, TimeoutError) or not self.transport.is_active():
-            self.give_up()
-
-    def give_up(self) -> None:
-        self._retired = True
-        close_quietly(self.transport)
+#: Why a channel was refused (RFC 4254, section 5.1): the one reason that passes by itself.
+_RESOURCE_SHORTAGE = 4
 
 
 class SshConnections:
@@ -102,8 +49,8 @@ class SshConnections:
         self._lock = threading.Lock()
         self._connecting = threading.Lock()
         self._closing = threading.Event()
-        self._links: list[_Link] = []
-        self._idle: list[tuple[_Link, SftpSession]] = []
+        self._links: list[Link] = []
+        self._idle: list[tuple[Link, SftpSession]] = []
 
     def run(self, operation: Callable[[SftpSession], T]) -> T:
         """Do something with a session of one's own, and again on a new one when the line breaks.
@@ -134,7 +81,7 @@ class SshConnections:
         """
         link, channel = self._channel()
         try:
-            with _deadline(channel):
+            with deadline(channel):
                 channel.exec_command(command)
             yield RemoteCommand(link, channel, complaint)
         except CONNECTION_ERRORS as error:
@@ -169,7 +116,7 @@ class SshConnections:
         finally:
             self._release(link, session, reusable=reusable)
 
-    def _acquire(self) -> tuple[_Link, SftpSession]:
+    def _acquire(self) -> tuple[Link, SftpSession]:
         with self._lock:
             while self._idle:
                 link, session = self._idle.pop()
@@ -177,29 +124,28 @@ class SshConnections:
                     return link, session
         link, channel = self._channel()
         try:
-            with _deadline(channel):
+            with deadline(channel):
                 channel.invoke_subsystem("sftp")
             return link, SftpSession(channel, resolves_links=link.is_openssh)
         except CONNECTION_ERRORS as error:
+            ours = self._why_no_session(link, channel, error)
             close_quietly(channel)
             with self._lock:
                 link.channels -= 1
             link.retire_after(error)
-            if isinstance(error, paramiko.SSHException) and self._answers(link):
-                raise StorageError(
-                    f"The SSH server {self._login.where} does not offer SFTP: {error}",
-                    hint="Switch it on in sshd_config: Subsystem sftp internal-sftp",
-                ) from error
-            raise translate(error, self._login.where) from error
+            raise ours from error
 
-    def _answers(self, link: _Link) -> bool:
-        try:
-            link.check()
-        except CONNECTION_ERRORS:
-            return False
-        return True
+    def _why_no_session(self, link: Link, channel: paramiko.Channel, error: Exception) -> StorageError:
+        """Only a server that still answers has anything to say of it; else the line broke."""
+        where = self._login.where
+        ours = None
+        if isinstance(error, SftpBroken):
+            ours = no_sftp.ended(where, link, channel, error)
+        elif isinstance(error, paramiko.SSHException):
+            ours = no_sftp.refused(where, error)
+        return ours if ours is not None and link.answers() else translate(error, where)
 
-    def _release(self, link: _Link, session: SftpSession, *, reusable: bool) -> None:
+    def _release(self, link: Link, session: SftpSession, *, reusable: bool) -> None:
         if not reusable:
             close_quietly(session.channel)
         with self._lock:
@@ -208,7 +154,7 @@ class SshConnections:
             else:
                 link.channels -= 1
 
-    def _channel(self) -> tuple[_Link, paramiko.Channel]:
+    def _channel(self) -> tuple[Link, paramiko.Channel]:
         """A new channel on a link that has room, or on a new link."""
         while True:
             link = self._reserve()
@@ -220,14 +166,18 @@ class SshConnections:
                     link.capacity = link.channels
                 if link.capacity == 0:
                     link.give_up()
-                    raise translate(error, self._login.where) from error
+                    if link.served:  # a session that was just closed still counts over there
+                        continue
+                    if error.code == _RESOURCE_SHORTAGE:
+                        raise translate(error, self._login.where) from error
+                    raise no_sftp.no_channels(self._login.where) from error
                 _LOG.info("the SSH server allows %d sessions per connection", link.capacity)
             except CONNECTION_ERRORS as error:
                 with self._lock:
                     link.channels -= 1
                 raise translate(error, self._login.where) from error
 
-    def _reserve(self) -> _Link:
+    def _reserve(self) -> Link:
         """A link with one channel more counted on it."""
         link = self._reserve_open()
         if link is not None:
@@ -237,7 +187,7 @@ class SshConnections:
             link = self._reserve_open()
             if link is not None:
                 return link
-            link = _Link(self._login.connect(), self._capacity)
+            link = Link(self._login.connect(), self._capacity)
             link.channels = 1
             with self._lock:
                 if not self._closing.is_set():
@@ -247,7 +197,7 @@ class SshConnections:
         close_quietly(link.transport)
         raise self._closed_error()
 
-    def _reserve_open(self) -> _Link | None:
+    def _reserve_open(self) -> Link | None:
         with self._lock:
             if self._closing.is_set():
                 raise self._closed_error()
@@ -272,7 +222,7 @@ class RemoteCommand:
     #: How long output is waited for before stderr is emptied in between.
     _POLL_S = 1.0
 
-    def __init__(self, link: _Link, channel: paramiko.Channel, complaint: Callable[[str], None]) -> None:
+    def __init__(self, link: Link, channel: paramiko.Channel, complaint: Callable[[str], None]) -> None:
         self._link = link
         self._channel = channel
         self._complaint = complaint
@@ -306,7 +256,7 @@ class RemoteCommand:
 
         :raises EOFError: there is none: the line broke, or the command was killed.
         """
-        with _deadline(self._channel):
+        with deadline(self._channel):
             status = self._channel.recv_exit_status()
         self._take_stderr()
         if self._line:
@@ -325,22 +275,3 @@ class RemoteCommand:
             self._line = rest[: self._LINE_BYTES]
             for line in lines:
                 self._complaint(line.decode("utf-8", errors="replace"))
-
-
-@contextlib.contextmanager
-def _deadline(channel: paramiko.Channel) -> Iterator[None]:
-    """Close the channel if the server does not answer: paramiko waits for ever for the answer to a channel request.
-
-    :raises TimeoutError: it was closed for that reason.
-    """
-    timer = threading.Timer(CHANNEL_TIMEOUT_S, close_quietly, (channel,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except paramiko.SSHException as error:
-        if timer.finished.is_set():
-            raise TimeoutError from error
-        raise
-    finally:
-        timer.cancel()

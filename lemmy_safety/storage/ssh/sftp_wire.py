@@ -41,7 +41,14 @@ class SftpRefusal(Exception):
 
 
 class SftpBroken(Exception):
-    """The other side closed the channel or does not speak SFTP; the session is of no more use."""
+    """The other side closed the channel or does not speak SFTP; the session is of no more use.
+
+    ``received`` is what came in the place of a packet.
+    """
+
+    def __init__(self, reason: str, received: bytes = b"") -> None:
+        super().__init__(reason)
+        self.received = received
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +205,10 @@ class SftpWire:
             raise SftpRefusal(code, fields.text().decode("utf-8", errors="replace"))
 
     def _packet(self) -> tuple[int, bytes]:
-        (length,) = struct.unpack(">I", self._take(4))
+        head = self._take(4)
+        (length,) = struct.unpack(">I", head)
         if not 1 <= length <= _MAX_PACKET:
-            raise SftpBroken("the server sent something that is not SFTP")
+            raise SftpBroken("the server sent something that is not SFTP", head + self._incoming)
         packet = self._take(length)
         return packet[0], packet[1:]
 
@@ -208,7 +216,7 @@ class SftpWire:
         while len(self._incoming) < length:
             received = self._channel.recv(_RECEIVE_BYTES)
             if not received:
-                raise SftpBroken("the server closed the SFTP session")
+                raise SftpBroken("the server closed the SFTP session", bytes(self._incoming))
             self._incoming += received
         taken = bytes(self._incoming[:length])
         del self._incoming[:length]

@@ -14,7 +14,7 @@ import pytest
 from support.ssh_storage import BOTH_WAYS, hold_sessions, keys_of
 
 from lemmy_safety.errors import StorageUnreachable
-from lemmy_safety.storage.ssh import connection
+from lemmy_safety.storage.ssh import connection, link
 from lemmy_safety.storage.ssh.sftp import SftpSession
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def test_a_server_that_stops_answering_is_given_up(
     backend.put("a.jpg", b"x")
     assert keys_of(storage) == ["a.jpg"]
     hold_sessions(storage, 2)
-    for step in ("CHANNEL_TIMEOUT_S",):
-        monkeypatch.setattr(connection, step, 0.5)
+    for module in (connection, link):
+        monkeypatch.setattr(module, "CHANNEL_TIMEOUT_S", 0.5)
     # Sessions opened before keep the longer timeout; new ones have the short one.
     backend.server.kill_sessions()
     assert storage.read("a.jpg", max_bytes=1) == b"x"

@@ -14,7 +14,7 @@ import pytest
 from support.ssh_storage import BOTH_WAYS, keys_of
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, StorageUnreachable
-from lemmy_safety.storage.ssh.connection import _Link
+from lemmy_safety.storage.ssh.link import Link
 from lemmy_safety.storage.ssh.sftp import SftpSession
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_a_link_that_came_before_the_look_is_refused_where_the_server_resolves_n
 
     folder = backend.seen_root.encode() + b"/a/b"
     monkeypatch.setattr(SftpSession, "_seen", lexical)
-    monkeypatch.setattr(_Link, "is_openssh", False)
+    monkeypatch.setattr(Link, "is_openssh", False)
     storage.close()
     storage.open()
     assert storage.read(KEY, max_bytes=100) == b"inside!"

@@ -15,6 +15,7 @@ from support.sshd import open_backend
 from lemmy_safety.errors import StorageError
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.ssh import connection
+from lemmy_safety.storage.ssh.link import Link
 from lemmy_safety.storage.ssh.listing import FOLDERS_AT_ONCE, SESSIONS
 from lemmy_safety.storage.ssh.sftp import SftpSession
 from lemmy_safety.storage.wanted_keys import WantedKeys
@@ -142,13 +143,13 @@ def test_a_silent_listing_is_waited_for_while_the_server_answers(
     monkeypatch.setattr(connection, "CHANNEL_TIMEOUT_S", 2.0)
     monkeypatch.setattr(connection.RemoteCommand, "_POLL_S", 0.1)
     asked = threading.Semaphore(0)
-    original = connection._Link.check
+    original = Link.check
 
-    def check(link: connection._Link) -> None:
+    def check(link: Link) -> None:
         original(link)
         asked.release()
 
-    monkeypatch.setattr(connection._Link, "check", check)
+    monkeypatch.setattr(Link, "check", check)
     with backend.storage() as storage, ThreadPoolExecutor(1) as pool:
         listing = pool.submit(keys_of, storage)
         assert asked.acquire(timeout=60)

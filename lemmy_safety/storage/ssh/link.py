@@ -1,0 +1,105 @@
+"""One SSH transport and the channels on it: how many the server allows, and whether it still answers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import paramiko
+
+from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS
+from lemmy_safety.storage.ssh.login import close_quietly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Longest silence of the server within one operation. Spinning up a sleeping disk takes 10 to 15 s.
+CHANNEL_TIMEOUT_S = 30.0
+
+
+class Link:
+    """One transport. ``channels`` counts those in use and those that are idle; ``capacity`` is what the server allows.
+
+    ``served``: it has opened a channel at least once.
+    """
+
+    def __init__(self, transport: paramiko.Transport, capacity: int) -> None:
+        self.transport = transport
+        self.capacity = capacity
+        self.channels = 0
+        self.served = False
+        self._opening = threading.Lock()
+        self._retired = False
+
+    @property
+    def alive(self) -> bool:
+        return not self._retired and self.transport.is_active()
+
+    @property
+    def is_openssh(self) -> bool:
+        return str(self.transport.remote_version).startswith("SSH-2.0-OpenSSH")
+
+    def open_channel(self) -> paramiko.Channel:
+        """A new channel; a link whose server does not even refuse is given up.
+
+        :raises paramiko.ChannelException: the server allows no more.
+        """
+        # One at a time: paramiko keeps one exception a transport, and of two refusals one would look like a dead line.
+        with self._opening:
+            if self._retired:
+                raise paramiko.SSHException("the connection was given up")
+            try:
+                channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
+            except paramiko.ChannelException:
+                raise
+            except CONNECTION_ERRORS:
+                self.give_up()
+                raise
+        self.served = True
+        channel.settimeout(CHANNEL_TIMEOUT_S)
+        return channel
+
+    def check(self) -> None:
+        """See that the server answers: ask for one more channel; a refusal is an answer too.
+
+        :raises paramiko.SSHException: it does not (EOFError and OSError too).
+        """
+        with contextlib.suppress(paramiko.ChannelException):
+            close_quietly(self.open_channel())
+
+    def answers(self) -> bool:
+        """The same question, answered with yes or no."""
+        try:
+            self.check()
+        except CONNECTION_ERRORS:
+            return False
+        return True
+
+    def retire_after(self, error: BaseException) -> None:
+        """Give up a link whose server is silent or gone; if only a channel was closed, the others may go on."""
+        if isinstance(error, TimeoutError) or not self.transport.is_active():
+            self.give_up()
+
+    def give_up(self) -> None:
+        self._retired = True
+        close_quietly(self.transport)
+
+
+@contextlib.contextmanager
+def deadline(channel: paramiko.Channel) -> Iterator[None]:
+    """Close the channel if the server does not answer: paramiko waits for ever for the answer to a channel request.
+
+    :raises TimeoutError: it was closed for that reason.
+    """
+    timer = threading.Timer(CHANNEL_TIMEOUT_S, close_quietly, (channel,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except paramiko.SSHException as error:
+        if timer.finished.is_set():
+            raise TimeoutError from error
+        raise
+    finally:
+        timer.cancel()

@@ -1,0 +1,143 @@
+"""Why a server that can be reached opens no SFTP session: from what it says and how the session ended, to one clear error.
+
+sshd agrees to the subsystem first and starts the program afterwards. A missing program, an account without a shell, a
+password that has run out and a start-up file that prints something all look like a session that ends or talks nonsense.
+Waiting does not help against any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import StorageError, StorageUnreachable
+from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS
+from lemmy_safety.storage.ssh.link import deadline
+from lemmy_safety.storage.ssh.login import close_quietly
+
+if TYPE_CHECKING:
+    import paramiko
+
+    from lemmy_safety.storage.ssh.link import Link
+    from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
+
+#: The program has ended or has already said something; its status and last words follow at once.
+_LAST_WORDS_S = 2.0
+
+#: A sentence or two; a message of the day may be pages.
+_MOST_WORDS = 200
+
+_MOST_BYTES = 4096
+
+#: What sshd's session ends with where /etc/nologin (or /run/nologin) exists (session.c, do_nologin): the machine is about
+#: to shut down, or is being worked on.
+_NOLOGIN_STATUS = 254
+
+#: What a shell ends with for a program that it cannot find, or may not run (POSIX, Shell Command Language, 2.8.2).
+_NO_PROGRAM = (126, 127)
+
+_SWITCH_ON = "Switch it on in sshd_config: Subsystem sftp internal-sftp"
+
+_UNREADABLE = re.compile(r"[^\t\n\r\x20-\x7e\u00a0-\ufffc]")
+
+#: The words of sshd and of passwd.
+_PASSWORD_RAN_OUT = ("password has expired", "password change required", "change your password")
+
+
+def refused(where: str, error: BaseException) -> StorageError:
+    """sshd_config has no line for the subsystem."""
+    return StorageError(f"The SSH server {where} does not offer SFTP: {error}", hint=_SWITCH_ON)
+
+
+def no_channels(where: str) -> StorageError:
+    """A fresh connection may not even have one session."""
+    return StorageError(
+        f"The SSH server {where} accepts the login, but allows no session at all.",
+        hint="Set MaxSessions in sshd_config to 1 or more (10 is usual), also in its Match blocks.",
+    )
+
+
+def ended(where: str, link: Link, channel: paramiko.Channel, error: SftpBroken) -> StorageError | None:
+    """Our error for a session that was no SFTP from its first byte; None where a broken line explains it as well.
+
+    A program that was killed leaves no exit status, and nothing was wrong with the server's settings.
+    """
+    output, _, status = _last_words(channel, error.received)
+    if not output and status is None:
+        return None
+    words = _in_words(output)
+    if not words and status not in (0, *_NO_PROGRAM):
+        words = _complaint(link, channel)
+    said = f" The server says: {words!r}." if words else ""
+    if status == _NOLOGIN_STATUS:
+        return StorageUnreachable(
+            f"The SSH server {where} takes no logins for now.{said}",
+            hint="Remove /etc/nologin or /run/nologin there once its maintenance is over.",
+        )
+    if any(sign in words.lower() for sign in _PASSWORD_RAN_OUT):
+        return StorageError(
+            f"The password of the account {where} has run out, so that it can do nothing but change it.{said}",
+            hint="Set a new one on the server (passwd USER), or take the limit off (chage -M -1 USER).",
+        )
+    ending = "" if status is None else f" (exit status {status})"
+    return StorageError(f"The SSH server {where} does not offer SFTP{ending}.{said}", hint=_hint(output, status))
+
+
+def _hint(output: bytes, status: int | None) -> str:
+    if status in _NO_PROGRAM:
+        return f"The program of its line Subsystem sftp is missing or cannot run. {_SWITCH_ON}"
+    if output:
+        return (
+            "Before SFTP nothing may be printed: remove such lines from the account's .bashrc, .profile or ForceCommand, or "
+            "give an account without a shell ForceCommand internal-sftp."
+        )
+    return (
+        "Look at the Subsystem, ForceCommand and ChrootDirectory lines of sshd_config (the folders of ChrootDirectory must "
+        "belong to root alone), and at the server's log. The simplest that works: Subsystem sftp internal-sftp"
+    )
+
+
+def _complaint(link: Link, channel: paramiko.Channel) -> str:
+    """What the account is told instead of a shell. sshd drops what a subsystem writes to stderr, but not what a command does."""
+    close_quietly(channel)
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        other = link.open_channel()
+        try:
+            with deadline(other):
+                other.exec_command(b"exit 0")
+            output, complaints, status = _last_words(other, b"")
+        finally:
+            close_quietly(other)
+        if status != 0:
+            return _in_words(output) or _in_words(complaints)
+    return ""
+
+
+def _last_words(channel: paramiko.Channel, output: bytes) -> tuple[bytes, bytes, int | None]:
+    """What the session still printed, what it complained of, and its exit status; within _LAST_WORDS_S."""
+    until = time.monotonic() + _LAST_WORDS_S
+    complaints = b""
+    with contextlib.suppress(*CONNECTION_ERRORS):
+        # SFTP that follows a greeting would wait for us without end.
+        channel.shutdown_write()
+        while len(output) < _MOST_BYTES and (left := until - time.monotonic()) > 0:
+            channel.settimeout(left)
+            more = channel.recv(_MOST_BYTES)
+            if not more:
+                break
+            output += more
+        channel.settimeout(max(until - time.monotonic(), 0.01))
+        complaints = channel.recv_stderr(_MOST_BYTES)
+    channel.status_event.wait(max(until - time.monotonic(), 0.0))
+    status = channel.exit_status
+    return output, complaints, status if channel.status_event.is_set() and status >= 0 else None
+
+
+def _in_words(said: bytes) -> str:
+    """The readable beginning, in one line: a greeting may be followed by SFTP packets."""
+    text = said.decode("utf-8", errors="replace")
+    readable = _UNREADABLE.split(text, maxsplit=1)[0]
+    line = " ".join(readable.split())
+    return line if len(line) <= _MOST_WORDS else line[:_MOST_WORDS] + "..."
