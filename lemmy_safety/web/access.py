@@ -128,6 +128,13 @@ class Access:
                     hint=f"Name the addresses that pict-rs asks from, or set HOOK_SECRET. {_SECRET_HINT}",
                 )
 
+    def may_ask_from(self, peer: str | None) -> bool:
+        """Whether a request on a connection from ``peer`` can be let in; False only where networks are set."""
+        if not self._networks:
+            return True
+        address = parse_address(peer or "")
+        return address is not None and _within(address, (*self._networks, *self._proxies))
+
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
         """Who really asks; None when that cannot be told.
 

@@ -1,5 +1,8 @@
 """uvicorn's HTTP/1.1 protocol with what it lacks: time limits on heads and on answers, and a bound on connections.
 
+The bound is on idle and busy connections together, and idle ones give way (``places.py``). Callers whose address is let in
+have places of their own, which those that will be refused for their address cannot fill.
+
 uvicorn waits for ever for the rest of a request line or header, and for the first byte of a new connection. A few
 hundred such connections (the "slow loris") would use up all that the service may have. So would callers that do not read what they
 asked for: an answer that holds a medium stays in memory for each of them.
@@ -13,7 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from lemmy_safety.web.places import Places
+
 if TYPE_CHECKING:
+    from lemmy_safety.web.access import Access
     from lemmy_safety.web.meters import Meters
 
 #: Where the application finds an event for the peer's end of sending. A peer that closed looks like one that only will not
@@ -33,24 +39,50 @@ class GuardedProtocol(H11Protocol):
     """One connection. ``guarded`` makes the class that uvicorn is given."""
 
     head_timeout_s: ClassVar[float]
-    max_connections: ClassVar[int]
+    access: ClassVar[Access]
+    known: ClassVar[Places]
+    strangers: ClassVar[Places]
     meters: ClassVar[Meters]
+
+    _places: Places
 
     _head_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.max_connections:
-            self._turn_away(503, _BUSY)
-        else:
+        peer = None if self.client is None else self.client[0]
+        self._places = self.known if self.access.may_ask_from(peer) else self.strangers
+        if self._places.take(self):
             self._watch_head()
+        else:
+            self._turn_away(503, _BUSY)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._watch_head()
 
+    def handle_events(self) -> None:
+        """Read what has come so far."""
+        super().handle_events()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._places.becomes_busy(self)
+
+    def on_response_complete(self) -> None:
+        """The answer was written."""
+        self._places.becomes_idle(self)
+        super().on_response_complete()
+
+    def give_way(self) -> None:
+        """Make room for another connection; see ``Places``."""
+        if self.cycle is None or self.conn.trailing_data[0]:  # between two requests nothing is waited for
+            self.meters.rejected(503)
+            self.transport.write(_BUSY)
+        # Not closed, which would wait for a caller that does not read.
+        self.transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._places.leave(self)
         self._forget_timer()
         self._forget_read_timer()
         super().connection_lost(exc)
@@ -112,12 +144,17 @@ class GuardedProtocol(H11Protocol):
             self._head_timer = None
 
 
-def guarded(*, head_timeout: float, most_connections: int, counts: Meters) -> type[GuardedProtocol]:
-    """The protocol of one service. Beyond ``most_connections`` new ones get 503 before they have said anything."""
+def guarded(*, head_timeout: float, most_connections: int, rules: Access, counts: Meters) -> type[GuardedProtocol]:
+    """The protocol of one service. ``most_connections`` are open for callers that ``rules`` may let in, and as many for all others.
+
+    Beyond that an idle connection gives way to a new one; where none is idle the new one gets 503 at once.
+    """
 
     class Guarded(GuardedProtocol):
         head_timeout_s = head_timeout
-        max_connections = most_connections
+        access = rules
+        known = Places(most_connections)
+        strangers = Places(most_connections)
         meters = counts
 
     return Guarded

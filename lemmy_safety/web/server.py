@@ -47,7 +47,7 @@ _CLOSE_GRACE_S = 0.7
 #: Seconds between two requests on one connection; nginx keeps its own for 60 s and copes with their end.
 _KEEP_ALIVE_S = 15
 
-#: Open connections for each upload that may be worked on: waiting for their head, kept alive, being turned away.
+#: Open connections for each upload that may be worked on: waiting for their head or kept alive.
 _CONNECTIONS_PER_UPLOAD = 2
 _SPARE_CONNECTIONS = 64
 
@@ -167,6 +167,7 @@ class _Service:
             http=guarded(
                 head_timeout=options.head_timeout_s,
                 most_connections=_CONNECTIONS_PER_UPLOAD * options.max_uploads + _SPARE_CONNECTIONS,
+                rules=self._access,
                 counts=meters,
             ),
             loop="asyncio",

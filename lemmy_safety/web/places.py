@@ -1,0 +1,70 @@
+"""How many connections may be open, and which of them give way when there are more."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds that a connection has to itself before it counts as idle: a caller's first bytes are right behind its connection,
+#: and of a burst of callers all are accepted before the first of them is read.
+GRACE_S = 0.5
+
+
+class Occupant(Protocol):
+    """A connection. It is compared by identity."""
+
+    def give_way(self) -> None:
+        """Close at once, without a request to answer."""
+
+
+class Places:
+    """The places of one group of callers. Belongs to one event loop.
+
+    A connection is idle while no request of its own waits for an answer: before its first request is complete, and
+    between two requests. The one that has been idle for longest gives way to a new one. Bytes that trickle in do not
+    count, or a caller that never completes a request could keep its place.
+    """
+
+    def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """``most`` connections have a place; ``clock`` gives seconds."""
+        self._most = most
+        self._clock = clock
+        self._busy: set[Occupant] = set()
+        self._idle: dict[Occupant, float] = {}  # since when; in that order
+
+    def __len__(self) -> int:
+        return len(self._busy) + len(self._idle)
+
+    def take(self, newcomer: Occupant) -> bool:
+        """Give a new, idle connection a place. False when all places are busy or were taken a moment ago."""
+        if len(self) >= self._most and not self._make_room():
+            return False
+        self._idle[newcomer] = self._clock()
+        return True
+
+    def becomes_busy(self, occupant: Occupant) -> None:
+        """It has a request to answer. Says nothing of a connection without a place."""
+        if self._idle.pop(occupant, None) is not None:
+            self._busy.add(occupant)
+
+    def becomes_idle(self, occupant: Occupant) -> None:
+        """Its request was answered."""
+        if occupant in self._busy:
+            self._busy.remove(occupant)
+            self._idle[occupant] = self._clock()
+
+    def leave(self, occupant: Occupant) -> None:
+        """It is closed. Leaving twice, or without a place, is fine."""
+        self._busy.discard(occupant)
+        self._idle.pop(occupant, None)
+
+    def _make_room(self) -> bool:
+        longest = next(iter(self._idle.items()), None)
+        if longest is None or self._clock() - longest[1] < GRACE_S:
+            return False
+        self.leave(longest[0])
+        longest[0].give_way()
+        return True
