@@ -17,6 +17,7 @@ from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, u
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.pass_leases import PassLeases
+from lemmy_safety.ledger.room import check_room
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
 from lemmy_safety.ledger.upload_books import UploadBooks
 from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
@@ -78,7 +79,7 @@ def open_ledger(
                 with engine.connect() as connection:
                     migrations.present(connection)
         if upgrade:
-            ledger.check_writable()
+            ledger._write_and_restore()  # noqa: SLF001 - its own module
         ledger.opened(made=upgrade)
     except BaseException:
         engine.dispose()
@@ -372,10 +373,17 @@ class Ledger(UploadBooks, PassLeases):
             return migrations.present(connection) or "", migrations.newest()
 
     def check_writable(self) -> None:
-        """Prove by a committed transaction that verdicts can be recorded now.
+        """Prove by a committed transaction that verdicts can be recorded now, and that the next ones will find room.
 
         :raises LedgerError: LedgerReadOnly, LedgerLocked, LedgerFull, LedgerDamaged.
         """
+        self.check_present()
+        path = sqlite_file(self._engine.url)
+        if path is not None:
+            check_room(path, where=self._where)
+        self._write_and_restore()
+
+    def _write_and_restore(self) -> None:
         with self._writing() as connection:
             # There and back: servers write nothing for a value that stays the same.
             connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=f"{ANCESTOR}."))

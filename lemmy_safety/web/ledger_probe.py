@@ -18,8 +18,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an answer holds: asking costs a commit, and anybody who may see the port may ask.
-_FRESH_S = 10.0
+#: Seconds that an answer holds: asking costs a commit or a count, and anybody who may see the port may ask.
+_WRITABLE_FRESH_S = 3.0
+_COUNT_FRESH_S = 10.0
 
 #: Seconds that a probe may take before it counts as failed; a health check gives up after a few.
 _PATIENCE_S = 2.0
@@ -30,8 +31,8 @@ class LedgerProbe:
 
     def __init__(self, ledger: UploadLedger) -> None:
         self._thread = WorkerThreads("probe-ledger")
-        self._writable = _Probe(self._thread, ledger.check_writable)
-        self._unchecked = _Probe(self._thread, ledger.count_unchecked_uploads)
+        self._writable = _Probe(self._thread, ledger.check_writable, fresh_s=_WRITABLE_FRESH_S)
+        self._unchecked = _Probe(self._thread, ledger.count_unchecked_uploads, fresh_s=_COUNT_FRESH_S)
 
     async def writable(self) -> bool:
         """Whether verdicts can be recorded."""
@@ -48,7 +49,7 @@ class LedgerProbe:
         :raises LedgerReplaced: it was deleted, moved, emptied or replaced; what is written to it is lost.
         """
         while True:
-            await asyncio.sleep(_FRESH_S)
+            await asyncio.sleep(_COUNT_FRESH_S)
             await self._unchecked.ask()
             self._unchecked.raise_if(LedgerReplaced)
 
@@ -59,15 +60,16 @@ class LedgerProbe:
 class _Probe(Generic[T]):
     """One question; the answer in a tuple of one, None where there is none."""
 
-    def __init__(self, thread: WorkerThreads, question: Callable[[], T]) -> None:
+    def __init__(self, thread: WorkerThreads, question: Callable[[], T], *, fresh_s: float) -> None:
         self._thread = thread
         self._question = question
+        self._fresh_s = fresh_s
         self._asked: asyncio.Future[T] | None = None
         self._asked_at = 0.0
 
     async def ask(self) -> tuple[T] | None:
         now = asyncio.get_running_loop().time()
-        if self._asked is None or (self._asked.done() and now - self._asked_at > _FRESH_S):
+        if self._asked is None or (self._asked.done() and now - self._asked_at > self._fresh_s):
             self._asked, self._asked_at = self._thread.run(self._question), now
             self._asked.add_done_callback(_say_why)
         await asyncio.wait({self._asked}, timeout=_PATIENCE_S)
