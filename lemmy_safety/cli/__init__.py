@@ -11,13 +11,13 @@ import sys
 
 def main() -> None:
     """Entry point of the ``lemmy-safety`` command; ends the process with the exit code of what happened."""
+    from lemmy_safety.cli.starting import START_UP  # noqa: PLC0415 - importing the package stays free
+
+    START_UP.begin()
     from lemmy_safety.cli.streams import StandardStreams  # noqa: PLC0415 - importing the package stays free
 
     streams = StandardStreams()
-    try:
-        from lemmy_safety.cli.app import app  # noqa: PLC0415 - for __main__ and tests, too
-    except KeyboardInterrupt:
-        sys.exit(130)  # so early that nothing has begun and nobody else is there to say so
+    from lemmy_safety.cli.app import app  # noqa: PLC0415 - for __main__ and tests, too
 
     try:
         app.main(prog_name="lemmy-safety")
@@ -26,5 +26,6 @@ def main() -> None:
         from lemmy_safety.cli.stopping import end_at_once_if_threads_are_left  # noqa: PLC0415 - is loaded by now
 
         code = code_after_output(ended.code, streams.failure())
+        START_UP.ends_with(code if isinstance(code, int) else 0 if code is None else 1)
         end_at_once_if_threads_are_left(code)
         sys.exit(code)

@@ -20,11 +20,15 @@ from lemmy_safety.cli.invocation import Invocation, current, settings_options, s
 from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
+from lemmy_safety.cli.starting import START_UP
 from lemmy_safety.cli.worker import worker
 from lemmy_safety.settings import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+#: What runs until it is stopped, beside the daemon; being stopped is its success.
+_SERVICES = frozenset({"serve", "worker"})
 
 _FLAGS = tuple(name for name, item in OPTIONS.items() if item.flag)
 
@@ -86,6 +90,10 @@ def app(ctx: click.Context, *, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.exit(run(current(), as_json=as_json))
+    if ctx.invoked_subcommand in _SERVICES:
+        START_UP.ends_with(0)
+    else:
+        START_UP.interrupts()
 
 
 for command in (flagged, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):

@@ -9,11 +9,11 @@ import click
 
 from lemmy_safety.cli.asking import asker, someone_is_there
 from lemmy_safety.cli.database import existing_ledger
-from lemmy_safety.cli.failures import INTERRUPTED
 from lemmy_safety.cli.flagged import why
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.logs import set_up_logging
+from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.telling import Teller
 from lemmy_safety.cli.text import plural, printable, write_json

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lemmy_safety.cli.delete_flagged import carry_out, open_rows
-from lemmy_safety.cli.failures import BUG, INTERRUPTED
+from lemmy_safety.cli.failures import BUG
 from lemmy_safety.cli.flagged import show_table
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.run import sweep
+from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, printable

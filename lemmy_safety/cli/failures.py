@@ -20,10 +20,10 @@ import traceback
 import click
 
 from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.errors import LemmySafetyError, OutputFailed
 
 BUG = 1
-INTERRUPTED = 130
 
 
 def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:

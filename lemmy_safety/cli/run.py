@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from lemmy_safety.cli.asking import asker
-from lemmy_safety.cli.failures import INTERRUPTED, warn
+from lemmy_safety.cli.failures import warn
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.progress import progress
+from lemmy_safety.cli.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
@@ -36,12 +37,15 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
     settings = invocation.settings()
     if as_json and not settings.all:
         raise click.UsageError("--json goes with --all; the daemon logs instead.")
+    START_UP.ends_with(INTERRUPTED if settings.all else 0)
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=None if settings.all else False)
     forbid_core_dumps()
     choose_storage(settings)  # before the heavy imports, so that a missing setting is said at once
     if not settings.all:
         _watch(settings)
         return 0
+    from lemmy_safety import wiring  # noqa: F401, PLC0415 - heavy: until it is here, a signal ends the process at once
+
     with StopSignals() as signals:
         summary = sweep(settings, signals)
     if as_json:

@@ -15,15 +15,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from lemmy_safety.cli.failures import INTERRUPTED
+from lemmy_safety.cli.starting import INTERRUPTED, START_UP, STOP_SIGNALS
 
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
-
-#: SIGBREAK is what Windows sends for Ctrl-Break and when a console closes, SIGHUP what others send for a terminal that
-#: went away.
-_NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
-
 
 #: A pass that was asked to stop ends itself within 4 s (``scan.scanner``); what has not ended then is stuck. A busy
 #: machine takes some tenths of a second more, and five seconds were promised.
@@ -45,11 +40,13 @@ class StopSignals:
         self._terminal = _terminal_state()
 
     def __enter__(self) -> Self:
-        for name in _NAMES:
+        for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
             # nohup has SIGHUP ignored, and that is to stay so.
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 self._before[number] = signal.signal(number, self._received)
+        # What comes after this work is no longer the start: output is written that must not be cut off.
+        START_UP.interrupts()
         return self
 
     def __exit__(

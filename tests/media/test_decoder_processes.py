@@ -21,6 +21,7 @@ from support.breaking_decoders import break_or_decode, show_and_break
 
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.media import InlineDecoder, MediaLimits, decoding
+from lemmy_safety.media.workers import process
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.media.workers.process import describe_exit
 from lemmy_safety.records import AnomalyKind, ItemStatus
@@ -283,6 +284,24 @@ def test_processes_leave_stopping_to_the_program():
         assert pid_of(decoder) == first
 
 
+@posix_only
+@pytest.mark.parametrize("module", ["lemmy_safety", "pickle", "lemmy_safety.media.workers.main"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_processes_leave_stopping_to_the_program_also_while_they_start(module, number):
+    """A stop that comes while a process still imports the media room ends the program, and does not break the process."""
+    program = process._PROGRAM.format(path=sys.path, lifeline=-1)
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        for line in started.stderr:
+            if line.rpartition("|")[2].strip() == module:
+                break
+        started.send_signal(number)
+        _, told = started.communicate(timeout=60)  # closes its stdin, which ends it
+    assert started.returncode == 1  # what it ends with where it was given no task
+    assert "EOFError" in told
+
+
 def test_a_process_loads_the_media_room_and_nothing_else(processes):
     """No model, no storage, no database, and not the program's own main module."""
     loaded = set(refusal(processes, b"modules").reason.split())
@@ -425,6 +444,7 @@ sys.path[:] = {path!r}
 import psutil
 from support.breaking_decoders import break_or_decode, show_and_break
 from lemmy_safety.media import MediaLimits
+from lemmy_safety.media.workers import process
 from lemmy_safety.media.workers.pool import ProcessDecoder
 
 limits = MediaLimits(max_bytes=1 << 20, max_pixels=1 << 20)

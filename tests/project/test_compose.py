@@ -67,6 +67,7 @@ def test_services_have_no_more_rights_than_needed(services):
         assert service["ulimits"]["core"] == 0
         assert service["restart"] == "unless-stopped"
         assert service["stop_grace_period"] == "15s"
+        assert service["init"] is True
         assert service["tmpfs"] == ["/tmp"]  # noqa: S108
 
 

@@ -40,9 +40,13 @@ _PIPE_BYTES: Final = 1024 * 1024
 #: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
 _LARGEST_EXIT_CODE: Final = 255
 
+#: Signals to stop belong to the parent (``confinement.leave_stopping_to_the_parent``), also before anything is imported.
 #: numpy's OpenBLAS starts a thread for each core when it is imported; ``confinement`` says why there is to be none.
 _PROGRAM: Final = """
-import os, sys
+import os, signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 sys.path[:] = {path!r}
 from lemmy_safety.lifeline import end_with

@@ -1,0 +1,159 @@
+"""Signals in the first moments of a process, while it is still importing what it needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
+
+SWEEP, DAEMON, HOOK, DOCTOR = ("--all",), (), ("serve",), ("doctor",)
+CODES = {SWEEP: 130, DAEMON: 0, HOOK: 0, DOCTOR: 130}
+
+#: Modules in the order in which they are imported: right after the handlers, click, the command line, the settings, and
+#: what takes longest.
+FIRST, *_ = MOMENTS = (
+    "lemmy_safety.cli.streams",
+    "click",
+    "lemmy_safety.settings",
+    "sqlalchemy",
+    "lemmy_safety.wiring",
+)
+
+
+def _environment(store):
+    # PYTHONPROFILEIMPORTTIME has Python write a line for each module that has just been imported.
+    return {"PICTRS_FILES_DIRECTORY": str(store.folder), "DETECTORS": "hashes", "PYTHONPROFILEIMPORTTIME": "1"}
+
+
+def _wait_for_import(process, module):
+    for line in process.stderr:
+        if line.startswith("import time:") and line.rpartition("|")[2].strip() == module:
+            return
+    raise AssertionError(f"the process ended before it imported {module}")
+
+
+def _ended(process):
+    """The exit code, what was printed to stderr apart from the imports, and the seconds it took."""
+    asked = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    told = "\n".join(line for line in errors.splitlines() if not line.startswith("import time:"))
+    return process.returncode, told, time.monotonic() - asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("module", MOMENTS)
+@pytest.mark.parametrize("args", [SWEEP, DAEMON], ids=["sweep", "daemon"])
+def test_a_signal_during_the_start_ends_it_with_the_code_of_its_command(command, store, args, module, number):
+    """Whatever is being imported: the daemon ends with 0, a sweep with 130, and no traceback is shown."""
+    process = command(*args, env=_environment(store))
+    _wait_for_import(process, module)
+    process.send_signal(number)
+    code, told, seconds = _ended(process)
+    assert code == CODES[args]
+    assert "Traceback" not in told
+    assert seconds < 5
+
+
+@pytest.mark.parametrize("args", [HOOK, DOCTOR], ids=["serve", "doctor"])
+def test_every_command_heeds_a_signal_during_its_start(command, store, args):
+    """Also the hook, which is a service, and a command that takes a while and is none."""
+    process = command(*args, env=_environment(store))
+    _wait_for_import(process, "lemmy_safety.wiring")
+    process.send_signal(signal.SIGTERM)
+    code, told, seconds = _ended(process)
+    assert code == CODES[args]
+    assert "Traceback" not in told
+    assert seconds < 5
+
+
+def test_a_second_signal_during_the_start_ends_at_once(command, store):
+    """The first one is kept until it is known what is started; the next one waits for nothing."""
+    process = command("--all", env=_environment(store))
+    _wait_for_import(process, FIRST)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    assert _ended(process)[0] == 130
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(number=st.sampled_from([signal.SIGTERM, signal.SIGINT]), imports=st.integers(min_value=0, max_value=400))
+def test_there_is_no_moment_at_which_a_signal_is_lost(command, store, number, imports):
+    """After any number of imports, a daemon ends with 0 within seconds."""
+    process = command(env=_environment(store))
+    _wait_for_import(process, FIRST)
+    for _ in range(imports):
+        process.stderr.readline()
+    process.send_signal(number)
+    code, told, seconds = _ended(process)
+    assert code == 0
+    assert "Traceback" not in told
+    assert seconds < 5
+
+
+def test_a_signal_that_is_ignored_on_purpose_stays_ignored(command, store):
+    """Under ``nohup`` a terminal that goes away is no reason to stop, also during the start."""
+    code = (
+        "import signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "sys.argv[1:] = ['--all']\n"
+        "from lemmy_safety.cli import main\n"
+        "main()\n"
+    )
+    process = command(code=code, env=_environment(store))
+    _wait_for_import(process, "click")
+    process.send_signal(signal.SIGHUP)
+    assert _ended(process)[0] == 0
+    assert store.present() == store.pictures
+
+
+@pytest.fixture
+def first_process(store):
+    """Start a command as the first process (PID 1) of a PID namespace, as a container engine without ``init`` does."""
+    unshare = shutil.which("unshare")
+    rights = [] if hasattr(os, "geteuid") and os.geteuid() == 0 else ["--user", "--map-root-user"]
+    begin = [str(unshare), *rights, "--pid", "--fork", "--kill-child"]
+    if unshare is None or subprocess.run([*begin, "true"], check=False, capture_output=True).returncode:
+        reason = "this system makes no PID namespace (unshare --pid)"
+        pytest.fail(reason) if os.environ.get("CI") == "true" and sys.platform == "linux" else pytest.skip(reason)
+    started = []
+
+    def start(*args):
+        outer = subprocess.Popen(
+            [*begin, sys.executable, "-m", "lemmy_safety", *args],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **_environment(store)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(outer)
+        return outer
+
+    yield start
+    for outer in started:
+        outer.kill()
+        outer.communicate()
+
+
+@pytest.mark.parametrize("module", [FIRST, "click", "lemmy_safety.wiring"])
+@pytest.mark.parametrize("args", [DAEMON, HOOK, DOCTOR], ids=["daemon", "serve", "doctor"])
+def test_the_first_process_of_a_container_heeds_sigterm_from_its_start(first_process, args, module):
+    """The kernel drops signals that PID 1 has no handler for; without one the container would be killed in the end."""
+    outer = first_process(*args)
+    _wait_for_import(outer, module)
+    (inner,) = psutil.Process(outer.pid).children()
+    inner.send_signal(signal.SIGTERM)
+    code, told, seconds = _ended(outer)
+    assert code == CODES[args]
+    assert "Traceback" not in told
+    assert seconds < 5
