@@ -178,6 +178,16 @@ def ledger_url(settings: Settings) -> str:
     return settings.database_url or sqlite_url(settings.sqlite_filename)
 
 
+def database_file(settings: Settings) -> Path | None:
+    """The database's file; None for a server, and for a URL that is none: opening it says why."""
+    from lemmy_safety.ledger.urls import parse_url, sqlite_file
+
+    try:
+        return sqlite_file(parse_url(ledger_url(settings)))
+    except LemmySafetyError:
+        return None
+
+
 def open_ledger(settings: Settings) -> Ledger:
     """The ledger, its schema brought up to date; a context manager.
 

@@ -9,6 +9,7 @@ import click
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import set_up_logging
 from lemmy_safety.cli.text import plural, printable, write_json
+from lemmy_safety.settings import env_file_in_use
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,9 @@ def doctor(ctx: click.Context, *, quick: bool, as_json: bool) -> None:
     set_up_logging(debug=invocation.debug, redaction=invocation.redaction, quiet=True)
     checks = []
     area = ""
-    for check in _redacted(invocation, check_all(invocation.settings, load=not quick)):
+    for check in _redacted(
+        invocation, check_all(invocation.settings, env_file=env_file_in_use(invocation.env_file), load=not quick)
+    ):
         checks.append(check)
         if not as_json:
             if check.area != area:

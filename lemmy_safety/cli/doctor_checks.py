@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, shown_name
+from lemmy_safety.cli.exposed_files import BESIDE_A_DATABASE, exposed
 from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,
@@ -28,7 +29,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from lemmy_safety.detectors.base import Detector
@@ -73,8 +74,8 @@ def _fault(area: str, name: str, error: LemmySafetyError) -> Check:
     return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
 
 
-def check_all(load_settings: Callable[[], Settings], *, load: bool) -> Iterator[Check]:
-    """Everything, in the order in which a person would mend it. ``load`` also loads the detectors' models."""
+def check_all(load_settings: Callable[[], Settings], *, env_file: Path, load: bool) -> Iterator[Check]:
+    """Everything, in the order in which a person would fix it. ``load`` also loads the detectors' models."""
     yield Check(
         area="Program",
         name="version",
@@ -82,6 +83,7 @@ def check_all(load_settings: Callable[[], Settings], *, load: bool) -> Iterator[
         detail=f"lemmy-safety {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
     )
     yield from check_extras()
+    yield from _exposed("Settings", (env_file,))
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -93,6 +95,8 @@ def check_all(load_settings: Callable[[], Settings], *, load: bool) -> Iterator[
         return
     yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     yield _at_once(settings)
+    if settings.ssh_hostname and settings.ssh_privkey:
+        yield from _exposed("Settings", (settings.ssh_privkey,))
     yield from check_storage(settings)
     yield from check_database(settings)
     yield from check_detectors(settings, load=load)
@@ -117,6 +121,12 @@ def _installed(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _exposed(area: str, paths: Iterable[Path]) -> Iterator[Check]:
+    """A warning for each file that other accounts can read: it breaks nothing, so it is no fault."""
+    for found in exposed(paths):
+        yield Check(area=area, name="permissions", ok=None, detail=found.detail, fix=found.fix)
 
 
 def _at_once(settings: Settings) -> Check:
@@ -160,7 +170,9 @@ def check_storage(settings: Settings) -> Iterator[Check]:
 
 
 def check_database(settings: Settings) -> Iterator[Check]:
-    """Schema, what it holds, whether it can be written, and room to grow."""
+    """Schema, what it holds, whether it can be written, who can read it, and room to grow."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
     area = "Database"
     name = shown_name(settings)
     try:
@@ -182,6 +194,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
         yield _fault(area, "open", error)
+    database = wiring.database_file(settings)
+    if database is not None:
+        beside = (database.with_name(database.name + ending) for ending in BESIDE_A_DATABASE)
+        yield from _exposed(area, (database, *beside))
     if settings.database_url is None:
         yield from _check_space(settings)
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event
 
 from lemmy_safety.errors import LedgerError, LedgerLocked
+from lemmy_safety.ledger.private_file import make_private
 from lemmy_safety.ledger.urls import is_sqlite, shown_url
 
 if TYPE_CHECKING:
@@ -69,7 +70,12 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         options["isolation_level"] = "READ COMMITTED"
     engine = create_engine(url, **options)
 
-    event.listen(engine, "do_connect", _connect)
+    @event.listens_for(engine, "do_connect")
+    def make_and_connect(
+        dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]
+    ) -> DBAPIConnection:
+        make_private(url)
+        return _connect(dialect, arguments, named)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _record: object) -> None:
@@ -111,7 +117,7 @@ def _connect_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in url.query}
 
 
-def _connect(dialect: Dialect, _record: object, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
+def _connect(dialect: Dialect, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
     """Connect as SQLAlchemy does; drivers answer to options that they do not know before they speak to the server."""
     try:
         return dialect.connect(*arguments, **named)

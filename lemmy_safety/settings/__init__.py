@@ -6,9 +6,18 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import choose_storage
-from lemmy_safety.settings.loading import load_settings
+from lemmy_safety.settings.loading import env_file_in_use, load_settings
 from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
 
-__all__ = ["ENV_FILE_NAME", "ENV_PREFIX", "OPTIONS", "Option", "Settings", "choose_storage", "load_settings"]
+__all__ = [
+    "ENV_FILE_NAME",
+    "ENV_PREFIX",
+    "OPTIONS",
+    "Option",
+    "Settings",
+    "choose_storage",
+    "env_file_in_use",
+    "load_settings",
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import names
-from lemmy_safety.settings.env_file import read_env_file
+from lemmy_safety.settings.env_file import DEFAULT_FILE, read_env_file
 from lemmy_safety.settings.table import OPTIONS, Settings
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def load_settings(
     :raises SettingsError: with all faults at once.
     """
     environ = os.environ if environ is None else environ
-    named = env_file or (Path(environ[names.ENV_FILE_NAME]) if environ.get(names.ENV_FILE_NAME) else None)
-    file = read_env_file(named)
+    file = read_env_file(_named_env_file(env_file, environ))
     faults = [*_misnamed(environ), *file.faults, *_misnamed_in(file)]
     values: dict[str, Any] = {}
     for item in OPTIONS.values():
@@ -48,6 +47,15 @@ def load_settings(
         raise SettingsError("\n".join(faults), hint="")
     settings = Settings(**values)
     return dataclasses.replace(settings, ssh_known_hosts=settings.ssh_known_hosts.expanduser())
+
+
+def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
+    """The file that ``load_settings`` reads settings from, which need not exist if nothing names it."""
+    return _named_env_file(env_file, os.environ if environ is None else environ) or DEFAULT_FILE
+
+
+def _named_env_file(env_file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    return env_file or (Path(environ[names.ENV_FILE_NAME]) if environ.get(names.ENV_FILE_NAME) else None)
 
 
 def _find(
