@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-#: Where anybody can try, a secret must not be guessable: 16 characters of an alphabet of 64 are 96 bits.
-_SHORTEST_SECRET = 16
+#: A secret must not be guessable: 16 characters of an alphabet of 64 are 96 bits. That also goes for 127.0.0.1, where every
+#: program of the machine can try, and a proxy may bring requests from elsewhere.
+SHORTEST_SECRET = 16
 
 #: What passes through a path, a header and a configuration file unchanged (RFC 3986, unreserved).
 _SECRET = re.compile(r"[A-Za-z0-9._~-]+")
@@ -49,7 +50,7 @@ _OWN_NETWORKS = tuple(
 )
 _WIDEST_PREFIX = {4: 24, 6: 48}
 
-_SECRET_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
+SECRET_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
 
 
 class Refusal(Enum):
@@ -74,22 +75,26 @@ class Access:
 
         ``trusted_proxies`` are those whose ``X-Forwarded-For`` is believed.
 
-        :raises SettingsError: a secret that does not fit into a URL, or text that is no network.
+        :raises SettingsError: a secret that can be guessed or does not fit into a URL, or text that is no network.
         """
         secrets = tuple(secrets)
         if any(secret.upper() == BY_ADDRESS for secret in secrets):
             # Not named: the log would hide the word, as it hides every secret.
             raise SettingsError(
                 "The hook's secret is pictrs-safety's word for access by address, which is no secret.",
-                hint=_SECRET_HINT,
+                hint=SECRET_HINT,
             )
         if not all(_SECRET.fullmatch(secret) for secret in secrets):
             raise SettingsError(
                 "The hook's secret may hold letters, digits and . _ ~ - only, because it stands in a URL.",
-                hint=_SECRET_HINT,
+                hint=SECRET_HINT,
+            )
+        if any(len(secret) < SHORTEST_SECRET for secret in secrets):
+            raise SettingsError(
+                f"The hook's secret is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
+                hint=f"Set a longer HOOK_SECRET, here and in pict-rs. {SECRET_HINT}",
             )
         self._digests = tuple(_digest(secret) for secret in secrets)
-        self._shortest = min((len(secret) for secret in secrets), default=0)
         self._networks = parse_networks(networks)
         self._proxies = parse_networks(trusted_proxies)
 
@@ -102,30 +107,23 @@ class Access:
         """Whether it is safe to listen on ``host`` with these rules.
 
         :raises SettingsError: it can be reached from other machines, and there is neither a secret nor a network that
-            callers must be in; or the secret can be guessed, or the networks hold strangers.
+            callers must be in; or the networks hold strangers.
         """
-        if is_loopback(host):
-            return
-        if not self._digests:
+        if not self._digests and not is_loopback(host):
             self._check_networks(host)
-        elif self._shortest < _SHORTEST_SECRET:
-            raise SettingsError(
-                f"The hook's secret is shorter than {_SHORTEST_SECRET} characters, which is too short for {host}.",
-                hint=f"Set a longer HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
-            )
 
     def _check_networks(self, host: str) -> None:
         """Without a secret, networks are all that keeps strangers out."""
         if not self._networks:
             raise SettingsError(
                 f"Listening on {host} without a secret would let anybody ask what is flagged.",
-                hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {_SECRET_HINT}",
+                hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {SECRET_HINT}",
             )
         for network in self._networks:
             if network.prefixlen < _WIDEST_PREFIX[network.version] and not _is_own(network):
                 raise SettingsError(
                     f"Without a secret, {network} in HOOK_NETWORKS would let strangers ask what is flagged.",
-                    hint=f"Name the addresses that pict-rs asks from, or set HOOK_SECRET. {_SECRET_HINT}",
+                    hint=f"Name the addresses that pict-rs asks from, or set HOOK_SECRET. {SECRET_HINT}",
                 )
 
     def may_ask_from(self, peer: str | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.web.access import is_loopback
+from lemmy_safety.web.access import SECRET_HINT, SHORTEST_SECRET
 from lemmy_safety.web.relay import RelayEngine
 from lemmy_safety.web.relay_routes import relay_router
 from lemmy_safety.web.server import serve
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from lemmy_safety.web.server import ServerOptions
     from lemmy_safety.web.uploads import UploadEngine
 
-#: As for the hook's own secret: whoever has this key gets every upload and says what is let in.
-_SHORTEST_KEY = 16
-
-_KEY_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
-
 
 def serve_relay(
     *,
@@ -40,9 +35,9 @@ def serve_relay(
 ) -> None:
     """Serve until ``stop`` is set. ``key`` is what workers show, ``access`` is for those who ask about uploads.
 
-    :raises SettingsError: the key is missing or too short for where the relay listens, or as ``serve``.
+    :raises SettingsError: the key is missing or can be guessed, or as ``serve``.
     """
-    check_key(key, options.host)
+    check_key(key)
 
     def routers(engine: UploadEngine) -> Sequence[APIRouter]:
         if not isinstance(engine, RelayEngine):
@@ -60,12 +55,15 @@ def serve_relay(
     )
 
 
-def check_key(key: str, host: str) -> None:
-    """:raises SettingsError: there is none, or one that can be guessed where anybody can try."""
+def check_key(key: str) -> None:
+    """Whoever has this key gets every upload and says what is let in.
+
+    :raises SettingsError: there is none, or one that can be guessed.
+    """
     if not key:
-        raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {_KEY_HINT}")
-    if len(key) < _SHORTEST_KEY and not is_loopback(host):
+        raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {SECRET_HINT}")
+    if len(key) < SHORTEST_SECRET:
         raise SettingsError(
-            f"The relay's key is shorter than {_SHORTEST_KEY} characters, which is too short for {host}.",
-            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {_KEY_HINT}",
+            f"The relay's key is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
+            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {SECRET_HINT}",
         )
