@@ -84,6 +84,13 @@ class Decoder(ABC):
         """
         return False
 
+    def shown_so_far(self, data: bytes) -> DecodedMedia | None:  # noqa: ARG002 - most decoders know nothing before the end
+        """What this very object itself shows, while ``decode`` looks at what else is in it; None where that is not known.
+
+        From any thread; does not wait.
+        """
+        return None
+
     def anomaly_of_name(self, key: str, media_type: str) -> Anomaly | None:
         """The anomaly that a key is a name for another kind of file than the decoded one; None when it may be called so."""
         # Nothing of the room but its contract is loaded with this module.

@@ -21,6 +21,17 @@ class ByteBudget:
         self._waiting = 0
         self._changed = threading.Condition()
 
+    def take_now(self, size: int) -> bool:
+        """Take without waiting; whether there was room."""
+        with self._changed:
+            if self._aborted or not self._fits(size):
+                return False
+            self._used += size
+            return True
+
+    def _fits(self, size: int) -> bool:
+        return self._used == 0 or self._used + size <= self._limit
+
     def take(self, size: int, *, when_waiting: Callable[[], None] | None = None) -> None:
         """Wait until ``size`` bytes fit. ``when_waiting`` is called once if that takes a wait; it must not block.
 
@@ -28,7 +39,7 @@ class ByteBudget:
         """
 
         def fits() -> bool:
-            return self._aborted or self._used == 0 or self._used + size <= self._limit
+            return self._aborted or self._fits(size)
 
         with self._changed:
             if not fits():

@@ -11,7 +11,8 @@ from lemmy_safety.records import ItemResult, ItemStatus, Sample
 from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
-    from lemmy_safety.media import Decoder
+    from lemmy_safety.media import DecodedMedia, Decoder
+    from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.budget import ByteBudget
     from lemmy_safety.scan.items import Fetched
     from lemmy_safety.scan.pipeline import Channel
@@ -48,11 +49,16 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
             sha256=fetched.sha256,
             decoder_broke=True,
         )
-    info, misnomer = media.info, decoder.anomaly_of_name(fetched.obj.key, media.info.media_type)
+    return as_examined(decoder, fetched.obj, fetched.sha256, media)
+
+
+def as_examined(decoder: Decoder, obj: StoredObject, sha256: str, media: DecodedMedia) -> Examined:
+    """A decoded object as the judge takes it."""
+    info, misnomer = media.info, decoder.anomaly_of_name(obj.key, media.info.media_type)
     if misnomer is not None:
         info = replace(info, anomalies=(*info.anomalies, misnomer))
-    sample = Sample(sha256=fetched.sha256, info=info, frames=media.frames, pdqs=media.pdqs)
-    return Examined(obj=fetched.obj, sample=sample)
+    sample = Sample(sha256=sha256, info=info, frames=media.frames, pdqs=media.pdqs)
+    return Examined(obj=obj, sample=sample)
 
 
 class Examiner:

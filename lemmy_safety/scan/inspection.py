@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import DetectorError, WorkerDied
 from lemmy_safety.records import ItemResult, ItemStatus, StoredObject
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import examine
+from lemmy_safety.scan.examine import as_examined, examine
 from lemmy_safety.scan.items import Examined, Fetched
 from lemmy_safety.scan.judge import Judge, known_good_sample
 from lemmy_safety.scan.pipeline import PipelineStopped
@@ -128,6 +128,18 @@ class Inspector:
                 reason = "stopped before it was judged"
                 return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256)
         return examined
+
+    def examine_so_far(self, data: bytes, sha256: str) -> Examined | None:
+        """What the file itself shows, while ``examine`` still looks at what else is in it.
+
+        None where that is not known yet, or where its frames do not fit the budget now. Does not wait.
+        """
+        media = self._decoder.shown_so_far(data)
+        if media is None:
+            return None
+        obj = StoredObject(key=name_of(sha256), size=len(data), modified_at=datetime.now(UTC))
+        examined = as_examined(self._decoder, obj, sha256, media)
+        return examined if self._frames.take_now(examined.nbytes) else None
 
     def make_way(self, data: bytes, *, share_s: float) -> bool:
         """End the decoding of this very object, if it has gone on for ``share_s``; ``examine`` then returns what is known.

@@ -8,6 +8,9 @@ No client can hold all decoders: when uploads wait and each decoder has had its 
 file that was there first makes way. It is not judged then, which is answered and recorded as any such upload, so a pass
 looks at it later. The same bytes cost no second share.
 
+What a file itself shows is often decoded long before what else is in it. Where that takes long, the file's own frames are
+judged first (``_look_early``): a flag answers the upload, anything else waits for the rest.
+
 It answers nobody and records nothing; ``validation.py`` does. All state belongs to the event loop's thread. Other
 threads run ``Inspector`` and look things up in the ledger, and nothing else.
 """
@@ -73,6 +76,8 @@ class Job:
     made_way: bool = False
     let_down: bool = False
     """Whether somebody was answered without waiting for the end."""
+    early_of: Job | None = None
+    """The job of the same bytes that goes on meanwhile, where this one is about the file's own frames only."""
 
     @property
     def awaited(self) -> bool:
@@ -227,6 +232,21 @@ class UploadJudging:
             data, sha256 = job.upload.data or b"", job.upload.sha256
             decoded = self._decode_threads.run(partial(self._inspector.examine, data, sha256))
             decoded.add_done_callback(partial(self._decoded, job))
+            left_s = max(0.0, job.deadline - job.began)
+            self._loop.call_later(min(SHARE_S, left_s / 2), self._look_early, job)
+
+    def _look_early(self, job: Job) -> None:
+        """Have the file's own frames judged, while its decoder still looks at what else is in it."""
+        if job not in self._decoding or job.made_way or job.learned.done():
+            return
+        shown = self._inspector.examine_so_far(job.upload.data or b"", job.upload.sha256) if job.awaited else None
+        if shown is None:
+            self._loop.call_later(_LOOK_AGAIN_S, self._look_early, job)
+            return
+        early = Job(job.upload, job.learned, item=shown, early_of=job)
+        early.await_until(job.deadline, self._loop.time())
+        self._to_judge.put(early)
+        self._pump_judge()
 
     def _make_way(self) -> None:
         """End one of the files that have all decoders, if each had its share and somebody waits for another one."""
@@ -261,7 +281,10 @@ class UploadJudging:
         self._decoding.discard(job)
         job.upload.drop()
         error = done.exception()
-        if error is None:
+        if job.learned.done():  # by an early look
+            if error is None and isinstance(unwanted := done.result(), Examined):
+                self._inspector.discard(unwanted)
+        elif error is None:
             job.item = done.result()
             if isinstance(job.item, ItemResult) and (job.made_way or job.item.decoder_broke):
                 self._remember_costly(job, job.item)
@@ -321,15 +344,29 @@ class UploadJudging:
             job.item = None
             if result.verdict is not None and result.verdict.outcome is Outcome.FLAGGED:
                 self._start(self._ask_about_humans(job, result))
-            else:
+            elif job.early_of is None:
                 self._finish(job, Learned(result))
         self._pump_judge()
 
     async def _ask_about_humans(self, job: Job, result: ItemResult) -> None:
         """A human may have cleared these bytes, be it under other rules."""
         known = await self._questions.ask(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
-        self._finish(job, Learned(result, cleared=known is not None and known.review is Review.CLEARED))
-        self._pump_judge()
+        learned = Learned(result, cleared=known is not None and known.review is Review.CLEARED)
+        if job.early_of is None:
+            self._finish(job, learned)
+        elif not job.learned.done():
+            self._finish_early(job.early_of, learned)
+        self._pump()
+
+    def _finish_early(self, job: Job, learned: Learned) -> None:
+        """What is known is enough: spare the decoder or the judge the rest."""
+        if job in self._decoding:
+            self._inspector.make_way(job.upload.data or b"", share_s=0.0)
+        elif job in self._to_judge:
+            self._to_judge.take(job)
+            if isinstance(job.item, Examined):
+                self._inspector.discard(job.item)
+        self._finish(job, learned)
 
     def _note_model(self, state: ModelState) -> None:
         if state != self.model:
@@ -339,6 +376,8 @@ class UploadJudging:
 
     def _finish(self, job: Job, learned: Learned | None) -> None:
         """Nothing more will be learned of these bytes; None when they were given up."""
+        if job.learned.done():  # an early look was enough
+            return
         del self._jobs[job.upload.sha256]
         self._meters.queue(len(self._jobs))
         job.item = None

@@ -47,6 +47,18 @@ def show_and_break(data: bytes, limits: MediaLimits) -> Iterator[DecodedMedia]:
     yield COMMANDS[bytes(data)]()
 
 
+#: Between a picture and the command that is carried out as if it were inside the picture.
+INSIDE = b"and inside: "
+
+
+def show_then_break(data: bytes, limits: MediaLimits) -> Iterator[DecodedMedia]:
+    """Show the picture that ``data`` is, and then carry out the command behind ``INSIDE``; without one, decode."""
+    picture, _, command = bytes(data).partition(INSIDE)
+    both = looks(picture, limits)
+    yield next(both)
+    yield COMMANDS[command]() if command else next(both)
+
+
 def _say(text: str) -> NoReturn:
     """The only way to get a text out of a decoder."""
     raise MediaError(ItemStatus.UNSUPPORTED, text)

@@ -143,6 +143,13 @@ class ProcessDecoder(Decoder):
                     return True
         return False
 
+    def shown_so_far(self, data: bytes) -> DecodedMedia | None:
+        with self._lock:
+            for slot in self._slots:
+                if slot.data is data and slot.worker is not None:
+                    return slot.worker.alone
+        return None
+
     def _decoded_in(self, slot: _Slot, data: bytes) -> DecodedMedia:
         worker = self._given_to(slot, data)
         with self._lock:
@@ -154,7 +161,8 @@ class ProcessDecoder(Decoder):
                 raise _stopped() from error
             if slot.made_way and worker.alone is None:
                 raise MediaError(ItemStatus.DETECTOR_FAILED, _MADE_WAY) from error
-            log.warning("a medium of %d bytes cost a decoding process: %s", len(data), error)
+            if not slot.made_way:
+                log.warning("a medium of %d bytes cost a decoding process: %s", len(data), error)
             if worker.alone is not None:
                 return without_the_rest(worker.alone, str(error))
             raise MediaError(ItemStatus.UNREADABLE, str(error), decoder_broke=True) from error

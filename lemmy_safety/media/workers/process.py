@@ -141,6 +141,7 @@ class WorkerProcess:
         :raises WorkerLost: the process ended before it had the medium, so not because of it.
         """
         self._owes_answer = True
+        self.alone = None
         with self._at_work(_START_S, f"took no medium for {_START_S:g} s"):
             try:
                 send(self._jobs, [data])
@@ -153,7 +154,6 @@ class WorkerProcess:
         :raises WorkerLost: the process crashed on it, or was ended because of it.
         """
         limit_s = self._task.timeout_s
-        self.alone = None
         with self._at_work(limit_s, f"timed out after {limit_s:g} s"):
             answer = self._receive()
             if isinstance(answer, Alone):
