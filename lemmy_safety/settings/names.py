@@ -34,6 +34,7 @@ _OTHERS_TOO = frozenset({"DEBUG"})
 
 #: An unknown name in ``.env`` that is this similar to one of ours counts as a misspelling (difflib ratio).
 _TYPO_RATIO = 0.85
+_CANDIDATES = 5
 
 #: Letters that may differ: 2 are one wrong letter, two swapped ones, or two missing ones; 4 in a name of 14 letters or more.
 _UNMATCHED = 2
@@ -153,9 +154,10 @@ def _meant_bare(name: str, letters: str, *, in_file: bool) -> str | None:
 
 def _misspelt(name: str, letters: str, *, in_file: bool) -> str | None:
     if in_file and name.upper() not in _OTHERS_TOO:
-        similar = difflib.get_close_matches(name.upper(), sorted(OURS), n=1, cutoff=_TYPO_RATIO)
-        if similar:
-            return similar[0]
+        similar = difflib.get_close_matches(name.upper(), sorted(OURS), n=_CANDIDATES, cutoff=_TYPO_RATIO)
+        for ours in similar:
+            if not _differ_by_words(name, ours, least=_UNMATCHED + 1):
+                return ours
     # Something in front of a name of ours: "$env:" of PowerShell, "-e" of docker run.
     start = letters.find(_PREFIX_LETTERS)
     if start > 0 and letters[start:] in _FULL:
@@ -164,25 +166,42 @@ def _misspelt(name: str, letters: str, *, in_file: bool) -> str | None:
 
 
 def _is_slip(name: str, letters: str, ours: str) -> bool:
-    """Whether a slip of a key or two makes one name of the other. A whole word more makes it a name of its own."""
+    """Whether a slip of a key or two makes one name of the other."""
     right = _letters(ours)
     shorter = min(len(letters), len(right))
     allowed = _UNMATCHED_LONG if shorter >= _LONG else _UNMATCHED
-    if abs(len(letters) - len(right)) > allowed or _differ_by_words(name, ours):
-        return False
-    matcher = difflib.SequenceMatcher(None, letters, right, autojunk=False)
-    # Cheap upper bounds first: the environment may hold hundreds of names.
-    total = len(letters) + len(right)
-    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) * total < total - allowed:
-        return False
-    return total - 2 * sum(block.size for block in matcher.get_matching_blocks()) <= allowed
+    return _unmatched(letters, right, at_most=allowed) and not _differ_by_words(name, ours)
 
 
-def _differ_by_words(name: str, ours: str) -> bool:
+def _differ_by_words(name: str, ours: str, *, least: int = 1) -> bool:
+    """Whether a name is one of its own: it has a whole word more or less, or another word in the place of one.
+
+    Words that are missing or too many count where they have ``least`` letters together.
+    """
     one, other = name.upper().split("_"), ours.split("_")
     shorter, longer = sorted((one, other), key=len)
-    rest = iter(longer)
-    return len(shorter) < len(longer) and all(word in rest for word in shorter)
+    if len(shorter) < len(longer):
+        if abs(len("".join(one)) - len("".join(other))) < least:
+            return False
+        rest = iter(longer)
+        return all(any(_is_same_word(word, candidate) for candidate in rest) for word in shorter)
+    return not all(_is_same_word(word, right) for word, right in zip(one, other, strict=True))
+
+
+def _is_same_word(word: str, right: str) -> bool:
+    return _unmatched(word, right, at_most=_UNMATCHED)
+
+
+def _unmatched(one: str, other: str, *, at_most: int) -> bool:
+    """Whether all letters but so many of the two together stand in the same order in both."""
+    if abs(len(one) - len(other)) > at_most:
+        return False
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    # Cheap upper bounds first: the environment may hold hundreds of names.
+    total = len(one) + len(other)
+    if min(matcher.real_quick_ratio(), matcher.quick_ratio()) * total < total - at_most:
+        return False
+    return total - 2 * sum(block.size for block in matcher.get_matching_blocks()) <= at_most
 
 
 def _most_similar(letters: str) -> str:
