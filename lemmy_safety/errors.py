@@ -37,17 +37,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from lemmy_safety.url_logins import hide_logins
+
 if TYPE_CHECKING:
     from lemmy_safety.records import ItemStatus
 
 
 class LemmySafetyError(Exception):
-    """Base of all expected errors. ``hint`` says how to fix it; an instance may replace its class's hint."""
+    """Base of all expected errors. ``hint`` says how to fix it; an instance may replace its class's hint.
+
+    The login of a URL is hidden in the message, whose text can come from a vendor's library.
+    """
 
     exit_code: ClassVar[int] = 1
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        message = hide_logins(message)
         super().__init__(message)
         self.message = message
         self.hint = self.default_hint if hint is None else hint

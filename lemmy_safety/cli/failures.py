@@ -15,6 +15,7 @@ code  meaning
 
 from __future__ import annotations
 
+import io
 import traceback
 
 import click
@@ -39,7 +40,9 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
     if isinstance(error, click.ClickException):
-        error.show()
+        said = io.StringIO()
+        error.show(said)  # it repeats what was typed
+        click.echo(redaction(said.getvalue()), err=True, nl=False)
         return error.exit_code
     _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")
     if not debug:

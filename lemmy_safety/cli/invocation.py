@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lemmy_safety.cli.redaction import Redaction
-from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings
+from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings, proxies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ class Invocation:
         """
         if self._settings is None:
             self._settings = load_settings(self.flags, env_file=self.env_file)
-            self.redaction.learn(self._settings)
+            self.redaction.learn(self._settings, urls=proxies())
         return self._settings
 
     @property

@@ -11,6 +11,7 @@ from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.url_logins import without_login
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def worker(url: str | None) -> None:
     if not address:
         raise SettingsError("It is not said which server to work for.", hint="Give --url, or set PICTRS_SAFETY_URL.")
     if not settings.pictrs_safety_apikey:
-        raise SettingsError(f"There is no key for {address}.", hint="Set PICTRS_SAFETY_APIKEY.")
+        raise SettingsError(f"There is no key for {without_login(address)}.", hint="Set PICTRS_SAFETY_APIKEY.")
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
     from lemmy_safety.web.meters import Meters  # noqa: PLC0415 - idem
     from lemmy_safety.web.worker import WorkerOptions, work  # noqa: PLC0415

@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, MissingExtra
+from lemmy_safety.url_logins import ENCODING_HINT, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,17 +72,32 @@ def parse_url(url: str) -> URL:
         name = parsed.drivername
     except (ArgumentError, ValueError):
         # Not chained: older versions of the library put the whole text, password included, into their message.
-        raise LedgerError("DATABASE_URL is not a database URL.", hint=_URL_HINT) from None
+        hint = f"{ENCODING_HINT} {_URL_HINT}" if "@" in url else _URL_HINT
+        raise LedgerError("DATABASE_URL is not a database URL.", hint=hint) from None
     if name.partition("+")[0] == "mariadb":
         # The same dialect under a second name, by which types and options would have to be told twice.
         name = name.replace("mariadb", "mysql", 1)
     parsed = parsed.set(drivername=_DRIVERS.get(name, name))
+    if not is_sqlite(parsed) and not _login_ends_at_the_last_at(url, parsed):
+        # Otherwise a piece of the password is taken for the host, looked up in DNS, and shown in messages.
+        raise LedgerError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
     if is_sqlite(parsed) and parsed.database in {None, "", ":memory:"}:
         raise LedgerError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
     if parsed.get_backend_name() == "mysql" and not parsed.database:
         raise LedgerError("DATABASE_URL names no database on the server.", hint=_URL_HINT)
     _check_driver(parsed)
     return parsed
+
+
+def _login_ends_at_the_last_at(url: str, parsed: URL) -> bool:
+    """Whether what was parsed as the place of the database is all that follows the last ``@``."""
+    scheme, _, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    if not at:
+        return True
+    meant = make_url(f"{scheme}://{place}")
+    same = ("host", "port", "database", "query")
+    return bool(login) and all(getattr(meant, name) == getattr(parsed, name) for name in same)
 
 
 def _check_driver(url: URL) -> None:
@@ -131,7 +147,7 @@ def shown_url(url: URL) -> str:
     place = url.host or ""
     if url.port is not None:
         place = f"{place}:{url.port}"
-    return f"{url.get_backend_name()}://{place}/{url.database or ''}"
+    return without_login(f"{url.get_backend_name()}://{place}/{url.database or ''}")
 
 
 def check_file(url: URL, *, may_create: bool) -> None:

@@ -6,7 +6,7 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import choose_storage
-from lemmy_safety.settings.loading import env_file_in_use, load_settings
+from lemmy_safety.settings.loading import env_file_in_use, load_settings, proxies
 from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
@@ -20,4 +20,5 @@ __all__ = [
     "choose_storage",
     "env_file_in_use",
     "load_settings",
+    "proxies",
 ]

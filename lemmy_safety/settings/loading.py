@@ -58,6 +58,19 @@ def _named_env_file(env_file: Path | None, environ: Mapping[str, str]) -> Path |
     return env_file or (Path(environ[names.ENV_FILE_NAME]) if environ.get(names.ENV_FILE_NAME) else None)
 
 
+def proxies(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """The values of ``HTTPS_PROXY``, ``all_proxy`` and the like, which libraries read by themselves, in any spelling.
+
+    They can hold a password. ``NO_PROXY`` names hosts, not proxies.
+    """
+    environ = os.environ if environ is None else environ
+    return tuple(
+        value
+        for name, value in environ.items()
+        if name.lower().endswith("_proxy") and name.lower() != "no_proxy" and value
+    )
+
+
 def _find(
     item: Option, flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
 ) -> tuple[object | None, str]:

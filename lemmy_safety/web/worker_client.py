@@ -15,6 +15,7 @@ import httpx
 
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.url_logins import hide_logins
 from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.bounded_json import read_json
 from lemmy_safety.web.fields import entries, mapping
@@ -221,7 +222,7 @@ def _trouble() -> Iterator[None]:
     try:
         yield
     except httpx.HTTPError as error:
-        raise ServerTrouble(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        raise ServerTrouble(hide_logins(f"{type(error).__name__}: {error}".rstrip(": "))) from error
     except TimeoutError as error:
         raise ServerTrouble("it took too long for its answer") from error
     except BadMessage as error:
@@ -233,13 +234,13 @@ def checked_url(text: str) -> str:
 
     :raises SettingsError: it is no address of an HTTP server, or media would travel in clear over a network.
     """
-    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org"
+    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org, without a login"
     try:
         parts = urlsplit(text.strip())
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or parts.query or parts.fragment or parts.username is not None:
+    if not valid or parts.query or parts.fragment or "@" in text:
         raise SettingsError("PICTRS_SAFETY_URL is not the address of a server.", hint=hint)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from lemmy_safety.errors import StorageError
 from lemmy_safety.storage.s3.answers import drop_absurd_fields, drop_absurd_headers
 from lemmy_safety.storage.s3.errors import translated
+from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,7 +43,7 @@ def connect(
     if url is None:
         raise StorageError(
             f"{shown_endpoint(endpoint)!r} is not the URL of a server.",
-            hint="Write OBJECT_STORAGE_ENDPOINT with its scheme, such as https://eu2.example.com.",
+            hint="Write OBJECT_STORAGE_ENDPOINT with its scheme and without a login, such as https://eu2.example.com.",
         )
     with translated(url):
         config = Config(
@@ -77,8 +78,8 @@ def ignore_absurd_entries(client: S3Client) -> None:
 
 
 def shown_endpoint(endpoint: str) -> str:
-    """The endpoint in one spelling, without a login that someone put into it; what is no URL is not spelt anew."""
-    return _normalised(endpoint) or endpoint.strip().rpartition("@")[2]
+    """The endpoint in one spelling, without a login that is in it; what is no URL keeps the rest of its spelling."""
+    return _normalised(endpoint) or without_login(endpoint.strip())
 
 
 def _normalised(endpoint: str) -> str | None:
@@ -88,6 +89,8 @@ def _normalised(endpoint: str) -> str | None:
     except ValueError:
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        return None
+    if "@" in parts.path + parts.query + parts.fragment:  # what was taken for the host is a piece of a login
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
