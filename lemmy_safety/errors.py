@@ -47,9 +47,12 @@ class LemmySafetyError(Exception):
     """Base of all expected errors. ``hint`` says how to fix it; an instance may replace its class's hint.
 
     The login of a URL is hidden in the message, whose text can come from a vendor's library.
+
+    ``lasting``: it stays until a person fixes something, so that starting the program again only repeats it.
     """
 
     exit_code: ClassVar[int] = 1
+    lasting: ClassVar[bool] = False
     default_hint: ClassVar[str] = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -66,6 +69,7 @@ class SettingsError(LemmySafetyError):
     """A setting is missing, unknown, out of range, or contradicts another."""
 
     exit_code = 3
+    lasting = True
     default_hint = "Run 'lemmy-safety doctor' to see all settings faults at once."
 
 
@@ -73,6 +77,7 @@ class MissingExtra(LemmySafetyError):
     """An optional package is needed for what was asked and is not installed."""
 
     exit_code = 4
+    lasting = True
 
     def __init__(self, extra: str, *, needed_for: str, cause: str = "") -> None:
         detail = f" ({cause})" if cause else ""
@@ -107,12 +112,14 @@ class LoginRefused(StorageError):
     """Wrong key, secret, user or private key."""
 
     exit_code = 13
+    lasting = True
 
 
 class StorageMissing(StorageError):
     """The bucket or folder does not exist."""
 
     exit_code = 14
+    lasting = True
 
 
 class HostUnknown(StorageError):
@@ -126,18 +133,21 @@ class HostKeyUnknown(StorageError):
     """The SSH server's key is in no known_hosts file; it is never trusted silently."""
 
     exit_code = 16
+    lasting = True
 
 
 class HostKeyChanged(StorageError):
     """The SSH server shows another key than the one in known_hosts."""
 
     exit_code = 17
+    lasting = True
 
 
 class PrivateKeyError(StorageError):
     """The SSH private key cannot be used: no such file, not a key, passphrase missing or wrong."""
 
     exit_code = 18
+    lasting = True
 
 
 class BadKey(StorageError):
@@ -201,12 +211,14 @@ class WeightsMissing(DetectorError):
     """Model weights are not on this machine and cannot be fetched."""
 
     exit_code = 41
+    lasting = True
 
 
 class WeightsInvalid(DetectorError):
     """A weights file is damaged or belongs to another model."""
 
     exit_code = 42
+    lasting = True
 
 
 class DeviceError(DetectorError):
@@ -225,6 +237,7 @@ class LedgerTooNew(LedgerError):
     """The database was made by a newer version."""
 
     exit_code = 51
+    lasting = True
     default_hint = "Install the newer lemmy-safety again, or use another database file."
 
 
@@ -239,6 +252,7 @@ class LedgerReadOnly(LedgerError):
     """The database file or its folder cannot be written."""
 
     exit_code = 53
+    lasting = True
     default_hint = "Give this user write permission on the database file and its folder, or set SQLITE_FILENAME."
 
 
@@ -253,6 +267,7 @@ class LedgerDamaged(LedgerError):
     """The file is not a database, or is one of another program."""
 
     exit_code = 55
+    lasting = True
     default_hint = "Set SQLITE_FILENAME to a lemmy-safety database, or to a new file name."
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lemmy_safety import __version__
+from lemmy_safety.cli.asking import someone_is_there
 from lemmy_safety.cli.canary import canary
 from lemmy_safety.cli.completion import completion
 from lemmy_safety.cli.database import db
@@ -21,7 +22,9 @@ from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
 from lemmy_safety.cli.starting import START_UP
+from lemmy_safety.cli.waiting import forget_fault, wait_to_be_stopped
 from lemmy_safety.cli.worker import worker
+from lemmy_safety.errors import LemmySafetyError
 from lemmy_safety.settings import OPTIONS
 
 if TYPE_CHECKING:
@@ -53,6 +56,10 @@ class Application(click.Group):
             raise
         except BaseException as error:  # noqa: BLE001 - the last line of defence: every failure is shown, none escapes
             code = present(error, debug=invocation.debug, redaction=invocation.redaction)
+            file = invocation.fault_file()
+            # A person at a terminal has seen what is wrong.
+            if file is not None and invocation.is_service and _is_lasting(error) and not someone_is_there():
+                wait_to_be_stopped(file, fault=invocation.redaction(str(error)), code=code)
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -88,12 +95,23 @@ def app(ctx: click.Context, *, as_json: bool) -> None:
     Without a command: watch the storage and check what is newly uploaded, until stopped.
     With --all: check everything once, then exit.
     """
+    invocation = current()
+    # An earlier start that was killed while it waited has left its file.
+    if (file := invocation.fault_file()) is not None and ctx.invoked_subcommand in {None, *_SERVICES}:
+        forget_fault(file)
     if ctx.invoked_subcommand is None:
-        ctx.exit(run(current(), as_json=as_json))
+        invocation.is_service = "all" not in invocation.flags
+        ctx.exit(run(invocation, as_json=as_json))
     if ctx.invoked_subcommand in _SERVICES:
+        invocation.is_service = True
         START_UP.ends_with(0)
     else:
         START_UP.interrupts()
+
+
+def _is_lasting(error: BaseException) -> bool:
+    """Whether starting again would only repeat it, until a person fixes a setting, a file or the command line."""
+    return isinstance(error, click.UsageError) or (isinstance(error, LemmySafetyError) and error.lasting)
 
 
 for command in (flagged, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):

@@ -7,6 +7,7 @@ by the same rule and refused with the same words.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lemmy_safety.cli.redaction import Redaction
-from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings, proxies
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings, proxies, read_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,6 +36,8 @@ class Invocation:
     flags: dict[str, object] = field(default_factory=dict)
     env_file: Path | None = None
     redaction: Redaction = field(default_factory=Redaction)
+    is_service: bool = False
+    """Whether the command runs until it is stopped: the daemon, as far as is known yet, the hook, a worker."""
     _settings: Settings | None = None
 
     def settings(self) -> Settings:
@@ -45,6 +49,15 @@ class Invocation:
             self._settings = load_settings(self.flags, env_file=self.env_file)
             self.redaction.learn(self._settings, urls=proxies())
         return self._settings
+
+    def fault_file(self) -> Path | None:
+        """Where a service is to say why it waits; also where the settings cannot be read, which can be that fault."""
+        if self._settings is not None:
+            return self._settings.fault_file
+        file: Path | None = None
+        with contextlib.suppress(SettingsError):
+            file = read_alone("fault_file")
+        return file
 
     @property
     def debug(self) -> bool:

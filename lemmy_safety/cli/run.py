@@ -37,6 +37,7 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
     settings = invocation.settings()
     if as_json and not settings.all:
         raise click.UsageError("--json goes with --all; the daemon logs instead.")
+    invocation.is_service = not settings.all
     START_UP.ends_with(INTERRUPTED if settings.all else 0)
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=None if settings.all else False)
     forbid_core_dumps()

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import names
-from lemmy_safety.settings.env_file import DEFAULT_FILE, read_env_file
+from lemmy_safety.settings.env_file import DEFAULT_FILE, EnvFile, read_env_file
 from lemmy_safety.settings.table import OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lemmy_safety.settings.env_file import EnvFile
     from lemmy_safety.settings.option import Option
 
 
@@ -69,6 +68,16 @@ def proxies(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
         for name, value in environ.items()
         if name.lower().endswith("_proxy") and name.lower() != "no_proxy" and value
     )
+
+
+def read_alone(name: str, *, environ: Mapping[str, str] | None = None) -> Any:
+    """One setting from the environment alone, whatever is wrong with the others.
+
+    :raises SettingsError: this one is not valid.
+    """
+    item = OPTIONS[name]
+    raw, source = _find(item, {}, os.environ if environ is None else environ, EnvFile(Path()))
+    return item.default if raw is None else item.parse(raw, source)
 
 
 def _find(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from lemmy_safety.settings.option import option
 
@@ -106,5 +107,13 @@ class RunSettings:
         flag=True,
         minimum=0,
         maximum=255,
+    )
+    fault_file: Path | None = option(
+        None,
+        "For containers: a service with a fault that only a person can fix writes it to this file and waits to be stopped, "
+        "instead of ending and being started again.",
+        kind=Path,
+        section=SECTION,
+        example="/tmp/fault",  # noqa: S108 - in a container that is its own
     )
     debug: bool = option(False, "Show tracebacks and every step.", kind=bool, section=SECTION, flag=True)

@@ -1,0 +1,44 @@
+"""Waiting instead of ending, where ending would only mean to be started again.
+
+A systemd unit can name the exit codes after which it leaves a service alone (``RestartPreventExitStatus``); docker's
+restart policies know no codes. A container with a wrong key would knock on the SSH server for good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from lemmy_safety.cli.failures import warn
+from lemmy_safety.cli.stopping import StopSignals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+#: Windows does not let Ctrl-C interrupt a wait without an end.
+_WAKE_S = 0.5
+
+
+def wait_to_be_stopped(file: Path, *, fault: str, code: int) -> None:
+    """Write the fault and its exit code to ``file`` and return when the process is asked to stop; then the file is gone.
+
+    A health check looks for the file. Where it cannot be written the wait is the same.
+    """
+    with StopSignals(exit_code=code) as signals:
+        try:
+            file.write_text(f"{fault}\nexit code {code}\n", encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            warn(f"LEMMY_SAFETY_FAULT_FILE: {file} cannot be written: {error.strerror}.")
+        warn("This does not pass by itself. Waiting to be stopped; fix it, then start the service again.")
+        while not signals.event.wait(_WAKE_S):
+            pass
+    forget_fault(file)
+
+
+def forget_fault(file: Path) -> None:
+    """Remove what an earlier start has left, which a kill or a power cut can do."""
+    with contextlib.suppress(OSError):  # the health check shows that it is still there
+        file.unlink(missing_ok=True)
