@@ -281,7 +281,7 @@ def test_the_compose_file_works_as_it_is(pictrs, tmp_path):
     settings = {"LEMMY_SAFETY_DETECTORS": "hashes", **environment(hook, variables), "HOOK_HOST": "127.0.0.1"}
     port = started(Admin(tmp_path, settings), *hook["command"])
 
-    given = environment(services["pictrs"], variables)
+    given = environment(services["pictrs-with-hook"], variables)
     address = hook["networks"]["hook"]["ipv4_address"]
     assert f"//{address}:14051/" in given[HOOK_URL]
     given[HOOK_URL] = given[HOOK_URL].replace(f"//{address}:14051/", f"//127.0.0.1:{port}/")
@@ -291,3 +291,6 @@ def test_the_compose_file_works_as_it_is(pictrs, tmp_path):
 
     without_secret = {**given, HOOK_URL: f"http://127.0.0.1:{port}/validate"}
     assert told(pictrs(without_secret).upload(photo())) == REFUSED
+
+    not_asking = environment(services["pictrs"], {"PICTRS_API_KEY": variables["PICTRS_API_KEY"]})
+    assert told(pictrs(not_asking).upload(canary_png())) == ACCEPTED

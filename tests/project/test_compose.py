@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import subprocess
 import sys
@@ -71,6 +72,72 @@ def test_services_have_no_more_rights_than_needed(services):
         assert service["tmpfs"] == ["/tmp"]  # noqa: S108
 
 
+def started(compose, *profiles):
+    """The services that ``docker compose up`` starts with these profiles."""
+    return {
+        name
+        for name, item in compose["services"].items()
+        if set(item.get("profiles", profiles)) & {*profiles} or "profiles" not in item
+    }
+
+
+@pytest.mark.parametrize("profiles", [(), ("pictrs",), ("hook",), ("relay",), ("gpu",), ("hook", "gpu")])
+def test_pictrs_asks_the_hook_exactly_where_the_hook_is_started(profiles):
+    """With any profile, a pict-rs that asks has the hook started before it, and one that does not ask has none."""
+    compose = compose_with_pictrs()
+    running = started(compose, *profiles)
+    asking = {
+        name
+        for name in running
+        if "PICTRS__MEDIA__EXTERNAL_VALIDATION" in (compose["services"][name].get("environment") or {})
+    }
+    assert bool(asking) == ("lemmy-safety-hook" in running)
+    for name in asking:
+        assert "lemmy-safety-hook" in compose["services"][name]["depends_on"]
+    assert len({"pictrs", "pictrs-with-hook"} & running) == len({"pictrs", "hook"} & set(profiles))
+    # Compose refuses to start a service whose dependency belongs to a profile that is off.
+    assert {other for name in running for other in compose["services"][name].get("depends_on", {})} <= running
+
+
+def test_no_secret_of_the_hook_is_wanted_without_the_hook():
+    """Compose fills in the variables of every service, also of profiles that are off: a ``:?`` would stop all of them."""
+    text = with_pictrs(COMPOSE_FILE.read_text(encoding="utf-8"))
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    assert set(re.findall(r"\$\{(\w+):\?", "\n".join(lines))) == {"PICTRS_API_KEY"}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("before", ["nothing", "of root", "of pict-rs", "with files"])
+def test_the_folder_of_pictrs_is_made_for_its_user(tmp_path, before):
+    """The command of ``pictrs-folder``, on a real folder: new, made by docker for root, or in use for years."""
+    compose = compose_with_pictrs()
+    folder = tmp_path / "pictrs"
+    if before != "nothing":
+        folder.mkdir()
+    if before == "with files":
+        (folder / "files").mkdir()
+        (folder / "files" / "old").write_bytes(b"kept")
+    if before in {"of pict-rs", "with files"}:
+        os.chown(folder, 991, 991)
+    shell, flag, command = compose["services"]["pictrs-folder"]["entrypoint"]
+    subprocess.run([shell, flag, command.replace("/pictrs", str(folder))], check=True)
+    for path in (folder, folder / "files"):
+        assert (path.stat().st_uid, path.stat().st_gid) == (991, 991)
+    assert not (folder / "files" / "old").exists() or (folder / "files" / "old").read_bytes() == b"kept"
+    for name in started(compose, "hook", "pictrs"):
+        service = compose["services"][name]
+        if name != "pictrs-folder" and any("./volumes/pictrs:" in item for item in service.get("volumes", [])):
+            assert service["depends_on"]["pictrs-folder"] == {"condition": "service_completed_successfully"}
+
+
+def test_docker_starts_no_service_over_and_over_that_a_person_must_fix(services):
+    """The services wait with such a fault, and their health check looks for the file that says so."""
+    for service in services.values():
+        file = service["environment"]["LEMMY_SAFETY_FAULT_FILE"]
+        assert service["healthcheck"]["test"] == ["CMD", "test", "!", "-e", file]
+        assert file.startswith(service["tmpfs"][0])
+
+
 def test_settings_reach_the_container_as_they_are_written(services):
     """Compose expands a $ in a plain env_file and in ``environment``; format raw and no ``${}`` leave our settings alone."""
     names = {name for item in OPTIONS.values() for name in item.env}
@@ -87,7 +154,7 @@ def hook_network():
     addresses = {
         name: ipaddress.ip_address(service["networks"]["hook"]["ipv4_address"])
         for name, service in compose["services"].items()
-        if isinstance(service.get("networks"), dict)
+        if isinstance(service.get("networks"), dict) and service["networks"]["hook"]
     }
     return compose, compose["networks"]["hook"], addresses
 
@@ -96,11 +163,12 @@ def test_pictrs_is_given_the_address_of_the_hook_and_no_name(hook_network):
     """pict-rs refuses names of private addresses: the URL has the hook's own address, in a network that both are in."""
     compose, network, addresses = hook_network
     assert set(addresses) == {"lemmy-safety-hook", "lemmy-safety-relay"}
-    given = environment(compose["services"]["pictrs"], {"HOOK_SECRET": "s" * 16, "PICTRS_API_KEY": "k"})
+    asking = compose["services"]["pictrs-with-hook"]
+    given = environment(asking, {"HOOK_SECRET": "s" * 16, "PICTRS_API_KEY": "k"})
     url = urlsplit(given["PICTRS__MEDIA__EXTERNAL_VALIDATION"])
     assert ipaddress.ip_address(url.hostname) == addresses["lemmy-safety-hook"]
     assert url.path == f"/validate/{'s' * 16}"
-    assert "hook" in compose["services"]["pictrs"]["networks"]
+    assert "hook" in asking["networks"]
     assert "PICTRS__CLIENT__ALLOW_LOCAL_CONNECTIONS" not in given
     (config,) = network["ipam"]["config"]
     assert all(address in ipaddress.ip_network(config["subnet"]) for address in addresses.values())
