@@ -22,6 +22,7 @@ from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
 from lemmy_safety.cli.starting import START_UP
+from lemmy_safety.cli.unreadable import unreadable
 from lemmy_safety.cli.waiting import forget_fault, wait_to_be_stopped
 from lemmy_safety.cli.worker import worker
 from lemmy_safety.errors import LemmySafetyError
@@ -114,5 +115,5 @@ def _is_lasting(error: BaseException) -> bool:
     return isinstance(error, click.UsageError) or (isinstance(error, LemmySafetyError) and error.lasting)
 
 
-for command in (flagged, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):
+for command in (flagged, unreadable, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):
     app.add_command(command)

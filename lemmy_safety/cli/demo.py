@@ -16,7 +16,7 @@ import click
 
 from lemmy_safety.cli.delete_flagged import carry_out, open_rows
 from lemmy_safety.cli.failures import BUG
-from lemmy_safety.cli.flagged import show_table
+from lemmy_safety.cli.flagged import show_rows
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.run import sweep
@@ -148,7 +148,7 @@ class Demo:
         _heading("2. What is flagged", "lemmy-safety flagged")
         with wiring.open_ledger(self._settings) as ledger:
             rows = list(ledger.flagged())
-        show_table(rows)
+        show_rows(rows)
         self._check({row.key for row in rows} == store.canaries, "exactly the three canaries are flagged")
 
     def _delete(self, store: SampleStore) -> None:

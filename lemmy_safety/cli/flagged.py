@@ -5,9 +5,7 @@ The JSON is a list of rows; ``as_json`` says what a row holds. Fields are only e
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,9 @@ import click
 
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.invocation import current, settings_options
-from lemmy_safety.cli.text import iso, plural, printable, write_bytes, write_json
-from lemmy_safety.records import Review
+from lemmy_safety.cli.tables import show_table, write_csv
+from lemmy_safety.cli.text import iso, plural, write_json
+from lemmy_safety.records import ItemStatus, Review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import FlaggedRow
     from lemmy_safety.records import Finding
 
-#: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
-_PIPE_WIDTH = 160
+_CSV_HEADER = ("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage")
 
 
 @click.command(short_help="List what is flagged and not yet acted on.")
@@ -47,9 +45,9 @@ def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
     if form == "json":
         write_json([as_json(row) for row in rows])
     elif form == "csv":
-        write_csv(rows)
+        write_csv(_CSV_HEADER, (_csv_cells(row) for row in rows))
     else:
-        show_table(rows)
+        show_rows(rows)
         if unchecked:
             click.echo(
                 f"{plural(unchecked, 'upload')} accepted unchecked and not judged yet; the next pass looks first."
@@ -97,7 +95,11 @@ def state(row: FlaggedRow) -> str:
     }[row.action_state.value]
     if row.refusals > 1:
         words += f" ({row.refusals:,} times)"
-    return f"{words}: {row.action_detail}" if row.action_detail and row.action_state.value != "done" else words
+    if row.action_detail and row.action_state.value != "done":
+        words += f": {row.action_detail}"
+    if row.outcome is not None and row.status not in (ItemStatus.CHECKED, ItemStatus.GONE):
+        words += f"; could not be read again since: {row.reason}"
+    return words
 
 
 def as_json(row: FlaggedRow) -> dict[str, Any]:
@@ -108,6 +110,9 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
         "key": row.key,
         "checked_at": iso(row.checked_at),
         "status": row.status.value,
+        "reason": row.reason,
+        "decoder_broke": row.decoder_broke,
+        "to_be_read": row.to_be_read,
         "outcome": row.outcome.value if row.outcome else None,
         "nsfw": row.nsfw,
         "why": why(row),
@@ -151,58 +156,40 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
     }
 
 
-def write_csv(rows: Sequence[FlaggedRow]) -> None:
-    """Print the rows as CSV with a header; keys are exact, not escaped."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage"))
-    writer.writerows(
-        (
-            row.key,
-            iso(row.checked_at),
-            why(row),
-            row.action_state.value,
-            row.action_detail,
-            row.review.value,
-            row.sha256 or "",
-            row.storage,
-        )
-        for row in rows
+def _csv_cells(row: FlaggedRow) -> tuple[str | None, ...]:
+    return (
+        row.key,
+        iso(row.checked_at),
+        why(row),
+        row.action_state.value,
+        row.action_detail,
+        row.review.value,
+        row.sha256,
+        row.storage,
     )
-    write_bytes(text.getvalue())
 
 
-def show_table(rows: Sequence[FlaggedRow]) -> None:
-    """Print the rows for a person; keys are folded over lines rather than cut."""
+def show_rows(rows: Sequence[FlaggedRow]) -> None:
+    """Print the rows for a person."""
     if not rows:
         click.echo("Nothing is flagged.")
         return
-    from rich.console import Console  # noqa: PLC0415 - rich costs a tenth of a second
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPE_WIDTH)
-    reviewed = any(row.review.value != "none" for row in rows)
+    reviewed = any(row.review is not Review.NONE for row in rows)
     several = len({row.storage for row in rows}) > 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("judged (UTC)", no_wrap=True)
-    for heading in ("key", "possible because", "action", *["review"] * reviewed, *["storage"] * several):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        cells = [
-            row.checked_at.strftime("%Y-%m-%d %H:%M"),
-            printable(row.key),
-            printable(why(row)),
-            printable(state(row)),
-        ]
-        cells += [f"{row.review.value} {printable(row.review_note)}".strip()] * reviewed + [
-            printable(row.storage)
-        ] * several
-        # Text, not str: a key or note may hold what rich would take for its markup.
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table)
+    show_table(
+        ("judged (UTC)", "key", "possible because", "action", *["review"] * reviewed, *["storage"] * several),
+        (
+            (
+                row.checked_at.strftime("%Y-%m-%d %H:%M"),
+                row.key,
+                why(row),
+                state(row),
+                *[f"{row.review.value} {row.review_note}".strip()] * reviewed,
+                *[row.storage] * several,
+            )
+            for row in rows
+        ),
+    )
     cleared = sum(row.review is Review.CLEARED for row in rows)
     click.echo(
         f"{plural(len(rows), 'object')} flagged as possible{f', {cleared:,} of them cleared' if cleared else ''}."

@@ -25,11 +25,11 @@ def chosen_keys(arguments: Sequence[str]) -> list[str]:
     return list(keys)
 
 
-def unknown_keys(keys: Iterable[str], where: str) -> LedgerError:
-    """The error for keys that ``where`` does not hold; names the first few of them."""
+def unknown_keys(keys: Iterable[str], where: str, *, listed_by: str = "flagged") -> LedgerError:
+    """The error for keys that ``where`` does not hold; names the first few of them, and the command that lists them."""
     named = sorted(keys)
     shown = ", ".join(printable(key) for key in named[:5])
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""  # noqa: PLR2004 - the five just shown
     return LedgerError(
-        f"{where}: {shown}{more}.", hint="Keys are shown exactly by 'lemmy-safety flagged --all --json'."
+        f"{where}: {shown}{more}.", hint=f"Keys are shown exactly by 'lemmy-safety {listed_by} --all --json'."
     )

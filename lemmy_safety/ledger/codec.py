@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: A row of any query over ``images``; its columns are looked up by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
+#: In the place of the decoder that looked at an object, where an admin asked for another look.
+NO_DECODER = ""
+
 #: The columns of a verdict as they are where there is none.
 NO_VERDICT: dict[str, Any] = {
     "outcome": None,
@@ -276,6 +279,12 @@ def flag_of(row: AnyRow) -> KnownVerdict:
     )
 
 
+def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
+    """Whether the next pass reads the object even if it is unchanged: it failed for a passing reason, or an admin asked."""
+    undecoded = status.settled and status not in (ItemStatus.CHECKED, ItemStatus.GONE)
+    return not status.settled or (undecoded and decoder == NO_DECODER)
+
+
 def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
     """``row`` is one of ``images`` with the storage's name beside it as ``storage``."""
     return FlaggedRow(
@@ -305,4 +314,5 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
         review_at=row.review_at,
         origin=row.origin,
         refusals=refusals,
+        to_be_read=is_to_be_read(row.status, row.decoder),
     )

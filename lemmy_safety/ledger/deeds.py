@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.codec import flagged_row_of, object_columns, object_of, pending_action_of, row_and_judgement
+from lemmy_safety.ledger.codec import (
+    NO_ACTION,
+    NO_DECODER,
+    flagged_row_of,
+    object_columns,
+    object_of,
+    pending_action_of,
+    row_and_judgement,
+)
 from lemmy_safety.ledger.columns import clean_text
-from lemmy_safety.ledger.lookups import FULL_ROW, storage_id_of
+from lemmy_safety.ledger.lookups import FULL_ROW, UNJUDGED, is_open, storage_id_of
 from lemmy_safety.ledger.merging import Decision, holds_no_picture
 from lemmy_safety.ledger.models import events, images, storages
 from lemmy_safety.ledger.pieces import chunks
@@ -170,6 +178,31 @@ def decide(
         full = FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
         changed.extend(flagged_row_of(row) for row in connection.execute(full))
     return changed, [key for key in dict.fromkeys(keys) if key in unknown]
+
+
+def ask_for_another_look(connection: Connection, row_ids: Sequence[int], now: datetime) -> int:
+    """Let the next pass read these objects again; how many of them it will read.
+
+    What was to be done about one for being unreadable is dropped: it may turn out to be a picture. Left out are objects
+    that were judged at the last attempt, and those that are gone, deleted, or cleared by a human.
+    """
+    to_be_read = 0
+    for chunk in chunks(row_ids):
+        query = select(*EARLIER).where(images.c.id.in_(chunk), UNJUDGED, *is_open())
+        rows = connection.execute(query).all()
+        to_be_read += len(rows)
+        settled = [row for row in rows if row.status.settled]  # the others are read again as it is
+        connection.execute(
+            images.update().where(images.c.id.in_([row.id for row in settled])).values(decoder=NO_DECODER)
+        )
+        unflagged = [row for row in settled if row.outcome is None]
+        # As in decide(), the judgement stays: an action that is under way must still be able to say how it ended.
+        dropped = [row for row in unflagged if row.action_state is ActionState.INTENDED]
+        if dropped:
+            why = {"why": "to be read again"}
+            connection.execute(events.insert(), [_event(_place(row), EventKind.DROPPED, why, now) for row in dropped])
+        connection.execute(images.update().where(images.c.id.in_([row.id for row in unflagged])).values(**NO_ACTION))
+    return to_be_read
 
 
 def _see_that_keys_are_clear(rows: Iterable[AnyRow]) -> None:

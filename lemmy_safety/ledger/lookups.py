@@ -16,6 +16,7 @@ from lemmy_safety.ledger.merging import EarlierRow, standing
 from lemmy_safety.ledger.models import (
     IS_FLAGGED,
     IS_INTENDED,
+    IS_READ_AGAIN,
     IS_REFUSED,
     IS_RETRYABLE,
     IS_UNREADABLE,
@@ -119,7 +120,10 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
         images.c.sha256.in_(select(flags.c.sha256)),
         _IS_OUTDONE,
     )
-    again = (connection.execute(query.order_by(images.c.id).limit(limit)).scalars() for query in (refused, outdone))
+    asked = select(images.c.key).where(images.c.storage_id == storage_id_of(connection, storage), IS_READ_AGAIN)
+    again = (
+        connection.execute(query.order_by(images.c.id).limit(limit)).scalars() for query in (refused, outdone, asked)
+    )
     return list(dict.fromkeys([*failed, *(key for keys in again for key in keys)]))
 
 
@@ -153,6 +157,11 @@ def unfinished_actions(connection: Connection, storage: str) -> list[PendingActi
 #: Which rows a page is of.
 FLAGGED: ColumnElement[bool] = IS_FLAGGED
 UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
+
+#: No pass could judge it, for whatever reason; among those that are gone, what was never judged.
+UNJUDGED: ColumnElement[bool] = and_(
+    images.c.status != ItemStatus.CHECKED, or_(images.c.status != ItemStatus.GONE, images.c.outcome.is_(None))
+)
 
 
 def page(

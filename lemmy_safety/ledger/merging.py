@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.ledger.codec import NO_ACTION, content_columns, object_columns, verdict_columns
+from lemmy_safety.ledger.codec import NO_ACTION, NO_DECODER, content_columns, object_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.rows import EventKind, Known, Origin
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
@@ -101,6 +101,8 @@ def standing(row: EarlierRow, obj: StoredObject, *, detectors: frozenset[str], d
     Gone, done and refused rows never stand: an object that is listed again is there, whatever was written.
     """
     ancestor = row.origin is Origin.ANCESTOR
+    if row.status in UNDECODED and row.decoder == NO_DECODER:
+        return None  # an admin asked for another look
     if row.status is ItemStatus.GONE or row.action_state in (ActionState.DONE, ActionState.REFUSED):
         return None
     if ancestor and row.obj is None:

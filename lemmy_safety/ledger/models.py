@@ -253,6 +253,11 @@ IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
 IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
 IS_REFUSED = _is(images.c.action_state, ActionState.REFUSED)
+#: No decoder made a picture of it, and an admin asked for another look: ``NO_DECODER`` stands in place of the one that looked.
+IS_READ_AGAIN = and_(
+    _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
+    images.c.decoder == literal_column("''"),
+)
 #: Accepted without a verdict, and none since.
 IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
 
@@ -265,6 +270,7 @@ for _name, _columns, _condition in (
     ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
     ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
     ("ix_images_refused", (images.c.storage_id, images.c.id), IS_REFUSED),
+    ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
     ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
 ):
     Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition, info={"partial": True})

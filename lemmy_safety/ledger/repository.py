@@ -98,7 +98,8 @@ class Ledger(UploadBooks, PassLeases):
         """The listed objects that need not be read, by key, and why.
 
         An object is settled when it is unchanged since it was judged by at least ``detectors``, or since this very
-        ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included).
+        ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included), and
+        no admin asked for another look (``ask_for_another_look``).
         It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
         under way: ``intend`` knows whether one is wanted. Objects
         that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
@@ -123,7 +124,8 @@ class Ledger(UploadBooks, PassLeases):
 
     def retryable(self, storage: str, limit: int) -> list[str]:
         """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
-        before they were acted on, or whose bytes were flagged at the door since; as many of each at most.
+        before they were acted on, or whose bytes were flagged at the door since, or that an admin asked for; as many of each
+        at most.
 
         Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
         """
@@ -166,6 +168,16 @@ class Ledger(UploadBooks, PassLeases):
     ) -> Iterator[FlaggedRow]:
         """Objects of which no picture could be made, as ``flagged`` lists the flagged ones. None of them is flagged."""
         return self._pages(lookups.UNREADABLE, storage, include_settled=include_settled, after_id=after_id)
+
+    def unjudged(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Objects on which the last attempt ended without a verdict, whatever the reason, as ``flagged`` lists the flagged.
+
+        With ``include_settled`` also those that are gone and were never judged. Walks the whole table, so seconds at 10
+        million rows.
+        """
+        return self._pages(lookups.UNJUDGED, storage, include_settled=include_settled, after_id=after_id)
 
     def _pages(
         self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
@@ -305,6 +317,15 @@ class Ledger(UploadBooks, PassLeases):
         with self._writing() as connection:
             changed, unknown = deeds.decide(connection, keys, decision, note, self._clock(), storage=storage)
         return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
+
+    def ask_for_another_look(self, row_ids: Sequence[int]) -> int:
+        """Let the next pass over each object's storage read it again, unchanged or not; how many there are.
+
+        An action intended on one because it was unreadable is dropped. Left out are rows that ``unjudged`` would not
+        list as open.
+        """
+        with self._writing() as connection:
+            return deeds.ask_for_another_look(connection, row_ids, self._clock())
 
     # Passes.
 

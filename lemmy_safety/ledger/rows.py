@@ -119,7 +119,7 @@ class PendingAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedRow:
-    """One row of the ledger as a human sees it: flagged, or unreadable.
+    """One row of the ledger as a human sees it: flagged, unreadable, or without a verdict for another reason.
 
     ``obj`` is None for rows of the ancestor, whose object was never described: ``Ledger.adopt`` describes it before
     anything is done. ``action_detail`` says why an action failed or was refused. ``outcome`` is None where nothing was judged.
@@ -154,6 +154,8 @@ class FlaggedRow:
     origin: Origin
     refusals: int = 0
     """How often an action on this object, with these bytes, was refused or failed."""
+    to_be_read: bool = False
+    """The next pass reads it again, also when it is unchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,8 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
     try:
         media = decoder.decode(fetched.data)
     except MediaError as error:
+        if error.decoder_broke:
+            log.warning("the decoder broke key=%r reason=%s", fetched.obj.key, error.reason)
         return ItemResult(
             obj=fetched.obj,
             status=error.status,

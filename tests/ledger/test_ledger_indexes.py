@@ -31,6 +31,7 @@ def matching(ledger, content):
         (lambda ledger: record(ledger, [flagged("a")]), "autoindex_reviews"),
         (lambda ledger: list(ledger.unreadable()), "ix_images_unreadable"),
         (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_refused"),
+        (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_read_again"),
         (lambda ledger: list(ledger.unchecked_uploads()), "ix_uploads_unchecked"),
         (lambda ledger: ledger.count_unchecked_uploads(), "ix_uploads_unchecked"),
         (lambda ledger: ledger.unchecked_since(), "ix_uploads_unchecked"),
