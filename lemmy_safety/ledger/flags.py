@@ -52,6 +52,12 @@ def stands_at_the_door(sha256: ColumnElement[str]) -> ColumnElement[bool]:
     return select(flags.c.id).where(*here).exists()
 
 
+def flagged_at_the_door(connection: Connection) -> list[str]:
+    """The SHA-256 of all bytes on which a flag of the door stands. One walk over the flags, which are few."""
+    query = select(flags.c.sha256).where(flags.c.found_under == FROM_UPLOAD, ~_IS_CLEARED).distinct()
+    return list(connection.execute(query.order_by(flags.c.sha256)).scalars())
+
+
 def overruling(stand: Sequence[KnownVerdict], detectors: frozenset[str], *, looked: bool = True) -> KnownVerdict | None:
     """The flag that wins over a verdict by these detectors; None when that verdict replaces all of them.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.lookups import FLAGGED, UNREADABLE, is_open, storage_id_of
+from lemmy_safety.ledger.lookups import FLAGGED, UNREADABLE, among_few, is_open, storage_id_of
 from lemmy_safety.ledger.models import events, images
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import EventKind, StuckActions
@@ -81,4 +81,4 @@ def failed_keys(connection: Connection, storage: str, *, before: datetime) -> li
 
 
 def _in(connection: Connection, storage: str | None) -> tuple[ColumnElement[bool], ...]:
-    return () if storage is None else (images.c.storage_id == storage_id_of(connection, storage),)
+    return () if storage is None else (among_few(storage_id_of(connection, storage)),)

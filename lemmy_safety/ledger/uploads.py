@@ -27,13 +27,13 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
-from lemmy_safety.ledger.lookups import storage_id_of
+from lemmy_safety.ledger.lookups import among_few, storage_id_of
 from lemmy_safety.ledger.merging import UNDECODED
 from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
@@ -264,35 +264,18 @@ def belonging(connection: Connection, storage_id: int) -> set[str]:
     made before has received none, nor has any other folder. Uploads from before hooks said anything of this are taken to
     belong to the only storage that the database knows, if there is one only.
     """
-    later, any_upload, other = uploads.alias("later"), uploads.alias("any_upload"), images.alias("other")
-    receives_later_ones = (
-        select(images.c.id)
-        .join(later, later.c.sha256 == images.c.sha256)
-        .where(
-            images.c.storage_id == storage_id,
-            images.c.status != ItemStatus.GONE,
-            later.c.first_at > uploads.c.last_at,
-            images.c.modified_at > uploads.c.last_at,
-        )
-        .exists()
-    )
-    others_hold_some = (
-        select(other.c.id)
-        .join(any_upload, any_upload.c.sha256 == other.c.sha256)
-        .where(other.c.storage_id != storage_id)
-        .exists()
-    )
     real = storages.c.name.not_in([ANCESTOR, UNSAID])
     is_only_one = ~select(storages.c.id).where(real, storages.c.id != storage_id).exists()
     unsaid = storage_id_of(connection, UNSAID)
     not_named = or_(uploads.c.storage_id.is_(None), uploads.c.storage_id == unsaid)
-    here = or_(
-        and_(not_named, receives_later_ones, ~others_hold_some), and_(uploads.c.storage_id.is_(None), is_only_one)
-    )
+    here = and_(uploads.c.storage_id.is_(None), is_only_one)
+    received_until = _received_until(connection, storage_id)
+    if received_until is not None and not _others_hold_some(connection, storage_id):
+        here = or_(here, and_(not_named, uploads.c.last_at < received_until))
     never_had = (
         select(images.c.id)
         .where(
-            images.c.storage_id == storage_id,
+            among_few(storage_id),
             images.c.sha256.is_(None),
             images.c.size == uploads.c.size,
             images.c.status != ItemStatus.GONE,
@@ -301,6 +284,25 @@ def belonging(connection: Connection, storage_id: int) -> set[str]:
     )
     query = select(uploads.c.sha256).where(IS_UNCHECKED, or_(uploads.c.storage_id == storage_id, here), ~never_had)
     return set(connection.execute(query).scalars())
+
+
+def _received_until(connection: Connection, storage_id: int) -> datetime | None:
+    """Before when an upload was asked about, if this storage has received a later one; None where it received none.
+
+    One walk over the uploads, however many of them are unchecked.
+    """
+    earlier_time = case((uploads.c.first_at < images.c.modified_at, uploads.c.first_at), else_=images.c.modified_at)
+    received = select(func.max(earlier_time)).where(
+        images.c.sha256 == uploads.c.sha256, among_few(storage_id), images.c.status != ItemStatus.GONE
+    )
+    query = select(func.max(received.correlate(uploads).scalar_subquery()))
+    until: datetime | None = connection.execute(query.select_from(uploads)).scalar_one()
+    return until
+
+
+def _others_hold_some(connection: Connection, storage_id: int) -> bool:
+    elsewhere = select(images.c.id).where(images.c.sha256 == uploads.c.sha256, images.c.storage_id != storage_id)
+    return connection.execute(select(uploads.c.sha256).where(elsewhere.exists()).limit(1)).first() is not None
 
 
 def settle_lost(

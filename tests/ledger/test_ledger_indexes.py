@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import event
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, record, sha256_of, stored
-from support.uploads import judged, stored_upload, upload
+from support.ledgers import DECODER, DETECTORS, STORAGE, checked, fill, flagged, record, sha256_of, stored
+from support.postgres import create_database
+from support.uploads import AT, judged, stored_upload, upload
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.records import Review
+from lemmy_safety.records import Outcome, Review
 
 
 def matching(ledger, content):
@@ -39,6 +42,14 @@ def matching(ledger, content):
         (lambda ledger: matching(ledger, "k7"), "ix_uploads_unchecked"),
         (lambda ledger: ledger.record_uploads([judged("k7"), upload("u7"), upload("new")]), "autoindex_uploads"),
         (lambda ledger: ledger.verdict_for(sha256_of("u"), detectors=DETECTORS), "autoindex_uploads"),
+        (lambda ledger: list(ledger.flagged()), "ix_events_key"),
+        (lambda ledger: ledger.stuck_actions(due_before=AT), "ix_images_flagged"),
+        (lambda ledger: ledger.stuck_actions(STORAGE, due_before=AT), "ix_images_unreadable"),
+        (lambda ledger: ledger.failed_actions(STORAGE, before=AT), "ix_images_flagged"),
+        (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_sha256"),
+        (lambda ledger: ledger.verdict_for(sha256_of("a"), detectors=DETECTORS), "ix_flags_sha256"),
+        (lambda ledger: ledger.settle_lost_uploads(AT, storage=STORAGE), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.has_uploads(), "autoindex_uploads"),
     ],
 )
 def test_no_question_walks_over_the_table(database_file, ask, index) -> None:
@@ -46,24 +57,80 @@ def test_no_question_walks_over_the_table(database_file, ask, index) -> None:
     with open_ledger(sqlite_url(database_file)) as ledger:
         ledger.record_uploads([judged(f"k{number}") for number in range(50)])
         record(ledger, [flagged("a"), *(checked(f"k{number}") for number in range(50))], dry_run=True)
-        sent = []
-
-        @event.listens_for(ledger._engine, "before_cursor_execute")
-        def note(_connection, _cursor, statement, parameters, _context, many) -> None:
-            if statement.startswith(("SELECT", "UPDATE")):
-                sent.append((statement, parameters[0] if many else parameters))
-
-        ask(ledger)
-        with ledger._engine.connect() as connection:
-            event.remove(ledger._engine, "before_cursor_execute", note)
-            plans = [
-                [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-                for statement, parameters in sent
-            ]
-    steps = [step for plan in plans for step in plan]
+        record(ledger, [flagged("i")])
+        ledger.record_uploads([judged("k7", Outcome.FLAGGED)])
+        steps = steps_of(ledger, lambda: ask(ledger))
     assert any(index in step or (index == "storage_key" and "sqlite_autoindex_images_1" in step) for step in steps), (
         steps
     )
     assert [step for step in steps if step.startswith("SCAN images") and "INDEX" not in step] == []
     assert [step for step in steps if step.startswith("SCAN events")] == []
-    assert [step for step in steps if step.startswith("SCAN uploads") and "ix_uploads_unchecked" not in step] == []
+    few = ("ix_uploads_unchecked", "COVERING INDEX sqlite_autoindex_uploads_1")  # the latter: whether there is any row
+    assert [step for step in steps if step.startswith("SCAN uploads") and not any(name in step for name in few)] == []
+    # A storage may hold every row of the table.
+    assert [
+        step for step in steps if re.search(r"^SEARCH images USING .*autoindex_images_1 \(storage_id=\?\)", step)
+    ] == []
+
+
+def test_what_belongs_to_a_storage_costs_one_walk_over_the_uploads(quick_ledger) -> None:
+    """None over the objects, and none for each unchecked upload: it is asked at the end of a sweep over everything."""
+    quick_ledger.record_uploads([upload(f"u{number}") for number in range(5)])
+    record(quick_ledger, [checked("a")])
+    steps = steps_of(quick_ledger, lambda: quick_ledger.uploads_belonging_to(STORAGE))
+    assert "SEARCH images USING INDEX ix_images_sha256 (sha256=?)" in steps
+    assert [step for step in steps if re.search(r"SCAN images|SCAN other|\(storage_id=\?\)", step)] == []
+    assert len([step for step in steps if step.startswith("SCAN uploads") and "unchecked" not in step]) <= 2
+
+
+@pytest.mark.external_service
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda ledger: list(ledger.flagged()),
+        lambda ledger: list(ledger.unreadable()),
+        lambda ledger: ledger.stuck_actions(STORAGE, due_before=AT),
+        lambda ledger: ledger.failed_actions(STORAGE, before=AT),
+        lambda ledger: ledger.retryable(STORAGE, 10),
+        lambda ledger: ledger.known(STORAGE, [stored("k7")], detectors=DETECTORS, decoder=DECODER),
+        lambda ledger: ledger.verdict_for(sha256_of("k7"), detectors=DETECTORS),
+        lambda ledger: list(ledger.unchecked_uploads()),
+        lambda ledger: ledger.review(["k7"], Review.CONFIRMED),
+        lambda ledger: ledger.history("k7"),
+    ],
+)
+def test_postgresql_walks_over_no_table(thousand, ask) -> None:
+    """The server's own plans; only small tables are read whole."""
+    lines = [line for line in steps_of(thousand, lambda: ask(thousand)) if "Seq Scan on " in line]
+    assert [line for line in lines if re.search(r"Seq Scan on (images|events|uploads)\b", line)] == []
+
+
+@pytest.fixture(scope="module")
+def thousand(postgres):
+    """A ledger with some thousand rows in each table, as a server plans by their number."""
+    with open_ledger(create_database(postgres, "thousand")) as ledger:
+        fill(ledger)
+        with ledger._engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+            connection.commit()
+        yield ledger
+
+
+def steps_of(ledger, ask):
+    """The lines of the database's own plan for every statement that this sends."""
+    sent = []
+
+    def note(_connection, _cursor, statement, parameters, _context, many) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            sent.append((statement, parameters[0] if many else parameters))
+
+    event.listen(ledger._engine, "before_cursor_execute", note)
+    ask()
+    event.remove(ledger._engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN" if ledger._engine.dialect.name == "sqlite" else "EXPLAIN"
+    with ledger._engine.connect() as connection:
+        return [
+            row[-1]
+            for statement, parameters in sent
+            for row in connection.exec_driver_sql(f"{explain} {statement}", parameters)
+        ]

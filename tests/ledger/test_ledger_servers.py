@@ -8,9 +8,9 @@ import logging
 import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.dialects import registry
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, sha256_of, stored
+from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, fill, flagged, record, sha256_of, stored
 from support.mariadb import create_database
-from support.uploads import judged, stored_upload, upload
+from support.uploads import AT, stored_upload, upload
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerLocked, LedgerReadOnly
 from lemmy_safety.ledger import Known, open_ledger
@@ -193,6 +193,10 @@ def test_what_is_not_an_unfinished_start_of_ours_is_refused_and_left_alone(empty
         (lambda ledger: ledger.unchecked_since(), "ix_uploads_answer"),
         (lambda ledger: matching(ledger, "u7"), "ix_uploads_md5"),
         (lambda ledger: ledger.record_uploads([upload("u7")]), "PRIMARY"),
+        (lambda ledger: list(ledger.flagged()), "ix_events_key"),
+        (lambda ledger: ledger.stuck_actions(STORAGE, due_before=AT), "ix_images_outcome"),
+        (lambda ledger: ledger.failed_actions(STORAGE, before=AT), "ix_images_outcome"),
+        (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_sha256"),
     ],
 )
 def test_no_question_walks_over_the_table(thousand, ask, index) -> None:
@@ -225,15 +229,9 @@ def matching(ledger, content):
 def thousand(mariadb):
     """A ledger with some thousand rows, few of which are flagged, intended or failed."""
     with open_ledger(create_database(mariadb, "thousand")) as ledger:
-        record(ledger, [checked(f"k{number}") for number in range(4000)])
-        record(ledger, [flagged(f"f{number}") for number in range(20)], dry_run=True)
-        record(ledger, [flagged(f"i{number}") for number in range(5)])
-        record(ledger, [failed(f"e{number}") for number in range(20)])
-        record(ledger, [failed(f"n{number}", ItemStatus.UNREADABLE) for number in range(20)])
-        ledger.record_uploads([judged(f"u{number}") for number in range(2000)])
-        ledger.record_uploads([upload(f"w{number}") for number in range(20)])
+        fill(ledger)
         with ledger._engine.connect() as connection:
-            connection.exec_driver_sql("ANALYZE TABLE images, events, uploads")
+            connection.exec_driver_sql("ANALYZE TABLE images, events, uploads, flags")
         yield ledger
 
 

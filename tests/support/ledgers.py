@@ -6,7 +6,12 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
+from lemmy_safety.ledger.models import events, flags, storages
+from lemmy_safety.ledger.rows import EventKind
 from lemmy_safety.records import (
+    ActionState,
     Anomaly,
     AnomalyKind,
     Finding,
@@ -106,3 +111,32 @@ def row_of(ledger: Ledger, key: str) -> Any:
     rows = [row for row in ledger.flagged(include_settled=True) if row.key == key]
     assert len(rows) <= 1
     return rows[0] if rows else None
+
+
+def fill(ledger: Ledger) -> None:
+    """Some thousand rows in each large table, few of which are flagged, intended, failed, refused or unreadable.
+
+    The history is that of objects which were deleted long ago, as most of a grown ledger's is.
+    """
+    from support.uploads import judged, upload  # noqa: PLC0415 - it takes from here
+
+    record(ledger, [checked(f"k{number}") for number in range(4000)])
+    record(ledger, [flagged(f"f{number}") for number in range(20)], dry_run=True)
+    record(ledger, [flagged(f"i{number}") for number in range(5)])
+    states = (ActionState.FAILED, ActionState.REFUSED, ActionState.REFUSED)
+    for action, state in zip(record(ledger, [flagged(f"t{number}") for number in range(3)]), states, strict=True):
+        ledger.finish_action(action.id, state)
+    record(ledger, [failed(f"e{number}") for number in range(20)])
+    record(ledger, [failed(f"n{number}", ItemStatus.UNREADABLE) for number in range(20)])
+    ledger.record_uploads([judged(f"u{number}") for number in range(2000)])
+    ledger.record_uploads([upload(f"w{number}") for number in range(20)])
+    ledger.record_uploads([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
+    old = {"at": NOON, "kind": EventKind.FAILED, "detail": {}}
+    bytes_of = {"detectors": DETECTORS, "rules_version": "rules-1", "nsfw": None, "findings": [], "at": NOON}
+    with ledger._writing() as connection:
+        (storage_id,) = connection.execute(select(storages.c.id).where(storages.c.name == STORAGE)).one()
+        gone = [(f"g{number}", sha256_of(f"g{number}")) for number in range(4000)]
+        connection.execute(
+            events.insert(), [{**old, "storage_id": storage_id, "key": key, "sha256": digest} for key, digest in gone]
+        )
+        connection.execute(flags.insert(), [{**bytes_of, "sha256": digest, "found_under": key} for key, digest in gone])
