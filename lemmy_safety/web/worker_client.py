@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import ssl
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -15,6 +16,7 @@ import httpx
 
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import hide_logins
 from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.bounded_json import read_json
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
+    from lemmy_safety.proxies import Proxy
     from lemmy_safety.web.receiving import BodyReader
     from lemmy_safety.web.uploads import Upload
 
@@ -51,6 +54,7 @@ _CREATED = 201
 _NOTHING = 204
 _DENIED = frozenset({401, 403})
 _NOT_FOUND = 404
+_PROXY_LOGIN = 407
 
 #: Answers that mean, at first contact, that the address is not that of such a server.
 _WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
@@ -80,8 +84,9 @@ class WorkerClient:
     """Speaks to one server. Belongs to one event loop."""
 
     def __init__(self, *, url: str, key: str, worker: str, rules: str, reader: BodyReader) -> None:
-        """:raises SettingsError: no URL of a server."""
+        """:raises SettingsError: no URL of a server, or a proxy or certificates that cannot be used."""
         self.url = checked_url(url)
+        self._proxy = proxy_for(self.url)
         self._reader = reader
         # It logs each request, of which there is one every few seconds although nothing happens.
         logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -99,7 +104,7 @@ class WorkerClient:
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
             # The server's cookies are not wanted: a jar would grow with every answer, and be sent back.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            transport=_transport(self._proxy),
         )
 
     async def __aenter__(self) -> Self:
@@ -139,11 +144,13 @@ class WorkerClient:
         :raises ServerTrouble: it did not come, or not in time, or was no answer.
         """
         patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
-        with _trouble():
+        with _trouble(self._proxy):
             async with (
                 asyncio.timeout(2 * _ANSWER_S + wait_s + medium_s),
                 self._http.stream(method, path, timeout=patience, **question) as response,
             ):
+                if response.status_code == _PROXY_LOGIN and self._proxy is not None:
+                    raise _login_wanted(self._proxy)
                 # We asked for none. A few bytes can be made to unfold into gigabytes.
                 if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
                     raise BadMessage("a compressed answer")
@@ -217,16 +224,77 @@ class WorkerClient:
         return ServerTrouble(f"it answered with status {status}")
 
 
+def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+    """How the server is reached. httpx does not read the variables itself: it takes IPv6 in ``NO_PROXY`` for a faulty URL.
+
+    :raises SettingsError: the proxy, or certificates that variables name, cannot be used.
+    """
+    fault = None if proxy is None else proxy.fault()
+    if proxy is not None and fault is not None:
+        raise SettingsError(fault, hint=proxy.hint)
+    try:
+        made = None if proxy is None else httpx.Proxy(proxy.url)
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        return httpx.AsyncHTTPTransport(proxy=made, limits=limits)
+    except ImportError as error:
+        where = "ALL_PROXY" if proxy is None else proxy.variable
+        raise SettingsError(
+            f"{where} names a SOCKS proxy, and the package that speaks SOCKS is not installed.",
+            hint=f"pip install 'httpx[socks]', or name an HTTP proxy in {where}.",
+        ) from error
+    except OSError as error:  # also what ssl raises
+        raise SettingsError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {error.strerror or error}.",
+            hint="Correct or unset the variable.",
+        ) from error
+    except (ValueError, httpx.InvalidURL) as error:
+        if proxy is None:
+            raise
+        raise SettingsError(
+            f"{proxy.variable} does not name a proxy of a kind that can be used.", hint=proxy.hint
+        ) from error
+
+
+def _login_wanted(proxy: Proxy) -> SettingsError:
+    return SettingsError(
+        f"The proxy {proxy.shown} in {proxy.variable} wants a login (407).",
+        hint=proxy.login_hint,
+    )
+
+
 @contextmanager
-def _trouble() -> Iterator[None]:
+def _trouble(proxy: Proxy | None) -> Iterator[None]:
     try:
         yield
-    except httpx.HTTPError as error:
-        raise ServerTrouble(hide_logins(f"{type(error).__name__}: {error}".rstrip(": "))) from error
+    except httpx.ProxyError as error:
+        if proxy is not None and str(error).startswith(str(_PROXY_LOGIN)):
+            raise _login_wanted(proxy) from error
+        raise ServerTrouble(_by_way_of(proxy, error)) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise ServerTrouble(_by_way_of(proxy, error)) from error
     except TimeoutError as error:
         raise ServerTrouble("it took too long for its answer") from error
     except BadMessage as error:
         raise ServerTrouble(f"it sent {error}") from error
+
+
+def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
+    """What failed, and whether that was the proxy: with one, no connection but that to the proxy is ours."""
+    words = hide_logins(f"{type(error).__name__}: {error}".rstrip(": "))
+    if proxy is None:
+        return words
+    named = f"the proxy {proxy.shown} in {proxy.variable}"
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _is_about_certificates(error):
+        return f"{named} cannot be reached ({words})"
+    return f"{named} refuses ({words})" if isinstance(error, httpx.ProxyError) else f"{words}, by way of {named}"
+
+
+def _is_about_certificates(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def checked_url(text: str) -> str:

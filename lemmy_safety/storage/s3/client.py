@@ -10,6 +10,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lemmy_safety.errors import StorageError
+from lemmy_safety.proxies import proxy_for
 from lemmy_safety.storage.s3.answers import drop_absurd_fields, drop_absurd_headers
 from lemmy_safety.storage.s3.errors import translated
 from lemmy_safety.url_logins import without_login
@@ -37,7 +38,7 @@ def connect(
 ) -> S3Client:
     """A client, which has not sent anything yet. ``login`` is access key, secret key and session token.
 
-    :raises StorageError: the endpoint is no URL; LoginRefused when boto3's own places hold no login that can be used.
+    :raises StorageError: the endpoint is no URL, or a variable names a proxy that cannot be used; LoginRefused when boto3's own places hold no login that can be used.
     """
     url = _normalised(endpoint)
     if url is None:
@@ -45,8 +46,10 @@ def connect(
             f"{shown_endpoint(endpoint)!r} is not the URL of a server.",
             hint="Write OBJECT_STORAGE_ENDPOINT with its scheme and without a login, such as https://eu2.example.com.",
         )
+    proxies = _proxies(url)
     with translated(url):
         config = Config(
+            proxies=proxies,
             s3=cast("Any", {"addressing_style": addressing}),
             signature_version="s3v4",
             connect_timeout=_CONNECT_TIMEOUT_S,
@@ -69,6 +72,22 @@ def connect(
     for operation in ("HeadObject", "GetObject"):
         client.meta.events.register(f"before-parse.s3.{operation}", drop_absurd_headers)
     return client
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """For botocore, whose own reading of the variables finds a faulty proxy only while it asks, and then blames the server.
+
+    It does not look at ``ALL_PROXY``, and speaks no SOCKS.
+    """
+    proxy = proxy_for(url, all_counts=False)
+    if proxy is None:
+        return {}
+    fault = proxy.fault()
+    if fault is None and proxy.speaks_socks:
+        fault = f"{proxy.variable} names a SOCKS proxy, which S3 servers cannot be reached through."
+    if fault is not None:
+        raise StorageError(fault, hint=proxy.hint)
+    return {urlsplit(url).scheme: proxy.url}
 
 
 def ignore_absurd_entries(client: S3Client) -> None:

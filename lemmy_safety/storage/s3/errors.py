@@ -28,6 +28,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
+from lemmy_safety.proxies import Proxy, variables_that_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,9 @@ VENDOR_ERRORS = (
 #: What parsing raises when an answer is not of the form that boto3 expects: a date that is none, a missing field. Nothing
 #: but boto3's calls and the reading of their answers runs inside ``translated``.
 ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
+
+#: In the words of http.client for a proxy's refusal to pass a connection on.
+_PROXY_LOGIN = "Tunnel connection failed: 407"
 
 _LOGIN_HINT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 _CLOCK_HINT = "Set this machine's clock; S3 refuses requests that are more than 15 minutes off."
@@ -105,7 +109,7 @@ CODES: dict[str, tuple[type[StorageError], str | None]] = {
 #: botocore's class -> ours; the first that fits along the class's ancestors.
 CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
     boto.SSLError: (StorageUnreachable, "The server's certificate is not accepted, or it does not speak TLS there."),
-    boto.ProxyConnectionError: (StorageUnreachable, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
+    boto.ProxyConnectionError: (StorageUnreachable, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),  # see _from_proxy
     **dict.fromkeys(
         (
             boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError, boto.ChecksumError,
@@ -181,6 +185,8 @@ def storage_error(error: Exception, place: str, key: str | None = None) -> Stora
     subject = place if key is None else f"{key!r} in {place}"
     if isinstance(error, boto.ClientError):
         return _from_answer(error, subject, key)
+    if isinstance(error, boto.ProxyConnectionError):
+        return _from_proxy(error, subject)
     if _name_does_not_resolve(error):
         return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
     if isinstance(error, ResponseParserError) or not isinstance(error, VENDOR_ERRORS):
@@ -199,6 +205,10 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
     answer = error.response.get("Error", {})
     code = str(answer.get("Code", "") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        # Only without TLS does the proxy's answer look like the server's.
+        login_hint = Proxy("HTTP_PROXY", "").login_hint
+        return LoginRefused(f"{subject}: the proxy in HTTP_PROXY wants a login (407).", hint=login_hint)
     kind, hint = CODES.get(code) or CODES.get(str(status)) or (_by_status(status), None)
     if kind is ObjectGone and key is None:
         kind, hint = StorageMissing, _BUCKET_HINT
@@ -207,6 +217,20 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
         return kind(f"{subject}: the server refused the login ({code or status}).", hint=hint)
     words = " ".join(str(answer.get("Message", "") or "").split())[:200]
     return kind(f"{subject}: the server answered {code or status}{f' ({words})' if words else ''}.", hint=hint)
+
+
+def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
+    """What went wrong before the server was reached is not the server's fault."""
+    url = str(error.kwargs.get("proxy_url", ""))
+    proxy = Proxy(variables_that_name(url), url)
+    named = f"the proxy {proxy.shown} in {proxy.variable}"
+    inner = error.kwargs.get("error")
+    if _name_does_not_resolve(error):
+        return HostUnknown(f"{subject}: the host name of {named} does not resolve.", hint=proxy.hint)
+    if _PROXY_LOGIN in str(inner):
+        return LoginRefused(f"{subject}: {named} wants a login (407).", hint=proxy.login_hint)
+    words = getattr(inner, "original_error", None) or inner or error
+    return StorageUnreachable(f"{subject}: {named} does not let us through: {_reason(words)}", hint=proxy.hint)
 
 
 def _by_status(status: int) -> type[StorageError]:

@@ -1,0 +1,94 @@
+"""Which proxy a request goes through: the variables, their exceptions, and what is not the URL of a proxy."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.proxying import set_proxies
+
+from lemmy_safety.proxies import Proxy, proxy_for, variables_that_name
+
+PROXY = "http://proxy.example:3128"
+
+
+@pytest.mark.parametrize(
+    ("listed", "url", "direct"),
+    [
+        ("localhost,[::1]", "http://[::1]:14051", True),
+        ("localhost,[::1]", "http://localhost", True),
+        ("localhost,[::1]", "http://[::2]", False),
+        ("::1", "http://[::1]", True),
+        ("[::1]:14051", "http://[::1]:14051", True),
+        ("[::1]:14051", "http://[::1]:80", False),
+        ("fd00::/8", "http://[fd12::1]", True),
+        ("[fd00::]/8", "http://[fd12::1]", True),
+        ("fd00::/8", "http://[fe80::1]", False),
+        ("10.0.0.0/8, 192.0.2.7", "http://10.1.2.3", True),
+        ("10.0.0.0/8, 192.0.2.7", "http://192.0.2.7:8080", True),
+        ("10.0.0.0/8", "http://[::1]", False),
+        ("10.0.0.0/8", "http://ten.example", False),
+        ("example.org", "http://relay.example.org", True),
+        (".example.org", "http://relay.example.org", True),
+        ("*.example.org", "http://relay.example.org", True),
+        ("example.org", "http://notexample.org", False),
+        ("relay.example.org:8080", "http://relay.example.org:8080", True),
+        ("*", "http://anything.example", True),
+        ("", "http://anything.example", False),
+        (" , ,", "http://anything.example", False),
+        ("nonsense/99,[", "http://[::1]", False),
+    ],
+)
+def test_no_proxy_lists_hosts_domains_addresses_and_networks(monkeypatch, listed, url, direct):
+    """Also IPv6, with brackets, with ports, and with nonsense beside it."""
+    set_proxies(monkeypatch, HTTP_PROXY=PROXY, NO_PROXY=listed)
+    assert (proxy_for(url) is None) is direct
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(address=st.ip_addresses(), length=st.integers(0, 128), listed=st.lists(st.text("[]:/.*,%x0 1fa-", max_size=12)))
+def test_any_address_is_in_its_own_networks_whatever_else_is_listed(monkeypatch, address, length, listed):
+    """Nothing that stands beside it makes the reading fail."""
+    network = ipaddress.ip_network(f"{address}/{min(length, address.max_prefixlen)}", strict=False)
+    set_proxies(monkeypatch, http_proxy=PROXY, no_proxy=",".join([*listed, str(network)]))
+    host = f"[{address}]" if address.version == 6 else str(address)
+    assert proxy_for(f"http://{host}:8080") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "variable"),
+    [
+        ({"HTTPS_PROXY": PROXY}, "https://a.example", "HTTPS_PROXY"),
+        ({"https_proxy": PROXY}, "https://a.example", "HTTPS_PROXY"),
+        ({"HTTP_PROXY": PROXY}, "https://a.example", None),
+        ({"ALL_PROXY": PROXY}, "https://a.example", "ALL_PROXY"),
+        ({"all_proxy": PROXY, "HTTP_PROXY": "other:1"}, "http://a.example", "HTTP_PROXY"),
+        ({}, "http://a.example", None),
+        ({"HTTP_PROXY": " "}, "http://a.example", None),
+    ],
+)
+def test_the_variable_of_the_scheme_goes_before_the_one_for_all(monkeypatch, given, url, variable):
+    """In small letters or capitals."""
+    set_proxies(monkeypatch, **given)
+    proxy = proxy_for(url)
+    assert (proxy and proxy.variable) == variable
+    assert proxy is None or variables_that_name(proxy.url) == variable
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://", "http://a:99999", "http://a:0", "http://a b", "http://a:x"])
+def test_what_is_not_the_url_of_a_proxy_is_said_with_its_variable(url):
+    """Before a library takes it for a fault of the server."""
+    assert Proxy("ALL_PROXY", url).fault() == "ALL_PROXY is not the URL of a proxy."
+
+
+@pytest.mark.parametrize("scheme", ["socks", "ftp", "tcp", "quic"])
+def test_schemes_that_no_proxy_has_are_named(scheme):
+    """``socks://`` is what desktops write into ``all_proxy``."""
+    assert f"scheme {scheme}://" in (Proxy("ALL_PROXY", f"{scheme}://127.0.0.1:1080/").fault() or "")
+
+
+def test_a_password_is_not_shown():
+    """Whatever characters it has."""
+    assert Proxy("HTTP_PROXY", "http://me:p@ss//w@proxy.example:3128/").shown == "proxy.example:3128"
