@@ -58,15 +58,16 @@ def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
         )
     root = settings.files_directory or ""
     if kind == "ssh":
-        from lemmy_safety.storage.ssh import SshStorage
+        from lemmy_safety.storage.ssh import SshStorage, read_ssh_config
 
         return SshStorage(
             host=settings.ssh_hostname or "",
             port=settings.ssh_port,
-            username=settings.ssh_username or "",
+            username=settings.ssh_username,
             private_key=settings.ssh_privkey,
             passphrase=settings.ssh_passphrase,
             known_hosts=settings.ssh_known_hosts,
+            config=read_ssh_config(settings.ssh_config),
             root=root,
             ask_passphrase=ask_passphrase,
         )

@@ -39,7 +39,7 @@ def choose_storage(settings: Settings) -> str:
     kind = settings.storage or filled[0]
     needed = {
         "s3": ("s3_endpoint", "s3_bucket"),
-        "ssh": ("ssh_hostname", "ssh_username", "files_directory"),
+        "ssh": ("ssh_hostname", "files_directory"),  # the user may be in the SSH config file
         "local": ("files_directory",),
     }[kind]
     missing = [OPTIONS[name].env[0] for name in needed if not getattr(settings, name)]

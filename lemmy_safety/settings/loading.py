@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +43,7 @@ def load_settings(
             faults.append(str(error))
     if faults:
         raise SettingsError("\n".join(faults), hint="")
-    settings = Settings(**values)
-    return dataclasses.replace(settings, ssh_known_hosts=settings.ssh_known_hosts.expanduser())
+    return Settings(**values)
 
 
 def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:

@@ -61,16 +61,25 @@ class StorageSettings:
     )
     ssh_hostname: str | None = option(
         None,
-        "SSH: host that holds the pict-rs files.",
+        "SSH: host that holds the pict-rs files; a Host of the SSH config file too.",
         kind=str,
         section=SECTION,
         env=("SSH_HOSTNAME",),
         example="lemmy.example.com",
     )
-    ssh_port: int = option(22, "SSH: port.", kind=int, section=SECTION, env=("SSH_PORT",), minimum=1, maximum=65535)
+    ssh_port: int | None = option(
+        None,
+        "SSH: port; without it that of the SSH config file, or 22.",
+        kind=int,
+        section=SECTION,
+        env=("SSH_PORT",),
+        minimum=1,
+        maximum=65535,
+        example="22",
+    )
     ssh_username: str | None = option(
         None,
-        "SSH: user who may read and delete the pict-rs files.",
+        "SSH: user who may read and delete the pict-rs files; without it that of the SSH config file.",
         kind=str,
         section=SECTION,
         env=("SSH_USERNAME",),
@@ -78,7 +87,7 @@ class StorageSettings:
     )
     ssh_privkey: Path | None = option(
         None,
-        "SSH: private key file; without it the SSH agent is asked.",
+        "SSH: private key file; without it those of the SSH config file and the SSH agent are used.",
         kind=Path,
         section=SECTION,
         env=("SSH_PRIVKEY",),
@@ -92,12 +101,21 @@ class StorageSettings:
         env=("SSH_PASSPHRASE",),
         secret=True,
     )
-    ssh_known_hosts: Path = option(
-        Path("~/.ssh/known_hosts"),
-        "SSH: file with the host keys that are trusted.",
+    ssh_known_hosts: Path | None = option(
+        None,
+        "SSH: file with the host keys that are trusted; without it that of the SSH config file, or ~/.ssh/known_hosts.",
         kind=Path,
         section=SECTION,
         env=("SSH_KNOWN_HOSTS",),
+        example="~/.ssh/known_hosts",
+    )
+    ssh_config: Path | None = option(
+        None,
+        "SSH: config file of OpenSSH, for aliases and jump hosts; none leaves it out, without it ~/.ssh/config is read.",
+        kind=Path,
+        section=SECTION,
+        env=("SSH_CONFIG",),
+        example="~/.ssh/config",
     )
     files_directory: str | None = option(
         None,

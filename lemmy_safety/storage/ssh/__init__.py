@@ -2,10 +2,14 @@
 
 From the outside in: ``storage`` is the contract fulfilled; ``listing`` lists by find or SFTP, ``tree`` changes files
 without following links; ``sftp`` asks many things of a session at once, in the packets of ``sftp_wire``; ``connection``
-keeps sessions and renews what breaks, over each ``link``; ``no_sftp`` says why a server opens none; ``login`` opens one connection, with ``known_hosts`` and ``private_keys``;
-``errors`` says what paramiko's exceptions mean.
+keeps sessions and renews what breaks, over one or more of ``link``; ``no_sftp`` says why a server opens no session.
+
+``route`` makes the ``login`` of a server and of each jump host before it, from the settings and from ``ssh_config`` (with
+``config_text`` and ``match_exec``): which way leads there (``hops``), whom to trust (``known_hosts``, ``certificates``) and what
+to log in with (``private_keys``, ``key_files``). ``errors`` says what paramiko's exceptions mean, ``algorithms`` one of them.
 """
 
+from lemmy_safety.storage.ssh.ssh_config import read_ssh_config
 from lemmy_safety.storage.ssh.storage import SshStorage
 
-__all__ = ["SshStorage"]
+__all__ = ["SshStorage", "read_ssh_config"]

@@ -39,7 +39,7 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
     # No common cipher, or a peer that breaks the protocol's rules: a retry meets the same server again.
     ssh_exception.IncompatiblePeer: StorageError,
     ssh_exception.MessageOrderError: StorageError,
-    # Of parts of paramiko that are not used here (ssh_config, proxy commands).
+    # Translated where they can occur (ssh_config), or of a part of paramiko that is not used here (proxy commands).
     ssh_exception.ProxyCommandFailure: StorageError,
     ssh_exception.ConfigParseError: StorageError,
     ssh_exception.CouldNotCanonicalize: StorageError,
@@ -57,10 +57,15 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
 CONNECTION_ERRORS = (ssh_exception.SSHException, SftpBroken, EOFError, OSError, *ANSWER_ERRORS)
 
 
-def translate(error: BaseException, where: str) -> StorageError:
-    """Our error for an exception of the table; ``where`` names user, host and port."""
+def translate(error: BaseException, where: str, complaint: str = "") -> StorageError:
+    """Our error for an exception of the table; ``where`` names user, host and port.
+
+    ``complaint`` is a better cause than the exception knows, if there is one.
+    """
     kind = next(VENDOR_ERRORS[base] for base in type(error).__mro__ if base in VENDOR_ERRORS)
-    if isinstance(error, TimeoutError):
+    if complaint:
+        cause = complaint
+    elif isinstance(error, TimeoutError):
         cause = "no answer in time"
     else:
         cause = str(error).strip().rstrip(".") or type(error).__name__

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
+from lemmy_safety.storage.ssh.certificates import parse_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _DEFAULT_PORT = 22
+
+_REVOKED, _AUTHORITY = "@revoked", "@cert-authority"
 
 #: What ssh-keyscan's -t option and the files in /etc/ssh call a host key type; all others are ECDSA with some curve.
 _SCAN_NAMES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
@@ -32,39 +35,56 @@ class _Line:
     names: str
     key_type: str
     key: bytes
-    revoked: bool
+    marker: str
 
 
 class KnownHosts:
-    """The keys that one file has for one host."""
+    """The keys that files have for one host."""
 
-    def __init__(self, path: Path, host: str, port: int) -> None:
-        """A file that does not exist trusts nobody. The file is read when asked, so a repair works without restart."""
-        self._path = path
+    def __init__(
+        self, paths: Sequence[Path], host: str, port: int, *, alias: str | None = None, asked_by: str = ""
+    ) -> None:
+        """A file that does not exist trusts nobody. The files are read when asked, so a repair works without restart.
+
+        ``alias`` is the name to look for in the place of host and port (HostKeyAlias). ``asked_by`` is an ssh command line
+        that reaches a host which ssh-keyscan cannot.
+        """
+        self._paths = tuple(paths)
+        self._path = self._paths[0]
         self._host = host
         self._port = port
+        self._asked_by = asked_by
+        self._plain_name = (alias or host).lower()
         # sshd(8): a port other than 22 is part of the name; names are compared in lower case.
-        self._name = host.lower() if port == _DEFAULT_PORT else f"[{host.lower()}]:{port}"
+        self._name = self._plain_name if alias or port == _DEFAULT_PORT else f"[{self._plain_name}]:{port}"
 
     def key_types(self) -> list[str]:
         """Types of the keys known for this host, so that the server can be asked for one of those."""
-        return list(dict.fromkeys(line.key_type for line in self._lines() if not line.revoked))
+        return list(dict.fromkeys(line.key_type for line in self._lines() if not line.marker))
 
-    def check(self, key_type: str, key: bytes) -> None:
+    def trusts_authorities(self) -> bool:
+        """Whether the server is to be asked for a certificate of its key."""
+        return bool(self._authorities())
+
+    def check(self, key_type: str, key: bytes, certificate: bytes | None = None) -> None:
         """Accept the key that the server showed, or say what is to be done.
 
-        :raises HostKeyUnknown: no line is for this host.
+        ``certificate`` is what came with the key; one that no known authority has signed counts as the key alone.
+
+        :raises HostKeyUnknown: no line is for this host, or the certificate does not hold.
         :raises HostKeyChanged: the lines for this host hold other keys, or revoke this one.
         """
         lines = list(self._lines())
         where = f"{self._host}:{self._port}"
         shown = fingerprint(key)
-        if any(line.revoked and line.key == key for line in lines):
+        if any(line.marker == _REVOKED and line.key == key for line in lines):
             raise HostKeyChanged(
                 f"The SSH server {where} shows the host key {shown}, which {self._path} marks as revoked.",
                 hint="Do not go on: the key is known to be stolen or retired. Ask the server's operator.",
             )
-        known = [line for line in lines if not line.revoked]
+        if certificate is not None and self._is_certified(where, key, certificate):
+            return
+        known = [line for line in lines if not line.marker]
         if any(line.key_type == key_type and line.key == key for line in known):
             return
         if known:
@@ -75,33 +95,74 @@ class KnownHosts:
                 f"remove the old one with  ssh-keygen -R {shlex.quote(self._name)} -f {self._quoted_path()}  and add "
                 f"the new one with  {self._scan(key_type)}",
             )
+        if self._authorities():
+            what = "a certificate of another authority" if certificate else "no certificate"
+            raise HostKeyUnknown(
+                f"The SSH server {where} shows {what}, and {self._path} has no key {shown} ({key_type}) for it.",
+                hint="Add the line @cert-authority of the authority that signed it, or compare the fingerprint and add the "
+                f"plain key with  {self._scan(key_type)}",
+            )
         raise HostKeyUnknown(
             f"The SSH server {where} shows the host key {shown} ({key_type}), and {self._path} has no key for it.",
             hint="First compare the fingerprint with the server's own (on the server: ssh-keygen -lf "
             f"/etc/ssh/ssh_host_{_scan_name(key_type)}_key.pub); if they are equal, run  {self._scan(key_type)}",
         )
 
+    def _is_certified(self, where: str, key: bytes, blob: bytes) -> bool:
+        """Whether an authority of known_hosts has signed it.
+
+        :raises HostKeyUnknown: one has, and the certificate does not hold for this host or at this time.
+        """
+        try:
+            certificate = parse_certificate(blob)
+        except ValueError as error:
+            raise HostKeyUnknown(
+                f"The SSH server {where} shows a host certificate that cannot be used: {error}.",
+                hint="Have a new one made and signed (ssh-keygen -h -s), or remove HostCertificate from its sshd_config.",
+            ) from error
+        if certificate.key != key or certificate.authority not in self._authorities():
+            return False
+        fault = certificate.fault_for_host(self._plain_name)
+        if fault:
+            raise HostKeyUnknown(
+                f"The SSH server {where} shows a host certificate that does not hold for {self._plain_name}: it {fault}.",
+                hint="Have its key signed again for this name (ssh-keygen -h -s CA -n NAME).",
+            )
+        return True
+
+    def _authorities(self) -> set[bytes]:
+        """As ssh does, lines for the host without its port count as well."""
+        lines = [*self._lines(), *self._lines(self._plain_name)]
+        revoked = {line.key for line in lines if line.marker == _REVOKED}
+        return {line.key for line in lines if line.marker == _AUTHORITY} - revoked
+
     def _scan(self, key_type: str) -> str:
+        if self._asked_by:
+            return f"{self._asked_by}  (it asks, and writes it down)"
         host = shlex.quote(self._host)
         return f"ssh-keyscan -p {self._port} -t {_scan_name(key_type)} {host} >> {self._quoted_path()}"
 
     def _quoted_path(self) -> str:
         return shlex.quote(str(self._path))
 
-    def _lines(self) -> Iterator[_Line]:
-        try:
-            text = self._path.read_bytes().decode("utf-8", errors="replace")
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise HostKeyUnknown(
-                f"The known_hosts file {self._path} cannot be read: {error.strerror}.",
-                hint="Give this user read permission, or set SSH_KNOWN_HOSTS to another file.",
-            ) from error
-        for line in text.splitlines():
-            parsed = _parse(line)
-            if parsed is not None and _matches(parsed.names, self._name):
-                yield parsed
+    def _lines(self, name: str = "") -> Iterator[_Line]:
+        for path in self._paths:
+            for line in _text(path).splitlines():
+                parsed = _parse(line)
+                if parsed is not None and _matches(parsed.names, name or self._name):
+                    yield parsed
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.expanduser().read_bytes().decode("utf-8", errors="replace")
+    except (FileNotFoundError, RuntimeError):  # the latter: there is no home folder
+        return ""
+    except OSError as error:
+        raise HostKeyUnknown(
+            f"The known_hosts file {path} cannot be read: {error.strerror}.",
+            hint="Give this user read permission, or set SSH_KNOWN_HOSTS to another file.",
+        ) from error
 
 
 def fingerprint(key: bytes) -> str:
@@ -116,14 +177,13 @@ def _scan_name(key_type: str) -> str:
 def _parse(line: str) -> _Line | None:
     fields = line.split()
     marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-    # Certificate authorities sign host certificates, which paramiko does not ask for.
-    if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", "@revoked"):  # noqa: PLR2004 - names type key
+    if len(fields) < 3 or fields[0].startswith("#") or marker not in ("", _REVOKED, _AUTHORITY):  # noqa: PLR2004 - names type key
         return None
     try:
         key = base64.b64decode(fields[2], validate=True)
     except (binascii.Error, ValueError):
         return None
-    return _Line(fields[0], fields[1], key, marker == "@revoked")
+    return _Line(fields[0], fields[1], key, marker)
 
 
 def _matches(patterns: str, name: str) -> bool:

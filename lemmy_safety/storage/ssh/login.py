@@ -1,4 +1,4 @@
-"""From an address to a transport that is logged in: socket, host key, private key. Nothing is read or written here.
+"""From a way to a server to a transport that is logged in: host key, private key. Nothing is read or written here.
 
 paramiko's ``SSHClient`` is not used: it sets no TCP_NODELAY, offers one known host key type only, and its order of keys
 and its exceptions hide whether a key was locked, wrong or refused.
@@ -7,25 +7,23 @@ and its exceptions hide whether a key was locked, wrong or refused.
 from __future__ import annotations
 
 import logging
-import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import paramiko
 
-from lemmy_safety.errors import HostUnknown, LoginRefused, PrivateKeyError, StorageUnreachable
+from lemmy_safety.errors import LoginRefused, PrivateKeyError, StorageUnreachable
+from lemmy_safety.storage.ssh.algorithms import Transport, nothing_in_common
+from lemmy_safety.storage.ssh.certificates import SUFFIX
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
-from lemmy_safety.storage.ssh.known_hosts import KnownHosts
-from lemmy_safety.storage.ssh.private_keys import PrivateKeys
+from lemmy_safety.storage.ssh.hops import ProgramSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from lemmy_safety.storage.ssh.hops import Way
+    from lemmy_safety.storage.ssh.known_hosts import KnownHosts
+    from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
 _LOG = logging.getLogger(__name__)
-
-#: A TCP connection over the slowest line is made within a few round trips; three lost packets cost 7 s.
-CONNECT_TIMEOUT_S = 10.0
 
 #: sshd answers at once, or after its own name look-ups (UseDNS: two tries of 5 s).
 BANNER_TIMEOUT_S = 15.0
@@ -39,76 +37,47 @@ AUTH_TIMEOUT_S = 30.0
 #: Home routers forget an idle connection after 60 s at the earliest seen; four signs of life before that.
 KEEPALIVE_S = 15
 
-#: How long sent data may stay unacknowledged before the kernel drops the connection (where it can: Linux). Without it
-#: a dead line is noticed after 15 minutes.
-UNACKNOWLEDGED_MS = 30_000
-
 
 class SshLogin:
-    """Where and as whom to log in."""
+    """One account on one server."""
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        username: str,
-        *,
-        private_key: Path | None,
-        passphrase: str | None,
-        known_hosts: Path,
-        ask_passphrase: Callable[[str], str] | None,
-    ) -> None:
-        self.where = f"{username}@{host}:{port}"
-        self._host = host
-        self._port = port
+    def __init__(self, where: str, username: str, *, way: Way, keys: PrivateKeys, known_hosts: KnownHosts) -> None:
+        """``where`` names user, host and port in messages."""
+        self.where = where
+        self.way = way
         self._username = username
-        self._key_file = private_key
-        self._keys = PrivateKeys(private_key, passphrase, ask_passphrase)
-        self._known_hosts = KnownHosts(known_hosts, host, port)
-        self._resolved_before = False
+        self._keys = keys
+        self._known_hosts = known_hosts
 
     def connect(self) -> paramiko.Transport:
         """A new transport, logged in, with keepalive. Called by one thread at a time.
 
         :raises StorageError: HostUnknown, StorageUnreachable, HostKeyUnknown, HostKeyChanged, PrivateKeyError or
-            LoginRefused.
+            LoginRefused; StorageError itself where the two have no algorithm in common.
         """
         _quiet_paramiko()
-        connection = self._dial()
+        connection = self.way.dial()
         try:
-            transport = paramiko.Transport(connection)
+            transport = Transport(connection)
         except CONNECTION_ERRORS as error:
             connection.close()
             raise translate(error, self.where) from error
         try:
             self._shake_hands(transport)
             self._authenticate(transport)
-        except CONNECTION_ERRORS as error:
+        except paramiko.ssh_exception.IncompatiblePeer as error:
+            ours = nothing_in_common(transport, error, self.where)
             close_quietly(transport)
-            raise translate(error, self.where) from error
+            raise ours from error
+        except CONNECTION_ERRORS as error:
+            complaint = connection.complaint() if isinstance(connection, ProgramSocket) else ""
+            close_quietly(transport)
+            raise translate(error, self.where, complaint) from error
         except BaseException:
             close_quietly(transport)
             raise
         transport.set_keepalive(KEEPALIVE_S)
         return transport
-
-    def _dial(self) -> socket.socket:
-        try:
-            connection = socket.create_connection((self._host, self._port), timeout=CONNECT_TIMEOUT_S)
-        except (OSError, UnicodeError) as error:
-            ours = translate(error, self.where)
-            if isinstance(ours, HostUnknown) and self._resolved_before:
-                # The name was right before, so this is an outage of the name service.
-                ours = StorageUnreachable(ours.message)
-            raise ours from error
-        self._resolved_before = True
-        # Measured: without it a 100 KB file takes 17 ms on loopback, with it 1 ms (paramiko does not set it).
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        user_timeout = getattr(socket, "TCP_USER_TIMEOUT", None)
-        if user_timeout is not None:
-            connection.setsockopt(socket.IPPROTO_TCP, user_timeout, UNACKNOWLEDGED_MS)
-        return connection
 
     def _shake_hands(self, transport: paramiko.Transport) -> None:
         transport.banner_timeout = BANNER_TIMEOUT_S
@@ -118,7 +87,8 @@ class SshLogin:
         # On timeout start_client returns without a word, and the next line says "No existing session".
         transport.start_client(timeout=HANDSHAKE_TIMEOUT_S)
         key = transport.get_remote_server_key()
-        self._known_hosts.check(key.get_name(), key.asbytes())
+        certificate = key.public_blob.key_blob if key.public_blob else None
+        self._known_hosts.check(key.get_name(), key.asbytes(), certificate)
 
     def _prefer_known_key_types(self, transport: paramiko.Transport) -> None:
         """Ask the server for a key of a type that known_hosts has, as ssh does; else a good key looks changed."""
@@ -128,7 +98,10 @@ class SshLogin:
         if "ssh-rsa" in known:
             # One key type, several signature algorithms (RFC 8332).
             known |= {"rsa-sha2-512", "rsa-sha2-256"}
-        options.key_types = sorted(offered, key=lambda name: name not in known)
+        preferred = sorted(offered, key=lambda name: name not in known)
+        if self._known_hosts.trusts_authorities():
+            preferred = [*(name + SUFFIX for name in preferred), *preferred]
+        options.key_types = preferred
 
     def _authenticate(self, transport: paramiko.Transport) -> None:
         refused = []
@@ -158,12 +131,12 @@ class SshLogin:
             raise PrivateKeyError(
                 f"There is no private key to log in as {self.where}: none is set, the SSH agent has none, and "
                 "~/.ssh has no default key that can be used.",
-                hint="Set SSH_PRIVKEY to a key file.",
+                hint=" ".join([*self._keys.skipped, "Set SSH_PRIVKEY to a key file."]),
             )
         raise self._login_refused(refused)
 
     def _login_refused(self, refused: list[str]) -> LoginRefused:
-        file = f"{self._key_file}.pub" if self._key_file else "the public key"
+        file = f"{self._keys.file}.pub" if self._keys.file else "the public key"
         return LoginRefused(
             f"The SSH server refused the login {self.where}: it does not accept {', '.join(refused)}.",
             hint=f"Check SSH_USERNAME, and that {file} is a line of ~{self._username}/.ssh/authorized_keys there.",

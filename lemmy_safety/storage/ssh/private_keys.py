@@ -1,143 +1,187 @@
-"""Which private keys to offer, and how to unlock them. A passphrase is never logged and never part of a message."""
+"""Which private keys to offer, with which certificates, and how to unlock them.
+
+A passphrase is never logged and never part of a message. What a key file holds is found out in ``key_files``.
+"""
 
 from __future__ import annotations
 
 import logging
-import struct
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
-from cryptography.exceptions import UnsupportedAlgorithm
+from paramiko.pkey import PublicBlob
 
 from lemmy_safety.errors import PrivateKeyError
+from lemmy_safety.storage.ssh.certificates import SUFFIX, Certificate, read_certificate
+from lemmy_safety.storage.ssh.key_files import KeyFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _LOG = logging.getLogger(__name__)
 
-_KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
-
 #: Tried when no key file is set, as ssh does.
 _DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
-
-#: What paramiko's key classes raise for a file that is none of theirs, damaged, or unlocked with a wrong passphrase.
-_NOT_THIS_KEY = (
-    paramiko.SSHException,
-    UnsupportedAlgorithm,
-    ValueError,
-    TypeError,
-    IndexError,
-    AssertionError,
-    struct.error,
-)
 
 
 class PrivateKeys:
     """The keys of one account. A key file is read and unlocked once, so that a reconnect asks nobody anything."""
 
-    def __init__(self, path: Path | None, passphrase: str | None, ask_passphrase: Callable[[str], str] | None) -> None:
-        """``ask_passphrase`` is given a prompt and returns what was typed (``getpass.getpass`` fits)."""
+    def __init__(
+        self,
+        path: Path | None,
+        passphrase: str | None,
+        ask_passphrase: Callable[[str], str] | None,
+        *,
+        identities: Sequence[Path] = (),
+        certificates: Sequence[Path] = (),
+        identities_only: bool = False,
+    ) -> None:
+        """``ask_passphrase`` is given a prompt and returns what was typed (``getpass.getpass`` fits).
+
+        ``identities``, ``certificates`` and ``identities_only`` are what OpenSSH's config file says; ``path`` wins.
+        """
         self._path = path
         self._passphrase = passphrase
         self._ask = ask_passphrase
+        self._identities = tuple(identities)
+        self._certificates = tuple(certificates)
+        self._identities_only = identities_only
         self._unlocked: dict[Path, paramiko.PKey] = {}
+        self.skipped: list[str] = []
+        """Why files that were found in default places or in the config file are not used."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file that is named for this account, by the settings or else by the config file."""
+        return self._path or (self._identities[0] if self._identities else None)
 
     def candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        """Keys in the order in which to offer them, each with a name for messages.
+        """Keys in the order in which to offer them, each with a name for messages; with a certificate first, then without.
 
         The key file if one is set. If it is locked and no passphrase is set, the agent's keys come first, and only then
-        a person is asked. Without a key file: the agent's keys, then ssh's default files.
+        a person is asked. Without a key file: those of the config file, the agent's keys, then ssh's default files.
 
         :raises PrivateKeyError: the file is missing, no key, or stays locked.
         """
-        if self._path is None:
-            yield from self._agent_keys()
-            yield from self._default_keys()
-            return
-        key = self._load(self._path)
-        if key is None:
-            yield from self._agent_keys()
-            key = self._load_asking(self._path)
-        yield str(self._path), key
+        self.skipped = []
+        offered: set[tuple[str, bytes]] = set()
+        for label, key in self._all():
+            for shown, offer in self._with_certificates(label, key):
+                mark = (offer.public_blob.key_type if offer.public_blob else "", offer.asbytes())
+                if mark not in offered:
+                    offered.add(mark)
+                    yield shown, offer
 
-    def _default_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        for name in _DEFAULT_FILES:
-            path = Path.home() / ".ssh" / name
+    def _all(self) -> Iterator[tuple[str, paramiko.PKey]]:
+        if self._path is not None:
+            yield from self._of_file(self._path)
+            return
+        yield from self._of_files(self._identities)
+        if self._identities and self._identities_only:
+            return
+        yield from self._agent_keys()
+        if not self._identities:
+            yield from self._of_files([Path("~/.ssh", name).expanduser() for name in _DEFAULT_FILES])
+
+    def _of_files(self, paths: Sequence[Path]) -> Iterator[tuple[str, paramiko.PKey]]:
+        for path in paths:
             try:
                 if path.is_file():
-                    yield str(path), self._load(path) or self._load_asking(path)
+                    yield from self._of_file(path)
+                elif path in self._identities:
+                    self.skipped.append(f"There is no file {path}.")
             except PrivateKeyError as error:
-                # Nobody named this file, so it is not at fault when another key works.
-                _LOG.info("default key skipped: %s", error.message)
+                # The settings do not name this file, so it is not at fault when another key works.
+                _LOG.info("key skipped: %s", error.message)
+                self.skipped.append(error.message)
 
-    def _agent_keys(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        try:
-            with closing(paramiko.Agent()) as agent:
-                for number, key in enumerate(agent.get_keys(), start=1):
-                    yield f"agent key {number} ({key.get_name()})", key
-        except (paramiko.SSHException, OSError) as error:
-            _LOG.info("the SSH agent cannot be used: %s", error)
-
-    def _load(self, path: Path) -> paramiko.PKey | None:
-        """The key, with the passphrase setting if it is locked; None when it is locked and there is no such setting."""
+    def _of_file(self, path: Path) -> Iterator[tuple[str, paramiko.PKey]]:
         if path in self._unlocked:
-            return self._unlocked[path]
-        key, locked = _read_key(path, None)
-        if key is None and locked and self._passphrase is not None:
-            key = self._unlock(path, self._passphrase)
-        if key is None and not locked:
-            raise PrivateKeyError(
-                f"The SSH private key {path} is not a key that can be used.",
-                hint="Needed is an ed25519, ecdsa or rsa key in OpenSSH's format; other formats are converted by "
-                f"ssh-keygen -p -f {path}  (PuTTY's .ppk by PuTTYgen: Conversions, Export OpenSSH key).",
-            )
-        if key is not None:
-            self._unlocked[path] = key
-        return key
+            yield str(path), self._unlocked[path]
+            return
+        file = KeyFile(path)
+        if file.public_key is not None:
+            # As ssh does: the public half says which of the agent's keys is meant.
+            meant = False
+            for found in self._agent_keys(only=file.public_key):
+                meant = True
+                yield found
+            if not meant:
+                raise file.is_public()
+            return
+        key = file.key(self._passphrase or None)
+        if key is None and self._passphrase is None:
+            yield from self._agent_keys(only=_public_half(path) if self._identities_only else None)
+            key = self._asked(path, file)
+        if key is None:
+            raise _wrong_passphrase(path)
+        self._unlocked[path] = key
+        yield str(path), key
 
-    def _load_asking(self, path: Path) -> paramiko.PKey:
+    def _asked(self, path: Path, file: KeyFile) -> paramiko.PKey | None:
         if self._ask is None:
             raise PrivateKeyError(
                 f"The SSH private key {path} is locked: passphrase missing.",
                 hint="Set SSH_PASSPHRASE or use an agent (ssh-add).",
             )
-        key = self._unlocked[path] = self._unlock(path, self._ask(f"Passphrase for {path}: "))
-        return key
+        # An empty passphrase is never right for a locked key.
+        return file.key(self._ask(f"Passphrase for {path}: ") or None)
 
-    def _unlock(self, path: Path, passphrase: str) -> paramiko.PKey:
-        # An empty passphrase is the same as none to paramiko, and never right for a locked key.
-        key = _read_key(path, passphrase)[0] if passphrase else None
-        if key is None:
-            raise PrivateKeyError(
-                f"The passphrase for the SSH private key {path} is wrong.",
-                hint="Correct SSH_PASSPHRASE, or load the key into an agent (ssh-add) and unset it.",
-            )
-        return key
-
-
-def _read_key(path: Path, passphrase: str | None) -> tuple[paramiko.PKey | None, bool]:
-    """The key if it can be read, and whether the file is locked.
-
-    Each class is tried in turn: with a wrong passphrase their errors cannot be told from those for another kind of key.
-    """
-    locked = False
-    for kind in _KEY_CLASSES:
+    def _agent_keys(self, *, only: bytes | None = None) -> Iterator[tuple[str, paramiko.PKey]]:
         try:
-            return kind.from_private_key_file(str(path), passphrase), locked
-        except FileNotFoundError as error:
-            raise PrivateKeyError(
-                f"There is no SSH private key file {path}.", hint="Set SSH_PRIVKEY to the file without .pub."
-            ) from error
-        except OSError as error:
-            raise PrivateKeyError(
-                f"The SSH private key {path} cannot be read: {error.strerror}.",
-                hint="Give this user (and nobody else) read permission on it.",
-            ) from error
-        except paramiko.PasswordRequiredException:
-            locked = True
-        except _NOT_THIS_KEY:
-            continue
-    return None, locked
+            with closing(paramiko.Agent()) as agent:
+                for number, key in enumerate(agent.get_keys(), start=1):
+                    if only is not None and key.asbytes() != only:
+                        continue
+                    if key.get_name().endswith(SUFFIX):
+                        # paramiko would offer the key of the certificate alone.
+                        vars(key)["public_blob"] = PublicBlob.from_message(paramiko.Message(key.blob))
+                    yield f"agent key {number} ({key.get_name()})", key
+        except (paramiko.SSHException, OSError) as error:
+            _LOG.info("the SSH agent cannot be used: %s", error)
+
+    def _with_certificates(self, label: str, key: paramiko.PKey) -> Iterator[tuple[str, paramiko.PKey]]:
+        plain = key.public_blob
+        named = [*self._identities, *self._unlocked] if self._path is None else [self._path]
+        beside = [Path(str(path).removesuffix(".pub") + "-cert.pub") for path in named]
+        try:
+            for path in dict.fromkeys((*self._certificates, *beside)):
+                certificate = _certificate(path, wanted=path in self._certificates)
+                if certificate is not None and certificate.key == key.asbytes():
+                    key.public_blob = PublicBlob.from_message(paramiko.Message(certificate.blob))
+                    fault = certificate.out_of_time()
+                    yield f"{label} with the certificate {path}" + (f" (it {fault})" if fault else ""), key
+        finally:
+            key.public_blob = plain
+        yield label, key
+
+
+def _certificate(path: Path, *, wanted: bool) -> Certificate | None:
+    try:
+        return read_certificate(path)
+    except FileNotFoundError as error:
+        if not wanted:
+            return None
+        reason: Exception = error
+    except (OSError, ValueError) as error:
+        reason = error
+    _LOG.warning("the SSH certificate %s cannot be used: %s", path, reason)
+    return None
+
+
+def _public_half(path: Path) -> bytes | None:
+    """The public key beside a private one that is locked."""
+    try:
+        return KeyFile(Path(f"{path}.pub")).public_key
+    except PrivateKeyError:
+        return None
+
+
+def _wrong_passphrase(path: Path) -> PrivateKeyError:
+    return PrivateKeyError(
+        f"The passphrase for the SSH private key {path} is wrong.",
+        hint="Correct SSH_PASSPHRASE, or load the key into an agent (ssh-add) and unset it.",
+    )

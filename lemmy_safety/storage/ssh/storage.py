@@ -30,8 +30,9 @@ from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.ssh.connection import SshConnections
 from lemmy_safety.storage.ssh.listing import EPOCH, FindListing, SftpListing
-from lemmy_safety.storage.ssh.login import SshLogin
+from lemmy_safety.storage.ssh.route import SshRoute
 from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, SftpRefusal
+from lemmy_safety.storage.ssh.ssh_config import SshConfig
 from lemmy_safety.storage.ssh.tree import SshTree, is_kind
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
@@ -71,39 +72,42 @@ class SshStorage(Storage):
     def __init__(
         self,
         host: str,
-        port: int,
-        username: str,
+        port: int | None,
+        username: str | None,
         *,
         private_key: Path | None,
         passphrase: str | None,
-        known_hosts: Path,
+        known_hosts: Path | None,
         root: str,
+        config: SshConfig | None = None,
         channels: int = CHANNELS_PER_CONNECTION,
         ask_passphrase: Callable[[str], str] | None = None,
     ) -> None:
         """Connects to nothing yet.
 
+        ``port``, ``username``, ``private_key`` and ``known_hosts`` may be left to ``config``, and win over it.
+
+        :param host: an address, or a name of ``config``. The storage is called by it, wherever it leads.
         :param root: absolute, or relative to the account's home folder (``~/`` too).
         :param channels: most SFTP sessions on one connection; more threads open further connections.
         :param ask_passphrase: given a prompt, returns a passphrase; None where nobody can be asked.
         """
         super().__init__()
-        self._login = SshLogin(
-            host,
-            port,
-            username,
+        place = (config or SshConfig()).lookup(host, port=port, username=username)
+        self._login = SshRoute(
+            config or SshConfig(),
             private_key=private_key,
             passphrase=passphrase,
             known_hosts=known_hosts,
             ask_passphrase=ask_passphrase,
-        )
+        ).login(place)
         self._channels = channels
         path = posixpath.normpath(root.removeprefix("~/") or ".").encode("utf-8", "surrogateescape")
         # normpath keeps two leading slashes, which POSIX allows to mean something else; nobody means it.
         self._configured_root = b"/" + path.lstrip(b"/") if path.startswith(b"/") else path
         shown = path.lstrip(b"/") if path.startswith(b"/") else b"~/" + path
         address = f"[{host.lower()}]" if ":" in host else host.lower()
-        self.name = f"ssh:{username}@{address}:{port}/{to_key(shown)}"
+        self.name = f"ssh:{place.username}@{address}:{place.port}/{to_key(shown)}"
         self._connections: SshConnections | None = None
         self._tree = SshTree(b"", self.name)
         self._find: FindListing | None = None
@@ -324,7 +328,8 @@ class SshStorage(Storage):
             raise self._tree.refused(".", refusal) from refusal
 
     def _details(self) -> str:
-        return "listed by find" if self._listings()[0].available() else "listed by SFTP"
+        how = "listed by find" if self._listings()[0].available() else "listed by SFTP"
+        return ", ".join(filter(None, (how, self._login.way.shown)))
 
     def _write_probe(self, key: str, data: bytes) -> None:
         path = self._tree.full(from_key(key))

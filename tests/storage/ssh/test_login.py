@@ -155,7 +155,7 @@ def test_known_hosts_is_read_as_ssh_reads_it(tmp_path: Path, text: str, port: in
     """Patterns, ports, markers and damaged lines, as sshd(8) describes them."""
     path = tmp_path / "known_hosts"
     path.write_bytes(text.encode() + b"\n\xff\xfe not utf-8\n")
-    known = KnownHosts(path, "example.org", port)
+    known = KnownHosts([path], "example.org", port)
     key = base64.b64decode(KEY)
     if outcome is None:
         known.check("ssh-ed25519", key)

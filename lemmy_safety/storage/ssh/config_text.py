@@ -1,0 +1,166 @@
+"""The lines of an OpenSSH client configuration, with ``Include`` resolved, and where each of them came from."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+import shlex
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lemmy_safety.errors import SettingsError
+
+_LOG = logging.getLogger(__name__)
+
+#: readconf.c, READCONF_MAX_DEPTH.
+_MOST_LEVELS = 16
+
+_WORD = re.compile(r"\w+")
+
+#: What paramiko can decide. It takes criteria that it does not know for fulfilled.
+_CRITERIA = frozenset({"all", "canonical", "final", "exec", "host", "originalhost", "user", "localuser"})
+WITHOUT_VALUE = frozenset({"all", "canonical", "final"})
+
+#: A block that applies to no host.
+NEVER = "Host !*"
+
+#: Values that go to the end of the line, and may hold # themselves.
+_WHOLE_LINE = frozenset({"proxycommand", "localcommand", "remotecommand", "knownhostscommand", "match"})
+
+#: Their owner could have commands run by this process.
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """``lines`` as paramiko is to read them; ``places`` holds file and line number of each."""
+
+    lines: list[str] = field(default_factory=list)
+    places: list[tuple[Path, int]] = field(default_factory=list)
+
+    def add(self, line: str, path: Path, number: int) -> None:
+        self.lines.append(line)
+        self.places.append((path, number))
+
+    def place_of(self, index: int) -> str:
+        path, number = self.places[index]
+        return f"{path}, line {number}"
+
+    def place(self, keyword: str, value: str = "") -> str:
+        """Where a keyword is given this value (or any); the first file where that is not to be found."""
+        for index, line in enumerate(self.lines):
+            if keyword and keyword_of(line) == keyword and value in line:
+                return self.place_of(index)
+        return str(self.places[0][0]) if self.places else "SSH config"
+
+
+def read_lines(path: Path | None) -> ConfigText | None:
+    """The lines of a config file; None where none is named and ``~/.ssh/config`` does not exist.
+
+    :raises SettingsError: the file cannot be read, or others may change the default file, which ssh refuses too.
+    """
+    named = path is not None
+    try:
+        path = Path(path or "~/.ssh/config").expanduser()
+        facts = path.stat()
+    except (RuntimeError, FileNotFoundError, NotADirectoryError) as error:
+        if named:
+            raise SettingsError(
+                f"SSH_CONFIG: there is no file {path}.", hint="Correct the path, or set it to none."
+            ) from error
+        return None
+    except OSError as error:
+        raise _unreadable(path or Path("~/.ssh/config"), error) from error
+    if not named and _others_may_write(facts):
+        raise SettingsError(
+            f"{path} can be changed by other users, and could have commands run here.",
+            hint=f"Give it to this user alone: chmod 600 {shlex.quote(str(path))}  (or set SSH_CONFIG=none).",
+        )
+    text = ConfigText()
+    _read_into(text, path, level=0, block=None)
+    return text
+
+
+def _others_may_write(facts: os.stat_result) -> bool:
+    if not hasattr(os, "geteuid"):
+        return False
+    return bool(facts.st_mode & _WRITABLE_BY_OTHERS) or facts.st_uid not in (0, os.geteuid())
+
+
+def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -> None:
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise SettingsError(f"{path}, line {number}: not UTF-8 text.", hint="Save the file as UTF-8.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    for number, raw in enumerate(content.splitlines(), start=1):
+        keyword = keyword_of(raw)
+        line = raw if keyword in _WHOLE_LINE else _without_comment(raw)
+        if keyword == "include":
+            if level >= _MOST_LEVELS:
+                raise SettingsError(f"{path}, line {number}: files include each other without end.", hint="")
+            for included in _included(line, path, number):
+                _read_into(text, included, level=level + 1, block=block)
+                # A block of the included file ends with it.
+                text.add(block or "Host *", path, number)
+            continue
+        if keyword == "match" and (unknown := _unknown_criterion(line)):
+            _LOG.warning("%s, line %d: left out, since 'Match %s' is not supported", path, number, unknown)
+            line = NEVER
+        if keyword in ("host", "match"):
+            block = line
+        text.add(line, path, number)
+
+
+def _included(line: str, path: Path, number: int) -> list[Path]:
+    """ssh_config(5): several patterns, relative ones below ~/.ssh; files that do not exist are passed over."""
+    try:
+        patterns = shlex.split(line.replace("=", " ", 1))[1:]
+        whole = [Path("~/.ssh").expanduser() / Path(each).expanduser() for each in patterns]
+    except (ValueError, RuntimeError) as error:
+        raise SettingsError(f"{path}, line {number}: {error}.", hint="Close the quotes, or write paths out.") from error
+    found = (Path(each) for pattern in whole for each in sorted(glob.glob(str(pattern))))  # noqa: PTH207 - whole paths
+    return [each for each in found if not each.is_dir()]
+
+
+def _unknown_criterion(line: str) -> str | None:
+    try:
+        words = shlex.split(line.strip()[len("match") :].lstrip(" \t="))
+    except ValueError:
+        return None  # said when the line is read
+    while words:
+        criterion = words.pop(0).removeprefix("!")
+        if criterion.lower() not in _CRITERIA:
+            return criterion
+        if criterion.lower() not in WITHOUT_VALUE and words:
+            words.pop(0)
+    return None
+
+
+def keyword_of(line: str) -> str:
+    """The first word of a line in lower case; empty for comments and blank lines."""
+    found = _WORD.match(line.lstrip())
+    return found[0].lower() if found else ""
+
+
+def _without_comment(line: str) -> str:
+    """Since OpenSSH 8.7 a comment may follow a value."""
+    quoted = False
+    for index, char in enumerate(line):
+        if char == '"':
+            quoted = not quoted
+        elif char == "#" and not quoted and index and line[index - 1].isspace() and line[:index].strip():
+            return line[:index].rstrip()
+    return line
+
+
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError(
+        f"The SSH config file {path} cannot be read: {error.strerror}.",
+        hint="Give this user read permission, or set SSH_CONFIG=none.",
+    )
