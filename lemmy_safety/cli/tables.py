@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from typing import TYPE_CHECKING
 
 from lemmy_safety.cli.text import printable, write_bytes
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
 _PIPE_WIDTH = 160
+
+#: Spreadsheets take a cell that begins with one of these for a formula, in some languages also the wide forms of Asian
+#: scripts (OWASP, CSV injection).
+_FORMULA_STARTS = frozenset("=+-@")
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -35,10 +40,29 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(table)
 
 
-def write_csv(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """Print CSV on stdout, None as an empty cell. Bytes of file names that are no text stay as they were."""
+def as_text_cell(cell: str) -> str:
+    """The cell, behind an apostrophe where a spreadsheet would calculate it instead of showing it.
+
+    Strangers choose keys. That is so for cells whose first sign is ``=``, ``+``, ``-`` or ``@``, behind any white space
+    and control characters, and for all that begin with a tab or a line break.
+    """
+    first = next((char for char in cell if not (char.isspace() or unicodedata.category(char) in {"Cc", "Cf"})), "")
+    starts_a_formula = unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS
+    return f"'{cell}" if starts_a_formula or cell[:1] in {"\t", "\r", "\n"} else cell
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
+    """Rows as CSV, None as an empty cell, and no cell that a spreadsheet would calculate.
+
+    Every cell is in quotes, so that a ``;`` in a key begins no new cell where spreadsheets separate by that.
+    """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(header)
-    writer.writerows([cell or "" for cell in row] for row in rows)
-    write_bytes(text.getvalue())
+    writer.writerows([as_text_cell(cell or "") for cell in row] for row in rows)
+    return text.getvalue()
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
+    """Print ``csv_text`` on stdout. Bytes of file names that are no text stay as they were."""
+    write_bytes(csv_text(header, rows))

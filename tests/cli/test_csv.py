@@ -1,0 +1,77 @@
+"""CSV: what strangers name their files is text to a spreadsheet, and never a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lemmy_safety.cli.tables import as_text_cell, csv_text
+from lemmy_safety.detectors.canary import canary_png
+
+FORMULAS = (
+    "=1+1",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-2+3",
+    "-",
+    "@SUM(1)",
+    " =1",
+    "\u00a0=1",
+    "\t=1",
+    "\tplain",
+    "\rplain",
+    "\n=1",
+    "\ufeff=1",
+    "\uff1d1+1",
+    "\uff20SUM(1)",
+)
+
+
+def _read(text):
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize("cell", FORMULAS)
+def test_a_cell_that_would_be_calculated_is_text(cell) -> None:
+    """An apostrophe in front of it; the rest is as it was."""
+    assert as_text_cell(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    "cell", ["", "01/aa/0.webp", "a=b", "a-b", "'=1", "2026-11-20T10:43:44Z", "\udc80=", "é=", '"=1']
+)
+def test_other_cells_stay_as_they_are(cell) -> None:
+    """Keys of pict-rs, times, and formula signs behind something else."""
+    assert as_text_cell(cell) == cell
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=4))
+def test_no_cell_begins_as_a_formula_and_none_is_lost(cells) -> None:
+    """Whatever the text: read back, each cell is the text itself or that behind an apostrophe."""
+    _, row = _read(csv_text(("a",) * len(cells), [cells]))
+    assert [cell in {text, f"'{text}"} for cell, text in zip(row, cells, strict=True)] == [True] * len(cells)
+    for cell in row:
+        assert unicodedata.normalize("NFKC", cell.lstrip())[:1] not in set("=+-@")
+        assert cell[:1] not in {"\t", "\r", "\n"}
+
+
+@pytest.mark.parametrize("key", ["=HYPERLINK(1).png", "@a.png", "-a/b.png", "+a.png", "a;=1.png"])
+def test_the_list_of_flagged_objects_holds_no_formula(call, store, key) -> None:
+    """Nor does a key begin a new cell where spreadsheets separate by semicolons; JSON has the exact key."""
+    store.put(key, canary_png())
+    assert call("--all", "--dry-run").exit_code == 0
+    text = call("flagged", "--csv").stdout
+    assert ("a;" in key and f'"{key}",' in text) or f'"\'{key}",' in text
+    assert f'"key": "{key}"' in call("flagged", "--json").stdout
+
+
+def test_the_list_of_unreadable_objects_holds_no_formula(call, store) -> None:
+    """The same cells, the same rule."""
+    store.put("=1.png", b"no picture")
+    call("--all", "--dry-run")
+    assert [row[0] for row in _read(call("unreadable", "--csv").stdout)] == ["key", "'=1.png"]
