@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectChanged, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
+from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, ActionState
 
 if TYPE_CHECKING:
@@ -61,6 +62,10 @@ class ActionRunner:
         if not self.ledger.is_intended(pending.id):
             # Cleared by a reviewer, or judged anew, since this was queued.
             return ActionReport(key=key, action=pending.action, state=ActionState.NONE, detail="not wanted any more")
+        if is_health_check(key, pending.obj.size):
+            detail = "pict-rs's own health check, left alone"
+            self.ledger.finish_action(pending.id, ActionState.REFUSED, detail)
+            return ActionReport(key=key, action=pending.action, state=ActionState.REFUSED, detail=detail)
         if pending.unreadable and self._may_be_in_writing(pending.obj):
             detail = "may still be in writing; done when it has rested"
             log.info("action postponed key=%r action=%s reason=%s", key, pending.action, detail)

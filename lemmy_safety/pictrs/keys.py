@@ -27,6 +27,8 @@ LEGACY_GRACE = timedelta(days=1)
 """How long after the first time-ordered key an older pict-rs may still have been writing keys of the older form
 (replicas upgraded one after the other, an upgrade rolled back for some hours)."""
 
+_HEALTH_CHECK = "health-check"
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _ORDERED_FROM = _EPOCH + 0x0100_0000_0000 * _MILLISECOND
@@ -42,6 +44,14 @@ _V7_FOLDER = re.compile(rf"01(?:/{_PAIR}){{0,9}}")
 
 _TIME_FOLDERS = 6
 _RANDOM_BITS = 74
+
+
+def is_health_check(key: str, size: int) -> bool:
+    """Whether this is the empty object that pict-rs writes into a bucket whenever ``/healthz`` is asked (from 0.5.17).
+
+    It holds no upload. One of that name with anything in it is not pict-rs's.
+    """
+    return key == _HEALTH_CHECK and size == 0
 
 
 def created_at(key: str) -> datetime | None:

@@ -16,6 +16,7 @@ from lemmy_safety.errors import (
     is_about_one_object,
 )
 from lemmy_safety.ledger import Known
+from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
 from lemmy_safety.scan.pipeline import PipelineStopped
@@ -114,7 +115,7 @@ class Intake:
 
     def _all_that_may_be_listed(self, listing: Iterator[StoredObject]) -> Iterator[StoredObject]:
         try:
-            yield from listing
+            yield from (obj for obj in listing if not is_health_check(obj.key, obj.size))
         except (AccessDenied, ListingIncomplete) as error:  # raised by storages after everything else
             self.refused = error
 
@@ -245,6 +246,11 @@ class Intake:
                 last = self._ledger.described(self._storage.name, key)
                 if last is not None:  # recorded again, so that it goes to the end of the queue
                     to_record.put(ItemResult(obj=last, status=ItemStatus.DENIED, reason=error.message))
+                continue
+            if is_health_check(key, obj.size):  # on record from before it was known by its name
+                to_record.put(
+                    ItemResult(obj=obj, status=ItemStatus.GONE, reason="no upload: pict-rs's own health check")
+                )
                 continue
             self._counter.add("seen")
             yield obj
