@@ -15,7 +15,7 @@ class HookSettings:
 
     hook_host: str = option(
         "127.0.0.1",
-        "Address to listen on; one that other machines can reach needs HOOK_SECRET or HOOK_NETWORKS.",
+        "Addresses to listen on, separated by commas; those that other machines can reach need HOOK_SECRET or HOOK_NETWORKS.",
         kind=str,
         section=SECTION,
         env=("HOOK_HOST",),

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvicorn
 
-from lemmy_safety.errors import SettingsError
 from lemmy_safety.pictrs.hook_url import pictrs_setting
 from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
 from lemmy_safety.web.garbled import GarbledRequests
 from lemmy_safety.web.ledger_probe import LedgerProbe
+from lemmy_safety.web.listening import hosts_in, listeners
 from lemmy_safety.web.meters import Meters
 from lemmy_safety.web.protocol import guarded
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator, Sequence
 
     from fastapi import APIRouter
@@ -56,7 +55,7 @@ _SPARE_CONNECTIONS = 64
 class ServerOptions:
     """``budget_s`` is the time for an answer, ``max_uploads`` how many are received and decided on at a time.
 
-    ``head_timeout_s`` is for a request's line and headers: pict-rs and proxies send them at once.
+    ``host`` may name several addresses, separated by commas. ``head_timeout_s`` is for a request's line and headers: pict-rs and proxies send them at once.
     """
 
     host: str
@@ -77,16 +76,18 @@ def serve(
     listening: Callable[[str, int], None] | None = None,
     make_routers: Callable[[UploadEngine], Sequence[APIRouter]] = lambda _engine: (),
 ) -> None:
-    """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with host and port.
+    """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with the first host and port.
 
     :raises SettingsError: the address cannot be listened on, or not without a (longer) secret.
     :raises LedgerReplaced: the database was deleted or replaced; a start makes a new one, or finds the one put back.
     :raises LemmySafetyError: a detector cannot be opened.
     """
-    access.check_bind(options.host)
-    if not access.needs_secret and not is_loopback(options.host):
+    hosts = hosts_in(options.host)
+    for host in hosts:
+        access.check_bind(host)
+    if not access.needs_secret and not all(map(is_loopback, hosts)):
         log.warning("no secret is set: whoever asks from HOOK_NETWORKS is answered")
-    with _listeners(options.host, options.port) as sockets:
+    with listeners(hosts, options.port) as sockets:
         asyncio.run(
             _Service(make_engine, ledger, access, options, make_routers).run(sockets, stop=stop, listening=listening)
         )
@@ -133,11 +134,11 @@ class _Service:
         serving = asyncio.create_task(server.serve(sockets=sockets))
         stopped = _set_by(stop, loop)
         await asyncio.wait({serving, server.up}, return_when=asyncio.FIRST_COMPLETED)
-        host, port = sockets[0].getsockname()[:2]
-        log.info("listening on %s port %d", host, port)
-        log.info("%s", pictrs_setting(host, port, secret=self._access.needs_secret))
+        for host, port in (made.getsockname()[:2] for made in sockets):
+            log.info("listening on %s port %d", host, port)
+            log.info("%s", pictrs_setting(host, port, secret=self._access.needs_secret))
         if listening is not None:
-            listening(host, port)
+            listening(*sockets[0].getsockname()[:2])
         loading = asyncio.create_task(engine.load())
         watching = asyncio.create_task(probe.watch())
         try:
@@ -230,30 +231,3 @@ async def _first_end(
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     if watching.done():
         watching.result()
-
-
-@contextlib.contextmanager
-def _listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Listening sockets on every address of a host.
-
-    :raises SettingsError: it has none, or one is taken or may not be used.
-    """
-    where = f"{host} port {port}"
-    with contextlib.ExitStack() as stack:
-        sockets = []
-        try:
-            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                try:
-                    made = socket.create_server(address[:2], family=family, backlog=2048)
-                except OSError as error:
-                    # "localhost" names ::1 also where there is no IPv6.
-                    if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                        continue
-                    raise
-                sockets.append(stack.enter_context(made))
-        except OSError as error:
-            hint = "Choose another port, or stop the program that has it."
-            raise SettingsError(f"Cannot listen on {where}: {error.strerror or error}.", hint=hint) from error
-        if not sockets:
-            raise SettingsError(f"Cannot listen on {where}: this machine has no such address.", hint="")
-        yield sockets
