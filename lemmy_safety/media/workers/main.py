@@ -1,7 +1,7 @@
 """The inside of a decoding process: takes bytes from its standard input, answers on its standard output.
 
 Started by ``process`` and by nobody else. It imports what decodes and nothing more: no storage, no model, no
-database, no credentials beyond what a process inherits. When its input ends, so does it.
+database, no credentials: ``environment`` says what it inherits. When its input ends, so does it.
 """
 
 from __future__ import annotations

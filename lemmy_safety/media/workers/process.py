@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, cast
 import psutil
 
 from lemmy_safety.lifeline import Lifeline
+from lemmy_safety.media.workers.environment import for_a_decoder
 from lemmy_safety.media.workers.messages import Alone, BadAnswer, Ready, receive, send, unpack
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL if quiet else None,
                 bufsize=0,
+                env=for_a_decoder(),
                 pass_fds=self._lifeline.inherited,
             )
         except BaseException:
