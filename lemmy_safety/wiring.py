@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, SettingsError
+from lemmy_safety.home import expanded
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -64,29 +65,42 @@ def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
             host=settings.ssh_hostname or "",
             port=settings.ssh_port,
             username=settings.ssh_username,
-            private_key=settings.ssh_privkey,
+            private_key=_at_home(settings.ssh_privkey, "SSH_PRIVKEY"),
             passphrase=settings.ssh_passphrase,
-            known_hosts=settings.ssh_known_hosts,
-            config=read_ssh_config(settings.ssh_config),
+            known_hosts=_at_home(settings.ssh_known_hosts, "SSH_KNOWN_HOSTS"),
+            config=read_ssh_config(_at_home(settings.ssh_config, "SSH_CONFIG")),
             root=root,
             ask_passphrase=ask_passphrase,
         )
     from lemmy_safety.storage.local import LocalStorage
 
-    try:
-        folder = Path(root).expanduser()
-    except RuntimeError as error:
-        raise SettingsError(
-            f"PICTRS_FILES_DIRECTORY: {root!r} begins with a user that there is not.", hint="Write the path out."
-        ) from error
-    return LocalStorage(folder)
+    return LocalStorage(expanded(Path(root), what="PICTRS_FILES_DIRECTORY"))
 
 
 def cache_dir(settings: Settings) -> Path:
-    """Where text features are kept: never an image."""
+    """Where text features are kept: never an image.
+
+    :raises SettingsError: there is no such setting, and this account has no home folder.
+    """
     from platformdirs import user_cache_path
 
-    return settings.cache_dir or user_cache_path("lemmy-safety")
+    if settings.cache_dir:
+        return expanded(settings.cache_dir, what="CACHE_DIR")
+    homeless = SettingsError(
+        "There is no folder for caches: this account has no home folder.",
+        hint="Set CACHE_DIR, and HF_HOME for models that are fetched; or set HOME.",
+    )
+    try:
+        found = user_cache_path("lemmy-safety")
+    except RuntimeError as error:
+        raise homeless from error
+    if found.parts[:1] == ("~",):  # of older versions: it would be made in the working folder
+        raise homeless
+    return found
+
+
+def _at_home(path: Path | None, what: str) -> Path | None:
+    return None if path is None else expanded(path, what=what)
 
 
 def build_detectors(
@@ -100,7 +114,7 @@ def build_detectors(
     if "hashes" in settings.detectors:
         from lemmy_safety.detectors.hashes import HashesDetector
 
-        made.append(HashesDetector(settings.hash_list))
+        made.append(HashesDetector(_at_home(settings.hash_list, "HASH_LIST")))
     if "nudenet" in settings.detectors:
         from lemmy_safety.detectors.nudenet import NudenetDetector
 
@@ -111,13 +125,13 @@ def build_detectors(
         made.append(
             ClipDetector(
                 model=settings.clip_model,
-                weights=settings.clip_weights,
+                weights=_at_home(settings.clip_weights, "CLIP_WEIGHTS"),
                 device=settings.device,
                 batch_size=settings.clip_batch,
                 use_new_safety=settings.use_new_safety,
                 cache_dir=cache_dir(settings),
                 danbooru=settings.danbooru,
-                danbooru_weights=settings.danbooru_weights,
+                danbooru_weights=_at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
                 exact=settings.exact,
                 screen=settings.clip_screen,
                 lazy=lazy,
@@ -172,11 +186,19 @@ def start_decoder(settings: Settings) -> Decoder:
     return decoder
 
 
+def database_path(settings: Settings) -> Path:
+    """The file of SQLITE_FILENAME; whether it is used depends on DATABASE_URL.
+
+    :raises SettingsError: it begins with ``~``, and this account has no home folder.
+    """
+    return expanded(settings.sqlite_filename, what="SQLITE_FILENAME")
+
+
 def ledger_url(settings: Settings) -> str:
     """The database's SQLAlchemy URL; may hold a password."""
     from lemmy_safety.ledger import sqlite_url
 
-    return settings.database_url or sqlite_url(settings.sqlite_filename)
+    return settings.database_url or sqlite_url(database_path(settings))
 
 
 def database_file(settings: Settings) -> Path | None:

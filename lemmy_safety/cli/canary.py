@@ -38,8 +38,7 @@ def canary(output: Path | None, *, force: bool) -> None:
             file.write(picture)
     except FileExistsError as error:
         raise ActionRefused(f"{output} exists.", hint="Overwrite it with --force.") from error
-    except OSError as error:
-        raise SettingsError(
-            f"{output} cannot be written: {error.strerror}.", hint="Choose another file with -o."
-        ) from error
+    except (OSError, ValueError) as error:  # the latter: NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{output} cannot be written: {reason}.", hint="Choose another file with -o.") from error
     click.echo(f"Wrote {printable(str(output))}. Upload it to your instance; the next pass must flag it.", err=True)

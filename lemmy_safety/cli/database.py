@@ -11,6 +11,8 @@ from lemmy_safety.cli.text import counted, write_json
 from lemmy_safety.errors import LedgerError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.settings import Settings
 
@@ -31,7 +33,7 @@ def as_it_is(settings: Settings) -> Ledger:
 
     :raises LedgerError: there is none yet, or it cannot be opened, or it is of a newer version.
     """
-    from lemmy_safety import wiring  # noqa: PLC0415 - idem
+    from lemmy_safety import wiring  # noqa: PLC0415 - as above
     from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
 
     _check_exists(settings)
@@ -43,10 +45,20 @@ def shown_name(settings: Settings) -> str:
     return "the database of DATABASE_URL" if settings.database_url else str(settings.sqlite_filename)
 
 
+def is_missing(file: Path) -> bool:
+    """Whether there is no such file. One that cannot be looked at counts as there: opening it says what is wrong."""
+    try:
+        return not file.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _check_exists(settings: Settings) -> None:
-    if settings.database_url is None and not settings.sqlite_filename.exists():
+    from lemmy_safety import wiring  # noqa: PLC0415 - as above
+
+    if settings.database_url is None and is_missing(wiring.database_path(settings)):
         raise LedgerError(
-            f"There is no database {settings.sqlite_filename.absolute()} yet.",
+            f"There is no database {wiring.database_path(settings).absolute()} yet.",
             hint="The first pass makes it: lemmy-safety --all --dry-run. Is SQLITE_FILENAME right, or the folder?",
         )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
-from lemmy_safety.cli.database import as_it_is, shown_name
+from lemmy_safety.cli.database import as_it_is, is_missing, shown_name
 from lemmy_safety.cli.exposed_files import BESIDE_A_DATABASE, exposed
 from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import (
@@ -176,8 +176,8 @@ def check_database(settings: Settings) -> Iterator[Check]:
     area = "Database"
     name = shown_name(settings)
     try:
-        if settings.database_url is None and not settings.sqlite_filename.exists():
-            _check_can_be_made(settings.sqlite_filename)
+        if settings.database_url is None and is_missing(wiring.database_path(settings)):
+            _check_can_be_made(wiring.database_path(settings))
             yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
         else:
             with as_it_is(settings) as ledger:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +47,9 @@ def find_weights(model: str, configured: Path | None, *, caches: Sequence[Path] 
     """
     if configured is not None:
         path = configured.expanduser()
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own fails on a name that is too long
             return _in_folder(model, path)
-        if not path.is_file():
+        if not os.path.isfile(path):  # noqa: PTH113 - as above
             raise WeightsMissing(f"The weights file {path} for CLIP {model} does not exist.", hint=ways_out(model))
         return path
     repo = hub_repo(model)

@@ -6,6 +6,7 @@ horde_safety calls the model itself, from within its rules (``horde.py``).
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def find_danbooru(configured: Path | None) -> Path:
     :raises WeightsMissing: there is no file and none can be fetched.
     """
     path: Path = configured.expanduser() if configured else default_deep_danbooru_model_path
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path's own fails on a name that is too long
         if configured:
             raise WeightsMissing(f"The DeepDanbooru weights file {path} does not exist.", hint=_WAYS_OUT)
         _download()

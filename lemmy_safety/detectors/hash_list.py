@@ -145,8 +145,8 @@ class HashList:
                 found = cls.parse(lines, source=str(path))
         except UnicodeDecodeError as error:
             raise DetectorError(f"The hash list {path} is not a UTF-8 text file.", hint=_FORMAT_HINT) from error
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
+        except (OSError, ValueError) as error:  # the latter: NUL in the name
+            reason = getattr(error, "strerror", None) or type(error).__name__
             raise DetectorError(
                 f"The hash list {path} cannot be read: {reason}.",
                 hint="Correct HASH_LIST, or the permissions of the file, or leave HASH_LIST empty to use no list.",

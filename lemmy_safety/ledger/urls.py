@@ -53,7 +53,7 @@ def sqlite_url(path: Path) -> str:
 
     :raises LedgerError: the name cannot be written as a URL.
     """
-    absolute = str(path.expanduser().absolute())
+    absolute = str(path.absolute())
     text = URL.create("sqlite", database=absolute).render_as_string(hide_password=False)
     if make_url(text).database != absolute:  # SQLAlchemy before 2.1 does not quote '?'
         raise LedgerError(f"The database file name {absolute!r} cannot be used.", hint="Choose a name without '?'.")
@@ -173,3 +173,8 @@ def check_file(url: URL, *, may_create: bool) -> None:
             )
     except PermissionError as error:
         raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
+    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
+        reason = getattr(error, "strerror", None) or error
+        raise LedgerError(
+            f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
+        ) from error

@@ -8,6 +8,7 @@ cannot be parsed may hide a setting of ours, whoever it belongs to.
 from __future__ import annotations
 
 import io
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,8 +70,10 @@ def read_env_file(path: Path | None) -> EnvFile:
         raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
     except UnicodeDecodeError as error:
         raise _unreadable(file.path, str(error), "Save it as UTF-8 text.") from error
+    except ValueError as error:  # NUL in the name
+        raise _unreadable(file.path, str(error), "Check --env-file.") from error
     except OSError as error:
-        if file.path.is_dir():  # Windows says "permission denied" of a folder
+        if os.path.isdir(file.path):  # noqa: PTH112 - Path's own fails on a name that is too long. Windows says "permission denied" of a folder
             raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
         raise _unreadable(file.path, str(error), "Make it readable for this user.") from error
     # read_text has made "\n" of every line end, so that lines are counted as editors count them.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.home import expanded, expanded_if_known
 
 ENV_PREFIX = "LEMMY_SAFETY_"
 
@@ -83,8 +84,8 @@ class Option:
         if self.kind in (int, float) and (not text.isascii() or "_" in text):  # Python alone reads those as numbers
             raise complaint
         try:
-            value: Any = Path(text).expanduser() if self.kind is Path else self.kind(text)
-        except (ValueError, RuntimeError):  # the latter: "~name" of a user that there is not
+            value: Any = _path(text, source) if self.kind is Path else self.kind(text)
+        except ValueError:
             raise complaint from None
         if self.choices and value not in self.choices:
             raise complaint
@@ -94,6 +95,12 @@ class Option:
         if self.kind in (int, float) and not low <= value <= high:
             raise complaint
         return value
+
+
+def _path(text: str, source: str) -> Path:
+    """``~`` alone may wait until it is needed: without a home folder most commands need nothing below it."""
+    path = expanded_if_known(Path(text))
+    return path if path.parts[:1] == ("~",) else expanded(path, what=source)
 
 
 def _cannot_be_meant(text: str) -> str | None:

@@ -55,7 +55,11 @@ class LocalStorage(Storage):
 
     def __init__(self, root: str | Path) -> None:
         super().__init__()
-        resolved = Path(root).resolve()
+        # Not Path.resolve, which raises RuntimeError for a link to itself; opening it says what is wrong.
+        try:
+            resolved = Path(os.path.realpath(root))
+        except ValueError:  # NUL
+            resolved = Path(root).absolute()
         self._root = str(resolved)
         self.name = f"local:{to_key(os.fsencode(resolved.as_posix()))}"
         self._root_identity: tuple[int, int] | None = None
@@ -213,6 +217,10 @@ class LocalStorage(Storage):
         try:
             with translated(self.name):
                 root = Folder.root(self._root)
+        except ValueError as error:
+            raise StorageMissing(f"{self.name} is not the name of a folder: {error}.", hint=hint) from error
+        except BadKey as error:  # links in a circle, or a name that is too long
+            raise StorageMissing(error.message, hint=hint) from error
         except ObjectGone as error:
             if os.path.lexists(self._root):
                 raise StorageMissing(f"{self.name} is not a folder.", hint=hint) from error

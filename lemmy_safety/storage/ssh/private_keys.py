@@ -14,6 +14,7 @@ import paramiko
 from paramiko.pkey import PublicBlob
 
 from lemmy_safety.errors import PrivateKeyError
+from lemmy_safety.home import expanded_if_known
 from lemmy_safety.storage.ssh.certificates import SUFFIX, Certificate, read_certificate
 from lemmy_safety.storage.ssh.key_files import KeyFile
 
@@ -84,7 +85,7 @@ class PrivateKeys:
             return
         yield from self._agent_keys()
         if not self._identities:
-            yield from self._of_files([Path("~/.ssh", name).expanduser() for name in _DEFAULT_FILES])
+            yield from self._of_files([expanded_if_known(Path("~/.ssh", name)) for name in _DEFAULT_FILES])
 
     def _of_files(self, paths: Sequence[Path]) -> Iterator[tuple[str, paramiko.PKey]]:
         for path in paths:
@@ -97,6 +98,9 @@ class PrivateKeys:
                 # The settings do not name this file, so it is not at fault when another key works.
                 _LOG.info("key skipped: %s", error.message)
                 self.skipped.append(error.message)
+            except OSError as error:  # HOME is another account's, as with "setpriv" and some service managers
+                _LOG.info("key skipped: %s: %s", path, error.strerror)
+                self.skipped.append(f"{path}: {error.strerror}.")
 
     def _of_file(self, path: Path) -> Iterator[tuple[str, paramiko.PKey]]:
         if path in self._unlocked:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.home import expanded_if_known
 from lemmy_safety.storage.ssh.hops import Command, Direct, Jump
 from lemmy_safety.storage.ssh.known_hosts import KnownHosts
 from lemmy_safety.storage.ssh.login import SshLogin
@@ -90,7 +91,7 @@ class SshRoute:
         if not (host.jumps or host.proxy_command or host.host_key_alias):
             return ""
         config = [] if self._config.path is None else ["-F", str(self._config.path)]
-        options = [*config, "-o", f"UserKnownHostsFile={known_hosts.expanduser()}", "-p", str(host.port)]
+        options = [*config, "-o", f"UserKnownHostsFile={expanded_if_known(known_hosts)}", "-p", str(host.port)]
         return shlex.join(["ssh", *options, f"{username}@{host.name}"])
 
     def _way(self, host: SshHost, where: str, on_the_way: tuple[str, ...]) -> Way:
