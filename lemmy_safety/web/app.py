@@ -20,7 +20,7 @@ from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
 from lemmy_safety.web.access import BY_ADDRESS, Refusal, fingerprint
 from lemmy_safety.web.documented import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
 from lemmy_safety.web.edge import RETRY_AFTER_S
-from lemmy_safety.web.forms import form_of
+from lemmy_safety.web.forms import begins_as_form, form_of
 from lemmy_safety.web.meters import CONTENT_TYPE
 from lemmy_safety.web.receiving import BadBody
 from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, Garbled, ModelState
@@ -187,6 +187,10 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
     elif form.is_form and form.boundary is None:
         upload.drop()
         raise BadBody(400, "a form without a boundary", Garbled.FORM)
+    elif begins_as_form(upload.data or b""):
+        # Not the file's own bytes: what would be on record could never be found in the storage.
+        upload.drop()
+        raise BadBody(400, "a form that is not announced as one", Garbled.FORM)
     else:
         parts.garbled.note(Garbled.NOT_MEDIA, ", ".join(types))
     return upload

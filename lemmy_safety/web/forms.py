@@ -82,6 +82,12 @@ def form_of(content_types: Sequence[str]) -> BodyForm:
     )
 
 
+def begins_as_form(body: bytes) -> bool:
+    """Whether a body is a form, whatever its headers say: a proxy may have dropped one, or wrapped a form in a form."""
+    boundary, *headers = body[:MOST_OVERHEAD].partition(b"\r\n\r\n")[0].split(b"\r\n")
+    return boundary.startswith(b"--") and any(line.lower().startswith(b"content-disposition:") for line in headers)
+
+
 def claimed_type(header: str) -> str:
     """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
     text = header.partition(";")[0].strip()

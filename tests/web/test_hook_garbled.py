@@ -6,6 +6,8 @@ import json
 import logging
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.hook_service import running_hook
 from support.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
 from support.pictures import encode, gradient
@@ -15,6 +17,7 @@ from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import LedgerLocked
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.web.access import Access
+from lemmy_safety.web.forms import begins_as_form
 
 SECRET = "an-example-of-a-secret"
 CANARY = canary_png()
@@ -67,6 +70,43 @@ def test_twenty_in_a_row_are_a_fault_of_the_connection(tmp_path, case, accept, c
         assert ask_with_form(hook.port, CANARY).status == 406
         assert ready(hook) == (200, "understood")
         wait_for_record(hook, in_a_row=0, total=20)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(CANARY),
+        form(form(CANARY)),
+        form(CANARY, more="Content-Type: image/png\r\nX-Other: 1\r\n"),
+        form(CANARY, boundary="Q"),
+        form(CANARY, boundary="a" * 70),
+        b"--Q\r\nX-Other: 1\r\nCONTENT-DISPOSITION: form-data; name=x\r\n\r\n" + CANARY + b"\r\n--Q--\r\n",
+        form(CANARY)[:2000],
+    ],
+)
+@pytest.mark.parametrize("media_type", ["image/png", "application/octet-stream"])
+def test_a_form_whose_header_was_dropped_is_not_let_in(tmp_path, body, media_type):
+    """It is not the file's own bytes, so nobody could find on a disk what would be on record as unchecked."""
+    with running_hook(tmp_path, accept_unchecked=True) as hook:
+        assert exchange(hook.port, head(media_type=media_type) + chunks(body) + END).status == 400
+        assert hook.ledger.count_unchecked_uploads() == 0
+        assert hook.metric('garbled_total{what="form"}') == 1
+        assert hook.metric("held_bytes") == 0
+        assert ask_with_form(hook.port, HARMLESS).status == 200
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_no_file_that_is_stored_is_taken_for_a_form(rest):
+    for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF", b"\0\0\0\x20ftyp"):
+        assert not begins_as_form(start + rest + form(b""))
+
+
+@pytest.mark.parametrize(
+    "text", [b"--", b"--a\r\n", b"--a\r\n\r\ncontent-disposition: x", b"a\r\ncontent-disposition: x"]
+)
+def test_a_text_with_dashes_is_no_form(text):
+    assert not begins_as_form(text)
 
 
 def test_a_relay_notices_as_well(tmp_path):
