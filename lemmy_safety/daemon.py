@@ -228,6 +228,8 @@ class Daemon:
             sum(summary.failed.values()),
             summary.seconds,
         )
+        for status, reason in summary.reasons.items():
+            log.info("%d %s: %s (see 'lemmy-safety unreadable')", reason.number, status.replace("_", " "), reason.text)
         if summary.acted:
             log.warning("%s", what_remains(summary.acted))
         if summary.not_carried_out:

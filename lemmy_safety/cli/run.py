@@ -88,6 +88,8 @@ def _watch(settings: Settings) -> None:
 def _hint(summary: PassSummary, settings: Settings) -> None:
     if summary.acted:
         click.echo(f"\n{what_remains(summary.acted)}")
+    if summary.reasons:
+        click.echo("\nTo see what could not be judged, and why: lemmy-safety unreadable")
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
         later = "with action delete" if settings.action == "report" else "that is no dry run"

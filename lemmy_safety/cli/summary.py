@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.text import counted
+from lemmy_safety.cli.text import counted, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lemmy_safety.records import ScreenStatistics
     from lemmy_safety.scan.progress import PassSummary
 
@@ -26,7 +28,9 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         ("flagged as possible", f"{summary.flagged:,}"),
         ("acted on", acted),
         ("unreadable", counted(summary.unreadable)),
+        *_why(summary, summary.unreadable),
         ("failed, tried again next time", counted(summary.failed)),
+        *_why(summary, summary.failed),
         ("speed", f"{summary.images_per_s:.1f} images/s over {summary.seconds:.1f} s"),
         ("detectors", ", ".join(summary.detectors)),
     ]
@@ -42,6 +46,17 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
     if summary.screen:
         lines.append(("screen", screen_in_words(summary.screen)))
     lines += [("note", note) for note in summary.notes]
+    return lines
+
+
+def _why(summary: PassSummary, numbers: Mapping[str, int]) -> list[tuple[str, str]]:
+    """A line for each status: the commonest reason, and how many have it."""
+    lines = []
+    for status, number in sorted(numbers.items()):
+        reason = summary.reasons.get(status)
+        if reason is not None:
+            share = "" if reason.number == number else f" ({reason.number:,} of {number:,})"
+            lines.append((f"  {status.replace('_', ' ')} because", f"{printable(reason.text)}{share}"))
     return lines
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lemmy_safety.records import ActionState, ItemStatus, Outcome
 
@@ -16,6 +17,19 @@ if TYPE_CHECKING:
 
 #: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
+
+
+_NUMBER = re.compile(r"\d+")
+
+#: Different reasons of one status that are counted. Beyond these, new ones are only recorded with their objects.
+_MOST_REASONS = 200
+
+
+class Reason(NamedTuple):
+    """Why objects have no verdict: in the words of one of them, and how many have the same reason."""
+
+    text: str
+    number: int
 
 
 _COUNTED: Mapping[ActionState, str] = {
@@ -33,6 +47,7 @@ class PassCounts:
     ``seen`` were listed, ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
     of which ``reused`` took it over from the same bytes under another key. ``acted`` were deleted (or found gone).
     ``unreadable`` counts by reason class, ``failed`` by status; the latter are tried again in the next pass.
+    ``reasons`` has the commonest reason of each status in these two, but of what was gone.
     ``waiting`` were still being written when the pass ended.
     Of the others that were to be acted on, ``refused`` had changed since they were judged, ``action_failed`` the storage
     refused to give up (rights, object lock), and ``action_postponed`` could not be reached; all are tried again.
@@ -51,6 +66,7 @@ class PassCounts:
     waiting: int = 0
     unreadable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, Reason] = field(default_factory=dict)
     bytes_read: int = 0
     seconds: float = 0.0
 
@@ -108,6 +124,7 @@ class PassSummary(PassCounts):
             "waiting": self.waiting,
             "unreadable": dict(self.unreadable),
             "failed": dict(self.failed),
+            "reasons": {status: reason._asdict() for status, reason in self.reasons.items()},
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.images_per_s, 3),
@@ -130,6 +147,7 @@ class PassCounter:
         self._numbers: Counter[str] = Counter()
         self._unreadable: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
+        self._reasons: dict[str, dict[str, Reason]] = {}
 
     def add(self, name: str, number: int = 1) -> None:
         """``name`` is one of the integer fields of ``PassCounts``."""
@@ -144,10 +162,20 @@ class PassCounter:
                 self._numbers["reused"] += result.reused_from is not None
                 self._numbers["flagged"] += result.verdict.outcome is Outcome.FLAGGED
                 self._numbers["borderline"] += result.verdict.outcome is Outcome.BORDERLINE
-            elif result.status in _UNREADABLE:
-                self._unreadable[result.status.value] += 1
-            else:
-                self._failed[result.status.value] += 1
+                return
+            counted = self._unreadable if result.status in _UNREADABLE else self._failed
+            counted[result.status.value] += 1
+            if result.status is not ItemStatus.GONE:
+                self._count_reason(result)
+
+    def _count_reason(self, result: ItemResult) -> None:
+        """What differs from object to object, keys and numbers, makes no reason of its own."""
+        kind = _NUMBER.sub("0", result.reason.replace(result.obj.key, "KEY"))
+        known = self._reasons.setdefault(result.status.value, {})
+        if kind in known:
+            known[kind] = known[kind]._replace(number=known[kind].number + 1)
+        elif len(known) < _MOST_REASONS:
+            known[kind] = Reason(result.reason, 1)
 
     def add_action(self, state: ActionState, *, rests: bool = False) -> None:
         """Count how an action ended; ``rests`` says of one that is still intended that nothing went wrong."""
@@ -161,5 +189,9 @@ class PassCounter:
                 **self._numbers,
                 unreadable=dict(self._unreadable),
                 failed=dict(self._failed),
+                reasons={
+                    status: max(known.values(), key=lambda reason: reason.number)
+                    for status, known in sorted(self._reasons.items())
+                },
                 seconds=seconds,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from lemmy_safety.records import ItemResult
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.items import OpenAction
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
+
+log = logging.getLogger(__name__)
 
 #: Results per transaction at most, and seconds that a result waits for company at most.
 _GROUP_SIZE = 64
@@ -75,6 +78,8 @@ class Recorder:
         )
         for result in results:
             self._counter.add_result(result)
+            if result.verdict is None:
+                log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, result.status.value, result.reason)
         if open_keys and (wanted is not None or unreadable is not None):
             intended = self._ledger.intend(
                 storage, open_keys, wanted, unreadable_action=unreadable, run_id=self._run_id

@@ -11,7 +11,7 @@ from rich.progress import Progress, TextColumn
 from lemmy_safety.cli.progress import BarProgress, LogProgress, in_words
 from lemmy_safety.cli.summary import show_summary, summary_lines
 from lemmy_safety.records import ScreenStatistics, StageStatistics
-from lemmy_safety.scan.progress import PassCounts, PassSummary
+from lemmy_safety.scan.progress import PassCounts, PassSummary, Reason
 
 COUNTS = PassCounts(seen=1234, skipped=1000, checked=200, flagged=3, unreadable={"unreadable": 2}, seconds=10.1)
 
@@ -70,6 +70,17 @@ def test_the_summary_names_every_count(capsys):
     assert "Pass 7: complete" in shown
     for text in ("1 too large, 2 unreadable", "4 fetch failed", "10.8 images/s over 4.0 s", "clip, hashes"):
         assert text in shown
+
+
+def test_the_summary_says_why_objects_could_not_be_read(capsys):
+    """The commonest reason under each count, and how many have it; control characters in it are escaped."""
+    reasons = {"fetch_failed": Reason("it timed out", 3), "too_large": Reason("80 MiB\x1b[31m", 1)}
+    show_summary(_summary(reasons=reasons))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    at = next(number for number, line in enumerate(lines) if line.endswith("4 fetch failed"))
+    assert lines[at + 1].split(None, 3) == ["fetch", "failed", "because", "it timed out (3 of 4)"]
+    assert any(line.startswith("too large because") and line.endswith("80 MiB\\x1b[31m") for line in lines)
+    assert _summary(reasons=reasons).as_dict()["reasons"]["fetch_failed"] == {"text": "it timed out", "number": 3}
 
 
 def test_the_summary_says_how_a_pass_ended(capsys):
