@@ -23,6 +23,7 @@ from lemmy_safety.errors import (
     LedgerDamaged,
     LedgerError,
     LedgerLocked,
+    LedgerNoLocks,
     LedgerReplaced,
     LedgerTooNew,
     LemmySafetyError,
@@ -56,7 +57,15 @@ OVERLAP = timedelta(minutes=10)
 _LONGEST_REST_S = 900.0
 
 #: Faults that do not pass by themselves, or that nobody should get used to.
-_FATAL = (HostKeyChanged, HostKeyUnknown, PrivateKeyError, LedgerTooNew, LedgerDamaged, LedgerReplaced)
+_FATAL = (
+    HostKeyChanged,
+    HostKeyUnknown,
+    PrivateKeyError,
+    LedgerTooNew,
+    LedgerDamaged,
+    LedgerReplaced,
+    LedgerNoLocks,
+)
 
 
 _JOB = "next-pass"

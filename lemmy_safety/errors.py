@@ -25,6 +25,7 @@
         LedgerTooNew                51   LedgerLocked 52   LedgerReadOnly 53   LedgerFull 54
         LedgerDamaged               55   LedgerReplaced 56
         PassRunning                 57   (another pass has the storage)
+        LedgerNoLocks               58   (a file system on which SQLite cannot work)
       ActionRefused                 60
       OutputFailed                  61
       WorkerDied                    70
@@ -288,6 +289,17 @@ class PassRunning(LedgerError):
         super().__init__(message, hint=hint)
         self.kind = kind
         """The kind of the other pass (``sweep``, ``daemon``); empty where it is not known."""
+
+
+class LedgerNoLocks(LedgerError):
+    """The SQLite database lies on a file system without the locks or the shared memory that SQLite needs."""
+
+    exit_code = 58
+    lasting = True
+    default_hint = (
+        "Put the database on a local disk of this machine (SQLITE_FILENAME), not on a network mount or a shared folder, "
+        "or use PostgreSQL or MariaDB (DATABASE_URL)."
+    )
 
 
 class ActionRefused(LemmySafetyError):

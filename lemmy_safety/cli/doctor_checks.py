@@ -261,6 +261,8 @@ def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
 
 
 def _check_can_be_made(file: Path) -> None:
+    from lemmy_safety.ledger import check_locks  # noqa: PLC0415 - SQLAlchemy is heavy
+
     folder = file.absolute().parent
     if not folder.is_dir():
         raise LedgerError(
@@ -268,6 +270,7 @@ def _check_can_be_made(file: Path) -> None:
         )
     if not os.access(folder, os.W_OK):
         raise LedgerReadOnly(f"The database cannot be made in {folder}: no permission.")
+    check_locks(file)
 
 
 def _check_space(settings: Settings) -> Iterator[Check]:

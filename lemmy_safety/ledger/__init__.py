@@ -1,6 +1,7 @@
 """What was seen, decided and done: one database, one class."""
 
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
+from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.leases import DAEMON, SWEEP
 from lemmy_safety.ledger.pass_leases import Lease
 from lemmy_safety.ledger.repository import Ledger, open_ledger
@@ -52,6 +53,7 @@ __all__ = [
     "UploadMatches",
     "UploadResult",
     "UploadRow",
+    "check_locks",
     "open_ledger",
     "sqlite_url",
 ]

@@ -84,6 +84,13 @@ _WORDS: Mapping[type[LedgerError], str] = {
     LedgerReplaced: "was emptied or replaced while it was in use",
 }
 
+_SQLITE_HINTS: Mapping[int, str] = {
+    sqlite3.SQLITE_ERROR: "If its schema is old, run 'lemmy-safety db upgrade'.",
+    sqlite3.SQLITE_IOERR: (
+        "Check the disk and the file system below the database; SQLite needs a local disk, not a network mount."
+    ),
+}
+
 _RIGHTS_HINT = "Give the database user of DATABASE_URL all rights on its database, on a server that may be written."
 
 _SERVER_HINT = "Check that the database server is up and that DATABASE_URL names its host, port, user and database."
@@ -112,8 +119,9 @@ def _from_driver(error: BaseException | None, where: str, *, made: bool) -> Ledg
     code: Any = None
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
-        kind = _SQLITE_FAULTS.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF, LedgerError)
-        hint = "If its schema is old, run 'lemmy-safety db upgrade'." if kind is LedgerError else None
+        primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        kind = _SQLITE_FAULTS.get(primary, LedgerError)
+        hint = _SQLITE_HINTS.get(primary) if kind is LedgerError else None
     elif type(error).__module__.partition(".")[0] in _MYSQL_DRIVERS:
         # They print as a tuple of code and message.
         code, said = error.args[:2] if error is not None and len(error.args) > 1 else (0, said)

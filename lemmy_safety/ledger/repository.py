@@ -15,6 +15,7 @@ from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
+from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.pass_leases import PassLeases
 from lemmy_safety.ledger.room import check_room
@@ -56,6 +57,7 @@ def open_ledger(
 
     :raises LedgerTooNew: its schema is one that this version does not know.
     :raises LedgerLocked: another process writes for longer than ``busy_timeout_s``.
+    :raises LedgerNoLocks: SQLite cannot work on the file system below.
     :raises LedgerReadOnly: file or folder (or server) cannot be written.
     :raises LedgerFull: the disk is full.
     :raises LedgerDamaged: not a database, or another program's.
@@ -64,6 +66,8 @@ def open_ledger(
     """
     parsed = parse_url(url)
     check_file(parsed, may_create=upgrade)
+    if (path := sqlite_file(parsed)) is not None:
+        check_locks(path)
     where = shown_url(parsed)
     engine = make_engine(parsed, busy_timeout_s=busy_timeout_s)
     ledger = Ledger(engine, where=where, clock=clock)

@@ -1,0 +1,120 @@
+"""Whether the file system below a SQLite database carries SQLite's locks and shared memory.
+
+Network mounts often do not: NFS without a lock service, CIFS, 9p, sshfs and other FUSE file systems, shared folders of
+virtual machines. SQLite then says "database is locked" or "disk I/O error", which sends people looking for another process
+or a broken disk. Where such a file system takes every lock without keeping any, SQLite says nothing, and two processes
+damage the database. So a new database of our own is tried beside the real one: nobody else can hold that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import struct
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import LedgerNoLocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Seconds to wait for a lock that nobody holds. A virus scanner may have the new file open for a moment.
+_PATIENCE_S = 1.0
+
+#: What SQLite says of a file that only we know, https://www.sqlite.org/rescode.html: primary codes, then extended ones.
+_LOCKS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS})
+_LOCK_FAILED = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_UNLOCK,
+        sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        sqlite3.SQLITE_IOERR_BLOCKED,
+    }
+)
+_MEMORY_FAILED = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+    }
+)
+
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+
+#: ``struct flock`` of 64-bit Linux: type, whence, start, length, process. Other systems have other layouts.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+def check_locks(path: Path) -> None:
+    """Try locks and shared memory in the database's folder. What else keeps a file from being made there is not said here.
+
+    :raises LedgerNoLocks: the file system refuses them, or takes them and does not keep them.
+    """
+    with _probe_beside(path) as probe:
+        missing = _missing_in(probe)
+        if not missing and not _keeps_locks(probe):
+            missing = "it takes locks and does not keep them"
+    if missing:
+        raise LedgerNoLocks(
+            f"The folder {path.absolute().parent} lies on a file system on which SQLite cannot work: {missing}."
+        )
+
+
+@contextlib.contextmanager
+def _probe_beside(path: Path) -> Iterator[Path]:
+    probe = path.absolute().with_name(f".lemmy-safety-probe-{secrets.token_hex(8)}")
+    try:
+        yield probe
+    finally:
+        for ending in _ENDINGS:
+            with contextlib.suppress(OSError):
+                probe.with_name(probe.name + ending).unlink()
+
+
+def _missing_in(probe: Path) -> str:
+    """What SQLite misses for a database there; empty where it misses nothing, or fails for another reason."""
+    try:
+        with closing(sqlite3.connect(probe, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+            # It need not survive a power cut, so it costs no sync.
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("CREATE TABLE probe (id INTEGER)")
+            connection.execute("COMMIT")
+            with closing(sqlite3.connect(probe, timeout=_PATIENCE_S, isolation_level=None)) as second:
+                second.execute("BEGIN IMMEDIATE")
+                second.execute("INSERT INTO probe VALUES (1)")
+                second.execute("COMMIT")
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _MEMORY_FAILED:
+            return f"it has no shared memory ({error})"
+        if code & 0xFF in _LOCKS or code in _LOCK_FAILED:
+            return f"it refuses locks on a new file ({error})"
+    return ""
+
+
+def _keeps_locks(probe: Path) -> bool:
+    """Whether a second lock on the same bytes is refused. Tried where one process can hold two locks that know each other."""
+    if sys.platform != "linux" or struct.calcsize("P") != 8:  # noqa: PLR2004 - bytes in a pointer
+        return True
+    import fcntl  # noqa: PLC0415 - Windows has none
+
+    lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    try:
+        with probe.open("w+b") as first, probe.open("r+b") as second:
+            fcntl.fcntl(first, fcntl.F_OFD_SETLK, lock)
+            try:
+                fcntl.fcntl(second, fcntl.F_OFD_SETLK, lock)
+            except OSError:
+                return True
+    except OSError:
+        return True  # it is another kind of lock, which such a system need not have
+    return False
