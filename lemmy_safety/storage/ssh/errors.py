@@ -57,15 +57,10 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
 CONNECTION_ERRORS = (ssh_exception.SSHException, SftpBroken, EOFError, OSError, *ANSWER_ERRORS)
 
 
-def translate(error: BaseException, where: str, complaint: str = "") -> StorageError:
-    """Our error for an exception of the table; ``where`` names user, host and port.
-
-    ``complaint`` is a better cause than the exception knows, if there is one.
-    """
+def translate(error: BaseException, where: str) -> StorageError:
+    """Our error for an exception of the table; ``where`` names user, host and port."""
     kind = next(VENDOR_ERRORS[base] for base in type(error).__mro__ if base in VENDOR_ERRORS)
-    if complaint:
-        cause = complaint
-    elif isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError):
         cause = "no answer in time"
     else:
         cause = str(error).strip().rstrip(".") or type(error).__name__

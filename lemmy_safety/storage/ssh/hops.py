@@ -37,8 +37,11 @@ UNACKNOWLEDGED_MS = 30_000
 #: A program that is told to end has this long before it is killed.
 _END_S = 1.0
 
+#: What a shell ends with for a program that it may not run, or cannot find (POSIX, Shell Command Language, 2.8.2).
+_NO_PROGRAM = (126, 127)
+
 #: RFC 4254, section 5.1.
-_PROHIBITED, _CONNECT_FAILED = 1, 2
+_PROHIBITED = 1
 
 
 class Line(Protocol):
@@ -202,13 +205,21 @@ class ProgramSocket:
     def _closed(self) -> bool:
         return self._connection.fileno() < 0
 
-    def complaint(self) -> str:
-        """What the program said last, once it has ended; empty while it runs or where it said nothing."""
-        with suppress(subprocess.TimeoutExpired):
+    def why_it_ended(self) -> StorageError | None:
+        """Our error with the program's last words, once it has ended; None while it runs.
+
+        Where the shell did not find the program, a later try will not either.
+        """
+        try:
             status = self._process.wait(_END_S)
-            self._listener.join(_END_S)
-            return f"the ProxyCommand ended with status {status}" + (self._last_words and f": {self._last_words}")
-        return ""
+        except subprocess.TimeoutExpired:
+            return None
+        self._listener.join(_END_S)
+        said = f": {self._last_words}" if self._last_words else ""
+        message = f"The ProxyCommand for {self._where} ended with status {status}{said}."
+        if status in _NO_PROGRAM:
+            return StorageError(message, hint="Install that program, or correct its line in the SSH config file.")
+        return StorageUnreachable(message, hint="Try the line of the SSH config file by hand.")
 
     def close(self) -> None:
         with self._closing:

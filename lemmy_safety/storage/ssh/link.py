@@ -50,7 +50,7 @@ class Link:
             if self._retired:
                 raise paramiko.SSHException("the connection was given up")
             try:
-                channel = self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
+                channel = self._open_session()
             except paramiko.ChannelException:
                 raise
             except CONNECTION_ERRORS:
@@ -59,6 +59,13 @@ class Link:
         self.served = True
         channel.settimeout(CHANNEL_TIMEOUT_S)
         return channel
+
+    def _open_session(self) -> paramiko.Channel:
+        try:
+            return self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
+        except paramiko.ChannelException:
+            # sshd counts a session that was closed right before until it has answered this.
+            return self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
 
     def check(self) -> None:
         """See that the server answers: ask for one more channel; a refusal is an answer too.

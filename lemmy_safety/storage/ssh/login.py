@@ -70,9 +70,9 @@ class SshLogin:
             close_quietly(transport)
             raise ours from error
         except CONNECTION_ERRORS as error:
-            complaint = connection.complaint() if isinstance(connection, ProgramSocket) else ""
+            ended = connection.why_it_ended() if isinstance(connection, ProgramSocket) else None
             close_quietly(transport)
-            raise translate(error, self.where, complaint) from error
+            raise ended or translate(error, self.where) from error
         except BaseException:
             close_quietly(transport)
             raise
@@ -139,7 +139,8 @@ class SshLogin:
         file = f"{self._keys.file}.pub" if self._keys.file else "the public key"
         return LoginRefused(
             f"The SSH server refused the login {self.where}: it does not accept {', '.join(refused)}.",
-            hint=f"Check SSH_USERNAME, and that {file} is a line of ~{self._username}/.ssh/authorized_keys there.",
+            hint=f"Check SSH_USERNAME, that {file} is a line of ~{self._username}/.ssh/authorized_keys there, and that the "
+            "account is neither locked nor expired.",
         )
 
 

@@ -204,7 +204,7 @@ def read_ssh_config(path: Path | None) -> SshConfig:
             _Reader.from_text(line)
         except (paramiko.ConfigParseError, ValueError) as error:
             raise SettingsError(
-                f"{text.place_of(number)}: this line makes no sense: {line.strip()!r} ({error}).", hint=_HINT
+                f"{text.place_of(number)}: this line makes no sense: {line.strip()!r}.", hint=_HINT
             ) from error
     return SshConfig(text)
 

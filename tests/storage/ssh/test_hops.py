@@ -293,18 +293,22 @@ def test_ssh_itself_may_be_the_proxy_command(admin: Admin) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "said", "kind"),
     [
-        ("no-such-program %h", "not found"),
-        ("sh -c 'echo the tunnel is closed >&2; exit 3'", "status 3: the tunnel is closed"),
-        ("true", "status 0"),
+        ("no-such-program %h", "not found", StorageError),
+        ("/etc", "ermission denied", StorageError),
+        ("sh -c 'echo the tunnel is closed >&2; exit 3'", "status 3: the tunnel is closed", StorageUnreachable),
+        ("true", "status 0", StorageUnreachable),
     ],
 )
-def test_a_proxy_command_that_fails_is_named_with_its_last_words(admin: Admin, command: str, said: str) -> None:
-    """In the place of "no answer"."""
+def test_a_proxy_command_that_fails_is_named_with_its_last_words(
+    admin: Admin, command: str, said: str, kind: type[StorageError]
+) -> None:
+    """In the place of "no answer". A program that is not there is not waited for."""
     storage = admin.storage("pictures", admin.block("pictures", admin.backend.server, f"ProxyCommand {command}"))
-    with pytest.raises(StorageUnreachable, match="ProxyCommand ended") as caught:
+    with pytest.raises(StorageError, match=r"The ProxyCommand for .* ended") as caught:
         storage.open()
+    assert type(caught.value) is kind
     assert said in caught.value.message
 
 
