@@ -8,7 +8,10 @@ _MAX_LENGTH: Final = 200
 
 
 def complaint_of(error: Exception) -> str:
-    """The error's text on one line, printable and short; its class where it has no text."""
+    """The error's text on one line, printable and short; with its class before it where it has no word, such as "0"."""
     # FFmpeg's errors carry a number, a file name and a log line around what matters.
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return "".join(char if char.isprintable() else "?" for char in text)[:_MAX_LENGTH]
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    if not any(char.isalpha() for char in text[:_MAX_LENGTH]):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text[:_MAX_LENGTH]

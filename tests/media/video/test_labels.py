@@ -287,3 +287,32 @@ def test_a_header_without_an_end_is_given_up_when_the_time_is():
     assert (caught.value.status, caught.value.decoder_broke) == (ItemStatus.UNREADABLE, True)
     assert caught.value.reason == "an MP4 video that cannot be decoded: its header could not be read within 20 s"
     assert is_looked_at(data)
+
+
+def sound_with_attachments(*attached):
+    """A Matroska file with a tenth of a second of sound, and files attached to it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("libopus", rate=48_000)
+        for name, media_type, data in attached:
+            container.add_attachment(name, media_type, data)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 2 * 4_800), np.int16), format="s16", layout="stereo")
+        silence.rate, silence.pts = 48_000, 0
+        for frame in (silence, None):
+            container.mux(stream.encode(frame))
+    return file.getvalue()
+
+
+PNG = ("one.png", "image/png", pictures.encode(pictures.shapes(seed=1), "png"))
+JPEG = ("two.jpg", "image/jpeg", pictures.encode(pictures.shapes(seed=2), "jpeg"))
+TEXT = ("notes.txt", "text/plain", b"some notes")
+
+
+@pytest.mark.parametrize("attached", [(PNG,), (JPEG,), (PNG, JPEG), (TEXT, PNG), (JPEG, TEXT)])
+def test_a_file_whose_only_pictures_are_attachments_is_not_called_damaged(attached):
+    """They are embedded pictures, and each of them is judged."""
+    media = decode(sound_with_attachments(*attached), LIMITS)
+    wanted = [data for _, media_type, data in attached if media_type.startswith("image")]
+    assert {anomaly.kind for anomaly in media.info.anomalies} == {AnomalyKind.EMBEDDED_PICTURE}
+    assert [anomaly.detail for anomaly in media.info.anomalies if "attachments" in anomaly.detail] != []
+    assert len({frame.view for frame in media.frames}) == len(wanted)
