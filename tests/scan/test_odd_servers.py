@@ -110,3 +110,16 @@ def test_a_server_with_an_order_of_its_own_is_said_in_the_summary(tmp_path: Path
     summary = judged(tmp_path, server)
     assert (summary.seen, summary.checked, summary.complete) == (40, 40, True)
     assert "order of its own" in summary.notes[0]
+
+
+@pytest.mark.parametrize("encodes", ["asked", "never", "silently"])
+def test_no_key_looks_gone_however_the_server_writes_it(tmp_path, encodes) -> None:
+    """In no pass; a server that encodes keys without saying so is named in the summary."""
+    server = OddS3(encodes=encodes)
+    for number, key in enumerate(("a b.png", "100% sure.png", "a%20b.png", "\u00e9.png", "01/x.png")):
+        server.put(key, picture(number))
+    with passes_over(tmp_path, server) as run:
+        first, second = run(), run()
+    assert (first.checked, first.unreadable, first.failed) == (5, {}, {})
+    assert (second.skipped, second.unreadable, second.failed) == (5, {}, {})
+    assert any("url-encodes keys" in note for note in first.notes) == (encodes == "silently")

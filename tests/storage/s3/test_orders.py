@@ -262,6 +262,18 @@ def test_a_key_is_the_same_however_the_server_writes_it(key: str, encodes: str) 
         assert storage.read(key, max_bytes=10) == b"data"
 
 
+@pytest.mark.parametrize("key", ["a b.jpg", "é.jpg", "100% sure.jpg"])
+def test_doctor_names_a_server_that_encodes_keys_without_saying_so(key: str) -> None:
+    """The probe lists, and what it finds out is what doctor repeats."""
+    server = OddS3(encodes="silently")
+    server.put(key, b"data")
+    server.put("plain.jpg")
+    with odd_storage(server) as (storage, _):
+        steps = {step.name: step.ok for step in storage.probe()}
+        assert steps["list"]
+        assert any("url-encodes keys in its listings" in note for note in storage.learned.notes)
+
+
 def test_a_new_storage_knows_nothing_of_another_server() -> None:
     """What was learned is about one server."""
     with odd_storage(a_large_store(by_hash)) as (storage, _):
