@@ -36,6 +36,7 @@ from lemmy_safety.storage.s3.answers import entry_of, page_of
 from lemmy_safety.storage.s3.bucket import BucketListing
 from lemmy_safety.storage.s3.client import connect, ignore_absurd_entries, shown_endpoint
 from lemmy_safety.storage.s3.errors import ANSWER_ERRORS, translated
+from lemmy_safety.storage.s3.keeping import locks_kept, versions_kept
 from lemmy_safety.storage.s3.key_coding import KeyCoding
 from lemmy_safety.storage.s3.order import OrderBroken
 from lemmy_safety.storage.s3.removal import see_through
@@ -139,7 +140,7 @@ class S3Storage(Storage):
             self._connected = None
 
     def probe(self) -> Iterator[ProbeStep]:
-        return probe_steps(self, write=self._write_probe, details=self._versioning)
+        return probe_steps(self, write=self._write_probe, details=self._keeping)
 
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
@@ -390,15 +391,9 @@ class S3Storage(Storage):
             raise StorageError(f"{self._place} was not opened.", hint="")
         return self._connected
 
-    def _versioning(self) -> str:
-        try:
-            with translated(self._place):
-                status = self._client.get_bucket_versioning(Bucket=self._bucket).get("Status")
-        except StorageError:
-            return "whether it keeps old versions could not be asked"
-        if status == "Enabled":
-            return "versioning is on: what is deleted stays as an old version until a lifecycle rule removes it"
-        return "it keeps no old versions"
+    def _keeping(self) -> str:
+        with_versions = versions_kept(self._client, self._bucket, self._place)
+        return "; ".join(said for said in (with_versions, locks_kept(self._client, self._bucket, self._place)) if said)
 
     def _write_probe(self, key: str, data: bytes) -> None:
         with translated(self._place, key):

@@ -137,16 +137,6 @@ def test_no_log_line_holds_the_login(swift: SwiftServer, bucket: str, caplog: py
     assert not [line for line in ours if SECRET in line]
 
 
-def test_the_probe_tells_of_old_versions(swift: SwiftServer, bucket: str) -> None:
-    """Where a bucket keeps old versions a delete does not remove the bytes, and the admin must know."""
-    client = swift.client()
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    with storage_on(swift, bucket) as storage:
-        connect = next(iter(storage.probe()))
-    assert connect.ok
-    assert "versioning is on" in connect.detail
-
-
 def test_a_probe_that_cannot_clean_up_names_what_is_left() -> None:
     """May write and not delete: the step fails and says which object is still there."""
 
