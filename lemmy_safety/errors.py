@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from lemmy_safety.installing import how_to_install_extra
 from lemmy_safety.url_logins import hide_logins
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class MissingExtra(LemmySafetyError):
         detail = f" ({cause})" if cause else ""
         super().__init__(
             f"{needed_for} needs packages that are not installed{detail}.",
-            hint=f"Install them with: pip install 'lemmy-safety[{extra}]'",
+            hint=how_to_install_extra(extra),
         )
 
 

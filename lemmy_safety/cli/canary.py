@@ -15,30 +15,32 @@ from lemmy_safety.errors import ActionRefused, SettingsError
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write here; without it to stdout, when that is no terminal.",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Write here; - is stdout, as is leaving this out where stdout is no terminal.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
-def canary(output: Path | None, *, force: bool) -> None:
+def canary(output: str | None, *, force: bool) -> None:
     """Write the harmless test picture that every installation flags.
 
     Upload it to your own instance and watch the whole chain work, as with the EICAR file of virus scanners.
     """
-    if output is None and sys.stdout.isatty():
+    # As text: a Path makes "-" of "./-", which is how a file with that name is meant.
+    file = None if output in {None, "-"} else Path(str(output))
+    if file is None and sys.stdout.isatty():
         raise click.UsageError("Say where to write the picture: lemmy-safety canary -o canary.png")
     from lemmy_safety.detectors.canary import canary_png  # noqa: PLC0415 - Pillow is heavy
 
     picture = canary_png()
-    if output is None:
+    if file is None:
         sys.stdout.buffer.write(picture)
         sys.stdout.buffer.flush()
         return
     try:
-        with output.open("wb" if force else "xb") as file:
-            file.write(picture)
+        with file.open("wb" if force else "xb") as written:
+            written.write(picture)
     except FileExistsError as error:
-        raise ActionRefused(f"{output} exists.", hint="Overwrite it with --force.") from error
+        raise ActionRefused(f"{file} exists.", hint="Overwrite it with --force.") from error
     except (OSError, ValueError) as error:  # the latter: NUL in the name
         reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"{output} cannot be written: {reason}.", hint="Choose another file with -o.") from error
-    click.echo(f"Wrote {printable(str(output))}. Upload it to your instance; the next pass must flag it.", err=True)
+        raise SettingsError(f"{file} cannot be written: {reason}.", hint="Choose another file with -o.") from error
+    click.echo(f"Wrote {printable(str(file))}. Upload it to your instance; the next pass must flag it.", err=True)

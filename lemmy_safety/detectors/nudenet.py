@@ -22,6 +22,7 @@ from PIL import Image
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
+from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class NudenetDetector(Detector):
         except Exception as error:  # onnxruntime's own errors have no common base but Exception
             raise WeightsInvalid(
                 f"The model {_MODEL} of nudenet cannot be loaded: {_first_line(error)}",
-                hint="Install it anew: pip install --force-reinstall --no-deps nudenet",
+                hint=how_to_install_again("nudenet"),
             ) from error
         log.info("%s runs on %s.", self.version, ", ".join(self._detector.onnx_session.get_providers()))
 

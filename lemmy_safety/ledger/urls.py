@@ -10,6 +10,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, MissingExtra
+from lemmy_safety.installing import how_to_install
 from lemmy_safety.url_logins import ENCODING_HINT, without_login
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _check_driver(url: URL) -> None:
         package = _PACKAGES.get(kind)
         raise LedgerError(
             f"SQLAlchemy has no dialect {url.drivername!r} here.",
-            hint=f"Install it with: pip install {package}"
+            hint=how_to_install(package)
             if package
             else f"Install the package that brings it (https://docs.sqlalchemy.org/dialects). {_URL_HINT}",
         ) from error
@@ -121,7 +122,7 @@ def _check_driver(url: URL) -> None:
             raise MissingExtra(_EXTRAS[module], needed_for=f"A database of the kind {kind!r}") from error
         raise LedgerError(
             f"The driver of {url.drivername!r} cannot be imported: {error}.",
-            hint=f"Install it with: pip install {_PACKAGES.get(module, module)}",
+            hint=how_to_install(_PACKAGES.get(module, module)),
         ) from error
     driver = f"{kind}+{dialect.driver}"
     if driver not in _TESTED:

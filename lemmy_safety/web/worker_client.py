@@ -16,6 +16,7 @@ import httpx
 
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.installing import how_to_install
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import hide_logins
 from lemmy_safety.web.access import is_loopback
@@ -240,7 +241,7 @@ def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
         where = "ALL_PROXY" if proxy is None else proxy.variable
         raise SettingsError(
             f"{where} names a SOCKS proxy, and the package that speaks SOCKS is not installed.",
-            hint=f"pip install 'httpx[socks]', or name an HTTP proxy in {where}.",
+            hint=f"{how_to_install('httpx[socks]')}  Or name an HTTP proxy in {where}.",
         ) from error
     except OSError as error:  # also what ssl raises
         raise SettingsError(

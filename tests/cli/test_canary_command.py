@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from PIL import Image
 
 from lemmy_safety.detectors.canary import canary_png
@@ -24,6 +25,21 @@ def test_the_canary_goes_to_a_pipe(call):
     with Image.open(io.BytesIO(result.stdout_bytes)) as picture:
         picture.load()
     assert result.stdout_bytes == canary_png()
+
+
+@pytest.mark.parametrize("args", [["-o", "-"], ["--output", "-"], ["--output=-"], ["-o-"], ["-o", "-", "--force"]])
+def test_a_dash_is_stdout(call, tmp_path, args):
+    """As for other programs: every byte of the picture, and no file with that name."""
+    result = call("canary", *args)
+    assert result.exit_code == 0
+    assert result.stdout_bytes == canary_png()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_can_be_called_dash(call, tmp_path):
+    """With a folder before it, as for other programs."""
+    assert call("canary", "-o", "./-").exit_code == 0
+    assert (tmp_path / "-").read_bytes() == canary_png()
 
 
 def test_an_existing_file_is_kept_without_force(call, tmp_path):

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lemmy_safety.errors import PrivateKeyError
+from lemmy_safety.permissions import how_to_make_readable
 from lemmy_safety.storage.ssh.certificates import SUFFIX
 
 if TYPE_CHECKING:
@@ -140,19 +141,8 @@ def _read(path: Path) -> bytes:
             raise _unusable(path, "it is a folder", "Set SSH_PRIVKEY to the key file in it.") from error
         raise PrivateKeyError(
             f"The SSH private key {path} cannot be read: {error.strerror}.",
-            hint="Give this user (and nobody else) read permission on it" + _who(path) + ".",
+            hint=how_to_make_readable(path),
         ) from error
-
-
-def _who(path: Path) -> str:
-    """Users by number: in a container names mean little."""
-    if not hasattr(os, "geteuid"):
-        return ""
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        return f"; this program runs as user {os.geteuid()}"
-    return f"; it belongs to user {owner}, and this program runs as user {os.geteuid()}"
 
 
 def _normal(content: bytes) -> bytes:

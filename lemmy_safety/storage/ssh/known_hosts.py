@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
+from lemmy_safety.permissions import how_to_make_readable
 from lemmy_safety.storage.ssh.certificates import parse_certificate
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise HostKeyUnknown(
             f"The known_hosts file {path} cannot be read: {error.strerror}.",
-            hint="Give this user read permission, or set SSH_KNOWN_HOSTS to another file.",
+            hint=how_to_make_readable(path)
+            if isinstance(error, PermissionError)
+            else "Set SSH_KNOWN_HOSTS to another file.",
         ) from error
 
 

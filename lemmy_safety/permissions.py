@@ -1,0 +1,32 @@
+"""Why this process may not read a file: whose it is, and what gives it to us. Mounted into a container, that is a riddle."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def how_to_make_readable(path: Path) -> str:
+    """One or two sentences for a person: who owns the file, who we are, and the command that lets us alone read it.
+
+    User numbers, because a container and its host have the same numbers and not the same names.
+    """
+    if sys.platform == "win32":
+        return "Give this user (and no one else) read permission on it."
+    user = os.geteuid()
+    try:
+        found = path.stat()
+    except OSError:
+        return f"User {user}, as whom this runs, may not enter the folder {path.parent}. Give that user the folder."
+    if found.st_uid == user:
+        mode = stat.S_IMODE(found.st_mode)
+        return f"Its permissions ({mode:03o}) keep its own user {user} out: chmod 600 {path}"
+    return (
+        f"It belongs to user {found.st_uid}, and this runs as user {user}: sudo chown {user} {path}  "
+        "(where it is mounted into a container: that file on the host, with the same number)."
+    )
