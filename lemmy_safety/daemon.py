@@ -208,48 +208,34 @@ class Daemon:
         """Run a pass; returns the seconds to rest after it."""
         try:
             summary = self.pass_once()
-        except PassRunning as error:
-            # Somebody else looks at everything, or has just taken over from this pass. Nothing is missed meanwhile: the
-            # watermark stays where it is.
-            log.warning("no pass now, next try in %.0f s: %s", self._options.interval_s, error.message)
-            return self._options.interval_s
-        except (StorageError, LedgerError) as error:
-            if isinstance(error, _FATAL) or self._is_first_and_hopeless(error):
-                raise
-            self._failures += 1
-            if isinstance(error, (AccessDenied, ListingIncomplete)):
-                # Some of the storage cannot be listed; the rest was, and is to be looked at as often as ever.
-                log.error("pass incomplete: %s", error)  # noqa: TRY400
-                return self._options.interval_s
-            rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
-            log.error("pass failed (%d in a row), next try in %.0f s: %s", self._failures, rest_s, error)  # noqa: TRY400
-            return rest_s
+        except LemmySafetyError as error:
+            if self._scanner.broken_pass is not None:
+                _tell("pass broken off", self._scanner.broken_pass)
+            return self._rest_after(error)
         if self._failures:
             log.warning("storage and database are back after %d failed passes", self._failures)
         self._failures = 0
-        log.info(
-            "pass done: %d seen, %d new checked, %d flagged, %d acted on, %d unreadable, %d to be tried again, %.1f s",
-            summary.seen,
-            summary.checked,
-            summary.flagged,
-            summary.acted,
-            sum(summary.unreadable.values()),
-            sum(summary.failed.values()),
-            summary.seconds,
-        )
-        for status, reason in summary.reasons.items():
-            log.info("%d %s: %s (see 'lemmy-safety unreadable')", reason.number, status.replace("_", " "), reason.text)
-        if summary.acted:
-            log.warning("%s", what_remains(summary.acted))
-        if summary.not_carried_out:
-            log.warning(
-                "%d actions were refused by the storage, %d could not be done now, %d are refused again and again: see "
-                "'lemmy-safety flagged'",
-                summary.action_failed,
-                summary.action_postponed,
-                summary.stuck,
-            )
+        _tell("pass done", summary)
         return self._options.interval_s
+
+    def _rest_after(self, error: LemmySafetyError) -> float:
+        """Seconds to rest after a pass that this error ended; raises it where no waiting helps."""
+        if isinstance(error, PassRunning):
+            # Another pass looks at everything, or has just taken over from this one. Nothing is missed meanwhile: the
+            # watermark stays where it is.
+            log.warning("no pass now, next try in %.0f s: %s", self._options.interval_s, error.message)
+            return self._options.interval_s
+        waits = isinstance(error, (StorageError, LedgerError)) and not isinstance(error, _FATAL)
+        if not waits or self._is_first_and_hopeless(error):
+            raise error
+        self._failures += 1
+        if isinstance(error, (AccessDenied, ListingIncomplete)):
+            # Some of the storage cannot be listed; the rest was, and is to be looked at as often as ever.
+            log.error("pass incomplete: %s", error)
+            return self._options.interval_s
+        rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
+        log.error("pass failed (%d in a row), next try in %.0f s: %s", self._failures, rest_s, error)
+        return rest_s
 
     def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:
         """Before any pass has worked, all but an outage is most likely a setting that somebody must mend."""
@@ -280,6 +266,33 @@ class Daemon:
         if listed_at is not None:
             since = min(since, listed_at - OVERLAP)
         return PassRequest(kind=DAEMON, since=since, exhaustive=True)
+
+
+def _tell(how: str, summary: PassSummary) -> None:
+    """The counts of a pass, and what a person has to know of what it did."""
+    log.info(
+        "%s: %d seen, %d new checked, %d flagged, %d acted on, %d unreadable, %d to be tried again, %.1f s",
+        how,
+        summary.seen,
+        summary.checked,
+        summary.flagged,
+        summary.acted,
+        sum(summary.unreadable.values()),
+        sum(summary.failed.values()),
+        summary.seconds,
+    )
+    for status, reason in summary.reasons.items():
+        log.info("%d %s: %s (see 'lemmy-safety unreadable')", reason.number, status.replace("_", " "), reason.text)
+    if summary.acted:
+        log.warning("%s", what_remains(summary.acted))
+    if summary.not_carried_out:
+        log.warning(
+            "%d actions were refused by the storage, %d could not be done now, %d are refused again and again: see "
+            "'lemmy-safety flagged'",
+            summary.action_failed,
+            summary.action_postponed,
+            summary.stuck,
+        )
 
 
 def run_daemon(

@@ -17,7 +17,7 @@ from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.telling import Teller
 from lemmy_safety.cli.text import plural, printable, write_json
-from lemmy_safety.errors import ActionRefused
+from lemmy_safety.errors import ActionRefused, LemmySafetyError
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.records import ActionState, Review
 
@@ -120,21 +120,34 @@ def carry_out(
     :raises LedgerError: nothing can be recorded; then nothing more is deleted.
     """
     outcome = DeletionOutcome()
-    with Teller() as tell:
-        for report in runner.act_on_flagged(rows, DELETE):
-            outcome.reports.append(report)
-            if not quiet:
-                tell(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
-            if stop.is_set():
-                outcome.stopped = len(outcome.reports) < len(rows)
-                break
-    if not quiet:
-        done = len(outcome.reports) - outcome.left
-        tail = f", {outcome.left:,} left: see 'lemmy-safety flagged'" if outcome.left else ""
-        click.echo(f"{plural(done, 'object')} deleted{tail}." if rows else "Nothing is flagged and left to delete.")
-        if done:
-            click.echo(f"\n{what_remains(done)}")
+    try:
+        with Teller() as tell:
+            for report in runner.act_on_flagged(rows, DELETE):
+                outcome.reports.append(report)
+                if not quiet:
+                    tell(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
+                if stop.is_set():
+                    outcome.stopped = len(outcome.reports) < len(rows)
+                    break
+    except LemmySafetyError:
+        if not quiet and outcome.reports:  # what is deleted is deleted all the same
+            _sum_up(outcome)
+        raise
+    if quiet:
+        return outcome
+    if rows:
+        _sum_up(outcome)
+    else:
+        click.echo("Nothing is flagged and left to delete.")
     return outcome
+
+
+def _sum_up(outcome: DeletionOutcome) -> None:
+    done = len(outcome.reports) - outcome.left
+    tail = f", {outcome.left:,} left: see 'lemmy-safety flagged'" if outcome.left else ""
+    click.echo(f"{plural(done, 'object')} deleted{tail}.")
+    if done:
+        click.echo(f"\n{what_remains(done)}")
 
 
 def open_rows(ledger: Ledger, storage: str, keys: Sequence[str] | None) -> list[FlaggedRow]:

@@ -15,12 +15,15 @@ from lemmy_safety.cli.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
-from lemmy_safety.errors import ActionRefused
+from lemmy_safety.errors import ActionRefused, LemmySafetyError
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lemmy_safety.cli.invocation import Invocation
+    from lemmy_safety.scan import Scanner
     from lemmy_safety.scan.progress import PassSummary
     from lemmy_safety.settings import Settings
 
@@ -47,13 +50,16 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
         return 0
     from lemmy_safety import wiring  # noqa: F401, PLC0415 - heavy: until it is here, a signal ends the process at once
 
+    def show(summary: PassSummary) -> None:
+        if as_json:
+            write_json(summary.as_dict())
+        else:
+            show_summary(summary)
+            _hint(summary, settings)
+
     with StopSignals() as signals:
-        summary = sweep(settings, signals)
-    if as_json:
-        write_json(summary.as_dict())
-    else:
-        show_summary(summary)
-        _hint(summary, settings)
+        summary = sweep(settings, signals, show_broken=show)
+    show(summary)
     if summary.stopped:
         return INTERRUPTED
     if summary.not_carried_out:
@@ -61,8 +67,12 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
     return settings.exit_code_flagged if summary.flagged else 0
 
 
-def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
+def sweep(
+    settings: Settings, signals: StopSignals, *, show_broken: Callable[[PassSummary], None] = lambda _: None
+) -> PassSummary:
     """One pass over everything in the storage.
+
+    ``show_broken`` is told what a pass had done before an error ended it: what is deleted is deleted all the same.
 
     :raises LemmySafetyError: whatever ended the pass; what was checked before is recorded.
     """
@@ -70,12 +80,18 @@ def sweep(settings: Settings, signals: StopSignals) -> PassSummary:
     from lemmy_safety.ledger import SWEEP  # noqa: PLC0415
     from lemmy_safety.scan import PassRequest  # noqa: PLC0415
 
-    with (
-        progress() as listener,
-        wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
-    ):
-        log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
-        return scanner.run(PassRequest(kind=SWEEP))
+    scanner: Scanner | None = None
+    try:
+        with (
+            progress() as listener,
+            wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
+        ):
+            log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
+            return scanner.run(PassRequest(kind=SWEEP))
+    except LemmySafetyError:
+        if scanner is not None and scanner.broken_pass is not None:
+            show_broken(scanner.broken_pass)
+        raise
 
 
 def _watch(settings: Settings) -> None:

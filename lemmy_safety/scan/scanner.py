@@ -121,6 +121,8 @@ class Scanner:
         self._stop = stop
         self._listener = listener
         self._compared = False
+        #: What the last pass had done when an error ended it; None without an error, or where nothing was done yet.
+        self.broken_pass: PassSummary | None = None
         self.detector_names = tuple(sorted(detector.name for detector in detectors))
 
     def run(self, request: PassRequest) -> PassSummary:
@@ -133,6 +135,7 @@ class Scanner:
         :raises DetectorError: a detector fails on everything.
         :raises WorkerDied: a fault of ours; what was checked before is recorded.
         """
+        self.broken_pass = None
         with ExitStack() as stack:
             return self._run(request, self._get_lease(request.kind, stack))
 
@@ -167,7 +170,9 @@ class Scanner:
                 self._try_failed_again(counter, began)
             stuck = self._stuck(began)
         except BaseException:
-            self._note_broken_run(summarize(run_id, complete=False))
+            broken = summarize(run_id, complete=False)
+            self.broken_pass = broken if broken.seen or broken.acted or broken.not_carried_out else None
+            self._note_broken_run(broken)
             raise
         complete = intake is not None
         summary = replace(summarize(run_id, complete=complete), stuck=stuck)

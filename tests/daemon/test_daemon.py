@@ -4,6 +4,7 @@ diary, because outages of days and clocks that jump cannot be had for real; e2e/
 
 from __future__ import annotations
 
+import logging
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -44,6 +45,8 @@ def summary(*, acted: int = 0) -> PassSummary:
 
 class DiaryScanner:
     """Ends each pass as the list says (an error or None), then stops the daemon."""
+
+    broken_pass = None
 
     def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None, acted=0, behind=timedelta(0)):
         self._behind = behind
@@ -232,6 +235,17 @@ def test_folders_that_may_not_be_listed_do_not_slow_the_daemon_down():
     daemon, scanner = daemon_with(*endings, clock=real_clock)
     assert run(daemon) is None
     assert len(scanner.requests) == 14
+
+
+def test_a_pass_that_an_error_ends_says_what_it_did(caplog):
+    """Where one folder may not be read every pass ends so: its deletions are in the log with what pict-rs still holds."""
+    daemon, scanner = daemon_with(None, AccessDenied("1 folder may not be read"), None, clock=real_clock)
+    scanner.broken_pass = summary(acted=3)
+    with caplog.at_level(logging.INFO):
+        assert run(daemon) is None
+    said = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("pass broken off: ") and "3 acted on" in line for line in said) == 1
+    assert sum("3 objects are gone" in line for line in said) == 1
 
 
 @pytest.mark.parametrize("error", [StorageUnreachable("down"), LedgerFull("full"), StorageMissing("not mounted")])
