@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lemmy_safety.errors import LedgerError, LedgerLocked
 from lemmy_safety.ledger.private_file import make_private
@@ -57,18 +58,28 @@ _TIMED_DRIVERS = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
 #: Where our lock for writers needs no table.
 _SELF_LOCKING = frozenset({"sqlite", "postgresql"})
 
+#: What SQLAlchemy and drivers answer to options that they do not know, or cannot read, before they speak to the server;
+#: OSError for certificates that are not there.
+_MISUSE = (TypeError, ValueError, LookupError, RuntimeError, AttributeError, OSError)
+
 _WRITES = "lemmy_safety_writes"
 
 
 def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``."""
+    """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``.
+
+    :raises LedgerError: the part after '?' asks for what SQLAlchemy does not know or cannot read.
+    """
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW}
     options["connect_args"] = _connect_options(url, busy_timeout_s)
     # A server that was restarted since the last pass must not cost that pass.
     options["pool_pre_ping"] = not is_sqlite(url)
     if url.get_backend_name() == "mysql":
         options["isolation_level"] = "READ COMMITTED"
-    engine = create_engine(url, **options)
+    try:
+        engine = create_engine(url, **options)
+    except (ArgumentError, NoSuchModuleError, *_MISUSE) as error:
+        raise _bad_query(url.get_driver_name(), error) from error
 
     @event.listens_for(engine, "do_connect")
     def make_and_connect(
@@ -118,14 +129,18 @@ def _connect_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
 
 
 def _connect(dialect: Dialect, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
-    """Connect as SQLAlchemy does; drivers answer to options that they do not know before they speak to the server."""
+    """Connect as SQLAlchemy does; errors that are not of the driver's own kind are about what the URL asks for."""
     try:
         return dialect.connect(*arguments, **named)
-    except (TypeError, ValueError, LookupError, RuntimeError) as error:
-        raise LedgerError(
-            f"The driver {dialect.driver!r} cannot do what DATABASE_URL asks for: {error}.",
-            hint="Check the part after '?' in DATABASE_URL.",
-        ) from error
+    except _MISUSE as error:
+        raise _bad_query(dialect.driver, error) from error
+
+
+def _bad_query(driver: str, error: Exception) -> LedgerError:
+    return LedgerError(
+        f"The driver {driver!r} cannot do what DATABASE_URL asks for: {error}.",
+        hint="Check the part after '?' in DATABASE_URL.",
+    )
 
 
 def _session_settings(kind: str, busy_timeout_s: float) -> tuple[str, ...]:

@@ -335,6 +335,25 @@ def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> Non
     assert "sqlite:////" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("url", "needs"),
+    [
+        ("sqlite:///{folder}/some.db?plugin=nope", "sqlite3"),
+        ("sqlite:///{folder}/some.db?timeout=abc", "sqlite3"),
+        ("postgresql+psycopg://127.0.0.1:1/db?plugin=nope", "psycopg"),
+        ("postgresql+psycopg://127.0.0.1:1/db?host=a&host=b&port=1", "psycopg"),
+        ("mysql+pymysql://127.0.0.1:1/db?charset=nope", "pymysql"),
+        ("mysql+pymysql://127.0.0.1:1/db?ssl_ca=/no/such/file", "pymysql"),
+    ],
+)
+def test_options_that_no_driver_takes_are_a_fault_of_the_url(tmp_path, url, needs) -> None:
+    """Whether SQLAlchemy or the driver finds it, and whichever error it raises."""
+    pytest.importorskip(needs)
+    with pytest.raises(LedgerError, match="cannot do what DATABASE_URL asks for") as caught:
+        open_ledger(url.format(folder=tmp_path))
+    assert "after '?'" in caught.value.hint
+
+
 def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
     """Host, port and database, and what to check."""
     pytest.importorskip("psycopg")
