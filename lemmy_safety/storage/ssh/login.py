@@ -84,8 +84,10 @@ class SshLogin:
         transport.handshake_timeout = HANDSHAKE_TIMEOUT_S
         transport.auth_timeout = AUTH_TIMEOUT_S
         self._prefer_known_key_types(transport)
-        # On timeout start_client returns without a word, and the next line says "No existing session".
         transport.start_client(timeout=HANDSHAKE_TIMEOUT_S)
+        if not transport.initial_kex_done:
+            # On timeout start_client returns without a word, and get_remote_server_key says "No existing session".
+            raise TimeoutError
         key = transport.get_remote_server_key()
         certificate = key.public_blob.key_blob if key.public_blob else None
         self._known_hosts.check(key.get_name(), key.asbytes(), certificate)

@@ -342,7 +342,7 @@ def test_a_closed_port_is_unreachable(backend: SshBackend) -> None:
         backend.storage().open()
 
 
-@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-silent\r\n"])
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-silent\r\n", b"x" * 99_999])
 def test_what_is_no_ssh_server_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greeting: bytes) -> None:
     """A server that is silent or speaks something else is given up, never waited for without end."""
     monkeypatch.setattr(login, "BANNER_TIMEOUT_S", 0.3)
@@ -364,8 +364,9 @@ def test_what_is_no_ssh_server_is_unreachable(tmp_path: Path, monkeypatch: pytes
         storage = SshStorage(
             "127.0.0.1", port, "me", private_key=None, passphrase=None, known_hosts=known_hosts, root="/"
         )
-        with pytest.raises(StorageUnreachable):
+        with pytest.raises(StorageUnreachable) as caught:
             storage.open()
+        assert "No existing session" not in caught.value.message
         stopped.set()
         socket.create_connection(("127.0.0.1", port)).close()
         thread.join()
