@@ -173,12 +173,12 @@ def _dry_run(settings: Settings, keys: Sequence[str] | None, *, as_json: bool) -
     if as_json:
         write_json({"dry_run": True, "would_delete": [row.key for row in rows]})
         return
-    _preview(rows)
+    _preview(rows, most=len(rows))
     click.echo(f"Dry run: {plural(len(rows), 'object')} would be deleted, none was.", err=True)
 
 
-def _preview(rows: Sequence[FlaggedRow]) -> None:
-    for row in rows[:_SHOWN]:
+def _preview(rows: Sequence[FlaggedRow], *, most: int = _SHOWN) -> None:
+    for row in rows[:most]:
         click.echo(f"  {printable(row.key)}  ({printable(why(row))})", err=True)
-    if len(rows) > _SHOWN:
-        click.echo(f"  and {len(rows) - _SHOWN:,} more; see 'lemmy-safety flagged'", err=True)
+    if len(rows) > most:
+        click.echo(f"  and {len(rows) - most:,} more; see 'lemmy-safety flagged'", err=True)

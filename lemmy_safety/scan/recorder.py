@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lemmy_safety.records import ItemResult
+from lemmy_safety.records import ItemResult, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +78,9 @@ class Recorder:
         )
         for result in results:
             self._counter.add_result(result)
+            if result.reused_from is not None and result.verdict and result.verdict.outcome is Outcome.FLAGGED:
+                # The judge logs what it judges; these bytes came to it under another key.
+                log.warning("flagged key=%r by=the same bytes as %r", result.obj.key, result.reused_from)
             if result.verdict is None:
                 log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, result.status.value, result.reason)
         if open_keys and (wanted is not None or unreadable is not None):
