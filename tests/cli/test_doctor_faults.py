@@ -1,0 +1,199 @@
+"""Planted faults, and what ``doctor`` says of each: found, with the right fix and exit code. Each is planted for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from contextlib import closing
+
+import pytest
+from support.ledgers import flagged, record
+
+from lemmy_safety import errors
+from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.records import ActionState
+
+S3 = {"AWS_ACCESS_KEY_ID": "key-of-test", "AWS_SECRET_ACCESS_KEY": "secret-of-test", "AWS_DEFAULT_REGION": "us-east-1"}
+SSH = {"SSH_USERNAME": "me"}
+
+
+def env_file(text):
+    def plant(folder):
+        (folder / ".env").write_text(text, encoding="utf-8")
+        return {}
+
+    return plant
+
+
+def settings(**values):
+    return lambda _folder: values
+
+
+def files(target):
+    """The storage's folder, as ``target`` makes it."""
+
+    def plant(folder):
+        place = folder / "planted"
+        target(place)
+        return {"PICTRS_FILES_DIRECTORY": str(place)}
+
+    return plant
+
+
+def database(target):
+    """The database file, as ``target`` makes it."""
+
+    def plant(folder):
+        place = folder / "planted.db"
+        target(place)
+        return {"SQLITE_FILENAME": str(place)}
+
+    return plant
+
+
+def tables(statements):
+    def target(place):
+        with closing(sqlite3.connect(place)) as connection:
+            connection.executescript(statements)
+
+    return database(target)
+
+
+def ours(change):
+    """A database of ours that holds the fault."""
+
+    def target(place):
+        with open_ledger(sqlite_url(place)) as ledger:
+            change(ledger)
+
+    return database(target)
+
+
+def failed_deletion(ledger):
+    (action,) = record(ledger, [flagged("a")])
+    ledger.finish_action(action.id, ActionState.FAILED, "no right")
+
+
+def refused_twice(ledger):
+    for _ in range(2):
+        (action,) = record(ledger, [flagged("a")])
+        ledger.finish_action(action.id, ActionState.REFUSED, "changed")
+
+
+def newer(place):
+    open_ledger(sqlite_url(place)).close()
+    with closing(sqlite3.connect(place)) as connection:
+        connection.executescript("UPDATE alembic_version SET version_num = '9999'")
+
+
+def hash_list(text):
+    def plant(folder):
+        if text is not None:
+            (folder / "list.txt").write_text(text, encoding="utf-8")
+        return {"HASH_LIST": str(folder / "list.txt")}
+
+    return plant
+
+
+def nobody_listens(setting, url, **more):
+    def plant(_folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return {setting: url.format(free.getsockname()[1]), **more}
+
+    return plant
+
+
+FAULTS = {
+    "a name that is nearly ours": (settings(LEMMY_SAFETY_NOPE="1"), errors.SettingsError, ["LEMMY_SAFETY_NOPE"]),
+    "a number out of range": (settings(LEMMY_SAFETY_MINUTES="0"), errors.SettingsError, ["LEMMY_SAFETY_MINUTES", "1"]),
+    "a word for a number": (settings(LEMMY_SAFETY_MINUTES="ten"), errors.SettingsError, ["LEMMY_SAFETY_MINUTES"]),
+    "no yes or no": (settings(LEMMY_SAFETY_DRY_RUN="maybe"), errors.SettingsError, ["LEMMY_SAFETY_DRY_RUN"]),
+    "an unknown action": (settings(LEMMY_SAFETY_ACTION="burn"), errors.SettingsError, ["LEMMY_SAFETY_ACTION"]),
+    "an unknown detector": (settings(DETECTORS="hashes,eyes"), errors.SettingsError, ["DETECTORS", "eyes"]),
+    "a port out of range": (settings(HOOK_PORT="0"), errors.SettingsError, ["HOOK_PORT", "65535"]),
+    "a colon in .env": (env_file("LEMMY_SAFETY_DRY_RUN: true\n"), errors.SettingsError, [".env", "line 1"]),
+    "a list in .env": (env_file("- LEMMY_SAFETY_DRY_RUN=true\n"), errors.SettingsError, [".env", "line 1"]),
+    "a quote forgotten in .env": (env_file('\nLEMMY_SAFETY_ACTION="report\n'), errors.SettingsError, [".env", "line 2"]),
+    "no storage": (settings(PICTRS_FILES_DIRECTORY=""), errors.SettingsError, ["PICTRS_FILES_DIRECTORY"]),
+    "a folder that is missing": (files(lambda _place: None), errors.StorageMissing, ["planted"]),
+    "a file in place of the folder": (files(lambda place: place.touch()), errors.StorageMissing, ["planted"]),
+    "a folder that links to itself": (files(lambda place: place.symlink_to(place)), errors.StorageMissing, ["planted"]),
+    "an S3 server that is down": (
+        nobody_listens("OBJECT_STORAGE_ENDPOINT", "http://127.0.0.1:{}", LEMMY_SAFETY_STORAGE="s3", **S3),
+        errors.StorageUnreachable,
+        ["127.0.0.1", "server is up"],
+    ),
+    "an S3 host that does not exist": (
+        settings(OBJECT_STORAGE_ENDPOINT="http://nowhere.invalid", LEMMY_SAFETY_STORAGE="s3", **S3),
+        errors.HostUnknown,
+        ["nowhere.invalid", "OBJECT_STORAGE_ENDPOINT"],
+    ),
+    "an SSH host that does not exist": (
+        settings(SSH_HOSTNAME="nowhere.invalid", LEMMY_SAFETY_STORAGE="ssh", **SSH),
+        errors.HostUnknown,
+        ["nowhere.invalid", "spelling"],
+    ),
+    "an SSH server that is down": (
+        nobody_listens("SSH_PORT", "{}", SSH_HOSTNAME="127.0.0.1", LEMMY_SAFETY_STORAGE="ssh", **SSH),
+        errors.StorageUnreachable,
+        ["127.0.0.1", "server is up"],
+    ),
+    "a database that is none": (database(lambda place: place.write_bytes(b"text " * 900)), errors.LedgerDamaged, ["SQLITE_FILENAME"]),
+    "a folder in place of the database": (database(lambda place: place.mkdir()), errors.LedgerDamaged, ["folder", "SQLITE_FILENAME"]),
+    "another program's database": (tables("CREATE TABLE posts (id INTEGER)"), errors.LedgerDamaged, ["another program", "posts"]),
+    "another program's migrations": (
+        tables("CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('abc')"),
+        errors.LedgerDamaged,
+        ["another program", "SQLITE_FILENAME"],
+    ),
+    "a database of a newer version": (database(newer), errors.LedgerTooNew, ["9999", "newer"]),
+    "no folder for the database": (settings(SQLITE_FILENAME="no/a.db"), errors.LedgerError, ["SQLITE_FILENAME"]),
+    "a DATABASE_URL that is none": (settings(DATABASE_URL="nonsense"), errors.LedgerError, ["DATABASE_URL", "sqlite:////"]),
+    "an unknown kind of database": (settings(DATABASE_URL="nosuch://h/x"), errors.LedgerError, ["nosuch"]),
+    "a database server that is down": (
+        nobody_listens("DATABASE_URL", "postgresql://me:secret-word@127.0.0.1:{}/x"),
+        errors.LedgerError,
+        ["server is up", "DATABASE_URL"],
+    ),
+    "a deletion that the storage refused": (ours(failed_deletion), errors.ActionRefused, ["1 refused by", "delete-flagged"]),
+    "a deletion refused again and again": (ours(refused_twice), errors.ActionRefused, ["again and again", "review clear"]),
+    "garbled requests at the hook": (
+        ours(lambda ledger: ledger.count_garbled_requests("form", added=20, in_a_row=20)),
+        errors.SettingsError,
+        ["20 in a row", "Garbled requests"],
+    ),
+    "no hash list": (hash_list(None), errors.DetectorError, ["list.txt"]),
+    "a hash list that is none": (hash_list("no hash\n"), errors.DetectorError, ["list.txt", "Line 1"]),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_planted_fault_is_found_with_its_fix(call, tmp_path, monkeypatch, fault) -> None:
+    """One fault at a time on a good installation: one finding, its words, a fix, its exit code, and no secret."""
+    if "links to itself" in fault and os.name == "nt":
+        pytest.skip("Windows lets few users make links")
+    if "database server" in fault:
+        pytest.importorskip("psycopg")
+    monkeypatch.chdir(tmp_path)
+    plant, error, words = FAULTS[fault]
+    result = call("doctor", "--quick", "--json", env=plant(tmp_path))
+    faults = [check for check in json.loads(result.stdout)["checks"] if check["ok"] is False]
+    assert len(faults) == 1, result.stdout
+    assert faults[0]["fix"]
+    said = f"{faults[0]['detail']} {faults[0]['fix']}"
+    assert [word for word in words if word not in said] == [], said
+    assert result.exit_code == faults[0]["exit_code"] == error.exit_code
+    assert "secret-" not in said
+
+
+@pytest.mark.usefixtures("store")
+def test_without_a_fault_nothing_is_found(call, tmp_path, monkeypatch) -> None:
+    """The installation in which the faults are planted is a good one."""
+    monkeypatch.chdir(tmp_path)
+    result = call("doctor", "--quick", "--json")
+    assert [check for check in json.loads(result.stdout)["checks"] if check["ok"] is False] == []
+    assert result.exit_code == 0
