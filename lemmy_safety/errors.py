@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lemmy_safety.installing import how_to_install_extra
+from lemmy_safety.installing import how_to_install_all_again, how_to_install_extra
 from lemmy_safety.url_logins import hide_logins
 
 if TYPE_CHECKING:
@@ -76,13 +76,19 @@ class SettingsError(LemmySafetyError):
 
 
 class MissingExtra(LemmySafetyError):
-    """An optional package is needed for what was asked and is not installed."""
+    """An optional package is needed for what was asked and is not installed, or only in part (``damaged``)."""
 
     exit_code = 4
     lasting = True
 
-    def __init__(self, extra: str, *, needed_for: str, cause: str = "") -> None:
+    def __init__(self, extra: str, *, needed_for: str, cause: str = "", damaged: bool = False) -> None:
         detail = f" ({cause})" if cause else ""
+        if damaged:
+            super().__init__(
+                f"{needed_for} needs packages that are damaged here{detail}.",
+                hint=how_to_install_all_again(extra),
+            )
+            return
         super().__init__(
             f"{needed_for} needs packages that are not installed{detail}.",
             hint=how_to_install_extra(extra),

@@ -46,3 +46,11 @@ def how_to_install_again(package: str) -> str:
     if extras_of_the_image() is None:
         return f"Install it again: pip install --force-reinstall --no-deps {shlex.quote(package)}"
     return "Build the image again from the start: docker compose build --no-cache"
+
+
+def how_to_install_all_again(extra: str = "") -> str:
+    """One sentence for a person: how to replace this program with all that it, or one of its extras, needs."""
+    if extras_of_the_image() is None:
+        wanted = f"'lemmy-safety[{extra}]'" if extra else "lemmy-safety"
+        return f"Install them again: pip install --force-reinstall {wanted}"
+    return "Build the image again from the start: docker compose build --no-cache"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib
 
 from lemmy_safety.errors import MissingExtra
+from lemmy_safety.packages import imported, is_there
 
 _WEB = ("fastapi", "httpx", "prometheus_client", "python_multipart", "uvicorn")
 
 
 def require_web(needed_for: str) -> None:
-    """:raises MissingExtra: a package of the extra ``web`` is not installed."""
-    missing = [name for name in _WEB if find_spec(name) is None]
+    """:raises MissingExtra: a package of the extra ``web`` is not installed, or only in part."""
+    missing = [name for name in _WEB if not is_there(name)]
     if missing:
         raise MissingExtra("web", needed_for=needed_for, cause=f"missing: {', '.join(missing)}")
+    with imported(*_WEB, extra="web", needed_for=needed_for):
+        for name in _WEB:
+            importlib.import_module(name)

@@ -22,7 +22,9 @@ import click
 
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.cli.starting import INTERRUPTED
-from lemmy_safety.errors import LemmySafetyError, OutputFailed
+from lemmy_safety.errors import LemmySafetyError, MissingExtra, OutputFailed
+from lemmy_safety.installing import how_to_install_all_again
+from lemmy_safety.packages import at_fault
 
 BUG = 1
 
@@ -44,6 +46,10 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
         error.show(said)  # it repeats what was typed
         click.echo(redaction(said.getvalue()), err=True, nl=False)
         return error.exit_code
+    if package := at_fault(error):
+        _line("error", redaction(f"The library {package} is missing or damaged here: {error}."), "red")
+        _line("fix", how_to_install_all_again(), "green")
+        return MissingExtra.exit_code
     _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")
     if not debug:
         _line("fix", "Run the same command with --debug and report the traceback.", "green")

@@ -18,6 +18,7 @@ from lemmy_safety.detectors.screening import Screening
 from lemmy_safety.detectors.screening_batch import FrameAnswer
 from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra
+from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
@@ -133,14 +134,12 @@ class ClipDetector(Detector):
     def open(self) -> None:
         if self._device is not None:
             return
-        try:
+        with imported("torch", "open_clip", "horde_safety", extra="clip", needed_for="The clip detector"):
             # torch, open_clip and transformers (which horde_safety pulls in) take seconds to import.
             from lemmy_safety.detectors.clip_encoder import check_weights  # noqa: PLC0415
             from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415
             from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH  # noqa: PLC0415
             from lemmy_safety.detectors.screen_choice import check_choice  # noqa: PLC0415
-        except ImportError as error:
-            raise _missing(error.name or str(error)) from error
         device = choose_device(self._asked_device)
         check_choice(self._screen_choice, device)
         # The folder in which the ancestor tool kept its downloads is looked through too.

@@ -23,6 +23,7 @@ from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
 from lemmy_safety.installing import how_to_install_again
+from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
@@ -86,13 +87,12 @@ class NudenetDetector(Detector):
         # From 1.31 on onnxruntime keeps a device id and usage events in the user's cache folder and may send them to its
         # maker; it looks at this once, when it is first imported. Nothing leaves, and nothing but our own is written.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        try:
+        with imported("nudenet", "onnxruntime", extra="nudenet", needed_for="The nudenet detector"):
             package = importlib.import_module("nudenet")
             runtime = importlib.import_module("onnxruntime")
-        except ImportError as error:
-            raise _missing(error) from error
-        # Older builds, on Windows, know only this way of being told.
-        runtime.disable_telemetry_events()
+            # Older builds, on Windows, know only this way of being told.
+            runtime.disable_telemetry_events()
+            package.NudeDetector, runtime.InferenceSession  # noqa: B018 - what is used below is there
         try:
             self._detector = package.NudeDetector()
             model = Path(str(package.__file__)).with_name(f"{_MODEL}.onnx")

@@ -26,6 +26,7 @@ import torch
 from lemmy_safety.detectors.openvino_recipe import MODEL_FILE, RECIPE, import_openvino
 from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
 from lemmy_safety.errors import DetectorError
+from lemmy_safety.packages import is_leftover, is_there
 
 if TYPE_CHECKING:
     import threading
@@ -63,8 +64,8 @@ class OpenVinoEncoder(PictureEncoder):
 
 
 def has_openvino() -> bool:
-    """Whether the packages of the extra ``openvino`` are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in _PACKAGES)
+    """Whether the packages of the extra ``openvino`` are installed, and more than their folders."""
+    return all(is_there(name) and not is_leftover(name) for name in _PACKAGES)
 
 
 def make_openvino_model(

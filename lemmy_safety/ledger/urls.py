@@ -10,7 +10,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, MissingExtra
-from lemmy_safety.installing import how_to_install
+from lemmy_safety.installing import how_to_install, how_to_install_again
+from lemmy_safety.packages import is_leftover, is_there
 from lemmy_safety.url_logins import ENCODING_HINT, without_login
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ def _check_driver(url: URL) -> None:
         dialect = url.get_dialect()
         if dialect.is_async:
             raise LedgerError(f"The driver of {url.drivername!r} works only with asyncio.", hint=_URL_HINT)
-        dialect.import_dbapi()
+        driver_module = dialect.import_dbapi()
+        package = driver_module.__name__.partition(".")[0]
+        if is_leftover(package):
+            raise _damaged(package, kind, f"only a folder is left of {package}")
     except NoSuchModuleError as error:
         package = _PACKAGES.get(kind)
         raise LedgerError(
@@ -118,6 +122,8 @@ def _check_driver(url: URL) -> None:
         ) from error
     except ImportError as error:
         module = (error.name or url.get_driver_name()).partition(".")[0]
+        if module in _EXTRAS and is_there(module):
+            raise _damaged(module, kind, str(error)) from error
         if module in _EXTRAS:
             raise MissingExtra(_EXTRAS[module], needed_for=f"A database of the kind {kind!r}") from error
         raise LedgerError(
@@ -127,6 +133,14 @@ def _check_driver(url: URL) -> None:
     driver = f"{kind}+{dialect.driver}"
     if driver not in _TESTED:
         _log.warning("Databases through %s are not tested with lemmy-safety; make backups.", driver)
+
+
+def _damaged(package: str, kind: str, cause: str) -> LedgerError | MissingExtra:
+    if package in _EXTRAS:
+        return MissingExtra(_EXTRAS[package], needed_for=f"A database of the kind {kind!r}", cause=cause, damaged=True)
+    return LedgerError(
+        f"The driver {package} is damaged here: {cause}.", hint=how_to_install_again(_PACKAGES.get(package, package))
+    )
 
 
 def is_sqlite(url: URL) -> bool:

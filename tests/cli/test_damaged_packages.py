@@ -1,0 +1,135 @@
+"""Half-installed libraries: each is one line with what to install again, also in ``doctor``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING
+
+import pytest
+
+from lemmy_safety.cli.extras import require_web
+from lemmy_safety.cli.failures import present
+from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.detectors.openvino_encoder import has_openvino
+from lemmy_safety.errors import MissingExtra
+from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.packages import at_fault, imported, is_leftover
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AGAIN = "Install them again: pip install --force-reinstall 'lemmy-safety[{}]'"
+
+
+class _OnlyAFolder:
+    """Finds a package of which nothing but its folder is left, as Python does where no whole one is installed."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name, self._folder = name, folder
+
+    def find_spec(self, name: str, _path: object, _target: object = None) -> ModuleSpec | None:
+        if name != self._name:
+            return None
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(self._folder)]
+        return spec
+
+
+@pytest.fixture
+def damage(tmp_path, monkeypatch):
+    """Put a damaged package of a name in front of the one that is installed."""
+    place = tmp_path / "site"
+    monkeypatch.syspath_prepend(str(place))
+
+    def make(name: str, content: str | None = None) -> None:
+        (place / name).mkdir(parents=True)
+        if content is not None:
+            (place / name / "__init__.py").write_text(content, encoding="utf-8")
+        for known in [known for known in sys.modules if known.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, known)
+        if content is None:
+            # A folder alone is found last of all; this finder finds it as if the whole package were uninstalled.
+            monkeypatch.setattr(sys, "meta_path", [_OnlyAFolder(name, place / name), *sys.meta_path])
+
+    return make
+
+
+#: What is left of a package, or what it does when it is imported.
+CONTENTS = [
+    None,
+    "",
+    "from ._core import missing",
+    "raise OSError('libcore.so: cannot open shared object file')",
+    "raise AttributeError('module numpy has no attribute bool')",
+    "raise RuntimeError('built for another version')",
+    "def broken(:",
+]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_onnxruntime_in_part_is_told_by_doctor(call, store, damage, content) -> None:
+    """The rest is checked all the same."""
+    pytest.importorskip("nudenet")
+    damage("onnxruntime", content)
+    result = call("doctor", "--json", "--detectors", "hashes,nudenet")
+    assert result.exit_code == MissingExtra.exit_code, result.output
+    (fault,) = [check for check in json.loads(result.stdout)["checks"] if check["ok"] is False]
+    assert fault["fix"] == AGAIN.format("nudenet")
+    assert "\n" not in fault["detail"]
+
+
+@pytest.mark.parametrize("name", ["fastapi", "uvicorn", "httpx", "prometheus_client", "python_multipart"])
+def test_what_the_hook_needs_in_part_is_told_before_it_starts(damage, name) -> None:
+    """A package that fails while it is imported."""
+    damage(name, "raise OSError('a file is missing')")
+    with pytest.raises(MissingExtra) as caught:
+        require_web("The hook")
+    assert caught.value.hint == AGAIN.format("web")
+
+
+@pytest.mark.parametrize(("name", "url", "extra"), [
+    ("psycopg", "postgresql://host/db", "postgres"), ("pymysql", "mysql://host/db", "mysql"),
+])  # fmt: skip
+@pytest.mark.parametrize("content", [None, "from ._missing import x"])
+def test_a_driver_in_part_is_told(damage, name, url, extra, content) -> None:
+    """Also one of which only the folder is left, which Python imports without a word."""
+    damage(name, content)
+    with pytest.raises(MissingExtra) as caught:
+        parse_url(url)
+    assert caught.value.hint == AGAIN.format(extra)
+
+
+def test_a_folder_is_no_openvino(damage) -> None:
+    """Then nothing is screened with it."""
+    damage("openvino")
+    assert is_leftover("openvino")
+    assert not has_openvino()
+
+
+def test_what_is_not_installed_at_all_is_still_called_that() -> None:
+    """With the plain way to install it."""
+    with pytest.raises(MissingExtra) as caught, imported("nosuchpackage", extra="x", needed_for="It"):
+        __import__("nosuchpackage")
+    assert caught.value.hint == "Install them with: pip install 'lemmy-safety[x]'"
+
+
+@pytest.mark.parametrize("content", [None, "from ._core import missing"])
+def test_a_library_that_every_command_needs_is_named_as_well(damage, capsys, content) -> None:
+    """Where no extra brings it."""
+    damage("half_a_library", content)
+    with pytest.raises((ImportError, AttributeError)) as caught:
+        __import__("half_a_library").function()
+    assert present(caught.value, debug=False, redaction=Redaction()) == MissingExtra.exit_code
+    said = capsys.readouterr().err
+    assert "half_a_library is missing or damaged" in said
+    assert "bug" not in said
+
+
+def test_our_own_faults_stay_bugs() -> None:
+    """An attribute that is missing on an object of ours, or a module of ours."""
+    with pytest.raises(AttributeError) as caught:
+        object().nothing  # noqa: B018
+    assert at_fault(caught.value) is None
+    assert at_fault(ImportError("x", name="lemmy_safety.nothing")) is None
