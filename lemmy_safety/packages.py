@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, MissingExtra
+from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,10 @@ def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
         top = (error.name or "").partition(".")[0]
         damaged = is_there(top)
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=damaged) from error
-    except Exception as error:  # what a library raises while it is imported has no common base
+    except Exception as error:
+        if shortage(error):  # nothing is wrong with the package
+            raise
+        # What a library raises while it is imported has no common base.
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=True) from error
 
 

@@ -6,7 +6,7 @@ code  meaning
 0     done; flagged objects were handled, or there were none
 1     a bug of ours (any exception outside our own tree)
 2     the command line itself is wrong (unknown option, missing argument)
-3-70  an error of our tree, one code a class: see ``lemmy_safety.errors``
+3-70  an error of our tree, one code a class: see ``lemmy_safety.errors``; 70 also where memory or files ran out
 130   interrupted before the end (Ctrl-C or SIGTERM); what was done is recorded
 ===== =========================================================================
 
@@ -22,9 +22,10 @@ import click
 
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.cli.starting import INTERRUPTED
-from lemmy_safety.errors import LemmySafetyError, MissingExtra, OutputFailed
+from lemmy_safety.errors import LemmySafetyError, MissingExtra, OutputFailed, WorkerDied
 from lemmy_safety.installing import how_to_install_all_again
 from lemmy_safety.packages import at_fault
+from lemmy_safety.shortages import shortage
 
 BUG = 1
 
@@ -33,11 +34,17 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     """Show one failure on stderr and return its exit code. With ``debug``, the traceback comes first."""
     if debug and not isinstance(error, click.exceptions.Exit | click.Abort | click.UsageError):
         click.echo(redaction("".join(traceback.format_exception(error))), err=True)
+    short = shortage(error)
     if isinstance(error, LemmySafetyError):
         _line("error", redaction(error.message), "red")
-        if error.hint:
-            _line("fix", redaction(error.hint), "green")
+        # What ran out is the cause, whatever the room that met it made of it.
+        if hint := f"{short[0]}. {short[1]}" if short else error.hint:
+            _line("fix", redaction(hint), "green")
         return error.exit_code
+    if short is not None:
+        _line("error", f"{short[0]}.", "red")
+        _line("fix", short[1], "green")
+        return WorkerDied.exit_code
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED

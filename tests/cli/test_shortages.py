@@ -1,0 +1,81 @@
+"""Too little memory, too few files or threads: the message names what ran out and how to give more, and is no bug."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lemmy_safety.cli.failures import BUG, present
+from lemmy_safety.cli.redaction import Redaction
+from lemmy_safety.errors import LemmySafetyError, StorageUnreachable, WorkerDied
+from lemmy_safety.shortages import shortage
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds processes to such limits")
+
+
+def _limited(limit: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "lemmy_safety", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@linux_only
+@pytest.mark.parametrize("kilobytes", [200_000, 350_000, 524_288])
+def test_little_memory_is_named(store, kilobytes) -> None:
+    """A sweep either works or says what is missing; 512 MB are too little for its threads."""
+    result = _limited(f"-v {kilobytes}", "--all", "--dry-run")
+    assert result.returncode != BUG
+    assert "bug" not in result.stderr
+    assert result.returncode == 0 or "ulimit" in result.stderr, result.stderr
+
+
+@linux_only
+@pytest.mark.parametrize("files", [8, 14, 24])
+def test_few_files_are_named(store, files) -> None:
+    """Objects that could not be read for that reason are left to a later pass, or the sweep ends and says why."""
+    for number in range(40):
+        store.put(f"01/cc/{number}", b"no picture")
+    result = _limited(f"-n {files}", "--all", "--dry-run", "--threads", "16")
+    assert result.returncode != BUG, result.stderr
+    assert "bug" not in result.stderr
+    assert result.returncode == 0 or "ulimit -n" in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cause", "named"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory"),
+        (ImportError("libx.so: failed to map segment from shared object"), "memory"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "files"),
+        (OSError(errno.ENFILE, os.strerror(errno.ENFILE)), "files"),
+        (RuntimeError("can't start new thread"), "threads"),
+    ],
+)
+@pytest.mark.parametrize("outer", [None, StorageUnreachable("x: no."), WorkerDied("No decoding process.")])
+def test_a_shortage_is_told_whatever_it_was_translated_to(capsys, cause, named, outer) -> None:
+    """The hint of the translated error would send an admin elsewhere; its code and its message stay."""
+    error = cause
+    if outer is not None:
+        error = outer
+        error.__cause__ = cause
+    code = present(error, debug=False, redaction=Redaction())
+    said = capsys.readouterr().err
+    assert code == (outer.exit_code if outer is not None else WorkerDied.exit_code)
+    assert named in said
+    assert "ulimit" in said
+    assert "bug" not in said
+    assert "disk is mounted" not in said
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OSError(errno.ENOENT, "x"), RuntimeError("x"), LemmySafetyError("x")]
+)
+def test_other_faults_are_none(error) -> None:
+    """They keep their own words."""
+    assert shortage(error) is None
