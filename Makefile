@@ -2,6 +2,7 @@
 # make test   run the tests against real servers started for them
 # make bench  some measurements, small; benchmarks/README.md names them all
 # make check  format, lint, types, import directions
+# make container  build the container image and run it as docker-compose.yml says (root on Debian or Ubuntu; no docker)
 # Everything is installed into .venv; PYTHON=python3.12 picks another interpreter, VENV=path another place.
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ INSTALL := $(BIN)/python -m uv pip install --python $(BIN)/python --compile-byte
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format docs dev clean
+.PHONY: help demo test bench check container format docs dev clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -50,6 +51,9 @@ check: $(STAMPS)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+container: $(STAMPS)/dev
+	VENV="$(VENV)" bash scripts/check_container.sh
 
 format: $(STAMPS)/dev
 	$(BIN)/ruff format .
