@@ -15,9 +15,10 @@ from lemmy_safety.cli.database import db
 from lemmy_safety.cli.delete_flagged import delete_flagged
 from lemmy_safety.cli.demo import demo
 from lemmy_safety.cli.doctor import doctor
-from lemmy_safety.cli.failures import present
+from lemmy_safety.cli.failures import present, warn
 from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
+from lemmy_safety.cli.processor import too_old
 from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
@@ -52,6 +53,8 @@ class Application(click.Group):
         del standalone_mode  # both ways of running end here, so that tests and the console script behave the same
         invocation = Invocation()
         try:
+            if warning := too_old():
+                warn(warning)
             code = super().main(args, prog_name, complete_var, standalone_mode=False, obj=invocation, **extra)
         except SystemExit:
             raise
