@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -28,6 +29,10 @@ _PATIENCE_S = 4.3
 class StopSignals:
     """While inside the ``with``, ``event`` is set by the first signal. Only for the main thread.
 
+    Python runs handlers in the main thread, between two of its own instructions: not while that thread is in a library's
+    native code, and not if the signal comes just before it begins to wait for the network. So the signal is also written
+    to a socket, which happens at once, and a thread reads that.
+
     ``exit_code`` is the process's when what is inside did not end in time after being asked.
     """
 
@@ -38,6 +43,8 @@ class StopSignals:
         self._last_resort.daemon = True
         self._before: dict[int, Any] = {}
         self._terminal = _terminal_state()
+        self._lock = threading.RLock()  # a handler may interrupt the thread that holds it
+        self._handled = self._written = self._heard = 0
 
     def __enter__(self) -> Self:
         for name in STOP_SIGNALS:
@@ -47,21 +54,45 @@ class StopSignals:
                 self._before[number] = signal.signal(number, self._received)
         # What comes after this work is no longer the start: output is written that must not be cut off.
         START_UP.interrupts()
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        threading.Thread(target=self._watch, args=(self._reader,), name="watch-signals", daemon=True).start()
+        self._wakeup_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._last_resort.cancel()
+        signal.set_wakeup_fd(self._wakeup_before)
+        self._writer.close()  # which ends the thread
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def _watch(self, reader: socket.socket) -> None:
+        with reader:
+            while written := reader.recv(64):
+                for number in written:
+                    if number in self._before:
+                        self._note(written=1)
+
     def _received(self, _number: int, _frame: FrameType | None) -> None:
-        if self.event.is_set():
+        self._note(handled=1)
+
+    def _note(self, *, handled: int = 0, written: int = 0) -> None:
+        """Each signal is written and handled, in either order. Python handles two of a kind as one if it is late."""
+        with self._lock:
+            self._handled += handled
+            self._written += written
+            heard = max(self._handled, self._written)
+            is_news = heard > self._heard
+            self._heard = heard
+        if is_news and heard > 1:
             self._end(INTERRUPTED)
-        self.event.set()
-        self._last_resort.start()
-        _say(b"\nStopping; once more to end at once.\n")
+        if is_news:
+            self.event.set()
+            self._last_resort.start()
+            _say(b"\nStopping; once more to end at once.\n")
 
     def _give_up(self) -> None:
         _say(b"Something hangs and was left behind; what was decided is recorded.\n")
