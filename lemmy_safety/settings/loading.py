@@ -39,6 +39,8 @@ def load_settings(
             raw, source = _find(item, flags or {}, environ, file)
             if raw is not None:
                 values[item.name] = item.parse(raw, source)
+            elif item.brake and (empty := _left_empty(item, environ, file)):
+                faults.append(f"{empty} has no value. Set it to one of: {item.allowed}; or remove it.")
         except SettingsError as error:
             faults.append(str(error))
     if faults:
@@ -91,6 +93,16 @@ def _find(
         if file.values.get(name, "").strip():
             return file.values[name], file.source(name)
     return None, ""
+
+
+def _left_empty(item: Option, environ: Mapping[str, str], file: EnvFile) -> str | None:
+    """Where the option is named and left empty: a variable that was not set may have been meant to fill it."""
+    for name in item.env:
+        if name in environ:
+            return name
+        if name in file.values:
+            return file.source(name)
+    return None
 
 
 def _misnamed(environ: Mapping[str, str]) -> list[str]:

@@ -40,6 +40,8 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     example: str = ""
+    #: Whether it decides if something is deleted. Such an option must not be left empty: its default may delete.
+    brake: bool = False
 
     @property
     def allowed(self) -> str:

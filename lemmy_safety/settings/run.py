@@ -48,7 +48,12 @@ class RunSettings:
         maximum=8760,
     )
     dry_run: bool = option(
-        False, "Record what would be done and do nothing to the storage.", kind=bool, section=SECTION, flag=True
+        False,
+        "Record what would be done and do nothing to the storage.",
+        kind=bool,
+        section=SECTION,
+        flag=True,
+        brake=True,
     )
     action: str = option(
         "delete",
@@ -57,6 +62,7 @@ class RunSettings:
         section=SECTION,
         flag=True,
         choices=("delete", "report"),
+        brake=True,
     )
     unreadable_action: str = option(
         "report",

@@ -110,6 +110,22 @@ def test_empty_texts_count_as_unset(tmp_path):
     assert load_settings(environ={"PICTRS_BUCKET": " "}, env_file=file).s3_bucket == "from-file"
 
 
+@pytest.mark.parametrize("name", ["LEMMY_SAFETY_DRY_RUN", "LEMMY_SAFETY_ACTION"])
+def test_a_brake_is_not_left_empty(tmp_path, name):
+    """Its default deletes, and whoever wrote the name may have meant a variable that is not set to hold that back."""
+    file = tmp_path / "settings.env"
+    file.write_text(f"SSH_PORT=22\n{name}=\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=rf"line 2: {name} has no value"):
+        load_settings(environ={}, env_file=file)
+    empty = tmp_path / "empty.env"
+    empty.touch()
+    for value in ("", " "):
+        with pytest.raises(SettingsError, match=rf"^{name} has no value"):
+            load_settings(environ={name: value}, env_file=empty)
+    settings = load_settings({"dry_run": True, "action": "report"}, environ={name: ""}, env_file=file)
+    assert (settings.dry_run, settings.action) == (True, "report")
+
+
 def test_the_file_is_found_in_the_working_folder_or_named_by_the_environment(tmp_path):
     """``.env`` is read without being named; another file can be named by an environment variable."""
     (tmp_path / ".env").write_text("SSH_PORT=1111\n", encoding="utf-8")
