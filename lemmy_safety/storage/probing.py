@@ -61,18 +61,30 @@ def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
 
 def _write_step(storage: Storage, write: Callable[[str, bytes], None]) -> ProbeStep:
     name, key = "write and delete", PROBE_PREFIX + secrets.token_hex(8)
-    rest = ""
     try:
         write(key, _PROBE_TEXT)
-        rest = f" The probe object {key!r} may still be there."
-        # As a pass reads: what is packed on the way is unpacked where the size is known.
-        described = StoredObject(key=key, size=len(_PROBE_TEXT), modified_at=datetime.now(UTC))
-        if storage.read(key, max_bytes=len(_PROBE_TEXT), expected=described) != _PROBE_TEXT:
-            return ProbeStep(name=name, ok=False, detail=f"{key!r} came back changed.", fix="Check the storage itself.")
-        storage.delete(key)
     except StorageError as error:
-        return _failed(name, error, rest)
+        return _failed(name, error)
+    read = _read_back(storage, key)
+    try:
+        storage.delete(key)  # also where it could not be read: nothing of ours stays in the storage
+    except StorageError as error:
+        return _failed(name, read or error, f" The probe object {key!r} may still be there.")
+    if read is not None:
+        return _failed(name, read)
     return ProbeStep(name=name, ok=True, detail="wrote, read and deleted a probe object")
+
+
+def _read_back(storage: Storage, key: str) -> StorageError | None:
+    """What is wrong with reading the probe object; None when nothing is."""
+    # As a pass reads: what is packed on the way is unpacked where the size is known.
+    described = StoredObject(key=key, size=len(_PROBE_TEXT), modified_at=datetime.now(UTC))
+    try:
+        if storage.read(key, max_bytes=len(_PROBE_TEXT), expected=described) == _PROBE_TEXT:
+            return None
+    except StorageError as error:
+        return error
+    return StorageError(f"{key!r} came back changed.", hint="Check the storage itself.")
 
 
 def _failed(name: str, error: StorageError, rest: str = "") -> ProbeStep:

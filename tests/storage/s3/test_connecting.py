@@ -158,3 +158,30 @@ def test_a_probe_that_cannot_clean_up_names_what_is_left() -> None:
     assert "lemmy-safety-probe-" in steps[-1].detail
     assert "may still be there" in steps[-1].detail
     assert b"lemmy-safety" in written[0]
+
+
+def test_a_probe_object_that_cannot_be_read_back_is_deleted_all_the_same() -> None:
+    """Every run of the check would leave another one."""
+
+    def script(request: Request) -> None:
+        if request.command == "DELETE":
+            present.clear()
+            request.send(204)
+        elif request.command == "PUT":
+            present.append(request.rfile.read(int(request.headers["Content-Length"])))
+            request.send(200)
+        elif "list-type" in request.path or "probe" not in request.path:
+            request.send(200, EMPTY_LISTING)
+        elif not present:
+            request.refuse(404, "NoSuchKey")
+        elif request.command == "GET":
+            request.refuse(403, "AccessDenied")
+        else:
+            request.send(200, present[-1], WHEN)
+
+    present: list[bytes] = []
+    with scripted(script) as (storage, _):
+        steps = list(storage.probe())
+    assert [step.ok for step in steps] == [True, True, False]
+    assert present == []
+    assert "may still be there" not in steps[-1].detail
