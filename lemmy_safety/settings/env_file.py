@@ -78,8 +78,11 @@ def read_env_file(path: Path | None) -> EnvFile:
         raise _unreadable(file.path, str(error), "Make it readable for this user.") from error
     # read_text has made "\n" of every line end, so that lines are counted as editors count them.
     file.faults += _odd_lines(file, text)
+    before: Binding | None = None
     for binding in parse_stream(io.StringIO(text)):
-        _take(file, binding)
+        _take(file, binding, before)
+        if binding.key is not None:
+            before = binding
     return file
 
 
@@ -96,7 +99,8 @@ def _odd_lines(file: EnvFile, text: str) -> list[str]:
     ]
 
 
-def _take(file: EnvFile, binding: Binding) -> None:
+def _take(file: EnvFile, binding: Binding, before: Binding | None) -> None:
+    """``before`` is the assignment above this one; None where there is none."""
     written = binding.original.string
     blank = written[: len(written) - len(written.lstrip())]
     line = binding.original.line + blank.count("\n")
@@ -106,6 +110,10 @@ def _take(file: EnvFile, binding: Binding) -> None:
     if binding.key is None:
         return
     fault = _fault_of_name(binding.key, binding.value) or _fault_of_value(binding.key, binding.value, written)
+    if fault is None and binding.value is None and before is not None and before.key in names.OURS and not before.value:
+        fault = (
+            f"this word stands alone below {before.key}=. Write it behind the =, if it is the value; or put # in front."
+        )
     if fault is None and binding.key in names.OURS:
         fault = _contradiction(file, binding.key, binding.value)
     if fault is not None:

@@ -146,7 +146,8 @@ def test_an_option_is_taken_as_it_is_written_or_refused(tmp_path, data, form, it
         meant = load_settings({item.name: value}, environ={})
     except SettingsError:
         return  # not a value that could be meant, such as one in quotes
-    assume("=\n" not in form or "=" not in value)  # "NAME=" and then "a=b" are two lines, each as it is written
+    # "NAME=" and then "a=b" or "#b" are two lines, each as it is written.
+    assume("=\n" not in form or not ("=" in value or value.startswith("#")))
     name = data.draw(st.sampled_from(item.env))
     file = written(tmp_path, form.format(n=name, v=value) + "\n")
     got, said = loaded(file)
@@ -183,6 +184,16 @@ def test_a_line_that_does_not_parse_ends_with_3_and_doctor_says_so(tmp_path, lin
         assert done.exit_code == 3, done.output
         assert f"{file}, line 4: " in done.output
         assert "all names are known" not in done.output
+
+
+@pytest.mark.parametrize("name", ["PICTRS_BUCKET", "LEMMY_SAFETY_THREADS"])
+def test_a_word_alone_below_an_empty_setting_is_refused(tmp_path, name):
+    """It may be the value. A name alone elsewhere is compose's way to pass a variable on."""
+    said = refused(written(tmp_path, f"{name}=\n\n# note\nHTTP_PROXY\n"))
+    assert f"line 4: this word stands alone below {name}=" in said
+    assert (
+        load_settings(environ={}, env_file=written(tmp_path, f"HTTP_PROXY\n{name}=\nOTHER=1\nHTTP_PROXY\n")) == DEFAULTS
+    )
 
 
 def test_a_pass_with_such_a_file_deletes_nothing(tmp_path):
