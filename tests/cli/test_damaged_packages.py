@@ -42,18 +42,27 @@ def damage(tmp_path, monkeypatch):
     """Put a damaged package of a name in front of the one that is installed."""
     place = tmp_path / "site"
     monkeypatch.syspath_prepend(str(place))
+    damaged: set[str] = set()
+
+    def loaded(name: str) -> list[str]:
+        return [known for known in sys.modules if known.partition(".")[0] == name]
 
     def make(name: str, content: str | None = None) -> None:
         (place / name).mkdir(parents=True)
         if content is not None:
             (place / name / "__init__.py").write_text(content, encoding="utf-8")
-        for known in [known for known in sys.modules if known.partition(".")[0] == name]:
+        damaged.add(name)
+        for known in loaded(name):
             monkeypatch.delitem(sys.modules, known)
         if content is None:
             # A folder alone is found last of all; this finder finds it as if the whole package were uninstalled.
             monkeypatch.setattr(sys, "meta_path", [_OnlyAFolder(name, place / name), *sys.meta_path])
 
-    return make
+    yield make
+    # A damaged package that was imported must not stay for the tests that follow.
+    for name in damaged:
+        for known in loaded(name):
+            del sys.modules[known]
 
 
 #: What is left of a package, or what it does when it is imported.
