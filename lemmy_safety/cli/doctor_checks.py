@@ -172,10 +172,14 @@ def check_storage(settings: Settings) -> Iterator[Check]:
 def check_database(settings: Settings) -> Iterator[Check]:
     """Schema, what it holds, whether it can be written, who can read it, and room to grow."""
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+    from lemmy_safety.ledger import check_locks  # noqa: PLC0415 - SQLAlchemy is heavy
 
     area = "Database"
     name = shown_name(settings)
+    database = wiring.database_file(settings)
     try:
+        if database is not None and database.parent.is_dir():
+            check_locks(database)
         if settings.database_url is None and is_missing(wiring.database_path(settings)):
             _check_can_be_made(wiring.database_path(settings))
             yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
@@ -194,7 +198,6 @@ def check_database(settings: Settings) -> Iterator[Check]:
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
         yield _fault(area, "open", error)
-    database = wiring.database_file(settings)
     if database is not None:
         beside = (database.with_name(database.name + ending) for ending in BESIDE_A_DATABASE)
         yield from _exposed(area, (database, *beside))
@@ -261,8 +264,6 @@ def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
 
 
 def _check_can_be_made(file: Path) -> None:
-    from lemmy_safety.ledger import check_locks  # noqa: PLC0415 - SQLAlchemy is heavy
-
     folder = file.absolute().parent
     if not folder.is_dir():
         raise LedgerError(
@@ -270,7 +271,6 @@ def _check_can_be_made(file: Path) -> None:
         )
     if not os.access(folder, os.W_OK):
         raise LedgerReadOnly(f"The database cannot be made in {folder}: no permission.")
-    check_locks(file)
 
 
 def _check_space(settings: Settings) -> Iterator[Check]:

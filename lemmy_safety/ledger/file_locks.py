@@ -3,7 +3,8 @@
 Network mounts often do not: NFS without a lock service, CIFS, 9p, sshfs and other FUSE file systems, shared folders of
 virtual machines. SQLite then says "database is locked" or "disk I/O error", which sends people looking for another process
 or a broken disk. Where such a file system takes every lock without keeping any, SQLite says nothing, and two processes
-damage the database. So a new database of our own is tried beside the real one: nobody else can hold that.
+damage the database. So a new database of our own is tried beside the real one, which no other process can hold: by
+``doctor``, and wherever a database cannot be opened. A pass that works writes nothing but its database.
 """
 
 from __future__ import annotations

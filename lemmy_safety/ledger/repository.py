@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
@@ -66,8 +67,7 @@ def open_ledger(
     """
     parsed = parse_url(url)
     check_file(parsed, may_create=upgrade)
-    if (path := sqlite_file(parsed)) is not None:
-        check_locks(path)
+    path = sqlite_file(parsed)
     where = shown_url(parsed)
     engine = make_engine(parsed, busy_timeout_s=busy_timeout_s)
     ledger = Ledger(engine, where=where, clock=clock)
@@ -85,6 +85,11 @@ def open_ledger(
         if upgrade:
             ledger._write_and_restore()  # noqa: SLF001 - its own module
         ledger.opened(made=upgrade)
+    except LedgerError:
+        engine.dispose()
+        if path is not None:
+            check_locks(path)  # that is the reason then, and not what SQLite took it for
+        raise
     except BaseException:
         engine.dispose()
         raise
@@ -402,6 +407,7 @@ class Ledger(UploadBooks, PassLeases):
 
         :raises LedgerError: LedgerReadOnly, LedgerLocked, LedgerFull, LedgerDamaged.
         """
+        self._check_open()
         self.check_present()
         path = sqlite_file(self._engine.url)
         if path is not None:

@@ -288,11 +288,15 @@ class S3Storage(Storage):
         return bytes(data)
 
     def _stat(self, key: str) -> StoredObject:
+        return self._describe(key)
+
+    def _describe(self, key: str, *, seen_lately: bool = False) -> StoredObject:
+        """``seen_lately``: the bucket answered a moment ago, so "not there" is about the object and needs no second question."""
         try:
             with translated(self._place, key):
                 entry = entry_of(key, self._client.head_object(Bucket=self._bucket, Key=key))
         except StorageError as error:
-            if isinstance(error.__cause__, ClientError):
+            if isinstance(error.__cause__, ClientError) and not (seen_lately and isinstance(error, ObjectGone)):
                 self._explain_head(key, error)
             raise
         if entry.modified_at is None:
@@ -351,7 +355,7 @@ class S3Storage(Storage):
             with translated(self._place, key):
                 self._client.delete_object(Bucket=self._bucket, Key=key)
 
-        see_through(ask, lambda: self._stat(key), present, place=self._place)
+        see_through(ask, lambda: self._describe(key, seen_lately=True), present, place=self._place)
         return True
 
     def _move(self, key: str, new_key: str) -> None:
