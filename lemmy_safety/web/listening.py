@@ -76,7 +76,11 @@ def _of_host(
     except OSError as error:
         for listener in made.values():
             listener.close()
-        hint = "Choose another port, or stop the program that has it."
+        hint = (
+            "Set HOOK_HOST to addresses of this machine, such as 127.0.0.1. The port belongs in HOOK_PORT."
+            if isinstance(error, socket.gaierror)
+            else "Choose another port, or stop the program that has it."
+        )
         raise SettingsError(f"Cannot listen on {where}: {error.strerror or error}.", hint=hint) from error
     if not made and not found:
         hint = (

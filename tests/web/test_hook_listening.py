@@ -89,6 +89,15 @@ def test_an_address_that_this_machine_does_not_have_is_refused(text):
     socket.create_server((V4, port)).close()
 
 
+@pytest.mark.parametrize("text", ["no-such-host.invalid", "127.0.0.1:80", "127.0.0.1,no host", "300.1.2.3"])
+def test_a_name_that_stands_for_no_address_is_not_blamed_on_the_port(text):
+    """No other port would help."""
+    with pytest.raises(SettingsError) as caught, listeners(hosts_in(text), free_port()):
+        pass
+    assert "another port" not in caught.value.hint
+    assert "HOOK_HOST" in caught.value.hint
+
+
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
 def test_no_address_at_all_is_refused(text):
     """An empty text would mean every address to the system."""
