@@ -13,15 +13,16 @@ import hmac
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
+from lemmy_safety.home import expanded_if_known
 from lemmy_safety.permissions import how_to_make_readable
 from lemmy_safety.storage.ssh.certificates import parse_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 _DEFAULT_PORT = 22
 
@@ -93,7 +94,7 @@ class KnownHosts:
             raise HostKeyChanged(
                 f"The SSH server {where} shows the host key {shown} ({key_type}), but {self._path} has {expected}.",
                 hint="Somebody may be listening in. Only if you know why the key changed (the server was set up anew): "
-                f"remove the old one with  ssh-keygen -R {shlex.quote(self._name)} -f {self._quoted_path()}  and add "
+                f"remove the old one with  ssh-keygen -R {shlex.quote(self._name)} -f {_quoted(self._path)}  and add "
                 f"the new one with  {self._scan(key_type)}",
             )
         if self._authorities():
@@ -138,13 +139,12 @@ class KnownHosts:
         return {line.key for line in lines if line.marker == _AUTHORITY} - revoked
 
     def _scan(self, key_type: str) -> str:
+        file = file_to_add_to(self._paths)
+        setting = "" if file in self._paths else f"  and set SSH_KNOWN_HOSTS={file}, since {self._path} keeps no key"
         if self._asked_by:
-            return f"{self._asked_by}  (it asks, and writes it down)"
+            return f"{self._asked_by}  (it asks, and writes it down){setting}"
         host = shlex.quote(self._host)
-        return f"ssh-keyscan -p {self._port} -t {_scan_name(key_type)} {host} >> {self._quoted_path()}"
-
-    def _quoted_path(self) -> str:
-        return shlex.quote(str(self._path))
+        return f"ssh-keyscan -p {self._port} -t {_scan_name(key_type)} {host} >> {_quoted(file)}{setting}"
 
     def _lines(self, name: str = "") -> Iterator[_Line]:
         for path in self._paths:
@@ -166,6 +166,23 @@ def _text(path: Path) -> str:
             if isinstance(error, PermissionError)
             else "Set SSH_KNOWN_HOSTS to another file.",
         ) from error
+
+
+def file_to_add_to(paths: Sequence[Path]) -> Path:
+    """The first of these that can keep a key: many config files say ``UserKnownHostsFile /dev/null``."""
+    return next((path for path in paths if not _is_device(expanded_if_known(path))), Path("~/.ssh/known_hosts"))
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        return path.is_char_device()
+    except OSError:
+        return False
+
+
+def _quoted(path: Path) -> str:
+    # A shell does not expand a ~ in quotes.
+    return shlex.quote(str(expanded_if_known(path)))
 
 
 def fingerprint(key: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.home import expanded_if_known
 from lemmy_safety.storage.ssh.hops import Command, Direct, Jump
-from lemmy_safety.storage.ssh.known_hosts import KnownHosts
+from lemmy_safety.storage.ssh.known_hosts import KnownHosts, file_to_add_to
 from lemmy_safety.storage.ssh.login import SshLogin
 from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 from lemmy_safety.storage.ssh.ssh_config import HIGHEST_PORT
@@ -82,7 +82,7 @@ class SshRoute:
                 host.address,
                 host.port,
                 alias=host.host_key_alias,
-                asked_by=self._asked_by(host, username, known_hosts[0]),
+                asked_by=self._asked_by(host, username, file_to_add_to(known_hosts)),
             ),
         )
 

@@ -6,9 +6,11 @@ import base64
 import logging
 import os
 import re
+import shlex
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
@@ -32,7 +34,6 @@ from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.sshd import SshBackend
 
@@ -163,6 +164,33 @@ def test_known_hosts_is_read_as_ssh_reads_it(tmp_path: Path, text: str, port: in
     else:
         with pytest.raises(outcome):
             known.check("ssh-ed25519", key)
+
+
+@pytest.mark.parametrize(
+    ("files", "written", "setting"),
+    [
+        (["~/.ssh/known_hosts"], "home/.ssh/known_hosts", ""),
+        (["~/keys of mine"], "home/keys of mine", ""),
+        ([os.devnull], "home/.ssh/known_hosts", "SSH_KNOWN_HOSTS=~/.ssh/known_hosts"),
+        ([os.devnull, "~/second"], "home/second", ""),
+    ],
+)
+@pytest.mark.parametrize("asked_by", ["", "ssh me@example.org"])
+def test_the_command_that_trusts_a_key_writes_where_it_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, files: list[str], written: str, setting: str, asked_by: str
+) -> None:
+    """A shell leaves a quoted ~ as it is, and /dev/null keeps nothing."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    known = KnownHosts([Path(file) for file in files], "example.org", 22, asked_by=asked_by)
+    with pytest.raises(HostKeyUnknown) as caught:
+        known.check("ssh-ed25519", base64.b64decode(KEY))
+    commands = commands_in(caught.value.hint)
+    assert (f"{asked_by}  (it asks" in caught.value.hint) if asked_by else len(commands) == 1
+    for command in commands:
+        assert shlex.split(command)[-1] == str(tmp_path / written)
+    assert setting in caught.value.hint
+    assert bool(setting) == ("SSH_KNOWN_HOSTS" in caught.value.hint)
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS)
