@@ -112,6 +112,8 @@ def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -
         if keyword == "match" and (unknown := _unknown_criterion(line)):
             _LOG.warning("%s, line %d: left out, since 'Match %s' is not supported", path, number, unknown)
             line = NEVER
+        elif keyword == "match":
+            line = _for_paramiko(line)
         if keyword in ("host", "match"):
             block = line
         text.add(line, path, number)
@@ -142,6 +144,27 @@ def _unknown_criterion(line: str) -> str | None:
     return None
 
 
+def _for_paramiko(line: str) -> str:
+    """A line ``Match`` with its criteria in lower case, and without an ``all`` after ``final``.
+
+    ssh ignores case here. paramiko does not: it takes ``Match HOST name`` for fulfilled by every host. It also refuses
+    ``Match final all``, which ssh_config(5) allows.
+    """
+    try:
+        words = shlex.split(line.strip()[len("match") :].lstrip(" \t="))
+    except ValueError:
+        return line  # said when the line is read
+    criteria: list[str] = []
+    while words:
+        criterion = words.pop(0).lower()
+        criteria.append(criterion)
+        if criterion.removeprefix("!") not in WITHOUT_VALUE and words:
+            criteria.append(words.pop(0))
+    if criteria[-2:] == ["final", "all"]:
+        criteria.pop()
+    return f"Match {shlex.join(criteria)}" if criteria else line
+
+
 def keyword_of(line: str) -> str:
     """The first word of a line in lower case; empty for comments and blank lines."""
     found = _WORD.match(line.lstrip())
@@ -162,5 +185,7 @@ def _without_comment(line: str) -> str:
 def _unreadable(path: Path, error: OSError) -> SettingsError:
     return SettingsError(
         f"The SSH config file {path} cannot be read: {error.strerror}.",
-        hint="Give this user read permission, or set SSH_CONFIG=none.",
+        hint="Set SSH_CONFIG to a file, or to none."
+        if isinstance(error, IsADirectoryError)
+        else "Give this user read permission, or set SSH_CONFIG=none.",
     )

@@ -9,6 +9,7 @@ Format and tokens: ssh_config(5).
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import socket
@@ -35,6 +36,8 @@ _OFF = "none"
 _UNSAFE = re.compile(r"[\s'`\"$\\;&<>|(){},\x00-\x1f\x7f]|^-")
 
 _TOKEN = re.compile("%(.?)")
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 _HINT = "Correct it; 'ssh -G NAME' shows what ssh reads. SSH_CONFIG=none leaves the file out."
 
@@ -164,7 +167,7 @@ class SshConfig:
             if value.lower() == _OFF:
                 continue
             try:
-                paths.append(Path(self._expand(value, tokens, keyword)).expanduser())
+                paths.append(Path(self._filled_in(self._expand(value, tokens, keyword), keyword)).expanduser())
             except RuntimeError as error:
                 raise self._fault(f"the home folder of {value!r} is unknown", keyword, value) from error
         return tuple(paths)
@@ -177,6 +180,17 @@ class SshConfig:
             return said
 
         return _TOKEN.sub(replaced, value)
+
+    def _filled_in(self, value: str, keyword: str) -> str:
+        """With ``${NAME}`` replaced by that environment variable, which ssh_config(5) allows in names of files."""
+
+        def replaced(match: re.Match[str]) -> str:
+            said = os.environ.get(match[1])
+            if said is None:
+                raise self._fault(f"the environment variable {match[1]} is not set", keyword, match[0])
+            return said
+
+        return _VARIABLE.sub(replaced, value)
 
     def _no_user_name(self) -> SettingsError:
         return self._fault("this process's user has no name", "", hint="Set the variable LOGNAME, or SSH_CONFIG=none.")

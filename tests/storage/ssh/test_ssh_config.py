@@ -298,3 +298,64 @@ def test_whatever_a_file_holds_it_is_read_or_one_clear_line(tmp_path: Path, text
     except SettingsError as error:
         said = str(error)
     assert "config" in said if said else host.address
+
+
+@pytest.mark.parametrize(
+    "line", ["Match final all", "match FINAL All  ", "Match=final all", "Match final", "Match all"]
+)
+def test_all_may_follow_final(tmp_path: Path, line: str) -> None:
+    """ssh_config(5) says so; config files of Fedora and its kin have such a block."""
+    text = f"Host pictures\n HostName h1\n{line}\n User u1\n"
+    assert looked_up(tmp_path, text).username == "u1"
+
+
+@pytest.mark.parametrize(
+    ("line", "applies"),
+    [
+        ("Match HOST other", False),
+        ("Match Host h1", True),
+        ("Match OriginalHost other", False),
+        ("Match originalHOST pictures", True),
+        ("Match !HOST h1", False),
+        ("Match LocalUser no-such-user", False),
+        ("Match CANONICAL", False),
+        ("Match CANONICAL all", False),
+        ("Match host h1 USER somebody-else", False),
+        ('Match EXEC "exit 1"', False),
+        ('Match Host h1 Exec "exit 0"', True),
+    ],
+)
+def test_criteria_are_known_in_any_case(tmp_path: Path, line: str, applies: bool) -> None:
+    """As ssh takes them: a block for another host must not lend this one its keys."""
+    text = f"Host pictures\n HostName h1\n User u0\n{line}\n Port 2222\n"
+    assert looked_up(tmp_path, text).port == (2222 if applies else 22)
+
+
+def test_names_of_files_may_hold_environment_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """In ``${}``, as ssh takes them; one that is not set is said with its line."""
+    monkeypatch.setenv("KEYS", str(home / "keys"))
+    monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
+    lines = [
+        "Host pictures",
+        "IdentityFile ${KEYS}/%n",
+        "CertificateFile ${KEYS}/c",
+        "UserKnownHostsFile ${KEYS}/k ~/k",
+    ]
+    host = looked_up(tmp_path, "\n".join(lines))
+    assert host.identity_files == (home / "keys" / "pictures",)
+    assert host.certificate_files == (home / "keys" / "c",)
+    assert host.known_hosts == (home / "keys" / "k", home / "k")
+    assert looked_up(tmp_path, "IdentityFile /x/$KEYS").identity_files == (Path("/x/$KEYS"),)
+    with pytest.raises(SettingsError, match=r"line 2: the environment variable NO_SUCH_VARIABLE is not set"):
+        looked_up(tmp_path, "IdentityFile /x\nIdentityFile ${NO_SUCH_VARIABLE}/x\n")
+    looked_up(tmp_path, "Host other\nIdentityFile ${NO_SUCH_VARIABLE}/x\n")
+
+
+def test_a_folder_in_the_place_of_the_file_is_not_called_a_matter_of_permissions(tmp_path: Path) -> None:
+    """Nobody should run chmod over it."""
+    with pytest.raises(SettingsError) as caught:
+        read_ssh_config(tmp_path)
+    assert "permission" not in caught.value.hint
+    assert "SSH_CONFIG" in caught.value.hint
