@@ -261,7 +261,15 @@ def relay(folder: Path) -> Path:
 
 
 def commands_of(word: str) -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if word in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if word in command_line(child)]
+
+
+def command_line(process: psutil.Process) -> str:
+    """Empty for one that has ended, or is ending between two looks."""
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
 
 
 @pytest.mark.parametrize(
