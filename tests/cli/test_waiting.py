@@ -119,7 +119,7 @@ def test_without_the_setting_a_service_ends(command, store, tmp_path):
 @posix_signals
 def test_a_fault_file_that_was_left_is_gone_once_the_service_works(command, store, tmp_path):
     """The health check must not go on failing after the fault was fixed."""
-    (tmp_path / "fault").write_text("left by a kill")
+    (tmp_path / "fault").write_text("error: left by a kill\nexit code 3\n")
     process = command(env=_environment(store, tmp_path))
     for line in process.stderr:
         if "pass done" in line:
@@ -128,6 +128,20 @@ def test_a_fault_file_that_was_left_is_gone_once_the_service_works(command, stor
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+@posix_signals
+@pytest.mark.parametrize("minutes", ["0", "20"])
+def test_a_fault_file_that_is_something_else_is_left_alone(command, store, tmp_path, minutes):
+    """The setting may name a file or a device by mistake; neither a fault nor a working service costs it."""
+    (tmp_path / "fault").write_text("my notes\n")
+    process = command(env=_environment(store, tmp_path, LEMMY_SAFETY_MINUTES=minutes))
+    for line in process.stderr:
+        if "Waiting to be stopped" in line or "pass done" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert (tmp_path / "fault").read_text() == "my notes\n"
 
 
 @posix_signals
