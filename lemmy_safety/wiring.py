@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, SettingsError
 from lemmy_safety.home import expanded
-from lemmy_safety.settings import choose_storage
+from lemmy_safety.settings import choose_storage, variable
 
 if TYPE_CHECKING:
     import threading
@@ -68,7 +68,7 @@ def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
             private_key=_at_home(settings.ssh_privkey, "SSH_PRIVKEY"),
             passphrase=settings.ssh_passphrase,
             known_hosts=_at_home(settings.ssh_known_hosts, "SSH_KNOWN_HOSTS"),
-            config=read_ssh_config(_at_home(settings.ssh_config, "SSH_CONFIG")),
+            config=read_ssh_config(_at_home(settings.ssh_config, "SSH_CONFIG"), variable),
             root=root,
             ask_passphrase=ask_passphrase,
         )

@@ -6,7 +6,7 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import choose_storage
-from lemmy_safety.settings.loading import env_file_in_use, load_settings, proxies, read_alone
+from lemmy_safety.settings.loading import env_file_in_use, load_settings, proxies, read_alone, variable
 from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
@@ -22,4 +22,5 @@ __all__ = [
     "load_settings",
     "proxies",
     "read_alone",
+    "variable",
 ]

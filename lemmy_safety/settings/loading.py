@@ -70,6 +70,11 @@ def proxies(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     )
 
 
+def variable(name: str) -> str | None:
+    """An environment variable that a file of the admin's names, as ``~/.ssh/config`` may; None where it is not set."""
+    return os.environ.get(name)
+
+
 def read_alone(name: str, *, environ: Mapping[str, str] | None = None) -> Any:
     """One setting from the environment alone, whatever is wrong with the others.
 

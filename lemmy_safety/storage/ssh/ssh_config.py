@@ -9,7 +9,6 @@ Format and tokens: ssh_config(5).
 from __future__ import annotations
 
 import getpass
-import os
 import re
 import shlex
 import socket
@@ -24,7 +23,7 @@ from lemmy_safety.storage.ssh.config_text import ConfigText, read_lines
 from lemmy_safety.storage.ssh.match_exec import without_exec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DEFAULT_PORT = 22
 
@@ -40,6 +39,10 @@ _TOKEN = re.compile("%(.?)")
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 _HINT = "Correct it; 'ssh -G NAME' shows what ssh reads. SSH_CONFIG=none leaves the file out."
+
+
+def _no_variable(_: str) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +70,9 @@ class SshHost:
 class SshConfig:
     """The lines of a config file and those that it includes; empty where there is none."""
 
-    def __init__(self, text: ConfigText | None = None) -> None:
+    def __init__(self, text: ConfigText | None = None, variable: Callable[[str], str | None] = _no_variable) -> None:
         self._text = text
+        self._variable = variable
 
     @property
     def path(self) -> Path | None:
@@ -185,7 +189,7 @@ class SshConfig:
         """With ``${NAME}`` replaced by that environment variable, which ssh_config(5) allows in names of files."""
 
         def replaced(match: re.Match[str]) -> str:
-            said = os.environ.get(match[1])
+            said = self._variable(match[1])
             if said is None:
                 raise self._fault(f"the environment variable {match[1]} is not set", keyword, match[0])
             return said
@@ -202,7 +206,7 @@ class SshConfig:
         return "SSH config" if self._text is None else self._text.place(keyword, value)
 
 
-def read_ssh_config(path: Path | None) -> SshConfig:
+def read_ssh_config(path: Path | None, variable: Callable[[str], str | None] = _no_variable) -> SshConfig:
     """The config file: None stands for ``~/.ssh/config`` where it exists, a path of ``none`` for no file.
 
     :raises SettingsError: a file that was named is missing, one cannot be read, or a line of one makes no sense.
@@ -220,7 +224,7 @@ def read_ssh_config(path: Path | None) -> SshConfig:
             raise SettingsError(
                 f"{text.place_of(number)}: this line makes no sense: {line.strip()!r}.", hint=_HINT
             ) from error
-    return SshConfig(text)
+    return SshConfig(text, variable)
 
 
 class _Reader(paramiko.SSHConfig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -29,7 +30,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def looked_up(tmp_path: Path, text: str, name: str = "pictures", **settings) -> SshHost:
     path = tmp_path / "config"
     path.write_text(text, encoding="utf-8")
-    return read_ssh_config(path).lookup(name, **settings)
+    return read_ssh_config(path, os.environ.get).lookup(name, **settings)
 
 
 def test_without_a_file_a_name_is_an_address() -> None:
