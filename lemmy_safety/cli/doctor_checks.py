@@ -178,13 +178,14 @@ def check_database(settings: Settings) -> Iterator[Check]:
     name = shown_name(settings)
     database = wiring.database_file(settings)
     try:
-        if database is not None and database.parent.is_dir():
-            check_locks(database)
         if settings.database_url is None and is_missing(wiring.database_path(settings)):
             _check_can_be_made(wiring.database_path(settings))
+            check_locks(wiring.database_path(settings))
             yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
         else:
             with as_it_is(settings) as ledger:
+                if database is not None:
+                    check_locks(database)
                 present, needed = ledger.schema_version()
                 if present == needed:
                     ledger.check_writable()
