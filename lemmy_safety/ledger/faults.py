@@ -85,6 +85,9 @@ _WORDS: Mapping[type[LedgerError], str] = {
 }
 
 _SQLITE_HINTS: Mapping[int, str] = {
+    # SQLite says the same where no more files can be opened.
+    sqlite3.SQLITE_CANTOPEN: LedgerReadOnly.default_hint
+    + " If it can be written, too many files are open: raise ulimit -n.",
     sqlite3.SQLITE_ERROR: "If its schema is old, run 'lemmy-safety db upgrade'.",
     sqlite3.SQLITE_IOERR: (
         "Check the disk and the file system below the database; SQLite needs a local disk, not a network mount."
@@ -121,7 +124,7 @@ def _from_driver(error: BaseException | None, where: str, *, made: bool) -> Ledg
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         kind = _SQLITE_FAULTS.get(primary, LedgerError)
-        hint = _SQLITE_HINTS.get(primary) if kind is LedgerError else None
+        hint = _SQLITE_HINTS.get(primary)
     elif type(error).__module__.partition(".")[0] in _MYSQL_DRIVERS:
         # They print as a tuple of code and message.
         code, said = error.args[:2] if error is not None and len(error.args) > 1 else (0, said)
