@@ -36,7 +36,7 @@ _UNSAFE = re.compile(r"[\s'`\"$\\;&<>|(){},\x00-\x1f\x7f]|^-")
 
 _TOKEN = re.compile("%(.?)")
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_VARIABLE = re.compile(r"\$\{(\w++)\}")
 
 _HINT = "Correct it; 'ssh -G NAME' shows what ssh reads. SSH_CONFIG=none leaves the file out."
 
