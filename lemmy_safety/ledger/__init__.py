@@ -8,7 +8,6 @@ from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
     ANCESTOR,
     FROM_UPLOAD,
-    FROM_UPLOAD_UNREAD,
     UNSAID,
     EventKind,
     EventRow,
@@ -22,7 +21,6 @@ from lemmy_safety.ledger.rows import (
     ReviewResult,
     RunCounts,
     UploadAnswer,
-    UploadMatches,
     UploadResult,
     UploadRow,
 )
@@ -33,7 +31,6 @@ __all__ = [
     "BUSY_TIMEOUT_S",
     "DAEMON",
     "FROM_UPLOAD",
-    "FROM_UPLOAD_UNREAD",
     "SWEEP",
     "UNSAID",
     "EventKind",
@@ -50,7 +47,6 @@ __all__ = [
     "ReviewResult",
     "RunCounts",
     "UploadAnswer",
-    "UploadMatches",
     "UploadResult",
     "UploadRow",
     "check_locks",

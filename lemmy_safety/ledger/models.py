@@ -177,7 +177,6 @@ uploads = Table(
     "uploads",
     metadata,
     Column("sha256", HexBytes, primary_key=True),
-    Column("md5", HexBytes, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("answer", EnumText(UploadAnswer), nullable=False),
     # What was learned of the bytes, at the door or later; judged_at is NULL until something final was.
@@ -207,7 +206,6 @@ uploads = Table(
     Column("storage_id", Integer),
     # Where pict-rs says that it has stored them, from 0.6 on.
     Column("storage_key", LongText),
-    Index("ix_uploads_md5", "md5"),
 )
 
 # Requests at the door that pict-rs cannot have made so; one row.

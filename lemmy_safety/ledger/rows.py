@@ -28,9 +28,6 @@ RunCounts: TypeAlias = "Mapping[str, object]"
 FROM_UPLOAD = "(upload)"
 """In the place of a key where a verdict comes from the door, not from an object: the bytes were read, and the same."""
 
-FROM_UPLOAD_UNREAD = "(upload, not read)"
-"""Idem, where size, time and entity tag are those of an upload and the object was not read; see ``uploads.py``."""
-
 ANCESTOR = "ancestor"
 """Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
 
@@ -197,7 +194,7 @@ class EventRow:
 class UploadResult:
     """What became of one upload, for ``Ledger.record_uploads``.
 
-    ``sha256`` and ``md5`` are lower-case hex digits of its ``size`` bytes. ``media_type`` is what the request said.
+    ``sha256`` is in lower-case hex digits, of its ``size`` bytes. ``media_type`` is what the request said.
     ``status`` is None where nobody looked at it. ``verdict`` is set exactly when ``status`` is CHECKED.
     ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
     as no upload.
@@ -206,7 +203,6 @@ class UploadResult:
     """
 
     sha256: str
-    md5: str
     size: int
     media_type: str
     answer: UploadAnswer | None
@@ -231,7 +227,6 @@ class UploadRow:
     """
 
     sha256: str
-    md5: str
     size: int
     media_type: str | None
     answer: UploadAnswer
@@ -264,17 +259,6 @@ class GarbledRequests:
     def too_many(self) -> bool:
         """Whether they are more than odd files can explain."""
         return self.in_a_row >= MOST_GARBLED_IN_A_ROW
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadMatches:
-    """What uploads say of listed objects, by key.
-
-    ``verdicts`` need no reading. ``unchecked`` may be what was accepted unchecked: read those first.
-    """
-
-    verdicts: Mapping[str, KnownVerdict]
-    unchecked: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.ledger import garbled, upload_lookups, uploads
-from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database
 from lemmy_safety.ledger.lookups import storage_id_of
 from lemmy_safety.ledger.recording import ensure_storage
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from lemmy_safety.ledger.rows import GarbledRequests, UploadMatches, UploadResult, UploadRow
+    from lemmy_safety.ledger.rows import GarbledRequests, UploadResult, UploadRow
     from lemmy_safety.records import StoredObject
 
 
@@ -31,8 +30,7 @@ class UploadBooks(Database):
 
         A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
         ``unchecked_uploads`` until its bytes are judged: here, or by ``record``. A result without ``answer`` is a
-        judgement that came later, and says nothing about bytes that were never asked about. Whoever accepts an upload
-        must have recorded the hashes of all its bytes, for ``uploads_matching`` relies on that.
+        judgement that came later, and says nothing about bytes that were never asked about.
 
         :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
         """
@@ -81,23 +79,10 @@ class UploadBooks(Database):
         with self._reading() as connection:
             return upload_lookups.unchecked_since(connection)
 
-    def uploads_matching(
-        self,
-        storage: str,
-        objects: Sequence[StoredObject],
-        *,
-        detectors: frozenset[str],
-        rules_version: str | None,
-    ) -> UploadMatches:
-        """What uploads say of listed objects: verdicts for which nothing need be read, and what to read first.
-
-        Verdicts only with ``rules_version``, and only where all that ``uploads.py`` asks for is given.
-        """
-        checked_keys(obj.key for obj in objects)
+    def unchecked_among(self, objects: Sequence[StoredObject]) -> frozenset[str]:
+        """Keys of listed objects that may be an upload accepted without a verdict, because their size is the same."""
         with self._reading() as connection:
-            return upload_lookups.matching(
-                connection, storage, objects, detectors=detectors, rules_version=rules_version
-            )
+            return upload_lookups.unchecked_among(connection, objects)
 
     def uploads_belonging_to(self, storage: str) -> set[str]:
         """The SHA-256 of unchecked uploads that are proved to be in ``storage``, or gone, if all of it was read.

@@ -2,43 +2,25 @@
 
 A row is about bytes, by their SHA-256. What is learned of them stays, whatever later attempts bring; an upload that
 was accepted unchecked stays on the list until its bytes are judged, at the door or in a storage.
-
-Reading an object is spared where a listing alone says that it is an upload that was judged: an S3 entity tag is the
-MD5 of what was put (not of multipart uploads, nor under some encryptions; those tags never match). MD5 does not bind:
-anybody can make a harmless and a harmful file of one MD5 and one length. Whoever uses that must bring the second file
-into the storage without this ledger hearing of it, for each file that passes the door is hashed here. Hence:
-
-- The MD5 belongs to one upload only, whatever their lengths. As soon as a second file of that MD5 passes the door,
-  accepted, refused or unchecked, everything that was taken over by it is read after all.
-- That upload was accepted with a verdict by the present rules and detectors, and the verdict is not "flagged": nothing
-  is deleted that was not read.
-- The object was stored within minutes of that upload: pict-rs stores right before it asks. So the other file cannot
-  come later, when the door is shut off, or have come before there was one.
-- An upload stands for as many objects as it was seen times, and only for keys that have no row yet.
-
-What remains: a second way into the storage beside the door, used by somebody who knows of it within those minutes. Who
-has one (another pict-rs without the hook on the same bucket) turns the taking over off. Every caller that accepts
-bytes must have hashed them to the end; then nothing is let in that is not in this table.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from lemmy_safety.ledger import flags
-from lemmy_safety.ledger.codec import NO_ACTION, NO_VERDICT, content_columns, flag_columns, verdict_columns
+from lemmy_safety.ledger.codec import content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
 from lemmy_safety.ledger.lookups import among_few, storage_id_of
 from lemmy_safety.ledger.merging import UNDECODED
 from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, FROM_UPLOAD, FROM_UPLOAD_UNREAD, UNSAID, EventKind, UploadAnswer
-from lemmy_safety.records import ItemStatus, Outcome, Review
+from lemmy_safety.ledger.rows import ANCESTOR, FROM_UPLOAD, UNSAID, EventKind, UploadAnswer
+from lemmy_safety.records import ItemStatus, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -49,8 +31,6 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.rows import KnownVerdict, UploadResult
     from lemmy_safety.records import ItemResult
-
-log = logging.getLogger(__name__)
 
 #: What is learned of bytes; the same columns in both tables.
 _LEARNED = (
@@ -103,7 +83,6 @@ def record_uploads(
     entries = [{"at": now, "sha256": sha256, "kind": EventKind.LET_IN, "detail": {}} for sha256 in let_in]
     if entries:
         connection.execute(events.insert(), entries)
-    _distrust_shared(connection, {row["md5"] for sha256, row in rows.items() if sha256 not in before})
 
 
 def _overruled(result: UploadResult, flag: KnownVerdict) -> UploadResult:
@@ -121,7 +100,6 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
         row = {
             **dict.fromkeys(uploads.c.keys()),
             **_learned(result),
-            "md5": result.md5,
             "size": result.size,
             "answer": result.answer,
             "first_at": at,
@@ -205,35 +183,6 @@ def _write(connection: Connection, before: dict[str, dict[str, Any]], rows: dict
             .values({name: bindparam(f"new_{name}") for name in names}),
             [{"row_sha256": row["sha256"], **{f"new_{name}": row[name] for name in names}} for row in changed],
         )
-
-
-def _distrust_shared(connection: Connection, md5s: Iterable[str]) -> None:
-    """Two different uploads have one MD5: somebody made them so. Whatever was not read because of it is read now."""
-    for chunk in chunks(sorted(md5s)):
-        query = select(uploads.c.md5).where(uploads.c.md5.in_(chunk)).group_by(uploads.c.md5)
-        shared = list(connection.execute(query.having(func.count() > 1)).scalars())
-        if not shared:
-            continue
-        log.warning("different uploads with the same MD5, made to deceive: %s", ", ".join(sorted(shared)))
-        of_them = select(uploads.c.sha256).where(uploads.c.md5.in_(shared))
-        hashes = list(connection.execute(of_them).scalars())
-        values = {
-            **NO_VERDICT,
-            **NO_ACTION,
-            **dict.fromkeys(("sha256", "pdq", "pdq_quality", "media_type", "width", "height", "frame_count")),
-            **dict.fromkeys(("duration_s", "anomalies", "reused_from", "review_at")),
-            "status": ItemStatus.FETCH_FAILED,
-            "reason": "taken for an upload whose MD5 another file has as well; to be read",
-            "judgement": images.c.judgement + 1,
-            "review": Review.NONE,
-            "review_note": "",
-        }
-        for some in chunks(hashes):
-            connection.execute(
-                images.update()
-                .where(images.c.sha256.in_(some), images.c.reused_from == FROM_UPLOAD_UNREAD)
-                .values(values)
-            )
 
 
 def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[ItemResult], now: datetime) -> None:

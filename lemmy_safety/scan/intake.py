@@ -20,13 +20,12 @@ from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
 from lemmy_safety.scan.pipeline import PipelineStopped
-from lemmy_safety.scan.reuse import holds_under, taken_over
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator
 
-    from lemmy_safety.ledger import Ledger, UploadMatches
+    from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
@@ -62,21 +61,14 @@ class Intake:
         decoder: str,
         counter: PassCounter,
         stop: threading.Event,
-        rules_version: str | None = None,
-        names_matter: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """With ``rules_version``, verdicts by these rules that were given at the door are taken over without reading; with
-        ``names_matter`` only where the object's name says the same of the bytes.
-        """
-        self._names_matter = names_matter
         self._storage = storage
         self._ledger = ledger
         self._detectors = detectors
         self._decoder = decoder
         self._counter = counter
         self._stop = stop
-        self._rules_version = rules_version
         self._clock = clock
         self._gone_first: set[str] = set()
         #: Set when some of the storage could not be listed; it is raised when everything else of the pass is done.
@@ -143,7 +135,7 @@ class Intake:
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
         ):
             self._see_that_nobody_stops()
-            wanted = self._matches(batch).unchecked
+            wanted = self._ledger.unchecked_among(batch)
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_young(obj)]
             self._gone_first.update(obj.key for obj in urgent)
             self._counter.add("seen", len(urgent))
@@ -155,11 +147,6 @@ class Intake:
         """What is known needs no reading, so that a listing may go on for long without meeting the next stage."""
         if self._stop.is_set():
             raise PipelineStopped
-
-    def _matches(self, objects: list[StoredObject]) -> UploadMatches:
-        return self._ledger.uploads_matching(
-            self._storage.name, objects, detectors=self._detectors, rules_version=self._rules_version
-        )
 
     def _pass_on(
         self,
@@ -175,13 +162,9 @@ class Intake:
                 self._counter.add("skipped")
                 if state is Known.PENDING:
                     to_record.put(OpenAction(key=key))
-            matches = self._matches(new)
-            for obj in sorted(new, key=lambda obj: obj.key not in matches.unchecked):
-                verdict = matches.verdicts.get(obj.key)
-                if verdict is not None and holds_under(obj.key, verdict, names_matter=self._names_matter):
-                    to_record.put(taken_over(obj, verdict, sha256=verdict.sha256))
-                else:
-                    to_fetch.put(obj)
+            unchecked = self._ledger.unchecked_among(new)
+            for obj in sorted(new, key=lambda obj: obj.key not in unchecked):
+                to_fetch.put(obj)
 
     def _note_time(self, obj: StoredObject) -> None:
         # A date in the future is wrong, and says nothing of what was uploaded until then.

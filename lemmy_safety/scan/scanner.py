@@ -327,8 +327,6 @@ class Scanner:
             decoder=self._decoder.version,
             counter=counter,
             stop=self._stop,
-            rules_version=judge.rules_version,
-            names_matter=self._policy.judges_names,
         )
         fetcher = Fetcher(
             storage=self.storage,

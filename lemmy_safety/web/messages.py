@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from lemmy_safety.web.fields import Fields
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 #: Characters of prose for people, of names, and of the name of a medium on the wire.
 _MOST_TEXT = 2000
@@ -205,7 +204,6 @@ def encode_unchecked(row: UploadRow) -> dict[str, Any]:
     """An upload that a relay accepted without a verdict."""
     return {
         "sha256": row.sha256,
-        "md5": row.md5,
         "size": row.size,
         "media_type": _cut(row.media_type or "", _MOST_NAME),
         "reason": _cut(row.reason, _MOST_REASON),
@@ -221,7 +219,6 @@ def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadR
     fields = mapping(message)
     return UploadResult(
         sha256=matching(fields, "sha256", SHA256),
-        md5=matching(fields, "md5", _MD5),
         size=whole(fields, "size", most=_MOST_BYTES),
         media_type=text(fields, "media_type", "", most=_MOST_NAME),
         answer=UploadAnswer.UNCHECKED,

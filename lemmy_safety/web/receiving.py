@@ -101,7 +101,6 @@ class BodyReader:
             data=bytes(body.data),
             size=len(body.data),
             sha256=body.sha256.hexdigest(),
-            md5=body.md5.hexdigest(),
             media_type=claimed_type(media_type) or body.media_type,
             storage_key=body.key,
             free=share.free,
@@ -143,7 +142,6 @@ class _Body:
         # One growing array: a list of chunks would weigh forty times its bytes where a sender makes chunks of one byte.
         self.data = bytearray()
         self.sha256 = hashlib.sha256()
-        self.md5 = hashlib.md5(usedforsecurity=False)
         # What a form says of its file.
         self.media_type = ""
         self.key: str | None = None
@@ -151,7 +149,6 @@ class _Body:
     def add(self, chunk: bytes) -> None:
         self.data += chunk
         self.sha256.update(chunk)
-        self.md5.update(chunk)
 
 
 class BodyMemory:

@@ -222,7 +222,6 @@ class _Books:
 def _judgement(row: UploadRow, learned: LearnedFields) -> UploadResult:
     return UploadResult(
         sha256=row.sha256,
-        md5=row.md5,
         size=row.size,
         media_type=row.media_type or "",
         answer=None,

@@ -71,7 +71,7 @@ class Decision:
 
 @dataclass(slots=True, kw_only=True)
 class Upload:
-    """One medium in memory. ``sha256`` and ``md5`` are lower-case hex digits; ``media_type`` is what the sender claims, and
+    """One medium in memory. ``sha256`` is in lower-case hex digits; ``media_type`` is what the sender claims, and
     ``storage_key`` where pict-rs says that it has stored it (from 0.6 on).
 
     ``data`` is None once it is not needed any more; ``free`` then gives its memory back.
@@ -80,7 +80,6 @@ class Upload:
     data: bytes | None
     size: int
     sha256: str
-    md5: str
     media_type: str
     free: Callable[[], None]
     storage_key: str | None = None

@@ -247,7 +247,6 @@ def _record(
 ) -> UploadResult:
     return UploadResult(
         sha256=upload.sha256,
-        md5=upload.md5,
         size=upload.size,
         media_type=upload.media_type,
         answer=answer,

@@ -322,7 +322,6 @@ class _Worker:
 def _row(upload: Upload, result: ItemResult | None, answer: UploadAnswer | None) -> UploadResult:
     row = UploadResult(
         sha256=upload.sha256,
-        md5=upload.md5,
         size=upload.size,
         media_type=upload.media_type,
         answer=answer,

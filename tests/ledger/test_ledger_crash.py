@@ -70,7 +70,7 @@ def test_a_first_start_that_was_killed_begins_again_where_tables_cannot_be_taken
     url = create_database(mariadb, f"killed {word} {steps}")
     with killed(url, word, steps), open_ledger(url) as ledger:
         assert ledger.stats().objects == 0
-        assert ledger.schema_version() == ("0007", "0007")
+        assert ledger.schema_version() == ("0008", "0008")
         ledger.check_writable()
 
 
@@ -83,4 +83,4 @@ def test_two_processes_that_start_at_the_same_time_make_one_schema(url) -> None:
     ]
     for process in processes:
         out, errors = process.communicate()
-        assert (out, errors, process.returncode) == ("('0007', '0007')\n", "", 0)
+        assert (out, errors, process.returncode) == ("('0008', '0008')\n", "", 0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.ledgers import DECODER, STORAGE, checked, record, row_of, sha256_of, stored
-from support.uploads import judged, stored_upload, upload
+from support.uploads import judged, upload
 
 from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger, sqlite_url
 from lemmy_safety.records import Outcome, Review
@@ -131,20 +131,6 @@ def test_a_flag_outlives_the_object(ledger) -> None:
     in_storage(ledger, "b", Outcome.CLEAR, BOTH)
     assert outcome_of(ledger, "a") is Outcome.FLAGGED
     assert outcome_of(ledger, "b") is Outcome.CLEAR
-
-
-def test_an_object_is_not_taken_for_an_upload_that_was_flagged_since(ledger) -> None:
-    """In a storage, by others: it is read."""
-    at_the_door(ledger, "a", Outcome.CLEAR, CLIP)
-
-    def matched():
-        return ledger.uploads_matching(
-            STORAGE, [stored_upload("key", "a")], detectors=CLIP, rules_version="rules-1"
-        ).verdicts
-
-    assert list(matched()) == ["key"]
-    in_storage(ledger, "a", Outcome.FLAGGED, HASHES, key="other", storage=OTHER)
-    assert matched() == {}
 
 
 def test_what_was_let_in_unchecked_is_flagged_as_its_bytes_are(ledger) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.dialects import registry
 from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, fill, flagged, record, sha256_of, stored
 from support.mariadb import create_database
-from support.uploads import AT, stored_upload, upload
+from support.uploads import AT, upload
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerLocked, LedgerReadOnly
 from lemmy_safety.ledger import Known, open_ledger
@@ -191,7 +191,6 @@ def test_what_is_not_an_unfinished_start_of_ours_is_refused_and_left_alone(empty
         (lambda ledger: list(ledger.unreadable()), "ix_images_outcome"),
         (lambda ledger: list(ledger.unchecked_uploads()), "ix_uploads_answer"),
         (lambda ledger: ledger.unchecked_since(), "ix_uploads_answer"),
-        (lambda ledger: matching(ledger, "u7"), "ix_uploads_md5"),
         (lambda ledger: ledger.record_uploads([upload("u7")]), "PRIMARY"),
         (lambda ledger: list(ledger.flagged()), "ix_events_key"),
         (lambda ledger: ledger.stuck_actions(STORAGE, due_before=AT), "ix_images_outcome"),
@@ -218,11 +217,6 @@ def test_no_question_walks_over_the_table(thousand, ask, index) -> None:
         ]
     assert any(index in (key or "") for _, _, key in plans), plans
     assert [plan for plan in plans if plan[0] in ("images", "events", "uploads") and plan[1] in ("ALL", "index")] == []
-
-
-def matching(ledger, content):
-    objects = [stored_upload("new", content)]
-    return ledger.uploads_matching(STORAGE, objects, detectors=DETECTORS, rules_version="rules-1")
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import MetaData, create_engine, inspect
 from support.killed_ledger import killed
-from support.ledgers import DECODER, DETECTORS, STORAGE, failed, record, sha256_of, stored
+from support.ledgers import DECODER, DETECTORS, NOON, STORAGE, failed, record, sha256_of, stored
 from support.mariadb import create_database
-from support.uploads import upload, waiting
+from support.uploads import row_for, upload, waiting
 
 from alembic import command
 from lemmy_safety.ledger import Known, migrations, open_ledger
@@ -88,7 +89,7 @@ def make_old(url: str, *, revision: str = "0001") -> None:
 
 def check(url: str) -> None:
     with open_ledger(url) as ledger:
-        assert ledger.schema_version() == ("0007", "0007")
+        assert ledger.schema_version() == ("0008", "0008")
         (row,) = ledger.flagged()
         assert (row.key, row.outcome, row.info.frame_count, row.info.duration_s) == (
             "flagged",
@@ -145,3 +146,55 @@ def test_an_upgrade_that_was_killed_goes_on_where_changes_stay(mariadb, word, st
     make_old(url)
     with killed(url, word, steps):
         check(url)
+
+
+def test_what_was_taken_for_an_upload_by_its_md5_is_read(url) -> None:
+    """Earlier versions did not read it; what was read, and what is flagged, keeps its verdict. Uploads lose their MD5."""
+    make_old(url, revision="0007")
+    make_uploads_and_their_objects(url)
+    for _ in range(2):
+        with open_ledger(url) as ledger:
+            assert ledger.retryable(STORAGE, 10) == ["unread"]
+            listed = [stored(key) for key in ("unread", "read")]
+            known = ledger.known(STORAGE, listed, detectors=DETECTORS, decoder=DECODER)
+            assert known == {"read": Known.SETTLED}
+            assert [row.key for row in ledger.flagged()] == ["flagged"]
+            assert ledger.verdict_for(sha256_of("unread"), detectors=DETECTORS) is None
+            assert ledger.verdict_for(sha256_of("read"), detectors=DETECTORS).verdict.outcome is Outcome.CLEAR
+            assert row_for(ledger, "accepted").times == 3
+            assert waiting(ledger) == [upload("unchecked").sha256]
+            inspector = inspect(ledger._engine)
+            assert "md5" not in {column["name"] for column in inspector.get_columns("uploads")}
+            assert [index["name"] for index in inspector.get_indexes("uploads")] == ["ix_uploads_unchecked"]
+
+
+def make_uploads_and_their_objects(url: str) -> None:
+    """As the version of the schema 0007 wrote them: "unread" and "flagged" by the MD5 of an upload, "read" by its SHA-256."""
+    engine = create_engine(url)
+    metadata = MetaData()
+    metadata.reflect(engine, only=["images", "uploads"])
+    images, uploads = metadata.tables["images"], metadata.tables["uploads"]
+    judged_clear = {"status": "checked", "outcome": "clear", "detectors": "clip,hashes", "findings": "[]"}
+    with engine.begin() as connection:
+        for number, (key, source) in enumerate((("unread", "(upload, not read)"), ("read", "(upload)")), 10):
+            obj = stored(key)
+            described = {
+                "key": key,
+                "size": obj.size,
+                "etag": bytes.fromhex(obj.etag).hex(),
+                "modified_at": obj.modified_at,
+            }
+            texts = {"rules_version": "rules-1", "origin": "scan", "action_state": "none", "action_detail": ""}
+            texts |= {"review": "none", "review_note": "", "reason": "", "decoder": DECODER, "reused_from": source}
+            numbers = {"id": number, "storage_id": 2, "judgement": 1, "dry_run": False, "checked_at": NOON}
+            row = {**described, **texts, **numbers, **judged_clear, "sha256": bytes.fromhex(sha256_of(key))}
+            connection.execute(images.insert().values(row))
+        connection.execute(images.update().where(images.c.key == "flagged").values(reused_from="(upload, not read)"))
+        for name, row in (
+            ("accepted", {**judged_clear, "answer": "accepted", "judged_at": NOON, "times": 3}),
+            ("unchecked", {"answer": "unchecked", "times": 1, "detectors": ""}),
+        ):
+            common = {"size": 1, "reason": "", "rules_version": "rules-1", "first_at": NOON, "last_at": NOON}
+            digests = {"sha256": bytes.fromhex(upload(name).sha256), "md5": hashlib.md5(name.encode()).digest()}  # noqa: S324
+            connection.execute(uploads.insert().values({**common, **digests, **row}))
+    engine.dispose()

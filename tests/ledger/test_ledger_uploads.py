@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 from support.ledgers import DETECTORS, STORAGE, checked, failed, flagged, record, stored
-from support.uploads import AT, judged, row_for, upload, waiting
+from support.uploads import AT, judged, row_for, stored_upload, upload, waiting
 
 from lemmy_safety.ledger import FROM_UPLOAD, UNSAID, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
@@ -25,7 +25,7 @@ def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
     result = judged("a", Outcome.BORDERLINE, reason="odd \0")
     ledger.record_uploads([result])
     row = row_for(ledger, "a")
-    assert (row.sha256, row.md5, row.size, row.answer) == (result.sha256, result.md5, 1, UploadAnswer.ACCEPTED)
+    assert (row.sha256, row.size, row.answer) == (result.sha256, 1, UploadAnswer.ACCEPTED)
     assert (row.verdict, row.detectors, row.pdq, row.info) == (
         result.verdict,
         result.detectors,
@@ -239,6 +239,16 @@ def test_old_uploads_that_were_fine_can_be_forgotten(ledger) -> None:
     ledger.record_uploads(list(names.values()))
     assert ledger.forget_uploads(AT + MINUTE) == 1
     assert [name for name in names if ledger.upload(of(name)) is None] == ["clear"]
+
+
+def test_objects_of_the_size_of_an_unchecked_upload_are_pointed_out(ledger) -> None:
+    """The size is all that every storage tells; once the bytes were judged no object is pointed out."""
+    ledger.record_uploads([upload("abc"), judged("abcd")])
+    listed = [stored_upload(key, content) for key, content in (("three", "xyz"), ("four", "wxyz"), ("two", "xy"))]
+    assert ledger.unchecked_among(listed) == {"three"}
+    record(ledger, [checked("three", sha256=upload("abc").sha256)])
+    assert ledger.unchecked_among(listed) == frozenset()
+    assert ledger.unchecked_among([]) == frozenset()
 
 
 def test_a_long_list_is_read_in_pieces(ledger, monkeypatch) -> None:

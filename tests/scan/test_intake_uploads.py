@@ -1,4 +1,4 @@
-"""What uploads at the door mean for a pass: verdicts without reading, and what was let in unchecked goes first."""
+"""What uploads at the hook mean for a pass: everything is read, what was accepted unchecked first."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.backends import S3Backend
 from support.ledgers import DECODER, DETECTORS, checked, record, sha256_of
 from support.passes import WatchedStorage, minutes_ago, put
 from support.uploads import judged, upload
 
-from lemmy_safety.ledger import FROM_UPLOAD_UNREAD, open_ledger, sqlite_url
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome
+from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.records import Outcome
 from lemmy_safety.scan.intake import Intake
 from lemmy_safety.scan.progress import PassCounter
 
@@ -48,17 +47,16 @@ class Pass:
         self.root, self.ledger = root, ledger
         self.storage = TaggedStorage(root)
 
-    def run(self, *, since=None, rules_version="rules-1", detectors=DETECTORS, storage=None):
+    def run(self, *, since=None):
         counter = PassCounter()
         self.to_fetch, self.to_record = Inbox(), Inbox()
         intake = Intake(
-            storage=storage or self.storage,
+            storage=self.storage,
             ledger=self.ledger,
-            detectors=detectors,
+            detectors=DETECTORS,
             decoder=DECODER,
             counter=counter,
             stop=threading.Event(),
-            rules_version=rules_version,
         )
         intake.run(since=since, prefix="", exhaustive=True, to_fetch=self.to_fetch, to_record=self.to_record)
         self.counts = counter.snapshot(1.0)
@@ -77,46 +75,12 @@ def store(one_pass, key, content, minutes=30.0):
     put(one_pass.root, key, content.encode(), modified_at=minutes_ago(minutes))
 
 
-def test_an_upload_that_was_judged_is_not_read(one_pass) -> None:
-    """Its verdict is recorded for the object; the next pass knows the object."""
+def test_an_object_is_read_whatever_its_listing_says(one_pass) -> None:
+    """Tag, size and time are those of an upload that was judged; two files can share all of them."""
     store(one_pass, "uploaded", "one")
-    store(one_pass, "other", "two")
     one_pass.ledger.record_uploads([judged("one", at=minutes_ago(30))])
-    assert one_pass.run() == ["other"]
-    (result,) = one_pass.to_record
-    assert isinstance(result, ItemResult)
-    assert (result.obj.key, result.status, result.verdict.outcome) == ("uploaded", ItemStatus.CHECKED, Outcome.CLEAR)
-    assert (result.sha256, result.reused_from) == (sha256_of("one"), FROM_UPLOAD_UNREAD)
-    record(one_pass.ledger, [result, checked("other")], storage=one_pass.storage.name)
-    one_pass.run()
-    assert one_pass.counts.skipped >= 1
+    assert one_pass.run() == ["uploaded"]
     assert one_pass.to_record == []
-
-
-@pytest.mark.external_service
-def test_a_real_s3_server_gives_tags_that_prove_it(one_pass, swift, bucket) -> None:
-    """The MD5 of what was put, and the time at which it was."""
-    backend = S3Backend(swift, bucket)
-    backend.put("uploaded", b"one")
-    backend.put("other", b"two")
-    one_pass.ledger.record_uploads([judged("one", at=datetime.now(UTC))])
-    with backend.storage() as storage:
-        assert one_pass.run(storage=storage) == ["other"]
-        assert storage.read("uploaded", max_bytes=3) == b"one"
-    assert [result.reused_from for result in one_pass.to_record] == [FROM_UPLOAD_UNREAD]
-
-
-@pytest.mark.parametrize(
-    "how",
-    [{"rules_version": None}, {"rules_version": "rules-2"}, {"detectors": DETECTORS | {"more"}}],
-    ids=["not wanted", "other rules", "more detectors"],
-)
-def test_an_upload_that_was_judged_otherwise_is_read(one_pass, how) -> None:
-    """And where the storage gives no tag."""
-    store(one_pass, "uploaded", "one")
-    one_pass.ledger.record_uploads([judged("one", at=minutes_ago(30))])
-    assert one_pass.run(**how) == ["uploaded"]
-    assert one_pass.run(storage=WatchedStorage(one_pass.root)) == ["uploaded"]
 
 
 def test_what_was_let_in_unchecked_is_read_first(one_pass) -> None:

@@ -24,7 +24,6 @@ def of_bytes(data: bytes, answer=UploadAnswer.UNCHECKED, **more) -> UploadResult
         "",
         answer,
         sha256=hashlib.sha256(data).hexdigest(),
-        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
         size=len(data),
         **more,
     )

@@ -18,8 +18,8 @@ from lemmy_safety.web.validation import ValidationOptions, Validator
 
 def upload(number: int) -> Upload:
     data = encode(gradient(seed=number), "png")
-    sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Upload(data=data, size=len(data), sha256=sha256, md5=md5, media_type="image/png", free=lambda: None)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Upload(data=data, size=len(data), sha256=sha256, media_type="image/png", free=lambda: None)
 
 
 async def until(condition) -> None:

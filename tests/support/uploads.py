@@ -23,7 +23,6 @@ def upload(content: str, answer: UploadAnswer | None = UploadAnswer.UNCHECKED, *
     """An upload of these bytes that nobody looked at, unless ``more`` says otherwise."""
     fields: dict[str, Any] = {
         "sha256": hashlib.sha256(content.encode()).hexdigest(),
-        "md5": hashlib.md5(content.encode(), usedforsecurity=False).hexdigest(),
         "size": len(content.encode()),
         "media_type": "image/webp",
         "answer": answer,
@@ -47,10 +46,12 @@ def judged(content: str, outcome: Outcome = Outcome.CLEAR, **more: Any) -> Uploa
     return upload(content, **{"answer": answer, **fields, **more})
 
 
-def stored_upload(key: str, content: str, *, at: datetime = AT, etag: bool = True) -> StoredObject:
+def stored_upload(key: str, content: str, *, at: datetime = AT) -> StoredObject:
     """What a storage lists where pict-rs has just put these bytes."""
-    made = upload(content)
-    return StoredObject(key=key, size=made.size, modified_at=at, etag=made.md5 if etag else None)
+    data = content.encode()
+    return StoredObject(
+        key=key, size=len(data), modified_at=at, etag=hashlib.md5(data, usedforsecurity=False).hexdigest()
+    )
 
 
 def row_for(ledger: Ledger, content: str) -> UploadRow:

@@ -34,8 +34,8 @@ def canary_as(file_format: str) -> bytes:
 
 def upload_of(picture: bytes, inside: bytes = b"sleep") -> Upload:
     data = picture + breaking_decoders.INSIDE + inside
-    sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Upload(data=data, size=len(data), sha256=sha256, md5=md5, media_type="image/png", free=lambda: None)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Upload(data=data, size=len(data), sha256=sha256, media_type="image/png", free=lambda: None)
 
 
 def told(tmp_path, story, *, detector=None, workers=1, **how) -> int:

@@ -26,7 +26,6 @@ def record(ledger, number: int) -> None:
         [
             UploadResult(
                 sha256=hashlib.sha256(data).hexdigest(),
-                md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
                 size=len(data),
                 media_type="image/png",
                 answer=UploadAnswer.ACCEPTED,

@@ -44,7 +44,7 @@ class WatchedLedger:
 
 
 def result(name: str) -> UploadResult:
-    return UploadResult(sha256=name, md5="", size=1, media_type="", answer=UploadAnswer.ACCEPTED)
+    return UploadResult(sha256=name, size=1, media_type="", answer=UploadAnswer.ACCEPTED)
 
 
 def test_what_comes_during_a_write_is_written_together():

@@ -34,7 +34,6 @@ def entry(number: int, **more) -> dict:
     data = str(number).encode()
     return {
         "sha256": hashlib.sha256(data).hexdigest(),
-        "md5": hashlib.md5(data, usedforsecurity=False).hexdigest(),
         "size": 5,
         "media_type": "image/png",
         "reason": "timed_out",
@@ -92,7 +91,7 @@ BAD = {
     "size as a flag": {"size": True},
     "a long digest": {"sha256": "0" * 900_000},
     "a digest with a line end": {"sha256": "0" * 64 + "\n"},
-    "an MD5 in capitals": {"md5": "A" * 32},
+    "a digest in capitals": {"sha256": "A" * 64},
 }
 
 

@@ -18,7 +18,7 @@ LOOP.close()
 
 
 def item(name, since=0.0, *, awaited=True):
-    upload = Upload(data=b"x", size=1, sha256=name, md5=name, media_type="image/png", free=lambda: None)
+    upload = Upload(data=b"x", size=1, sha256=name, media_type="image/png", free=lambda: None)
     job = Job(upload, LOOP.create_future())
     job.waiting = int(awaited)
     return Item(name=name, job=job, since=since)

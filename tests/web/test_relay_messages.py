@@ -64,7 +64,7 @@ JSON = st.recursive(
             st.sampled_from(
                 [
                     "image", "is_csam", "is_nsfw", "learned", "status", "verdict", "outcome", "findings", "info", "pdq",
-                    "hex", "quality", "sha256", "md5", "size", "at", "detectors", "rules_version", "width", "anomalies",
+                    "hex", "quality", "sha256", "size", "at", "detectors", "rules_version", "width", "anomalies",
                 ]
             ),
             inner,
@@ -124,7 +124,6 @@ def test_an_unchecked_upload_comes_back() -> None:
     made = upload("a", reason="timed_out")
     row = UploadRow(
         sha256=made.sha256,
-        md5=made.md5,
         size=made.size,
         media_type=made.media_type,
         answer=UploadAnswer.UNCHECKED,

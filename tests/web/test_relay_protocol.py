@@ -397,7 +397,7 @@ def test_what_was_let_in_unchecked_is_listed_and_settled_by_workers(tmp_path) ->
             assert relay.ask(data).status == 200
         listed = unchecked(relay)
         assert {entry["sha256"] for entry in listed} == {sha256(data) for data in (b"one", b"two", b"three")}
-        assert all(entry["md5"] and entry["size"] for entry in listed)
+        assert all(entry["size"] for entry in listed)
         place = f"{listed[0]['at']},{listed[0]['sha256']}".replace("+", "%2B")
         assert unchecked(relay, f"?after={place}") == listed[1:]
         judged = [
