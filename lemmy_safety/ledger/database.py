@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.engine import writing
+from lemmy_safety.ledger.engine import writing as transaction
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_watch import FileWatch
 from lemmy_safety.ledger.models import storages
@@ -33,25 +33,26 @@ class Database:
     """Look-ups from any thread at any time; one writer at a time, in a transaction of its own."""
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
-        self._engine = engine
-        self._where = where
+        self.engine = engine
+        self.where = where
         self._clock = clock
         self._writer = threading.RLock()
         self._closed = False
         self._watch: FileWatch | None = None
         self._is_made = False
-        self._guard: Callable[[Connection], None] | None = None
+        #: Asked at the start of every transaction that writes; raises when this process may not write any more.
+        self.guard: Callable[[Connection], None] | None = None
 
     def opened(self, *, made: bool) -> None:
         """To be called once a first connection was there. ``made``: the newest schema is known to be in the database."""
-        path = sqlite_file(self._engine.url)
+        path = sqlite_file(self.engine.url)
         self._watch = None if path is None else FileWatch(path)
         self._is_made = made
 
     def close(self) -> None:
         """Give all connections back. Closing twice is fine."""
         self._closed = True
-        self._engine.dispose()
+        self.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -61,29 +62,45 @@ class Database:
     ) -> None:
         self.close()
 
+    def now(self) -> datetime:
+        """The time by this machine's clock, aware. Leases use the database's own clock."""
+        return self._clock()
+
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A connection to ask on, in any thread.
+
+        :raises LedgerError: closed, moved away or replaced; or what the database itself raises, translated.
+        """
         self._check_open()
         self.check_present()
-        with translated(self._where, made=self._is_made), self._engine.connect() as connection:
+        with translated(self.where, made=self._is_made), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """The one transaction of this process that writes, committed at the end and rolled back on an error.
+
+        :raises LedgerError: as ``reading``; also when another process writes for too long.
+        :raises PassRunning: the guard says that the lease of this process was lost.
+        """
         self._check_open()
         self.check_present()
         with (
             self._writer,
-            translated(self._where, made=self._is_made),
-            writing(self._engine, turn=_TURN) as connection,
+            translated(self.where, made=self._is_made),
+            transaction(self.engine, turn=_TURN) as connection,
         ):
-            self._prove(connection)
+            self.prove(connection)
             yield connection
 
-    def _prove(self, connection: Connection) -> None:
-        """Ask the guard, where one is set, whether this process may still write."""
-        if self._guard is not None:
-            self._guard(connection)
+    def prove(self, connection: Connection) -> None:
+        """Ask the guard, if one is set, whether this process may still write.
+
+        :raises PassRunning: its lease was lost.
+        """
+        if self.guard is not None:
+            self.guard(connection)
 
     def check_present(self) -> None:
         """See that a SQLite database still lies where it was opened. Asks the file system only, so it costs next to nothing.
@@ -95,4 +112,4 @@ class Database:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise LedgerError(f"The database {self._where} was closed.", hint="")
+            raise LedgerError(f"The database {self.where} was closed.", hint="")

@@ -64,12 +64,12 @@ class PassLeases(Database):
 
         :raises PassRunning: another pass has the storage, and is alive as far as can be told.
         """
-        self._guard = None  # of a lease that was lost
-        with self._writing() as connection:
+        self.guard = None  # of a lease that was lost
+        with self.writing() as connection:
             token = leases.take(connection, storage, ensure_storage(connection, storage), kind, own=_held)
             _held.add(token)
         lease = Lease(storage, token)
-        self._guard = lease.prove
+        self.guard = lease.prove
         beating = threading.Thread(target=self._beat, args=(lease,), name="heartbeat", daemon=True)
         beating.start()
         try:
@@ -83,7 +83,7 @@ class PassLeases(Database):
 
         :raises PassRunning: a sweep of somebody who is alive as far as can be told.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             present = leases.holder(connection, storage)
         if present is not None and present.kind == leases.SWEEP and not present.is_over(_held):
             raise present.refusal()
@@ -91,7 +91,7 @@ class PassLeases(Database):
     def _beat(self, lease: Lease) -> None:
         while not lease._ended.wait(leases.BEAT_S):  # noqa: SLF001 - idem
             try:
-                with self._writing() as connection:
+                with self.writing() as connection:
                     leases.beat(connection, lease.token)
             except PassRunning:
                 return  # noted in the lease, and the pass looks there
@@ -102,9 +102,9 @@ class PassLeases(Database):
         _held.discard(lease.token)
         if lease.is_lost:
             return
-        self._guard = None
+        self.guard = None
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 leases.release(connection, lease.token)
         except LedgerError as error:
             log.warning("the end of this pass could not be recorded: %s", error.message)

@@ -116,7 +116,7 @@ class Ledger(UploadBooks, PassLeases):
         record as not flagged while a flag of the door stands on the same bytes.
         """
         checked_keys(obj.key for obj in objects)
-        with self._reading() as connection:
+        with self.reading() as connection:
             return lookups.known(connection, storage, objects, detectors=detectors, decoder=decoder)
 
     def verdict_for(
@@ -128,7 +128,7 @@ class Ledger(UploadBooks, PassLeases):
         and that no later judgement by its detectors has replaced, wins over every other verdict. Where it is not by these
         detectors and rules, None: they have to look, and ``record`` tells what wins.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return verdicts.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
@@ -138,13 +138,13 @@ class Ledger(UploadBooks, PassLeases):
 
         Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return lookups.retryable(connection, storage, limit)
 
     def described(self, storage: str, key: str) -> StoredObject | None:
         """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""
         checked_keys([key])
-        with self._reading() as connection:
+        with self.reading() as connection:
             return lookups.described(connection, storage, key)
 
     def is_intended(self, action_id: int) -> bool:
@@ -152,13 +152,13 @@ class Ledger(UploadBooks, PassLeases):
 
         :raises PassRunning: the lease of the pass that asks was lost; see ``lease``.
         """
-        with self._reading() as connection:
-            self._prove(connection)
+        with self.reading() as connection:
+            self.prove(connection)
             return lookups.is_intended(connection, action_id)
 
     def unfinished_actions(self, storage: str) -> list[PendingAction]:
         """Actions intended and not known to be carried out, in the order their objects were first seen."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return lookups.unfinished_actions(connection, storage)
 
     def flagged(
@@ -192,7 +192,7 @@ class Ledger(UploadBooks, PassLeases):
         self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
     ) -> Iterator[FlaggedRow]:
         while True:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 rows = lookups.page(
                     connection, which, storage=storage, include_settled=include_settled, after_id=after_id
                 )
@@ -205,18 +205,18 @@ class Ledger(UploadBooks, PassLeases):
 
     def stuck_actions(self, storage: str | None = None, *, due_before: datetime) -> StuckActions:
         """Count the open actions that need a person; ``overdue`` are those intended before ``due_before`` (aware)."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return stuck.stuck_actions(connection, storage, due_before=due_before)
 
     def failed_actions(self, storage: str, *, before: datetime) -> list[str]:
         """Keys whose action the storage refused when it was last tried, which was before that time (aware)."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return stuck.failed_keys(connection, storage, before=before)
 
     def history(self, key: str) -> list[EventRow]:
         """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""
         checked_keys([key])
-        with self._reading() as connection:
+        with self.reading() as connection:
             return lookups.history(connection, key)
 
     # What is decided and done.
@@ -248,7 +248,7 @@ class Ledger(UploadBooks, PassLeases):
                 raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
         if not results:
             return []
-        with self._writing() as connection:
+        with self.writing() as connection:
             return recording.record_results(
                 connection,
                 storage,
@@ -258,7 +258,7 @@ class Ledger(UploadBooks, PassLeases):
                 action=action,
                 unreadable_action=unreadable_action,
                 decoder=decoder,
-                now=self._clock(),
+                now=self.now(),
             )
 
     def intend(
@@ -278,7 +278,7 @@ class Ledger(UploadBooks, PassLeases):
         refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
-        with self._writing() as connection:
+        with self.writing() as connection:
             return deeds.intend_actions(
                 connection,
                 storage,
@@ -286,7 +286,7 @@ class Ledger(UploadBooks, PassLeases):
                 action,
                 unreadable_action=unreadable_action,
                 run_id=run_id,
-                now=self._clock(),
+                now=self.now(),
             )
 
     def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
@@ -297,8 +297,8 @@ class Ledger(UploadBooks, PassLeases):
         :raises LedgerError: the row is none of the ancestor, or of another key.
         """
         checked_keys([obj.key])
-        with self._writing() as connection:
-            return deeds.adopt_row(connection, row_id, storage, obj, action, now=self._clock())
+        with self.writing() as connection:
+            return deeds.adopt_row(connection, row_id, storage, obj, action, now=self.now())
 
     def finish_action(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
         """Write how an action ended: DONE, REFUSED (the object changed; it is judged anew) or FAILED.
@@ -309,8 +309,8 @@ class Ledger(UploadBooks, PassLeases):
         :raises LedgerError: no such action.
         :raises ValueError: another state.
         """
-        with self._writing() as connection:
-            deeds.finish(connection, id, state, detail, self._clock())
+        with self.writing() as connection:
+            deeds.finish(connection, id, state, detail, self.now())
 
     def review(
         self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None
@@ -323,8 +323,8 @@ class Ledger(UploadBooks, PassLeases):
         :raises LedgerError: a key stands for different bytes in several storages, and ``storage`` does not say which.
         """
         checked_keys(keys)
-        with self._writing() as connection:
-            changed, unknown = deeds.decide(connection, keys, decision, note, self._clock(), storage=storage)
+        with self.writing() as connection:
+            changed, unknown = deeds.decide(connection, keys, decision, note, self.now(), storage=storage)
         return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
 
     def ask_for_another_look(self, row_ids: Sequence[int]) -> int:
@@ -333,30 +333,30 @@ class Ledger(UploadBooks, PassLeases):
         An action intended on one because it was unreadable is dropped. Left out are rows that ``unjudged`` would not
         list as open.
         """
-        with self._writing() as connection:
-            return deeds.ask_for_another_look(connection, row_ids, self._clock())
+        with self.writing() as connection:
+            return deeds.ask_for_another_look(connection, row_ids, self.now())
 
     # Passes.
 
     def start_run(self, storage: str, kind: str, *, dry_run: bool, detectors: Collection[str]) -> int:
         """Note the start of a pass; the number that its results carry."""
-        with self._writing() as connection:
-            return passes.start_run(connection, storage, kind, dry_run=dry_run, detectors=detectors, now=self._clock())
+        with self.writing() as connection:
+            return passes.start_run(connection, storage, kind, dry_run=dry_run, detectors=detectors, now=self.now())
 
     def finish_run(self, run_id: int, counts: RunCounts, *, complete: bool) -> None:
         """Note the end of a pass, and whether it saw everything it meant to.
 
         :raises LedgerError: no such run.
         """
-        with self._writing() as connection:
-            passes.finish_run(connection, run_id, counts, complete=complete, now=self._clock())
+        with self.writing() as connection:
+            passes.finish_run(connection, run_id, counts, complete=complete, now=self.now())
 
     def cursor(self, scope: str, name: str) -> datetime | None:
         """A time that a pass left for the next one, such as up to when everything was seen; None before the first.
 
         ``scope`` says for what it holds: at least the storage, and whatever makes passes incomparable.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return passes.cursor(connection, scope, name)
 
     def set_cursor(self, scope: str, name: str, at: datetime) -> None:
@@ -366,14 +366,14 @@ class Ledger(UploadBooks, PassLeases):
         """
         if at.tzinfo is None:
             raise ValueError("at must be timezone-aware")
-        with self._writing() as connection:
+        with self.writing() as connection:
             passes.set_cursor(connection, scope, name, at)
 
     # The database itself.
 
     def stats(self) -> LedgerStats:
         """Counts over everything; walks the whole table, so seconds at 10 million rows."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             by_status, by_outcome, flagged_open, unreadable_open, acted, runs = lookups.counts(connection)
             answers = upload_lookups.count_by_answer(connection)
             unchecked_open = upload_lookups.count_unchecked(connection)
@@ -391,7 +391,7 @@ class Ledger(UploadBooks, PassLeases):
         )
 
     def _bytes_on_disk(self) -> int | None:
-        path = sqlite_file(self._engine.url)
+        path = sqlite_file(self.engine.url)
         if path is None:
             return None
         parts = (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
@@ -399,7 +399,7 @@ class Ledger(UploadBooks, PassLeases):
 
     def schema_version(self) -> tuple[str, str]:
         """The revision of the database (empty when it has none yet) and the one this version needs."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return migrations.present(connection) or "", migrations.newest()
 
     def check_writable(self) -> None:
@@ -409,13 +409,13 @@ class Ledger(UploadBooks, PassLeases):
         """
         self._check_open()
         self.check_present()
-        path = sqlite_file(self._engine.url)
+        path = sqlite_file(self.engine.url)
         if path is not None:
-            check_room(path, where=self._where)
+            check_room(path, where=self.where)
         self._write_and_restore()
 
     def _write_and_restore(self) -> None:
-        with self._writing() as connection:
+        with self.writing() as connection:
             # There and back: servers write nothing for a value that stays the same.
             connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=f"{ANCESTOR}."))
             connection.execute(storages.update().where(storages.c.name == f"{ANCESTOR}.").values(name=ANCESTOR))

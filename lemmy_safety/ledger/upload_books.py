@@ -41,14 +41,14 @@ class UploadBooks(Database):
                 raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
         if not results:
             return
-        with self._writing() as connection:
+        with self.writing() as connection:
             storage = self.uploads_are_stored_in
             storage_id = None if storage is None else ensure_storage(connection, storage)
-            uploads.record_uploads(connection, results, self._clock(), storage_id=storage_id)
+            uploads.record_uploads(connection, results, self.now(), storage_id=storage_id)
 
     def upload(self, sha256: str) -> UploadRow | None:
         """What is known of these bytes as an upload."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return upload_lookups.upload(connection, sha256)
 
     def unchecked_uploads(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
@@ -57,7 +57,7 @@ class UploadBooks(Database):
         ``after`` are ``first_at`` and ``sha256`` of the last one of an earlier reading.
         """
         while True:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 page = upload_lookups.unchecked_page(connection, after)
             yield from page
             if len(page) < upload_lookups.PAGE:
@@ -66,22 +66,22 @@ class UploadBooks(Database):
 
     def count_unchecked_uploads(self) -> int:
         """How many ``unchecked_uploads`` lists."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return upload_lookups.count_unchecked(connection)
 
     def has_uploads(self) -> bool:
         """Whether pict-rs has ever asked about an upload that is on record."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return upload_lookups.has_any(connection)
 
     def unchecked_since(self) -> datetime | None:
         """When the one came that waits longest; None when none does."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return upload_lookups.unchecked_since(connection)
 
     def unchecked_among(self, objects: Sequence[StoredObject]) -> frozenset[str]:
         """Keys of listed objects that may be an upload accepted without a verdict, because their size is the same."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return upload_lookups.unchecked_among(connection, objects)
 
     def uploads_belonging_to(self, storage: str) -> set[str]:
@@ -90,7 +90,7 @@ class UploadBooks(Database):
         Proof is that the hook's settings named it, or that it alone has received later uploads of the door; ``uploads.py``
         has the details. Left out are those of the size of an object there whose bytes were never had.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             storage_id = storage_id_of(connection, storage)
             return set() if storage_id is None else uploads.belonging(connection, storage_id)
 
@@ -100,31 +100,31 @@ class UploadBooks(Database):
         They were removed meanwhile, by their uploader or by pict-rs. ``among`` are the hashes of those that belong to
         ``storage``; without, the caller vouches for all. Returns how many.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             reason = f"not met when {storage} was read whole"
-            return uploads.settle_lost(connection, before, reason, self._clock(), among=among)
+            return uploads.settle_lost(connection, before, reason, self.now(), among=among)
 
     def forget_uploads(self, before: datetime) -> int:
         """Drop uploads that were accepted with a verdict and not asked about since ``before``; how many those were.
 
         What was refused, flagged or let in unchecked is kept.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             return uploads.forget(connection, before)
 
     def count_garbled_requests(self, what: str, *, added: int, in_a_row: int) -> None:
         """Note requests that pict-rs cannot have made so; ``what`` was wrong with the last one."""
-        with self._writing() as connection:
-            garbled.count(connection, what, added=added, in_a_row=in_a_row, now=self._clock())
+        with self.writing() as connection:
+            garbled.count(connection, what, added=added, in_a_row=in_a_row, now=self.now())
 
     def end_garbled_row(self) -> None:
         """Note that a request was understood; writes only where some before it were not."""
         known = self.garbled_requests()
         if known is not None and known.in_a_row:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 garbled.end_row(connection)
 
     def garbled_requests(self) -> GarbledRequests | None:
         """What is known of such requests; None when there was none yet."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return garbled.read(connection)

@@ -105,7 +105,7 @@ def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
 def ledger(url: str) -> Iterator[Ledger]:
     with open_ledger(url, clock=StepClock()) as opened:
         yield opened
-        assert opened._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert opened.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture

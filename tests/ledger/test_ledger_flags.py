@@ -153,10 +153,10 @@ def test_flags_of_before_there_was_a_table_for_them_are_taken_over(ledger) -> No
     at_the_door(ledger, "b", Outcome.FLAGGED, HASHES)
     in_storage(ledger, "c", Outcome.FLAGGED, BOTH, key="c")
     in_storage(ledger, "c", Outcome.CLEAR, BOTH, key="copy of c")
-    with ledger._engine.begin() as connection:
+    with ledger.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE flags")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
-    with open_ledger(ledger._engine.url.render_as_string(hide_password=False)) as upgraded:
+    with open_ledger(ledger.engine.url.render_as_string(hide_password=False)) as upgraded:
         assert outcome_of(upgraded, "a") is Outcome.FLAGGED
         assert outcome_of(upgraded, "b") is Outcome.FLAGGED
         assert outcome_of(upgraded, "c") is Outcome.CLEAR

@@ -59,7 +59,7 @@ def test_a_new_database_is_at_the_newest_schema(url) -> None:
 
 def test_the_migrations_make_what_the_models_describe(url) -> None:
     """Tables, columns and indexes: neither side has anything that the other lacks."""
-    with open_ledger(url) as ledger, ledger._engine.connect() as connection:
+    with open_ledger(url) as ledger, ledger.engine.connect() as connection:
         options = {"include_object": lambda item, *_rest: is_made_on(connection.dialect.name, item)}
         assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
 
@@ -67,7 +67,7 @@ def test_the_migrations_make_what_the_models_describe(url) -> None:
 def test_sqlite_is_set_up_to_keep_promises(made) -> None:
     """WAL for readers beside the writer, a sync at each commit, foreign keys; on every connection."""
     with open_ledger(sqlite_url(made)) as ledger:
-        connections = [ledger._engine.connect() for _ in range(3)]
+        connections = [ledger.engine.connect() for _ in range(3)]
         for connection in connections:
             pragmas = ("journal_mode", "synchronous", "foreign_keys")
             answers = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
@@ -105,7 +105,7 @@ def test_a_newer_schema_is_refused_and_left_alone(made) -> None:
 
 def test_a_newer_schema_is_refused_on_a_server_too(url) -> None:
     """The same check, the same error."""
-    with open_ledger(url) as ledger, ledger._engine.begin() as connection:
+    with open_ledger(url) as ledger, ledger.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerTooNew):
         open_ledger(url)
@@ -254,7 +254,7 @@ def test_a_server_whose_writer_does_not_finish_is_said_to_be_locked(postgres) ->
 
     url = create_database(postgres, "held")
     with open_ledger(url) as holder, open_ledger(url, busy_timeout_s=SHORT_S) as ledger:
-        with holder._writing(), pytest.raises(LedgerLocked):
+        with holder.writing(), pytest.raises(LedgerLocked):
             ledger.check_writable()
         ledger.check_writable()
 
@@ -265,7 +265,7 @@ def test_a_server_that_only_reads_is_said_to_be_read_only(postgres) -> None:
     from support.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "standby")
-    with open_ledger(url) as ledger, ledger._engine.connect() as connection:
+    with open_ledger(url) as ledger, ledger.engine.connect() as connection:
         connection.exec_driver_sql("ALTER DATABASE standby SET default_transaction_read_only = on")
         connection.commit()
     with pytest.raises(LedgerReadOnly):
@@ -288,11 +288,11 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
         run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=())
         pages = []
 
-        @event.listens_for(ledger._engine, "checkout")
+        @event.listens_for(ledger.engine, "checkout")
         def limit(connection, _record, _proxy) -> None:
             connection.execute(f"PRAGMA max_page_count = {pages[0] if pages else 2**30}")
 
-        with ledger._engine.connect() as connection:
+        with ledger.engine.connect() as connection:
             pages.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one() + 2)
 
         def write():

@@ -71,7 +71,7 @@ def test_a_refused_deletion_is_not_tried_before_the_object_is_read_again(ledger)
     (pending,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     ledger.finish_action(pending.id, ActionState.FAILED, "no right")
     ask(ledger, "a")
-    later = ledger._clock()
+    later = ledger.now()
     assert ledger.failed_actions(STORAGE, before=later) == []
 
 

@@ -242,7 +242,7 @@ def test_a_servers_database_that_was_emptied_is_noticed(request, kind):
     with open_ledger(url) as ledger:
         record(ledger, [flagged("a")])
         run_id = ledger.start_run(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
-        with ledger._engine.begin() as connection:
+        with ledger.engine.begin() as connection:
             if kind == "postgres":
                 connection.exec_driver_sql("DROP SCHEMA public CASCADE")
                 connection.exec_driver_sql("CREATE SCHEMA public")

@@ -72,7 +72,7 @@ def test_text_may_be_longer_than_a_mysql_text(empty) -> None:
 def test_a_writer_that_does_not_finish_is_said_to_hold_the_database(empty) -> None:
     """After the time to wait, when writing and when opening; reading goes on."""
     with open_ledger(empty) as holder, open_ledger(empty, busy_timeout_s=SHORT_S) as ledger:
-        with holder._writing():
+        with holder.writing():
             with pytest.raises(LedgerLocked):
                 ledger.check_writable()
             with pytest.raises(LedgerLocked):
@@ -138,7 +138,7 @@ def test_a_lost_connection_fails_one_write_and_not_the_next(empty) -> None:
     with open_ledger(empty) as ledger:
 
         def write_while_it_is_cut():
-            with ledger._writing() as connection:
+            with ledger.writing() as connection:
                 statements(empty, f"KILL {connection.exec_driver_sql('SELECT CONNECTION_ID()').scalar_one()}")
                 connection.exec_driver_sql("SELECT 1")
 
@@ -206,10 +206,10 @@ def test_no_question_walks_over_the_table(thousand, ask, index) -> None:
         if statement.startswith(("SELECT", "UPDATE")):
             sent.append((statement, parameters[0] if many else parameters))
 
-    event.listen(thousand._engine, "before_cursor_execute", note)
+    event.listen(thousand.engine, "before_cursor_execute", note)
     ask(thousand)
-    event.remove(thousand._engine, "before_cursor_execute", note)
-    with thousand._engine.connect() as connection:
+    event.remove(thousand.engine, "before_cursor_execute", note)
+    with thousand.engine.connect() as connection:
         plans = [
             (row.table, row.type, row.key)
             for statement, parameters in sent
@@ -224,7 +224,7 @@ def thousand(mariadb):
     """A ledger with some thousand rows, few of which are flagged, intended or failed."""
     with open_ledger(create_database(mariadb, "thousand")) as ledger:
         fill(ledger)
-        with ledger._engine.connect() as connection:
+        with ledger.engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE TABLE images, events, uploads, flags")
         yield ledger
 
@@ -241,7 +241,7 @@ def test_an_unknown_kind_of_database_is_used_with_a_warning(empty, caplog) -> No
         found = ledger.known(STORAGE, [stored(key) for key in keys], detectors=DETECTORS, decoder=DECODER)
         assert found == dict.fromkeys(keys, Known.PENDING)
         statements(empty, "SET GLOBAL innodb_lock_wait_timeout = 1")
-        with open_ledger(url) as other, ledger._writing(), pytest.raises(LedgerError, match="Lock wait timeout"):
+        with open_ledger(url) as other, ledger.writing(), pytest.raises(LedgerError, match="Lock wait timeout"):
             other.check_writable()
         statements(empty, "SET GLOBAL innodb_lock_wait_timeout = 50")
     with open_ledger(url) as again:

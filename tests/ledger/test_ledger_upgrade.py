@@ -163,7 +163,7 @@ def test_what_was_taken_for_an_upload_by_its_md5_is_read(url) -> None:
             assert ledger.verdict_for(sha256_of("read"), detectors=DETECTORS).verdict.outcome is Outcome.CLEAR
             assert row_for(ledger, "accepted").times == 3
             assert waiting(ledger) == [upload("unchecked").sha256]
-            inspector = inspect(ledger._engine)
+            inspector = inspect(ledger.engine)
             assert "md5" not in {column["name"] for column in inspector.get_columns("uploads")}
             assert [index["name"] for index in inspector.get_indexes("uploads")] == ["ix_uploads_unchecked"]
 

@@ -261,7 +261,7 @@ def test_a_long_list_is_read_in_pieces(ledger, monkeypatch) -> None:
 def test_letting_in_is_audited_once(quick_ledger) -> None:
     """With its hash and without a key; asking again for the same bytes adds nothing."""
     quick_ledger.record_uploads([upload("a"), upload("a", at=AT + MINUTE)])
-    with quick_ledger._engine.connect() as connection:
+    with quick_ledger.engine.connect() as connection:
         kinds = connection.exec_driver_sql("SELECT kind FROM events").scalars().all()
     assert kinds == ["let_in"]
 

@@ -133,7 +133,7 @@ def fill(ledger: Ledger) -> None:
     ledger.record_uploads([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
     old = {"at": NOON, "kind": EventKind.FAILED, "detail": {}}
     bytes_of = {"detectors": DETECTORS, "rules_version": "rules-1", "nsfw": None, "findings": [], "at": NOON}
-    with ledger._writing() as connection:
+    with ledger.writing() as connection:
         (storage_id,) = connection.execute(select(storages.c.id).where(storages.c.name == STORAGE)).one()
         gone = [(f"g{number}", sha256_of(f"g{number}")) for number in range(4000)]
         connection.execute(
