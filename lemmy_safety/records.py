@@ -52,6 +52,9 @@ _SETTLED = frozenset(
     {ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE}
 )
 
+#: Final without a verdict, for the decoder that tried.
+UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
+
 
 class Outcome(StrEnum):
     """The policy's answer for one object. ``FLAGGED`` means *possible*, never *proven*."""

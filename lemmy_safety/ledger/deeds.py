@@ -17,12 +17,13 @@ from lemmy_safety.ledger.codec import (
     row_and_judgement,
 )
 from lemmy_safety.ledger.columns import clean_text
-from lemmy_safety.ledger.lookups import FULL_ROW, UNJUDGED, is_open, storage_id_of
+from lemmy_safety.ledger.lookups import FULL_ROW, UNJUDGED, is_open
 from lemmy_safety.ledger.merging import Decision, holds_no_picture
 from lemmy_safety.ledger.models import events, images, storages
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.recording import EARLIER, ensure_storage, write_decision
+from lemmy_safety.ledger.recording import EARLIER, write_decision
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, FlaggedRow, Origin, PendingAction
+from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.upload_lookups import uploads_named
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 

@@ -27,6 +27,7 @@ from lemmy_safety.ledger.models import (
 )
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventRow, Known, PendingAction
+from lemmy_safety.ledger.storages import among_few, storage_id_of
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
@@ -49,19 +50,6 @@ _IS_OUTDONE = and_(
 )
 
 FULL_ROW = select(images, storages.c.name.label("storage")).join(storages, images.c.storage_id == storages.c.id)
-
-
-def storage_id_of(connection: Connection, name: str) -> int | None:
-    return connection.execute(select(storages.c.id).where(storages.c.name == name)).scalar_one_or_none()
-
-
-def among_few(storage_id: int | None) -> ColumnElement[bool]:
-    """Rows of one storage, among the few that another condition of the query finds.
-
-    A storage may hold every row of the table. SQLite, which has no statistics here, takes the storage's index for the best
-    one all the same, and walks over the storage; so the column is asked for in a form that no index has.
-    """
-    return images.c.storage_id + 0 == storage_id
 
 
 def known(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety.ledger.codec import NO_ACTION, NO_DECODER, content_columns, object_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.rows import EventKind, Known, Origin
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import UNDECODED, ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from lemmy_safety.records import ItemResult, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
-
-#: Final without a verdict, for this decoder.
-UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger import leases
 from lemmy_safety.ledger.database import Database
-from lemmy_safety.ledger.recording import ensure_storage
+from lemmy_safety.ledger.storages import ensure_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

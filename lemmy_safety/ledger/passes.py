@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.models import cursors, runs
-from lemmy_safety.ledger.recording import ensure_storage, new_id
+from lemmy_safety.ledger.storages import ensure_storage, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection

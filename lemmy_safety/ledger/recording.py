@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
-from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.codec import object_of, pending_action_of
 from lemmy_safety.ledger.flags import Judgements
-from lemmy_safety.ledger.lookups import storage_id_of
 from lemmy_safety.ledger.merging import Decision, EarlierRow, merge, overruled
-from lemmy_safety.ledger.models import events, images, reviews, storages
+from lemmy_safety.ledger.models import events, images, reviews
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
+from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.uploads import settle_unchecked
 from lemmy_safety.records import Review
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection, Insert
+    from sqlalchemy import Connection
 
     from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.merging import Change
@@ -48,27 +47,6 @@ EARLIER = (
     images.c.review_at,
     images.c.origin,
 )
-
-
-def new_id(connection: Connection, statement: Insert) -> int:
-    """Insert one row; the number it got."""
-    (number,) = connection.execute(statement).inserted_primary_key or (None,)
-    if number is None:
-        raise LedgerError("The database gave a new row no number.")
-    return int(number)
-
-
-def ensure_storage(connection: Connection, name: str) -> int:
-    """The storage's number, made on first use.
-
-    :raises ValueError: the name is the reserved one.
-    """
-    if name == ANCESTOR:
-        raise ValueError(f"{ANCESTOR!r} is no storage that can be scanned")
-    found = storage_id_of(connection, name)
-    if found is None:
-        found = new_id(connection, storages.insert().values(name=name))
-    return found
 
 
 def record_results(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.lookups import FLAGGED, UNREADABLE, among_few, is_open, storage_id_of
+from lemmy_safety.ledger.lookups import FLAGGED, UNREADABLE, is_open
 from lemmy_safety.ledger.models import events, images
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import EventKind, StuckActions
+from lemmy_safety.ledger.storages import among_few, storage_id_of
 from lemmy_safety.records import ActionState
 
 if TYPE_CHECKING:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.ledger import garbled, upload_lookups, uploads
 from lemmy_safety.ledger.database import Database
-from lemmy_safety.ledger.lookups import storage_id_of
-from lemmy_safety.ledger.recording import ensure_storage
 from lemmy_safety.ledger.rows import UploadAnswer
+from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
-from lemmy_safety.ledger.lookups import among_few, storage_id_of
-from lemmy_safety.ledger.merging import UNDECODED
 from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, FROM_UPLOAD, UNSAID, EventKind, UploadAnswer
-from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.ledger.storages import among_few, storage_id_of
+from lemmy_safety.records import UNDECODED, ItemStatus, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
