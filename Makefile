@@ -81,7 +81,7 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	touch "$@"
 
 $(STAMPS)/test: $(STAMPS)/venv pyproject.toml scripts/prepare_system.sh
-	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer mariadb strace pictrs nginx
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer strace pictrs nginx
 	$(INSTALL) --quiet -e '.[all,test]'
 	touch "$@" "$(STAMPS)/demo"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alembic import context
-from lemmy_safety.ledger.models import is_made_on, metadata
+from lemmy_safety.ledger.models import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -23,23 +23,21 @@ def _migrate(connection: Connection) -> None:
         connection=connection,
         target_metadata=metadata,
         # Alembic takes SQLite for a database that commits at every DDL statement; ours does not, see ledger/engine.py.
-        # MySQL does: each migration must there be able to begin again after a process that was killed in the middle.
         transactional_ddl=True,
         include_name=lambda name, kind, _parents: kind != "table" or name not in _KEPT,
-        include_object=lambda item, *_rest: is_made_on(connection.dialect.name, item),
     )
     with context.begin_transaction():
         context.run_migrations()
 
 
 def _migrate_from_command_line() -> None:
-    from lemmy_safety.ledger.engine import make_engine, upgrading  # noqa: PLC0415
+    from lemmy_safety.ledger.engine import make_engine, writing  # noqa: PLC0415
     from lemmy_safety.ledger.urls import parse_url, sqlite_url  # noqa: PLC0415
     from lemmy_safety.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
     engine = make_engine(parse_url(settings.database_url or sqlite_url(settings.sqlite_filename)))
-    with upgrading(engine) as connection:
+    with writing(engine) as connection:
         _migrate(connection)
     engine.dispose()
 

@@ -305,7 +305,7 @@ class LedgerNoLocks(LedgerError):
     lasting = True
     default_hint = (
         "Put the database on a local disk of this machine (SQLITE_FILENAME), not on a network mount or a shared folder, "
-        "or use PostgreSQL or MariaDB (DATABASE_URL)."
+        "or use PostgreSQL (DATABASE_URL)."
     )
 
 

@@ -3,7 +3,7 @@
 # Elsewhere it says what is missing and how to get it.
 #
 #   scripts/prepare_system.sh python3 venv build                     needed: without them the script fails
-#   scripts/prepare_system.sh python3 sshd postgres pgbouncer mariadb strace pictrs nginx
+#   scripts/prepare_system.sh python3 sshd postgres pgbouncer strace pictrs nginx
 #                                                     wanted: without them some tests are skipped (fails if CI=true)
 set -euo pipefail
 
@@ -63,12 +63,6 @@ for need in "$@"; do
     pgbouncer)
         if ! command -v pgbouncer >/dev/null && [ ! -x /usr/sbin/pgbouncer ]; then
             wanted="$wanted pgbouncer" packages="$packages pgbouncer"
-        fi
-        ;;
-    mariadb)
-        # The part with the programs only: no service, no account, no configuration.
-        if ! command -v mariadb-install-db >/dev/null; then
-            wanted="$wanted mariadb-install-db" packages="$packages mariadb-server-core mariadb-client-core"
         fi
         ;;
     pictrs)

@@ -7,9 +7,6 @@ The ancestor keeps one table ``images`` (id, filename, nsfw, csam, created in na
 - csam false: clear.
 - csam NULL: nothing is known. The ancestor recorded failed downloads like that and never looked again; we do.
 
-Only SQLite and PostgreSQL can hold such a database. On MySQL, where each change of the schema is final at once, what a
-killed start left is dropped and made again; the caller has seen that it is empty.
-
 A migration describes the schema of its own day, so it shares nothing with the models.
 """
 
@@ -18,7 +15,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 
 from alembic import op
 
@@ -28,75 +24,41 @@ branch_labels = None
 depends_on = None
 
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_TIME = sa.DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
-_TEXT = sa.UnicodeText().with_variant(LONGTEXT(), "mysql")
+_TIME = sa.DateTime(timezone=True)
+_TEXT = sa.Text()
 _ENUM = sa.String(32)
-_HASH = sa.VARBINARY(32).with_variant(sa.LargeBinary(32), "sqlite", "postgresql")
+_HASH = sa.LargeBinary()
 _OLD = "images_before_takeover"
 _ANCESTOR_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
-
-# What every database of the kind can do that the others, MySQL among them, cannot: partial indexes, changes of the
-# schema that are taken back, indexes on text of any length.
-_FULL_GROWN = {"sqlite", "postgresql"}
-
-# Not the server's defaults: its administrator may have set them to anything.
-_MYSQL = {
-    "mysql_engine": "InnoDB",
-    "mysql_row_format": "DYNAMIC",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
-
-
-def _indexed(most_bytes: int) -> sa.types.TypeEngine[str]:
-    """Text that an index holds: as it is where that works, else as its UTF-8 bytes."""
-    return sa.VARBINARY(most_bytes).with_variant(sa.Text(), "sqlite", "postgresql")
-
-
-_KEY = _indexed(3000)
 
 
 def upgrade() -> None:
     # A database without a version, with an images table in it, is an ancestor's: the caller refused all others.
     inspector = sa.inspect(op.get_bind())
-    full_grown = op.get_bind().dialect.name in _FULL_GROWN
     ancestor = (
-        full_grown
-        and "images" in inspector.get_table_names()
+        "images" in inspector.get_table_names()
         and {column["name"] for column in inspector.get_columns("images")} >= _ANCESTOR_COLUMNS
     )
     if ancestor:
         op.rename_table("images", _OLD)
-    if not full_grown:
-        _drop_what_is_there(set(inspector.get_table_names()))
     _create_tables()
-    storages = sa.table("storages", sa.column("id", sa.Integer()), sa.column("name", _KEY))
-    if full_grown:
-        op.execute(storages.insert().values(id=1, name="ancestor"))
-    else:
-        op.execute(storages.insert().values(name=b"ancestor"))  # not every database lets us choose a number
+    storages = sa.table("storages", sa.column("id", sa.Integer()), sa.column("name", _TEXT))
+    op.execute(storages.insert().values(id=1, name="ancestor"))
     if op.get_bind().dialect.name == "postgresql":
         op.execute(sa.text("SELECT setval(pg_get_serial_sequence('storages', 'id'), 1)"))
     if ancestor:
         _take_over()
     # After the rows: one sort is faster than a million insertions.
-    _create_indexes(full_grown=full_grown)
-
-
-def _drop_what_is_there(tables: set[str]) -> None:
-    for name in ("events", "reviews", "images", "cursors", "runs", "storages"):
-        if name in tables:
-            op.drop_table(name)
+    _create_indexes()
 
 
 def _create_tables() -> None:
     op.create_table(
         "storages",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("name", _KEY, nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_storages"),
         sa.UniqueConstraint("name", name="uq_storages_name"),
-        **_MYSQL,
     )
     op.create_table(
         "runs",
@@ -111,21 +73,19 @@ def _create_tables() -> None:
         sa.Column("counts", _TEXT),
         sa.PrimaryKeyConstraint("id", name="pk_runs"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_runs_storage_id"),
-        **_MYSQL,
     )
     op.create_table(
         "cursors",
-        sa.Column("scope", _indexed(2700), nullable=False),
-        sa.Column("name", _indexed(300), nullable=False),
+        sa.Column("scope", _TEXT, nullable=False),
+        sa.Column("name", _TEXT, nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
-        **_MYSQL,
     )
     op.create_table(
         "images",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("storage_id", sa.Integer(), nullable=False),
-        sa.Column("key", _KEY, nullable=False),
+        sa.Column("key", _TEXT, nullable=False),
         sa.Column("size", sa.BigInteger()),
         sa.Column("modified_at", _TIME),
         sa.Column("etag", _TEXT),
@@ -162,7 +122,6 @@ def _create_tables() -> None:
         sa.UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_images_storage_id"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_images_run_id"),
-        **_MYSQL,
     )
     op.create_table(
         "reviews",
@@ -171,14 +130,13 @@ def _create_tables() -> None:
         sa.Column("note", _TEXT, nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("sha256", name="pk_reviews"),
-        **_MYSQL,
     )
     op.create_table(
         "events",
         sa.Column("id", _ROW_ID, nullable=False),
         sa.Column("at", _TIME, nullable=False),
         sa.Column("storage_id", sa.Integer()),
-        sa.Column("key", _KEY),
+        sa.Column("key", _TEXT),
         sa.Column("sha256", _HASH),
         sa.Column("kind", _ENUM, nullable=False),
         sa.Column("detail", _TEXT),
@@ -186,18 +144,12 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_events"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_events_storage_id"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_events_run_id"),
-        **_MYSQL,
     )
 
 
-def _create_indexes(*, full_grown: bool) -> None:
+def _create_indexes() -> None:
     op.create_index("ix_events_key", "events", ["key"])
     op.create_index("ix_images_sha256", "images", ["sha256"])
-    if not full_grown:
-        op.create_index("ix_images_outcome", "images", ["outcome", "id"])
-        op.create_index("ix_images_action_state", "images", ["storage_id", "action_state", "id"])
-        op.create_index("ix_images_status", "images", ["storage_id", "status", "checked_at"])
-        return
     retryable = "status = 'denied' OR status = 'fetch_failed' OR status = 'detector_failed'"
     for name, columns, condition in (
         ("ix_images_flagged", ["id"], "outcome = 'flagged'"),

@@ -1,13 +1,8 @@
-"""Uploads at the door; of every object its playing time, and of unreadable ones whether the decoder broke.
-
-On MySQL each of these changes is final at once, so what a start that was killed in the middle has done already is
-found and left out. The table of uploads is then still empty, and is made again with its indexes.
-"""
+"""Uploads at the door; of every object its playing time, and of unreadable ones whether the decoder broke."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 
 from alembic import op
 
@@ -17,30 +12,17 @@ branch_labels = None
 depends_on = None
 
 # As in 0001: a migration describes the schema of its own day.
-_TIME = sa.DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
-_TEXT = sa.UnicodeText().with_variant(LONGTEXT(), "mysql")
+_TIME = sa.DateTime(timezone=True)
+_TEXT = sa.Text()
 _ENUM = sa.String(32)
-_HASH = sa.VARBINARY(32).with_variant(sa.LargeBinary(32), "sqlite", "postgresql")
-_FULL_GROWN = {"sqlite", "postgresql"}
-_MYSQL = {
-    "mysql_engine": "InnoDB",
-    "mysql_row_format": "DYNAMIC",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
+_HASH = sa.LargeBinary()
 
 
 def upgrade() -> None:
-    inspector = sa.inspect(op.get_bind())
-    full_grown = op.get_bind().dialect.name in _FULL_GROWN
-    present = {column["name"] for column in inspector.get_columns("images")}
-    for column in (sa.Column("duration_s", sa.Double()), sa.Column("decoder_broke", sa.Boolean())):
-        if column.name not in present:
-            op.add_column("images", column)
-    if not full_grown and "uploads" in inspector.get_table_names():
-        op.drop_table("uploads")
+    op.add_column("images", sa.Column("duration_s", sa.Double()))
+    op.add_column("images", sa.Column("decoder_broke", sa.Boolean()))
     _create_uploads()
-    _create_indexes(full_grown=full_grown)
+    _create_indexes()
 
 
 def _create_uploads() -> None:
@@ -73,16 +55,11 @@ def _create_uploads() -> None:
         sa.Column("found_key", _TEXT),
         sa.PrimaryKeyConstraint("sha256", name="pk_uploads"),
         sa.ForeignKeyConstraint(["found_storage_id"], ["storages.id"], name="fk_uploads_found_storage_id"),
-        **_MYSQL,
     )
 
 
-def _create_indexes(*, full_grown: bool) -> None:
+def _create_indexes() -> None:
     op.create_index("ix_uploads_md5", "uploads", ["md5"])
-    if not full_grown:
-        # 0001 gave images the whole indexes that answer for unreadable and refused rows as well.
-        op.create_index("ix_uploads_answer", "uploads", ["answer", "first_at", "sha256"])
-        return
     for name, table, columns, condition in (
         ("ix_images_unreadable", "images", ["id"], "status = 'unreadable'"),
         ("ix_images_refused", "images", ["storage_id", "id"], "action_state = 'refused'"),

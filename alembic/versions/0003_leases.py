@@ -1,12 +1,8 @@
-"""Leases: who runs the pass over a storage.
-
-On MySQL, where each change of the schema is final at once, a table that a killed start left is dropped and made again.
-"""
+"""Leases: who runs the pass over a storage."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 
 from alembic import op
 
@@ -16,19 +12,11 @@ branch_labels = None
 depends_on = None
 
 # As in 0001: a migration describes the schema of its own day.
-_TIME = sa.DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
-_TEXT = sa.UnicodeText().with_variant(LONGTEXT(), "mysql")
-_MYSQL = {
-    "mysql_engine": "InnoDB",
-    "mysql_row_format": "DYNAMIC",
-    "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
-}
+_TIME = sa.DateTime(timezone=True)
+_TEXT = sa.Text()
 
 
 def upgrade() -> None:
-    if "leases" in sa.inspect(op.get_bind()).get_table_names():
-        op.drop_table("leases")
     op.create_table(
         "leases",
         sa.Column("storage_id", sa.Integer(), nullable=False, autoincrement=False),
@@ -42,7 +30,6 @@ def upgrade() -> None:
         sa.Column("heartbeat_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("storage_id", name="pk_leases"),
         sa.ForeignKeyConstraint(["storage_id"], ["storages.id"], name="fk_leases_storage_id"),
-        **_MYSQL,
     )
 
 

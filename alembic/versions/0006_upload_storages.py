@@ -13,10 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # On MySQL a change of the schema is final at once: a start that was killed in the middle may have made it. Without a
-    # foreign key, for which SQLite would have to copy the table.
-    if "storage_id" not in {column["name"] for column in sa.inspect(op.get_bind()).get_columns("uploads")}:
-        op.add_column("uploads", sa.Column("storage_id", sa.Integer()))
+    # Without a foreign key, for which SQLite would have to copy the table.
+    op.add_column("uploads", sa.Column("storage_id", sa.Integer()))
 
 
 def downgrade() -> None:

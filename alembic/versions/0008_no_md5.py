@@ -35,9 +35,6 @@ _OF_THE_BYTES = (
 
 def upgrade() -> None:
     _have_them_read()
-    bind = op.get_bind()
-    if "md5" not in {column["name"] for column in sa.inspect(bind).get_columns("uploads")}:
-        return
     op.drop_index("ix_uploads_md5", "uploads")
     # SQLite drops a column by itself from 3.35 on only; before, and here always, the table is copied.
     with op.batch_alter_table("uploads") as batch:

@@ -1,8 +1,6 @@
-"""Column types: how our records' values lie in a database, and come back the same from every one.
+"""Column types: how our records' values lie in SQLite and PostgreSQL, and come back the same from both.
 
-SQLite and PostgreSQL take any text and bytes and index both. Others do not, so there keys and hashes are short binary
-columns, which is also the only type that compares texts by their bytes everywhere. This module converts single values;
-it knows no table and no rule.
+This module converts single values; it knows no table and no rule.
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import VARBINARY, BigInteger, DateTime, Integer, LargeBinary, String, Text, UnicodeText
-from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
+from sqlalchemy import BigInteger, DateTime, Integer, LargeBinary, String, Text
 from sqlalchemy.types import TypeDecorator
 
 if TYPE_CHECKING:
@@ -22,44 +19,15 @@ if TYPE_CHECKING:
     from enum import StrEnum
 
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.types import TypeEngine
 
 #: SQLite numbers rows by itself only in a column declared INTEGER; PostgreSQL needs the wide type by name.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
-#: Text of any length; MySQL's own TEXT ends at 64 KiB, which the findings of a long animation can pass.
-LongText = UnicodeText().with_variant(LONGTEXT(), "mysql")
-
-#: Databases whose times have no zone, so that it is taken off and put back here.
-_ZONELESS = frozenset({"sqlite", "mysql"})
-
-
-class _Utf8Bytes(TypeDecorator[str]):
-    """Text as its UTF-8 bytes. Collations of servers take cases, accents and trailing spaces for equal; bytes never."""
-
-    impl = VARBINARY
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
-        return None if value is None else value.encode()
-
-    def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        return None if value is None else bytes(value).decode()
-
-
-def indexed_text(most_bytes: int) -> TypeEngine[str]:
-    """Text that an index holds. Where such columns must be bounded it may have ``most_bytes`` in UTF-8.
-
-    InnoDB indexes 3072 bytes in all, https://dev.mysql.com/doc/refman/8.4/en/innodb-limits.html; S3's longest key has
-    1024. PostgreSQL indexes 2704 bytes without a declaration.
-    """
-    return _Utf8Bytes(most_bytes).with_variant(Text(), "sqlite", "postgresql")
-
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in and out, with microseconds, which MySQL must be asked for."""
+    """Aware UTC in and out, with microseconds. Times in SQLite have no zone, so it is taken off and put back here."""
 
-    impl = DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql")
+    impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -68,7 +36,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value.tzinfo is None:
             raise ValueError("times must be timezone-aware")
         value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name in _ZONELESS else value
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
@@ -97,7 +65,7 @@ class EnumText(TypeDecorator["StrEnum"]):
 class HexBytes(TypeDecorator[str]):
     """Hex digits kept as raw bytes: half the room, which at 10 million rows and two indexed hashes is about 1 GB."""
 
-    impl = VARBINARY(32).with_variant(LargeBinary(32), "sqlite", "postgresql")
+    impl = LargeBinary
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> bytes | None:  # noqa: ARG002
@@ -110,7 +78,7 @@ class HexBytes(TypeDecorator[str]):
 class NameSet(TypeDecorator["frozenset[str]"]):
     """A set of short names as sorted text with commas between; the empty set is the empty text."""
 
-    impl = LongText
+    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: frozenset[str] | None, dialect: Dialect) -> str | None:  # noqa: ARG002
@@ -129,7 +97,7 @@ def _name_set(text: str) -> frozenset[str]:
 class JsonText(TypeDecorator[Any]):
     """JSON as compact text. Not the server's own type: PostgreSQL's refuses NaN and NUL, which decoders do produce."""
 
-    impl = LongText
+    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002

@@ -11,8 +11,6 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.engine import writing as transaction
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_watch import FileWatch
-from lemmy_safety.ledger.models import storages
-from lemmy_safety.ledger.rows import ANCESTOR
 from lemmy_safety.ledger.urls import sqlite_file
 
 if TYPE_CHECKING:
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sqlalchemy import Connection, Engine
-
-#: Changes nothing and locks the one row that every database of ours has from the start.
-_TURN = storages.update().where(storages.c.name == ANCESTOR).values(name=ANCESTOR)
 
 
 def now_utc() -> datetime:
@@ -89,7 +84,7 @@ class Database:
         with (
             self._writer,
             translated(self.where, made=self._is_made),
-            transaction(self.engine, turn=_TURN) as connection,
+            transaction(self.engine) as connection,
         ):
             self.prove(connection)
             yield connection

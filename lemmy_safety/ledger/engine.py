@@ -8,29 +8,25 @@ Nothing here knows a table. The choices for SQLite:
   cheap. ``fullfsync`` makes it true on macOS, where a plain fsync stops at the drive's cache.
 - Transactions are begun by us, because Python's driver by itself begins none for DDL and begins late for the rest:
   a migration must be all or nothing, and a writer takes the lock at once (BEGIN IMMEDIATE) instead of failing halfway.
-
-For MySQL and MariaDB: READ COMMITTED, so that a writer sees what the one before it wrote and locks no gaps; strict
-mode, because without it the server cuts what does not fit and only warns. Databases that are neither of these get no
-settings of their own.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from lemmy_safety.errors import LedgerError, LedgerLocked
+from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.private_file import make_private
-from lemmy_safety.ledger.urls import is_sqlite, shown_url
+from lemmy_safety.ledger.urls import is_sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import URL, Executable
+    from sqlalchemy import URL
     from sqlalchemy.engine import Connection, Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
@@ -52,11 +48,13 @@ _POOL_SIZE, _POOL_OVERFLOW = 8, 24
 #: PostgreSQL has no lock on the whole database, so writers of all processes queue on this arbitrary number.
 _WRITER_LOCK = 0x6C656D6D79
 
-#: Drivers that take ``connect_timeout``, in seconds; others refuse options that they do not know.
-_TIMED_DRIVERS = frozenset({"psycopg", "psycopg2", "pymysql", "mysqldb"})
-
-#: Where our lock for writers needs no table.
-_SELF_LOCKING = frozenset({"sqlite", "postgresql"})
+_SQLITE_SETTINGS = (
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",
+    f"PRAGMA cache_size = -{_CACHE_KIB}",
+    f"PRAGMA journal_size_limit = {_WAL_BYTES}",
+)
 
 #: What SQLAlchemy and drivers answer to options that they do not know, or cannot read, before they speak to the server;
 #: OSError for certificates that are not there.
@@ -74,8 +72,6 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     options["connect_args"] = _connect_options(url, busy_timeout_s)
     # A server that was restarted since the last pass must not cost that pass.
     options["pool_pre_ping"] = not is_sqlite(url)
-    if url.get_backend_name() == "mysql":
-        options["isolation_level"] = "READ COMMITTED"
     try:
         engine = create_engine(url, **options)
     except (ArgumentError, NoSuchModuleError, *_MISUSE) as error:
@@ -88,16 +84,8 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         make_private(url)
         return _connect(dialect, arguments, named)
 
-    @event.listens_for(engine, "connect")
-    def prepare(connection: DBAPIConnection, _record: object) -> None:
-        if is_sqlite(url):
-            # None stops the driver from beginning transactions by itself; see the module's first lines.
-            connection.isolation_level = None
-        cursor = connection.cursor()
-        for statement in _session_settings(url.get_backend_name(), busy_timeout_s):
-            cursor.execute(statement)
-        cursor.close()
-        connection.commit()
+    if is_sqlite(url):
+        event.listen(engine, "connect", _prepare_sqlite)
 
     lock_timeout = f"SET LOCAL lock_timeout = {round(busy_timeout_s * 1000)}"
 
@@ -106,7 +94,7 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         writes = connection.get_execution_options().get(_WRITES, False)
         if is_sqlite(url):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-        elif writes and url.get_backend_name() == "postgresql":
+        elif writes:
             # For this transaction only: behind PgBouncer a session is shared, and what is set in it is others' as well.
             connection.exec_driver_sql(lock_timeout)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
@@ -119,12 +107,8 @@ def _connect_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
     if is_sqlite(url):
         # Each connection is used by one thread at a time; the pool hands them from thread to thread.
         return {"check_same_thread": False, "timeout": busy_timeout_s}
-    options: dict[str, Any] = {}
-    if url.get_driver_name() in _TIMED_DRIVERS:
-        options["connect_timeout"] = math.ceil(busy_timeout_s)
-    if url.get_driver_name() == "psycopg":
-        # Statements that the driver prepares belong to a session; behind PgBouncer the next transaction has another one.
-        options["prepare_threshold"] = None
+    # Statements that the driver prepares belong to a session; behind PgBouncer the next transaction has another one.
+    options = {"connect_timeout": math.ceil(busy_timeout_s), "prepare_threshold": None}
     return {name: value for name, value in options.items() if name not in url.query}
 
 
@@ -143,72 +127,20 @@ def _bad_query(driver: str, error: Exception) -> LedgerError:
     )
 
 
-def _session_settings(kind: str, busy_timeout_s: float) -> tuple[str, ...]:
-    match kind:
-        case "sqlite":
-            return (
-                "PRAGMA foreign_keys = ON",
-                "PRAGMA synchronous = FULL",
-                "PRAGMA fullfsync = ON",
-                f"PRAGMA cache_size = -{_CACHE_KIB}",
-                f"PRAGMA journal_size_limit = {_WAL_BYTES}",
-            )
-        case "mysql":
-            # The first for rows, the second for tables that a migration changes; whole seconds, and not 0.
-            seconds = math.ceil(busy_timeout_s)
-            return (
-                f"SET SESSION innodb_lock_wait_timeout = {seconds}",
-                f"SET SESSION lock_wait_timeout = {seconds}",
-                # Added to the server's modes, not in their place: the dialect has looked at those.
-                "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION')",
-            )
-        case _:
-            return ()
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    # None stops the driver from beginning transactions by itself; see the module's first lines.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for statement in _SQLITE_SETTINGS:
+        cursor.execute(statement)
+    cursor.close()
 
 
 @contextmanager
-def writing(engine: Engine, *, turn: Executable) -> Iterator[Connection]:
-    """One transaction that holds the writer's lock from its start; committed at the end, rolled back on any error.
-
-    ``turn`` is a statement that changes one certain row. Every database lets one transaction at a time do that, so it
-    is the lock of those that have none with a name.
-    """
-    with _transaction(engine) as connection:
-        if engine.dialect.name not in _SELF_LOCKING:
-            connection.execute(turn)
-        yield connection
-
-
-@contextmanager
-def upgrading(engine: Engine, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Connection]:
-    """Like ``writing``, for changing the schema, when there may be no row yet to lock.
-
-    On databases that are not tested nothing is locked; there the first start must be one process's alone.
-
-    :raises LedgerLocked: another process upgrades this database of MySQL for longer than ``busy_timeout_s``.
-    """
-    with ExitStack() as locks:
-        if engine.dialect.name == "mysql":
-            locks.enter_context(_session_lock(engine, busy_timeout_s))
-        yield locks.enter_context(_transaction(engine))
-
-
-@contextmanager
-def _transaction(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that holds the writer's lock from its start; committed at the end, rolled back on any error."""
     with engine.connect() as plain, plain.execution_options(**{_WRITES: True}).begin() as transaction:
         yield transaction.connection
-
-
-@contextmanager
-def _session_lock(engine: Engine, busy_timeout_s: float) -> Iterator[None]:
-    """MySQL ends the transaction at each statement that changes the schema, and its locks; this one stays."""
-    with engine.connect() as holder:
-        holder.detach()  # it is not pooled but closed at the end, and the lock with it, however that end comes
-        name = "CONCAT('lemmy_safety.', MD5(DATABASE()))"  # named locks are the whole server's
-        query = f"SELECT GET_LOCK({name}, {math.ceil(busy_timeout_s)})"
-        if holder.exec_driver_sql(query).scalar_one() != 1:
-            raise LedgerLocked(f"The database {shown_url(engine.url)} is being upgraded by another process.")
-        yield
 
 
 def use_wal(engine: Engine) -> None:

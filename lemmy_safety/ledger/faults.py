@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy.exc
 from alembic.util import CommandError
@@ -47,34 +47,9 @@ _POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
     "XX002": LedgerDamaged,  # index_corrupted
 }
 
-# https://mariadb.com/docs/server/reference/error-codes and https://dev.mysql.com/doc/mysql-errors/8.4/en/
-_MYSQL_FAULTS: Mapping[int, type[LedgerError]] = {
-    1021: LedgerFull,  # ER_DISK_FULL
-    1114: LedgerFull,  # ER_RECORD_FILE_FULL
-    1142: LedgerReadOnly,  # ER_TABLEACCESS_DENIED_ERROR
-    1143: LedgerReadOnly,  # ER_COLUMNACCESS_DENIED_ERROR
-    1290: LedgerReadOnly,  # ER_OPTION_PREVENTS_STATEMENT: the server runs with --read-only
-    1792: LedgerReadOnly,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
-    1836: LedgerReadOnly,  # ER_READ_ONLY_MODE
-    1205: LedgerLocked,  # ER_LOCK_WAIT_TIMEOUT
-    1213: LedgerLocked,  # ER_LOCK_DEADLOCK
-    1034: LedgerDamaged,  # ER_NOT_KEYFILE
-    1194: LedgerDamaged,  # ER_CRASHED_ON_USAGE
-    1195: LedgerDamaged,  # ER_CRASHED_ON_REPAIR
-    1712: LedgerDamaged,  # ER_INDEX_CORRUPT
-}
-
-# Login, no such database or no right to it, too many connections, shut down; codes from 2000 on are the client's, which
-# did not reach the server or lost it, and 0 is PyMySQL's for a connection that broke earlier.
-_MYSQL_UNREACHED = frozenset({0, 1040, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1203, 1226, 1698, 1927, 4031})
-_MYSQL_CLIENT = range(2000, 3000)
-
-#: Modules of drivers whose errors begin with such a code.
-_MYSQL_DRIVERS = frozenset({"MySQLdb", "mysql", "pymysql"})
-
-#: A table of ours is not there: undefined_table, ER_NO_SUCH_TABLE. For a schema that was seen to be whole that means that
-#: the server has another database under the name, or an empty one.
-_NO_TABLE = frozenset({"42P01", 1146})
+#: undefined_table: one of ours is not there. For a schema that was seen to be whole that means that the server has another
+#: database under the name, or an empty one.
+_NO_TABLE = "42P01"
 
 _WORDS: Mapping[type[LedgerError], str] = {
     LedgerDamaged: "is not a database, or is damaged",
@@ -118,26 +93,19 @@ def translated(where: str, *, made: bool = False) -> Iterator[None]:
 
 
 def _from_driver(error: BaseException | None, where: str, *, made: bool) -> LedgerError:
-    said = str(error)
-    code: Any = None
+    state = getattr(error, "sqlstate", None)
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         kind = _SQLITE_FAULTS.get(primary, LedgerError)
         hint = _SQLITE_HINTS.get(primary)
-    elif type(error).__module__.partition(".")[0] in _MYSQL_DRIVERS:
-        # They print as a tuple of code and message.
-        code, said = error.args[:2] if error is not None and len(error.args) > 1 else (0, said)
-        kind = _MYSQL_FAULTS.get(code, LedgerError)
-        hint = _server_hint(kind, unreached=code in _MYSQL_UNREACHED or code in _MYSQL_CLIENT)
     else:
-        code = state = getattr(error, "sqlstate", None)
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
         # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
         hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
-    if made and code in _NO_TABLE:
+    if made and state == _NO_TABLE:
         kind, hint = LedgerReplaced, None
-    said = " ".join(str(said).split())
+    said = " ".join(str(error).split())
     return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)
 
 

@@ -33,12 +33,11 @@ SWEEP, DAEMON = "sweep", "daemon"
 BEAT_S = 10.0
 OVER_S = 60.0
 
-#: How SQLite and servers tell the time in UTC, whatever the session's time zone is. PostgreSQL's ``now()`` is the start of
+#: How databases tell the time in UTC, whatever the session's time zone is. PostgreSQL's ``now()`` is the start of
 #: the transaction, which may have waited for another writer.
 _CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
     "postgresql": "SELECT clock_timestamp()",
-    "mysql": "SELECT UTC_TIMESTAMP(6)",
 }
 
 
@@ -148,9 +147,7 @@ def lost(storage: str, present: Holder | None) -> PassRunning:
 
 def database_now(connection: Connection) -> datetime:
     """The time by the database's clock."""
-    # Another kind of database: any zone will do, as long as it is the same in every session.
-    statement = _CLOCKS.get(connection.dialect.name, "SELECT CURRENT_TIMESTAMP")
-    said = connection.exec_driver_sql(statement).scalar_one()
+    said = connection.exec_driver_sql(_CLOCKS[connection.dialect.name]).scalar_one()
     now: datetime = datetime.fromisoformat(said) if isinstance(said, str) else said
     return now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
 

@@ -1,8 +1,7 @@
 """The schema's versions: where the migrations lie, what a database holds, and how it gets to the newest one.
 
 Only alembic makes or changes tables. Everything runs inside the caller's one transaction, so that a process that is
-killed in the middle leaves the database as it was; on databases that commit each change of a schema, it leaves empty
-tables without a version, and the next start begins again.
+killed in the middle leaves the database as it was.
 """
 
 from __future__ import annotations
@@ -12,18 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alembic.config import Config
-from alembic.ddl import DefaultImpl
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, literal, select
+from sqlalchemy import inspect
 
 from alembic import command
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerTooNew
-from lemmy_safety.ledger.models import metadata, storages
-from lemmy_safety.ledger.rows import ANCESTOR
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Connection, Dialect
+    from sqlalchemy.engine import Connection
 
 #: The columns of the one table that the ancestor's tool makes; without our other tables beside it, it is the ancestor's.
 _ANCESTOR_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
@@ -33,9 +29,6 @@ _OUR_TABLES = {"storages", "images", "events"}
 
 #: What lies in databases without belonging to a program: SQLite's own tables and PostGIS's.
 _NOBODYS_TABLES = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4", "spatial_ref_sys"}
-
-#: Databases on which a migration happens whole or not at all.
-_ALL_OR_NOTHING = {"sqlite", "postgresql"}
 
 # Alembic keeps the migration that is running in module globals, so two threads must not migrate at the same time.
 _alembic_lock = threading.Lock()
@@ -73,15 +66,6 @@ def newest() -> str:
     return head
 
 
-def _introduce(dialect: Dialect) -> None:
-    """Alembic refuses dialects that did not register with it, although it needs nothing special of most."""
-    try:
-        DefaultImpl.get_by_dialect(dialect)
-    except KeyError:
-        # Making the class registers it.
-        type("UnregisteredImpl", (DefaultImpl,), {"__dialect__": dialect.name})
-
-
 def present(connection: Connection) -> str | None:
     """The revision a database is at; None for an empty one and for one of the ancestor.
 
@@ -91,13 +75,10 @@ def present(connection: Connection) -> str | None:
     :raises LedgerDamaged: the tables are another program's.
     """
     tables = set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
-    _introduce(connection.dialect)
     revisions = MigrationContext.configure(connection).get_current_heads()
     if not revisions:
         foreign = tables - {"alembic_version"}
         if not foreign or (foreign == {"images"} and is_ancestor(connection)):
-            return None
-        if "alembic_version" in tables and _is_unfinished(connection, foreign):
             return None
         raise LedgerDamaged(f"The database holds another program's tables ({', '.join(sorted(foreign)[:5])}).")
     if not tables >= _OUR_TABLES:
@@ -109,28 +90,8 @@ def present(connection: Connection) -> str | None:
     return revisions[0]
 
 
-def _is_unfinished(connection: Connection, tables: set[str]) -> bool:
-    """Whether these tables are what a killed first start leaves where a change of the schema cannot be taken back.
-
-    Alembic makes its own empty table before ours. Nothing is in ours until all of them are there, and then first the
-    version.
-    """
-    if connection.dialect.name in _ALL_OR_NOTHING or not tables <= metadata.tables.keys():
-        return False
-    for name in tables:
-        table = metadata.tables[name]
-        if not {column["name"] for column in inspect(connection).get_columns(name)} <= set(table.columns.keys()):
-            return False
-        rows = select(literal(1)).select_from(table).limit(1)
-        if connection.execute(rows.where(table.c.name != ANCESTOR) if table is storages else rows).first():
-            return False
-    return True
-
-
 def is_ancestor(connection: Connection) -> bool:
-    """Whether the table ``images`` is the one of the ancestor's tool, which can only make it on these databases."""
-    if connection.dialect.name not in _ALL_OR_NOTHING:
-        return False
+    """Whether the table ``images`` is the one of the ancestor's tool."""
     return {column["name"] for column in inspect(connection).get_columns("images")} >= _ANCESTOR_COLUMNS
 
 

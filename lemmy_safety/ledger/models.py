@@ -5,8 +5,6 @@ A test compares these tables with what the migrations make, so that neither can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -20,6 +18,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     String,
     Table,
+    Text,
     UniqueConstraint,
     and_,
     literal_column,
@@ -30,29 +29,21 @@ from lemmy_safety.ledger.columns import (
     EnumText,
     HexBytes,
     JsonText,
-    LongText,
     NameSet,
     RowId,
     UtcDateTime,
-    indexed_text,
 )
 from lemmy_safety.ledger.rows import EventKind, Origin, UploadAnswer
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
-if TYPE_CHECKING:
-    from sqlalchemy.schema import SchemaItem
-
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
-
-#: Bytes in the longest key where a database must be told; as much as InnoDB indexes beside the storage.
-KEY_BYTES = 3000
 
 storages = Table(
     "storages",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("name", indexed_text(KEY_BYTES), nullable=False),
+    Column("name", Text, nullable=False),
     UniqueConstraint("name", name="uq_storages_name"),
 )
 
@@ -61,7 +52,7 @@ runs = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
-    Column("kind", LongText, nullable=False),
+    Column("kind", Text, nullable=False),
     Column("dry_run", Boolean, nullable=False),
     Column("detectors", NameSet, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
@@ -76,9 +67,9 @@ leases = Table(
     metadata,
     Column("storage_id", ForeignKey("storages.id"), primary_key=True, autoincrement=False),
     Column("token", String(32), nullable=False),
-    Column("kind", LongText, nullable=False),
-    Column("machine", LongText, nullable=False),
-    Column("host", LongText, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("host", Text, nullable=False),
     Column("pid", BigInteger, nullable=False),
     Column("process_started", Double, nullable=False),
     # By the database's clock, both.
@@ -89,8 +80,8 @@ leases = Table(
 cursors = Table(
     "cursors",
     metadata,
-    Column("scope", indexed_text(2700), nullable=False),
-    Column("name", indexed_text(300), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
 )
@@ -100,16 +91,16 @@ images = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
-    Column("key", indexed_text(KEY_BYTES), nullable=False),
+    Column("key", Text, nullable=False),
     # The object as it was listed when it was judged; NULL for rows of the ancestor.
     Column("size", BigInteger),
     Column("modified_at", UtcDateTime),
-    Column("etag", LongText),
+    Column("etag", Text),
     # What its bytes are.
     Column("sha256", HexBytes),
     Column("pdq", HexBytes),
     Column("pdq_quality", Integer),
-    Column("media_type", LongText),
+    Column("media_type", Text),
     Column("width", Integer),
     Column("height", Integer),
     Column("frame_count", Integer),
@@ -117,8 +108,8 @@ images = Table(
     Column("anomalies", JsonText),
     # What became of it in the last pass that looked at it.
     Column("status", EnumText(ItemStatus), nullable=False),
-    Column("reason", LongText, nullable=False),
-    Column("decoder", LongText, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decoder", Text, nullable=False),
     # Of an unreadable object: whether the decoder broke on it; NULL for others, and where no version of ours asked.
     Column("decoder_broke", Boolean),
     Column("checked_at", UtcDateTime, nullable=False),
@@ -128,20 +119,20 @@ images = Table(
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     Column("detectors", NameSet, nullable=False),
-    Column("rules_version", LongText, nullable=False),
-    Column("reused_from", LongText),
+    Column("rules_version", Text, nullable=False),
+    Column("reused_from", Text),
     Column("dry_run", Boolean, nullable=False),
     Column("origin", EnumText(Origin), nullable=False),
     # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
     Column("judgement", Integer, nullable=False),
     # What is done about it.
-    Column("action_wanted", LongText),
+    Column("action_wanted", Text),
     Column("action_state", EnumText(ActionState), nullable=False),
     Column("action_at", UtcDateTime),
-    Column("action_detail", LongText, nullable=False),
+    Column("action_detail", Text, nullable=False),
     # What a human decided about it; the same as in reviews, where its hash is known.
     Column("review", EnumText(Review), nullable=False),
-    Column("review_note", LongText, nullable=False),
+    Column("review_note", Text, nullable=False),
     Column("review_at", UtcDateTime),
     UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
 )
@@ -152,7 +143,7 @@ reviews = Table(
     metadata,
     Column("sha256", HexBytes, primary_key=True),
     Column("review", EnumText(Review), nullable=False),
-    Column("note", LongText, nullable=False),
+    Column("note", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )
 
@@ -163,11 +154,11 @@ flags = Table(
     Column("id", RowId, primary_key=True),
     Column("sha256", HexBytes, nullable=False),
     Column("detectors", NameSet, nullable=False),
-    Column("rules_version", LongText, nullable=False),
+    Column("rules_version", Text, nullable=False),
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     # The key of the object, or FROM_UPLOAD.
-    Column("found_under", LongText, nullable=False),
+    Column("found_under", Text, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Index("ix_flags_sha256", "sha256"),
 )
@@ -181,11 +172,11 @@ uploads = Table(
     Column("answer", EnumText(UploadAnswer), nullable=False),
     # What was learned of the bytes, at the door or later; judged_at is NULL until something final was.
     Column("status", EnumText(ItemStatus)),
-    Column("reason", LongText, nullable=False),
+    Column("reason", Text, nullable=False),
     Column("judged_at", UtcDateTime),
     Column("pdq", HexBytes),
     Column("pdq_quality", Integer),
-    Column("media_type", LongText),
+    Column("media_type", Text),
     Column("width", Integer),
     Column("height", Integer),
     Column("frame_count", Integer),
@@ -195,17 +186,17 @@ uploads = Table(
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     Column("detectors", NameSet, nullable=False),
-    Column("rules_version", LongText, nullable=False),
+    Column("rules_version", Text, nullable=False),
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
     Column("times", Integer, nullable=False),
     # Where bytes that were accepted unchecked were met and judged.
     Column("found_storage_id", ForeignKey("storages.id")),
-    Column("found_key", LongText),
+    Column("found_key", Text),
     # The storage of the pict-rs that asked, where the settings of the hook name one.
     Column("storage_id", Integer),
     # Where pict-rs says that it has stored them, from 0.6 on.
-    Column("storage_key", LongText),
+    Column("storage_key", Text),
 )
 
 # Requests at the door that pict-rs cannot have made so; one row.
@@ -217,7 +208,7 @@ garbled_requests = Table(
     Column("total", BigInteger, nullable=False),
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
-    Column("last_what", LongText, nullable=False),
+    Column("last_what", Text, nullable=False),
 )
 
 events = Table(
@@ -226,7 +217,7 @@ events = Table(
     Column("id", RowId, primary_key=True),
     Column("at", UtcDateTime, nullable=False),
     Column("storage_id", ForeignKey("storages.id")),
-    Column("key", indexed_text(KEY_BYTES)),
+    Column("key", Text),
     Column("sha256", HexBytes),
     Column("kind", EnumText(EventKind), nullable=False),
     Column("detail", JsonText),
@@ -259,8 +250,6 @@ IS_READ_AGAIN = and_(
 #: Accepted without a verdict, and none since.
 IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
 
-_PARTIAL = frozenset({"sqlite", "postgresql"})
-
 Index("ix_images_sha256", images.c.sha256)
 for _name, _columns, _condition in (
     ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
@@ -271,16 +260,4 @@ for _name, _columns, _condition in (
     ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
     ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
 ):
-    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition, info={"partial": True})
-# Where there are no partial indexes the condition's column leads instead.
-_WHOLE = {"partial": False}
-Index("ix_images_outcome", images.c.outcome, images.c.id, info=_WHOLE)
-Index("ix_images_action_state", images.c.storage_id, images.c.action_state, images.c.id, info=_WHOLE)
-Index("ix_images_status", images.c.storage_id, images.c.status, images.c.checked_at, info=_WHOLE)
-Index("ix_uploads_answer", uploads.c.answer, uploads.c.first_at, uploads.c.sha256, info=_WHOLE)
-
-
-def is_made_on(dialect: str, item: SchemaItem) -> bool:
-    """Whether the migrations make this table, column or index on such a database."""
-    partial = item.info.get("partial") if isinstance(item, Index) else None
-    return partial is None or partial == (dialect in _PARTIAL)
+    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)

@@ -14,7 +14,7 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
+from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, use_wal, writing
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.models import storages
@@ -50,7 +50,7 @@ def open_ledger(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     clock: Callable[[], datetime] = now_utc,
 ) -> Ledger:
-    """Open the database at a SQLAlchemy URL (SQLite, PostgreSQL, MySQL; others untested), made or upgraded to the newest schema.
+    """Open the SQLite or PostgreSQL database at a URL, made or upgraded to the newest schema.
 
     A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
     the ledger may fail on an old schema; ``schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
@@ -63,6 +63,7 @@ def open_ledger(
     :raises LedgerFull: the disk is full.
     :raises LedgerDamaged: not a database, or another program's.
     :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
+    :raises SettingsError: the URL is of another kind of database.
     :raises MissingExtra: the driver is not installed and one of our extras brings it.
     """
     parsed = parse_url(url)
@@ -75,7 +76,7 @@ def open_ledger(
         with translated(where):
             if upgrade:
                 # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
-                with upgrading(engine, busy_timeout_s=busy_timeout_s) as connection:
+                with writing(engine) as connection:
                     if migrations.present(connection) != migrations.newest():
                         migrations.upgrade(connection)
                 use_wal(engine)

@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 
-from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, MissingExtra
-from lemmy_safety.installing import how_to_install, how_to_install_again
-from lemmy_safety.packages import is_leftover, is_there
+from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, SettingsError
+from lemmy_safety.packages import imported
 from lemmy_safety.url_logins import ENCODING_HINT, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_log = logging.getLogger(__name__)
+_URL_HINT = "Use sqlite:////path/to/lemmy_safety.db or postgresql://user:password@host/database."
 
-_URL_HINT = (
-    "Use sqlite:////path/to/lemmy_safety.db, postgresql+psycopg://user:password@host/database or "
-    "mysql+pymysql://user:password@host/database."
-)
-
-#: Drivers that the tests run on (the last against MariaDB); all others are used on trust.
-_TESTED = frozenset({"sqlite+pysqlite", "postgresql+psycopg", "mysql+pymysql"})
-
-#: The driver where the URL names only the database. SQLAlchemy's own choices for these differ between its versions.
+#: How a URL may begin, and with which driver it is used: the only two kinds of database that this is built for and tested on.
 _DRIVERS: Mapping[str, str] = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
     "postgres": "postgresql+psycopg",
     "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-}
-
-#: Our extras with drivers.
-_EXTRAS: Mapping[str, str] = {"psycopg": "postgres", "pymysql": "mysql"}
-
-#: Packages that are not called like the module or the kind of database that they are for.
-_PACKAGES: Mapping[str, str] = {
-    "MySQLdb": "mysqlclient",
-    "mysql": "mysql-connector-python",
-    "psycopg2": "psycopg2-binary",
-    "cockroachdb": "sqlalchemy-cockroachdb",
-    "db2": "ibm_db_sa",
-    "duckdb": "duckdb-engine",
-    "firebird": "sqlalchemy-firebird",
-    "hana": "sqlalchemy-hana",
+    "postgresql+psycopg": "postgresql+psycopg",
 }
 
 
@@ -63,32 +40,45 @@ def sqlite_url(path: Path) -> str:
 
 
 def parse_url(url: str) -> URL:
-    """The URL with its driver settled and installed. A driver that the tests do not run on gets one logged warning.
+    """The URL with its driver settled and installed.
 
-    :raises LedgerError: not a URL, or of a database that nothing installed here knows. The text is not repeated: it
-        may hold a password.
-    :raises MissingExtra: one of our extras brings its driver.
+    :raises LedgerError: not a URL, or one that cannot be used. The text is not repeated: it may hold a password.
+    :raises SettingsError: of another kind of database, or for another driver.
+    :raises MissingExtra: the driver for PostgreSQL is missing or damaged.
     """
     try:
         parsed = make_url(url)
-        name = parsed.drivername
     except (ArgumentError, ValueError):
         # Not chained: older versions of the library put the whole text, password included, into their message.
         hint = f"{ENCODING_HINT} {_URL_HINT}" if "@" in url else _URL_HINT
         raise LedgerError("DATABASE_URL is not a database URL.", hint=hint) from None
-    if name.partition("+")[0] == "mariadb":
-        # The same dialect under a second name, by which types and options would have to be told twice.
-        name = name.replace("mariadb", "mysql", 1)
-    parsed = parsed.set(drivername=_DRIVERS.get(name, name))
-    if not is_sqlite(parsed) and not _login_ends_at_the_last_at(url, parsed):
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise _unsupported(parsed.drivername)
+    parsed = parsed.set(drivername=driver)
+    if is_sqlite(parsed):
+        if parsed.database in {None, "", ":memory:"}:
+            raise LedgerError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
+        return parsed
+    if not _login_ends_at_the_last_at(url, parsed):
         # Otherwise a piece of the password is taken for the host, looked up in DNS, and shown in messages.
         raise LedgerError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
-    if is_sqlite(parsed) and parsed.database in {None, "", ":memory:"}:
-        raise LedgerError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
-    if parsed.get_backend_name() == "mysql" and not parsed.database:
-        raise LedgerError("DATABASE_URL names no database on the server.", hint=_URL_HINT)
-    _check_driver(parsed)
+    with imported("psycopg", extra="postgres", needed_for="A PostgreSQL database"):
+        parsed.get_dialect().import_dbapi()
     return parsed
+
+
+def _unsupported(scheme: str) -> SettingsError:
+    kind = scheme.partition("+")[0]
+    if kind in _DRIVERS:
+        return SettingsError(
+            f"DATABASE_URL begins with {scheme}://, a driver that is not supported.",
+            hint=f"Write {kind}:// without a driver. {_URL_HINT}",
+        )
+    return SettingsError(
+        f"DATABASE_URL begins with {scheme}://, a database that is not supported; SQLite and PostgreSQL are.",
+        hint=f"{_URL_HINT} How to move: docs/upgrading.md.",
+    )
 
 
 def _login_ends_at_the_last_at(url: str, parsed: URL) -> bool:
@@ -100,47 +90,6 @@ def _login_ends_at_the_last_at(url: str, parsed: URL) -> bool:
     meant = make_url(f"{scheme}://{place}")
     same = ("host", "port", "database", "query")
     return bool(login) and all(getattr(meant, name) == getattr(parsed, name) for name in same)
-
-
-def _check_driver(url: URL) -> None:
-    kind = url.get_backend_name()
-    try:
-        dialect = url.get_dialect()
-        if dialect.is_async:
-            raise LedgerError(f"The driver of {url.drivername!r} works only with asyncio.", hint=_URL_HINT)
-        driver_module = dialect.import_dbapi()
-        package = driver_module.__name__.partition(".")[0]
-        if is_leftover(package):
-            raise _damaged(package, kind, f"only a folder is left of {package}")
-    except NoSuchModuleError as error:
-        package = _PACKAGES.get(kind)
-        raise LedgerError(
-            f"SQLAlchemy has no dialect {url.drivername!r} here.",
-            hint=how_to_install(package)
-            if package
-            else f"Install the package that brings it (https://docs.sqlalchemy.org/dialects). {_URL_HINT}",
-        ) from error
-    except ImportError as error:
-        module = (error.name or url.get_driver_name()).partition(".")[0]
-        if module in _EXTRAS and is_there(module):
-            raise _damaged(module, kind, str(error)) from error
-        if module in _EXTRAS:
-            raise MissingExtra(_EXTRAS[module], needed_for=f"A database of the kind {kind!r}") from error
-        raise LedgerError(
-            f"The driver of {url.drivername!r} cannot be imported: {error}.",
-            hint=how_to_install(_PACKAGES.get(module, module)),
-        ) from error
-    driver = f"{kind}+{dialect.driver}"
-    if driver not in _TESTED:
-        _log.warning("Databases through %s are not tested with lemmy-safety; make backups.", driver)
-
-
-def _damaged(package: str, kind: str, cause: str) -> LedgerError | MissingExtra:
-    if package in _EXTRAS:
-        return MissingExtra(_EXTRAS[package], needed_for=f"A database of the kind {kind!r}", cause=cause, damaged=True)
-    return LedgerError(
-        f"The driver {package} is damaged here: {cause}.", hint=how_to_install_again(_PACKAGES.get(package, package))
-    )
 
 
 def is_sqlite(url: URL) -> bool:

@@ -19,7 +19,7 @@ class DatabaseSettings:
     )
     database_url: str | None = option(
         None,
-        "Any SQLAlchemy URL instead of the SQLite file.",
+        "URL of a PostgreSQL database, instead of the SQLite file.",
         kind=str,
         section=SECTION,
         env=("DATABASE_URL",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lemmy_safety.errors import LedgerError
+from lemmy_safety.errors import LedgerError, SettingsError
 
 
 def test_upgrade_makes_the_database_and_version_agrees(call, tmp_path):
@@ -29,6 +29,15 @@ def test_stats_count_what_a_sweep_left(call, store):
 
 def test_a_database_url_with_a_password_is_never_shown(call):
     """The server's URL holds a password; no message repeats it."""
-    result = call("db", "upgrade", env={"DATABASE_URL": "mysql://me:hunter2hunter2@127.0.0.1:9/db"})
+    result = call("db", "upgrade", env={"DATABASE_URL": "postgresql://me:hunter2hunter2@127.0.0.1:9/db"})
     assert result.exit_code == LedgerError.exit_code
     assert "hunter2" not in result.output
+
+
+def test_another_kind_of_database_is_a_bad_setting(call):
+    """One line, the exit code of settings, and no file made in its place."""
+    result = call("db", "upgrade", env={"DATABASE_URL": "mysql+pymysql://me:hunter2hunter2@127.0.0.1:9/db"})
+    assert result.exit_code == SettingsError.exit_code
+    assert "begins with mysql+pymysql://, a database that is not supported" in result.output
+    assert "hunter2" not in result.output
+    assert call("doctor", env={"DATABASE_URL": "mariadb://me:hunter2hunter2@127.0.0.1:9/db"}).exit_code != 0

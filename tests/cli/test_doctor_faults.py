@@ -152,7 +152,7 @@ FAULTS = {
     "a database of a newer version": (database(newer), errors.LedgerTooNew, ["9999", "newer"]),
     "no folder for the database": (settings(SQLITE_FILENAME="no/a.db"), errors.LedgerError, ["SQLITE_FILENAME"]),
     "a DATABASE_URL that is none": (settings(DATABASE_URL="nonsense"), errors.LedgerError, ["DATABASE_URL", "sqlite:////"]),
-    "an unknown kind of database": (settings(DATABASE_URL="nosuch://h/x"), errors.LedgerError, ["nosuch"]),
+    "an unknown kind of database": (settings(DATABASE_URL="nosuch://h/x"), errors.SettingsError, ["nosuch", "PostgreSQL"]),
     "a database server that is down": (
         nobody_listens("DATABASE_URL", "postgresql://me:secret-word@127.0.0.1:{}/x"),
         errors.LedgerError,

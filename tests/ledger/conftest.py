@@ -1,4 +1,4 @@
-"""Ledgers for these tests: each on a database of its own, on SQLite and on real PostgreSQL and MariaDB servers."""
+"""Ledgers for these tests: each on a database of its own, on SQLite and on a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from support import mariadb as mariadb_support
 from support import pgbouncer as pgbouncer_support
 from support import postgres as postgres_support
 from support.ledgers import StepClock
@@ -48,33 +47,17 @@ def pgbouncer(postgres: str) -> Iterator[str]:
         yield base
 
 
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[str]:
-    """The base URL of a server that runs for the session."""
-    if missing := mariadb_support.missing_mariadb():
-        _not_tested("MARIADB", missing)
-    with mariadb_support.mariadb_server() as base:
-        yield base
-
-
 @pytest.fixture
 def database_file(tmp_path: Path) -> Path:
     return tmp_path / "ledger of test ü%.db"
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.external_service),
-        pytest.param("mariadb", marks=pytest.mark.external_service),
-    ]
-)
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.external_service)])
 def url(request: pytest.FixtureRequest, database_file: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return sqlite_url(database_file)
-    support = {"postgres": postgres_support, "mariadb": mariadb_support}[request.param]
-    return support.create_database(request.getfixturevalue(request.param), f"ledger{next(_numbers)}")
+    return postgres_support.create_database(request.getfixturevalue("postgres"), f"ledger{next(_numbers)}")
 
 
 @pytest.fixture(
@@ -82,7 +65,6 @@ def url(request: pytest.FixtureRequest, database_file: Path) -> str:
         "sqlite",
         pytest.param("postgres", marks=pytest.mark.external_service),
         pytest.param("pgbouncer", marks=pytest.mark.external_service),
-        pytest.param("mariadb", marks=pytest.mark.external_service),
     ]
 )
 def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
@@ -91,8 +73,6 @@ def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
     match request.param:
         case "sqlite":
             return sqlite_url(database_file)
-        case "mariadb":
-            return mariadb_support.create_database(request.getfixturevalue("mariadb"), name)
         case "pgbouncer":
             base = request.getfixturevalue("pgbouncer")
             postgres_support.create_database(request.getfixturevalue("postgres"), name)

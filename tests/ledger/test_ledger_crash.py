@@ -52,28 +52,6 @@ def test_a_first_start_that_was_killed_starts_again_on_a_server(postgres) -> Non
         assert ledger.stats().objects == 0
 
 
-@pytest.mark.external_service
-@pytest.mark.parametrize(
-    ("word", "steps"),
-    [
-        ("CREATE TABLE alembic", 1),
-        ("CREATE TABLE", 4),
-        ("INSERT INTO storages", 1),
-        ("CREATE INDEX", 3),
-        ("INSERT INTO alembic", 1),
-    ],
-)
-def test_a_first_start_that_was_killed_begins_again_where_tables_cannot_be_taken_back(mariadb, word, steps) -> None:
-    """What it left is empty and without a version; the next start drops it."""
-    from support.mariadb import create_database  # noqa: PLC0415
-
-    url = create_database(mariadb, f"killed {word} {steps}")
-    with killed(url, word, steps), open_ledger(url) as ledger:
-        assert ledger.stats().objects == 0
-        assert ledger.schema_version() == ("0008", "0008")
-        ledger.check_writable()
-
-
 def test_two_processes_that_start_at_the_same_time_make_one_schema(url) -> None:
     """The second waits for the first and finds its work done."""
     code = f"from lemmy_safety.ledger import open_ledger; print(open_ledger({url!r}).schema_version())"

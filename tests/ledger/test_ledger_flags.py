@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.ledgers import DECODER, STORAGE, checked, record, row_of, sha256_of, stored
+from support.old_ledgers import insert, old_ledger
 from support.uploads import judged, upload
 
 from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger, sqlite_url
@@ -147,16 +149,42 @@ def test_what_was_let_in_unchecked_is_flagged_as_its_bytes_are(ledger) -> None:
     assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
-def test_flags_of_before_there_was_a_table_for_them_are_taken_over(ledger) -> None:
+def test_flags_of_before_there_was_a_table_for_them_are_taken_over(url) -> None:
     """From both tables; not those that the same detectors found clear since."""
-    in_storage(ledger, "a", Outcome.FLAGGED, BOTH)
-    at_the_door(ledger, "b", Outcome.FLAGGED, HASHES)
-    in_storage(ledger, "c", Outcome.FLAGGED, BOTH, key="c")
-    in_storage(ledger, "c", Outcome.CLEAR, BOTH, key="copy of c")
-    with ledger.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE flags")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")
-    with open_ledger(ledger.engine.url.render_as_string(hide_password=False)) as upgraded:
+    states = {
+        "origin": "scan",
+        "status": "checked",
+        "action_state": "none",
+        "review": "none",
+        "detectors": "clip,hashes",
+    }
+    with old_ledger(url, "0004") as connection:
+        insert(connection, "storages", id=2, name=STORAGE)
+        for key, content, outcome, day in (
+            ("a", "a", "flagged", 1),
+            ("c", "c", "flagged", 1),
+            ("copy of c", "c", "clear", 2),
+        ):
+            insert(
+                connection,
+                "images",
+                **states,
+                storage_id=2,
+                key=key,
+                sha256=bytes.fromhex(sha256_of(content)),
+                outcome=outcome,
+                checked_at=datetime(2026, 1, day, tzinfo=UTC),
+            )
+        insert(
+            connection,
+            "uploads",
+            sha256=bytes.fromhex(sha256_of("b")),
+            answer="refused",
+            status="checked",
+            outcome="flagged",
+            detectors="hashes",
+        )
+    with open_ledger(url) as upgraded:
         assert outcome_of(upgraded, "a") is Outcome.FLAGGED
         assert outcome_of(upgraded, "b") is Outcome.FLAGGED
         assert outcome_of(upgraded, "c") is Outcome.CLEAR

@@ -28,10 +28,11 @@ from lemmy_safety.errors import (
     LedgerLocked,
     LedgerReadOnly,
     LedgerTooNew,
+    SettingsError,
 )
 from lemmy_safety.ledger import migrations, open_ledger, sqlite_url
 from lemmy_safety.ledger.migrations import script_location
-from lemmy_safety.ledger.models import is_made_on, metadata
+from lemmy_safety.ledger.models import metadata
 
 SHORT_S = 0.05
 
@@ -60,8 +61,7 @@ def test_a_new_database_is_at_the_newest_schema(url) -> None:
 def test_the_migrations_make_what_the_models_describe(url) -> None:
     """Tables, columns and indexes: neither side has anything that the other lacks."""
     with open_ledger(url) as ledger, ledger.engine.connect() as connection:
-        options = {"include_object": lambda item, *_rest: is_made_on(connection.dialect.name, item)}
-        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_sqlite_is_set_up_to_keep_promises(made) -> None:
@@ -314,7 +314,6 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
     [
         "nonsense",
         "postgresql://me:secret-word@host:port/x",
-        "mysql+pymysql://me:secret-word@host",
         "sqlite+aiosqlite:///secret-word.db",
         "postgresql+asyncpg://me:secret-word@host/x",
         "secret-word://me:secret-word@",
@@ -324,7 +323,7 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
 )
 def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> None:
     """They may hold a password; the hint shows what one looks like."""
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises((LedgerError, SettingsError)) as caught:
         open_ledger(url)
     chain = []
     error = caught.value
@@ -342,8 +341,6 @@ def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> Non
         ("sqlite:///{folder}/some.db?timeout=abc", "sqlite3"),
         ("postgresql+psycopg://127.0.0.1:1/db?plugin=nope", "psycopg"),
         ("postgresql+psycopg://127.0.0.1:1/db?host=a&host=b&port=1", "psycopg"),
-        ("mysql+pymysql://127.0.0.1:1/db?charset=nope", "pymysql"),
-        ("mysql+pymysql://127.0.0.1:1/db?ssl_ca=/no/such/file", "pymysql"),
     ],
 )
 def test_options_that_no_driver_takes_are_a_fault_of_the_url(tmp_path, url, needs) -> None:

@@ -232,24 +232,17 @@ def test_a_file_that_was_cut_short_is_damaged(place):
 
 
 @pytest.mark.external_service
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
-def test_a_servers_database_that_was_emptied_is_noticed(request, kind):
+def test_a_servers_database_that_was_emptied_is_noticed(postgres):
     """Dropped and created again under its name: a start makes the schema, waiting does not."""
-    from support import mariadb, postgres  # noqa: PLC0415
+    from support.postgres import create_database  # noqa: PLC0415
 
-    support = {"postgres": postgres, "mariadb": mariadb}[kind]
-    url = support.create_database(request.getfixturevalue(kind), "emptied")
+    url = create_database(postgres, "emptied")
     with open_ledger(url) as ledger:
         record(ledger, [flagged("a")])
         run_id = ledger.start_run(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
         with ledger.engine.begin() as connection:
-            if kind == "postgres":
-                connection.exec_driver_sql("DROP SCHEMA public CASCADE")
-                connection.exec_driver_sql("CREATE SCHEMA public")
-            else:
-                connection.exec_driver_sql("DROP DATABASE emptied")
-                connection.exec_driver_sql("CREATE DATABASE emptied")
-                connection.exec_driver_sql("USE emptied")
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
         for use in uses_of(ledger, run_id):
             with pytest.raises(LedgerReplaced):
                 use()

@@ -1,0 +1,48 @@
+"""Databases as earlier versions of the program left them: schemas of earlier revisions, and rows in them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, MetaData, Table
+
+from alembic import command
+from lemmy_safety.ledger import migrations
+from lemmy_safety.ledger.engine import make_engine, writing
+from lemmy_safety.ledger.urls import parse_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+#: For columns that must have a value and are not given one.
+_NEUTRAL = {str: "", bytes: b"", bool: False, int: 1, float: 0.0, datetime: datetime(2026, 1, 2, tzinfo=UTC)}
+
+
+def revisions() -> list[str]:
+    """All revisions of the schema, from the first to the newest."""
+    script = migrations.ScriptDirectory.from_config(migrations._config())
+    return [one.revision for one in script.walk_revisions()][::-1]
+
+
+@contextmanager
+def old_ledger(url: str, revision: str) -> Iterator[Connection]:
+    """Make the schema of that revision in an empty database; the transaction to write rows in."""
+    engine = make_engine(parse_url(url))
+    with writing(engine) as connection:
+        command.upgrade(migrations._config(connection), revision)
+        yield connection
+    engine.dispose()
+
+
+def insert(connection: Connection, table: str, **values: Any) -> None:
+    """Insert a row by the table's own columns; required ones that are not given get a neutral value."""
+    reflected = Table(table, MetaData(), autoload_with=connection)
+    for column in reflected.columns:
+        if not column.nullable and column.name not in values and column.name != "id":
+            assert not isinstance(column.type, JSON)
+            values[column.name] = _NEUTRAL[column.type.python_type]
+    connection.execute(reflected.insert().values(**values))
