@@ -348,8 +348,8 @@ class Story:
     def judge_what_was_let_in(self, home: Machine, relay: Machine) -> None:
         kept = [one for one in self.uploads if one.status == 200]
         with open_ledger(sqlite_url(relay.folder / "ledger.db")) as ledger:
-            listed = {row.sha256 for row in ledger.unchecked_uploads()}
-            by_hash = {one.sha256: ledger.upload(one.sha256) for one in kept}
+            listed = {row.sha256 for row in ledger.uploads.unchecked()}
+            by_hash = {one.sha256: ledger.uploads.get(one.sha256) for one in kept}
         unknown = [sha256 for sha256, row in by_hash.items() if row is None]
         self.check(not unknown, "of everything that was accepted there is a record")
         let_in = [one for one in kept if one.bad]
@@ -368,7 +368,7 @@ class Story:
             put(store, f"{one.number % 7}/{one.number:04}", one.data, modified_at=minutes_ago(5))
         database = home.folder / "ledger.db"
         with open_ledger(sqlite_url(database)) as ledger:
-            self.wait_for(lambda: all(ledger.upload(sha256) for sha256 in listed), "the list at home")
+            self.wait_for(lambda: all(ledger.uploads.get(sha256) for sha256 in listed), "the list at home")
         decoded: list[str] = []
 
         class Watched(InlineDecoder):
@@ -384,7 +384,7 @@ class Story:
             scanner._decoder = decoder  # noqa: SLF001 - the same, and it says what it is given
             summary = scanner.run(PassRequest(kind="sweep"))
             self.check(summary.complete, "the pass is complete")
-            rows = [scanner.ledger.upload(sha256) for sha256 in listed]
+            rows = [scanner.ledger.uploads.get(sha256) for sha256 in listed]
             self.check(all(row.verdict for row in rows), "what was let in unchecked has a verdict")
             # Where a pass has found an upload stands in its row; a worker that was late knows no place. He may tell his
             # verdict until the pass gets there.
@@ -398,9 +398,9 @@ class Story:
             left = [one for one in let_in if (store / f"{one.number % 7}/{one.number:04}").exists()]
             self.check(not left, "no canary is left in the store")
             self.check(summary.flagged == len(let_in), "every canary that was let in was flagged")
-            self.check(scanner.ledger.count_unchecked_uploads() == 0, "nothing is left on the list at home")
+            self.check(scanner.ledger.uploads.count_unchecked() == 0, "nothing is left on the list at home")
         with open_ledger(sqlite_url(relay.folder / "ledger.db")) as ledger:
-            self.wait_for(lambda: ledger.count_unchecked_uploads() == 0, "the empty list of the relay")
+            self.wait_for(lambda: ledger.uploads.count_unchecked() == 0, "the empty list of the relay")
 
     def wait_for(self, condition, what: str) -> None:
         pause = threading.Event()

@@ -227,7 +227,7 @@ def open_upload_ledger(settings: Settings) -> Ledger:
     :raises LedgerError: as ``open_ledger``.
     """
     ledger = open_ledger(settings)
-    ledger.uploads_are_stored_in = _storage_name(settings)
+    ledger.uploads.stored_in = _storage_name(settings)
     return ledger
 
 

@@ -189,10 +189,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 present, needed = ledger.schema_version()
                 if present == needed:
                     ledger.check_writable()
-                    yield from _unchecked_uploads(ledger.count_unchecked_uploads())
+                    yield from _unchecked_uploads(ledger.uploads.count_unchecked())
                     yield from _stuck_actions(ledger, settings)
-                    garbled = ledger.garbled_requests()
-                    if settings.hook_secret and garbled is None and not ledger.has_uploads():
+                    garbled = ledger.garbled.get()
+                    if settings.hook_secret and garbled is None and not ledger.uploads.has_any():
                         yield _never_asked()
                     yield from _garbled_requests(garbled)
             schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"

@@ -41,7 +41,7 @@ def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
     invocation = current()
     with existing_ledger(invocation.settings()) as ledger:
         rows = list(islice(ledger.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
-        unchecked = ledger.count_unchecked_uploads()
+        unchecked = ledger.uploads.count_unchecked()
     if form == "json":
         write_json([as_json(row) for row in rows])
     elif form == "csv":

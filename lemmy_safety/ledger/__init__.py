@@ -1,7 +1,8 @@
-"""What was seen, decided and done: one database, one class."""
+"""What was seen, decided and done: one database, and a store for each kind of thing in it."""
 
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.file_locks import check_locks
+from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.leases import DAEMON, SWEEP
 from lemmy_safety.ledger.pass_leases import Lease
 from lemmy_safety.ledger.repository import Ledger, open_ledger
@@ -24,6 +25,7 @@ from lemmy_safety.ledger.rows import (
     UploadResult,
     UploadRow,
 )
+from lemmy_safety.ledger.uploads.store import Uploads
 from lemmy_safety.ledger.urls import sqlite_url
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "EventKind",
     "EventRow",
     "FlaggedRow",
+    "GarbledCounts",
     "GarbledRequests",
     "Known",
     "KnownVerdict",
@@ -49,6 +52,7 @@ __all__ = [
     "UploadAnswer",
     "UploadResult",
     "UploadRow",
+    "Uploads",
     "check_locks",
     "open_ledger",
     "sqlite_url",

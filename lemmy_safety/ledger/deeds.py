@@ -24,7 +24,7 @@ from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER, write_decision
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, FlaggedRow, Origin, PendingAction
 from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
-from lemmy_safety.ledger.upload_lookups import uploads_named
+from lemmy_safety.ledger.uploads.lookups import uploads_named
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:

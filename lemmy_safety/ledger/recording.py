@@ -13,7 +13,7 @@ from lemmy_safety.ledger.models import events, images, reviews
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
 from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
-from lemmy_safety.ledger.uploads import settle_unchecked
+from lemmy_safety.ledger.uploads.recording import settle_unchecked
 from lemmy_safety.records import Review
 
 if TYPE_CHECKING:

@@ -11,17 +11,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, upload_lookups, verdicts
+from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, use_wal, writing
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_locks import check_locks
+from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.pass_leases import PassLeases
 from lemmy_safety.ledger.room import check_room
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
-from lemmy_safety.ledger.upload_books import UploadBooks
+from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
+from lemmy_safety.ledger.uploads.store import Uploads
 from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
 from lemmy_safety.records import ItemStatus
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Engine
 
     from lemmy_safety.ledger.rows import (
         EventRow,
@@ -97,8 +99,13 @@ def open_ledger(
     return ledger
 
 
-class Ledger(UploadBooks, PassLeases):
+class Ledger(PassLeases):
     """An open database. Made by ``open_ledger``."""
+
+    def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
+        super().__init__(engine, where=where, clock=clock)
+        self.uploads = Uploads(self)
+        self.garbled = GarbledCounts(self)
 
     # What is known already.
 
@@ -376,8 +383,8 @@ class Ledger(UploadBooks, PassLeases):
         """Counts over everything; walks the whole table, so seconds at 10 million rows."""
         with self.reading() as connection:
             by_status, by_outcome, flagged_open, unreadable_open, acted, runs = lookups.counts(connection)
-            answers = upload_lookups.count_by_answer(connection)
-            unchecked_open = upload_lookups.count_unchecked(connection)
+            answers = count_by_answer(connection)
+            unchecked_open = count_unchecked(connection)
         return LedgerStats(
             objects=sum(by_status.values()),
             by_status=by_status,

@@ -192,7 +192,7 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
-    """What became of one upload, for ``Ledger.record_uploads``.
+    """What became of one upload, for ``ledger.uploads.record``.
 
     ``sha256`` is in lower-case hex digits, of its ``size`` bytes. ``media_type`` is what the request said.
     ``status`` is None where nobody looked at it. ``verdict`` is set exactly when ``status`` is CHECKED.
@@ -264,7 +264,7 @@ class GarbledRequests:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStats:
     """Sizes. ``flagged_open`` and ``unreadable_open`` count what ``flagged()`` and ``unreadable()`` list, ``acted`` actions
-    carried out, in objects; ``uploads`` different bytes by the last answer, ``unchecked_open`` what ``unchecked_uploads()`` lists.
+    carried out, in objects; ``uploads`` different bytes by the last answer, ``unchecked_open`` what ``uploads.unchecked()`` lists.
 
     ``bytes_on_disk`` is None for a database server.
     """

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, select
 
-from lemmy_safety.ledger import flags, upload_lookups
+from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import info_of, known_verdict_of, pdq_of
 from lemmy_safety.ledger.models import images, reviews, uploads
 from lemmy_safety.ledger.rows import FROM_UPLOAD
+from lemmy_safety.ledger.uploads.lookups import is_judged_by
 from lemmy_safety.records import Outcome, Review
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _latest(
     if stand is None:
         at_the_door = at_the_door.where(uploads.c.outcome != Outcome.FLAGGED)
     uploaded = connection.execute(at_the_door).one_or_none()
-    if uploaded is not None and upload_lookups.is_judged_by(uploaded, detectors, rules_version):
+    if uploaded is not None and is_judged_by(uploaded, detectors, rules_version):
         known = known_verdict_of(uploaded, key=FROM_UPLOAD, review=Review.NONE)
         found.append((uploaded.judged_at or uploaded.last_at, known))
     if found:

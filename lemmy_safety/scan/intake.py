@@ -123,7 +123,7 @@ class Intake:
         They are found by their size, so others may come along. Where pict-rs's keys are ordered by time, this costs a
         listing of what was stored since the first of them.
         """
-        accepted = self._ledger.unchecked_since()
+        accepted = self._ledger.uploads.unchecked_since()
         if accepted is None:
             return
         # Not before pict-rs began and not in the future, whatever a clock said.
@@ -135,7 +135,7 @@ class Intake:
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
         ):
             self._see_that_nobody_stops()
-            wanted = self._ledger.unchecked_among(batch)
+            wanted = self._ledger.uploads.unchecked_among(batch)
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_young(obj)]
             self._gone_first.update(obj.key for obj in urgent)
             self._counter.add("seen", len(urgent))
@@ -162,7 +162,7 @@ class Intake:
                 self._counter.add("skipped")
                 if state is Known.PENDING:
                     to_record.put(OpenAction(key=key))
-            unchecked = self._ledger.unchecked_among(new)
+            unchecked = self._ledger.uploads.unchecked_among(new)
             for obj in sorted(new, key=lambda obj: obj.key not in unchecked):
                 to_fetch.put(obj)
 

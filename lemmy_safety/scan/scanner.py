@@ -240,7 +240,7 @@ class Scanner:
         """What was let in unchecked before this pass began, and when; empty where the pass cannot prove that it is gone."""
         if request.since is not None or not request.exhaustive or self._options.prefix:
             return {}
-        return {row.sha256: row.last_at for row in self.ledger.unchecked_uploads()}
+        return {row.sha256: row.last_at for row in self.ledger.uploads.unchecked()}
 
     def _settle_lost_uploads(
         self, waiting: Mapping[str, datetime], began: datetime, intake: Intake, summary: PassSummary
@@ -253,10 +253,10 @@ class Scanner:
         if not waiting or intake.newest is None or intake.left_out or summary.failed:
             return
         # On the list all the time: whatever the clock of the door says, it was let in before this pass began.
-        still = {row.sha256 for row in self.ledger.unchecked_uploads() if waiting.get(row.sha256) == row.last_at}
-        gone = still & self.ledger.uploads_belonging_to(self.storage.name)
+        still = {row.sha256 for row in self.ledger.uploads.unchecked() if waiting.get(row.sha256) == row.last_at}
+        gone = still & self.ledger.uploads.belonging_to(self.storage.name)
         if gone:
-            self.ledger.settle_lost_uploads(began - _UPLOAD_GRACE, storage=self.storage.name, among=gone)
+            self.ledger.uploads.settle_lost(began - _UPLOAD_GRACE, storage=self.storage.name, among=gone)
 
     def _note_broken_run(self, summary: PassSummary) -> None:
         """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""

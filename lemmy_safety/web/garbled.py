@@ -20,8 +20,9 @@ from lemmy_safety.ledger.rows import MOST_GARBLED_IN_A_ROW
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
+    from lemmy_safety.ledger import GarbledCounts
     from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.uploads import Garbled, UploadLedger
+    from lemmy_safety.web.uploads import Garbled
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ _SHOWN = 200
 class GarbledRequests:
     """Counts those of one service. Belongs to one event loop; one thread writes."""
 
-    def __init__(self, ledger: UploadLedger, meters: Meters) -> None:
-        self._ledger = ledger
+    def __init__(self, counts: GarbledCounts, meters: Meters) -> None:
+        self._counts = counts
         self._meters = meters
         self._thread = WorkerThreads("count-garbled")
         self._in_a_row = 0
@@ -100,9 +101,9 @@ class GarbledRequests:
         added, self._unwritten = self._unwritten, 0
         if added:
             what, in_a_row = self._last, self._in_a_row
-            done = self._thread.run(partial(self._ledger.count_garbled_requests, what, added=added, in_a_row=in_a_row))
+            done = self._thread.run(partial(self._counts.count, what, added=added, in_a_row=in_a_row))
         else:
-            done = self._thread.run(self._ledger.end_garbled_row)
+            done = self._thread.run(self._counts.end_row)
         self._row_to_end = False
         self._writing = True
         done.add_done_callback(partial(self._written, added))

@@ -37,9 +37,10 @@ from lemmy_safety.web.threads import WorkerThreads
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from lemmy_safety.ledger import Ledger
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.uploads import ModelState, Upload, UploadLedger
+    from lemmy_safety.web.uploads import ModelState, Upload
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class UploadJudging:
         self,
         *,
         inspector: Inspector,
-        ledger: UploadLedger,
+        ledger: Ledger,
         queue: int,
         decode_workers: int,
         meters: Meters,

@@ -12,7 +12,7 @@ from lemmy_safety.web.threads import WorkerThreads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lemmy_safety.web.uploads import UploadLedger
+    from lemmy_safety.ledger import Ledger
 
 T = TypeVar("T")
 
@@ -29,10 +29,10 @@ _PATIENCE_S = 2.0
 class LedgerProbe:
     """Belongs to one event loop."""
 
-    def __init__(self, ledger: UploadLedger) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._thread = WorkerThreads("probe-ledger")
         self._writable = _Probe(self._thread, ledger.check_writable, fresh_s=_WRITABLE_FRESH_S)
-        self._unchecked = _Probe(self._thread, ledger.count_unchecked_uploads, fresh_s=_COUNT_FRESH_S)
+        self._unchecked = _Probe(self._thread, ledger.uploads.count_unchecked, fresh_s=_COUNT_FRESH_S)
 
     async def writable(self) -> bool:
         """Whether verdicts can be recorded."""

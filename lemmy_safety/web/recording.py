@@ -13,9 +13,9 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
+    from lemmy_safety.ledger import Uploads
     from lemmy_safety.ledger.rows import UploadResult
     from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.uploads import UploadLedger
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ class _Entry:
 class UploadRecorder:
     """Belongs to one event loop; one thread writes."""
 
-    def __init__(self, ledger: UploadLedger, meters: Meters) -> None:
-        self._ledger = ledger
+    def __init__(self, uploads: Uploads, meters: Meters) -> None:
+        self._uploads = uploads
         self._meters = meters
         self._thread = WorkerThreads("record-uploads")
         self._waiting: deque[_Entry] = deque()
@@ -104,7 +104,7 @@ class UploadRecorder:
         group = [self._waiting.popleft() for _ in range(size)]
         results = [entry.result for entry in group]
         self._writing = True
-        done = self._thread.run(lambda: self._ledger.record_uploads(results))
+        done = self._thread.run(lambda: self._uploads.record(results))
         done.add_done_callback(lambda future: self._tried(group, future.exception()))
 
     def _tried(self, group: list[_Entry], error: BaseException | None) -> None:

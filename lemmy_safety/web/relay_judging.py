@@ -106,7 +106,7 @@ class RelayJudging:
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _forget_rows(self) -> None:
-        if count := self._ledger.forget_uploads(datetime.now(UTC) - _KEPT):
+        if count := self._ledger.uploads.forget(datetime.now(UTC) - _KEPT):
             log.info("%d uploads that were not asked about for long were forgotten", count)
 
     # For the engine, as in ``UploadJudging``.

@@ -207,14 +207,14 @@ class _Books:
 
     async def unchecked(self, *, after: tuple[datetime, str] | None) -> list[dict[str, Any]]:
         def read() -> list[dict[str, Any]]:
-            return [encode_unchecked(row) for row in islice(self._ledger.unchecked_uploads(after=after), PAGE)]
+            return [encode_unchecked(row) for row in islice(self._ledger.uploads.unchecked(after=after), PAGE)]
 
         return await self._judging.in_thread(read)
 
     async def settle(self, judged: Sequence[tuple[str, LearnedFields]]) -> None:
         def write() -> None:
-            rows = [(self._ledger.upload(sha256), learned) for sha256, learned in judged]
-            self._ledger.record_uploads([_judgement(row, learned) for row, learned in rows if row is not None])
+            rows = [(self._ledger.uploads.get(sha256), learned) for sha256, learned in judged]
+            self._ledger.uploads.record([_judgement(row, learned) for row, learned in rows if row is not None])
 
         await self._judging.in_thread(write)
 

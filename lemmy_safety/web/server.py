@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter
 
+    from lemmy_safety.ledger import Ledger
     from lemmy_safety.web.access import Access
-    from lemmy_safety.web.uploads import UploadEngine, UploadLedger
+    from lemmy_safety.web.uploads import UploadEngine
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ServerOptions:
 def serve(
     *,
     make_engine: Callable[[Meters], UploadEngine],
-    ledger: UploadLedger,
+    ledger: Ledger,
     access: Access,
     options: ServerOptions,
     stop: threading.Event,
@@ -99,7 +100,7 @@ class _Service:
     def __init__(
         self,
         make_engine: Callable[[Meters], UploadEngine],
-        ledger: UploadLedger,
+        ledger: Ledger,
         access: Access,
         options: ServerOptions,
         make_routers: Callable[[UploadEngine], Sequence[APIRouter]],
@@ -118,7 +119,7 @@ class _Service:
         engine = self._make_engine(meters)
         reader = BodyReader(self._options.body, reclaim=engine.forget_late)
         probe = LedgerProbe(self._ledger)
-        garbled = GarbledRequests(self._ledger, meters)
+        garbled = GarbledRequests(self._ledger.garbled, meters)
         parts = HookParts(
             engine=engine,
             reader=reader,

@@ -105,18 +105,18 @@ class UncheckedMirror:
 
     def _record(self, page: Sequence[UploadResult]) -> Sequence[UploadResult]:
         """Write what may be taken over: of what is not in the ledger yet only as many as there is room for."""
-        room = _MOST_OPEN - self._ledger.count_unchecked_uploads()
+        room = _MOST_OPEN - self._ledger.uploads.count_unchecked()
         if room >= len(page):
-            self._ledger.record_uploads(page)
+            self._ledger.uploads.record(page)
             return page
         taken = []
         for upload in page:
-            if self._ledger.upload(upload.sha256) is None:
+            if self._ledger.uploads.get(upload.sha256) is None:
                 if room <= 0:
                     break
                 room -= 1
             taken.append(upload)
-        self._ledger.record_uploads(taken)
+        self._ledger.uploads.record(taken)
         return taken
 
     async def _report(self) -> None:
@@ -134,7 +134,7 @@ class UncheckedMirror:
         self._thread.close()
 
     def _judged(self) -> list[UploadRow]:
-        rows = (self._ledger.upload(sha256) for sha256 in list(self._open))
+        rows = (self._ledger.uploads.get(sha256) for sha256 in list(self._open))
         return [row for row in rows if row is not None and row.judged_at is not None]
 
 

@@ -7,9 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from lemmy_safety.ledger.rows import KnownVerdict, UploadResult
+    from collections.abc import Callable
 
 
 ModelState: TypeAlias = Literal["loading", "ready", "broken"]
@@ -121,40 +119,4 @@ class UploadEngine(Protocol):
 
     async def close(self, *, within_s: float) -> None:
         """Write what is to be written and free everything; what takes longer is left behind."""
-        ...
-
-
-class UploadLedger(Protocol):
-    """What the hook needs of the ledger."""
-
-    def verdict_for(
-        self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
-    ) -> KnownVerdict | None:
-        """The latest verdict on these bytes, from a storage or an upload, and what a human decided about them. A flag wins
-        over all others until its detectors have looked again.
-        """
-        ...
-
-    def record_uploads(self, results: Sequence[UploadResult]) -> None:
-        """Write in one transaction, in the order given; on disk when it returns.
-
-        The same bytes may come again, and twice in one call: first with the answer UNCHECKED and no verdict, later with
-        a verdict and no answer.
-        """
-        ...
-
-    def count_unchecked_uploads(self) -> int:
-        """How many uploads were accepted unchecked and were not judged since."""
-        ...
-
-    def check_writable(self) -> None:
-        """:raises LedgerError: verdicts cannot be recorded now."""
-        ...
-
-    def count_garbled_requests(self, what: str, *, added: int, in_a_row: int) -> None:
-        """Note requests that pict-rs cannot have made so; ``what`` was wrong with the last one."""
-        ...
-
-    def end_garbled_row(self) -> None:
-        """Note that a request was understood."""
         ...

@@ -23,12 +23,13 @@ from lemmy_safety.web.recording import UploadRecorder
 from lemmy_safety.web.uploads import AnswerKind, Cause, Decision
 
 if TYPE_CHECKING:
+    from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import ItemResult
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.web.judging import Job
     from lemmy_safety.web.known import Learned
     from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.uploads import ModelState, Upload, UploadLedger
+    from lemmy_safety.web.uploads import ModelState, Upload
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +82,14 @@ class Judging(Protocol):
 class Decider(ABC):
     """Decides on uploads by what somebody finds out. Made inside a running event loop and used by it alone."""
 
-    def __init__(self, *, ledger: UploadLedger, accept_unchecked: bool, dry_run: bool, meters: Meters) -> None:
+    def __init__(self, *, ledger: Ledger, accept_unchecked: bool, dry_run: bool, meters: Meters) -> None:
         self._accept_unchecked = accept_unchecked
         self._dry_run = dry_run
         self._meters = meters
         self._loop = asyncio.get_running_loop()
         self._ledger = ledger
         self._questions = Questions("look-up-flagged")
-        self._recorder = UploadRecorder(ledger, meters)
+        self._recorder = UploadRecorder(ledger.uploads, meters)
         self._over: asyncio.Future[None] = self._loop.create_future()
 
     @property
@@ -222,9 +223,7 @@ class Decider(ABC):
 class Validator(Decider):
     """Decides with our own detectors."""
 
-    def __init__(
-        self, *, inspector: Inspector, ledger: UploadLedger, options: ValidationOptions, meters: Meters
-    ) -> None:
+    def __init__(self, *, inspector: Inspector, ledger: Ledger, options: ValidationOptions, meters: Meters) -> None:
         super().__init__(
             ledger=ledger, accept_unchecked=options.accept_unchecked, dry_run=options.dry_run, meters=meters
         )

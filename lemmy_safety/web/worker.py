@@ -123,7 +123,7 @@ class _Worker:
         self._loop = asyncio.get_running_loop()
         self._more = asyncio.Event()
         self._met = asyncio.Event()
-        self._recorder = UploadRecorder(self._ledger, self._meters)
+        self._recorder = UploadRecorder(self._ledger.uploads, self._meters)
         self._judging = UploadJudging(
             inspector=self._inspector,
             ledger=self._ledger,

@@ -142,7 +142,7 @@ def test_a_hook_that_was_never_asked_gets_a_hint(call, monkeypatch, tmp_path, se
     if secret:
         monkeypatch.setenv("HOOK_SECRET", secret)
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        ledger.record_uploads([upload(str(number)) for number in range(asked)])
+        ledger.uploads.record([upload(str(number)) for number in range(asked)])
     result = call("doctor")
     assert result.exit_code == 0
     said = bool(secret) and not asked
@@ -154,7 +154,7 @@ def test_a_hook_that_was_never_asked_gets_a_hint(call, monkeypatch, tmp_path, se
 def test_requests_that_the_hook_does_not_understand_are_told(call, store, tmp_path, in_a_row, code):
     """Some are a note. Twenty in a row are a fault of the connection to pict-rs, with what to look at."""
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        ledger.count_garbled_requests("form", added=1000, in_a_row=in_a_row)
+        ledger.garbled.count("form", added=1000, in_a_row=in_a_row)
     (check,) = [check for check in _checks(call("doctor", "--json")) if "upload hook" in check["name"]]
     assert (check["ok"], check["exit_code"]) == (False if code else None, code)
     assert re.search(rf"1,000 requests since .* that pict-rs cannot have made so, {in_a_row} in a row", check["detail"])

@@ -161,7 +161,7 @@ FAULTS = {
     "a deletion that the storage refused": (ours(failed_deletion), errors.ActionRefused, ["1 refused by", "delete-flagged"]),
     "a deletion refused again and again": (ours(refused_twice), errors.ActionRefused, ["again and again", "review clear"]),
     "garbled requests at the hook": (
-        ours(lambda ledger: ledger.count_garbled_requests("form", added=20, in_a_row=20)),
+        ours(lambda ledger: ledger.garbled.count("form", added=20, in_a_row=20)),
         errors.SettingsError,
         ["20 in a row", "Garbled requests"],
     ),

@@ -78,8 +78,8 @@ def test_what_was_accepted_unchecked_is_on_record_before_the_answer_leaves(tmp_p
         process.send_signal(signal.SIGKILL)
         process.wait()
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        listed = {row.sha256 for row in ledger.unchecked_uploads()}
-        rows = [ledger.upload(sha256(data)) for data in accepted]
+        listed = {row.sha256 for row in ledger.uploads.unchecked()}
+        rows = [ledger.uploads.get(sha256(data)) for data in accepted]
     assert all(row is not None for row in rows)
     assert {row.sha256 for row in rows if row.verdict is None} <= listed
     assert listed
@@ -107,7 +107,9 @@ def test_a_hook_that_is_stopped_while_a_model_computes_ends_well(tmp_path):
     assert set(statuses) <= {200, 503}
     assert statuses.count(200) > 10
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        rows = [ledger.upload(sha256(data)) for data, status in zip(pictures, statuses, strict=True) if status == 200]
+        rows = [
+            ledger.uploads.get(sha256(data)) for data, status in zip(pictures, statuses, strict=True) if status == 200
+        ]
     assert {row.answer for row in rows} <= {UploadAnswer.ACCEPTED, UploadAnswer.UNCHECKED}
     assert all(row.verdict is not None for row in rows if row.answer is UploadAnswer.ACCEPTED)
 
@@ -143,5 +145,5 @@ def test_a_worker_that_is_stopped_with_uploads_in_hand_ends_well(tmp_path):
     for process in (next_one, serving):
         assert stop(process)[0] == 0
     with open_ledger(sqlite_url(folders[0] / "lemmy_safety.db")) as ledger:
-        rows = [ledger.upload(sha256(data)) for data in pictures]
+        rows = [ledger.uploads.get(sha256(data)) for data in pictures]
     assert all(row.verdict is not None or row.answer is UploadAnswer.UNCHECKED for row in rows)

@@ -196,7 +196,7 @@ def test_the_key_on_record_is_where_pictrs_has_the_file(pictrs, version, tmp_pat
     stored = server.get(f"/image/original/{name}").content
     key = server.internal("GET", "identifier", alias=name).json()["identifier"]
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
-        row = ledger.upload(hashlib.sha256(stored).hexdigest())
+        row = ledger.uploads.get(hashlib.sha256(stored).hexdigest())
     assert row is not None
     assert row.size == len(stored) == (server.files / key).stat().st_size
     assert row.storage_key == (key if version == COMING else None)

@@ -31,7 +31,7 @@ def in_storage(ledger, content, outcome, detectors, *, key="key", rules="rules-1
 
 
 def at_the_door(ledger, content, outcome, detectors, *, rules="rules-1", **more):
-    ledger.record_uploads([ruled(judged(content, outcome, detectors=detectors, **more), rules)])
+    ledger.uploads.record([ruled(judged(content, outcome, detectors=detectors, **more), rules)])
 
 
 def verdict(ledger, content, detectors=frozenset(), rules=None):
@@ -77,7 +77,7 @@ def test_other_detectors_replace_no_flag_wherever_they_look(ledger) -> None:
         (STORAGE, "copy"),
         (OTHER, "key"),
     }
-    assert ledger.upload(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
+    assert ledger.uploads.get(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
 
 
 def test_an_object_whose_bytes_were_flagged_at_the_door_is_acted_on(ledger) -> None:
@@ -139,13 +139,13 @@ def test_what_was_let_in_unchecked_is_flagged_as_its_bytes_are(ledger) -> None:
     """Flagged in a storage by some, later found clear there by others: the list learns of the flag."""
     in_storage(ledger, "a", Outcome.FLAGGED, HASHES, key="one")
     in_storage(ledger, "a", Outcome.CLEAR, CLIP, key="two")
-    ledger.record_uploads([upload("a")])
-    assert ledger.upload(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
-    ledger.record_uploads([upload("b")])
+    ledger.uploads.record([upload("a")])
+    assert ledger.uploads.get(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
+    ledger.uploads.record([upload("b")])
     at_the_door(ledger, "b", Outcome.FLAGGED, HASHES, answer=None)
-    ledger.record_uploads([upload("b", at=None)])  # and in again
+    ledger.uploads.record([upload("b", at=None)])  # and in again
     in_storage(ledger, "b", Outcome.CLEAR, CLIP)
-    row = ledger.upload(sha256_of("b"))
+    row = ledger.uploads.get(sha256_of("b"))
     assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 

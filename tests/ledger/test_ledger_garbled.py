@@ -17,31 +17,31 @@ OTHER = "01/a2/29/9e/00/11/7a/bc/9d/ef/0123456789ab ünï.png"
 
 def test_garbled_requests_add_up_until_one_is_understood(ledger) -> None:
     """The number of all, of the last ones in a row, and what was wrong with the last."""
-    assert ledger.garbled_requests() is None
-    ledger.end_garbled_row()
-    assert ledger.garbled_requests() is None
-    ledger.count_garbled_requests("form", added=1, in_a_row=1)
-    first = ledger.garbled_requests()
+    assert ledger.garbled.get() is None
+    ledger.garbled.end_row()
+    assert ledger.garbled.get() is None
+    ledger.garbled.count("form", added=1, in_a_row=1)
+    first = ledger.garbled.get()
     assert (first.total, first.in_a_row, first.last_what, first.too_many) == (1, 1, "form", False)
-    ledger.count_garbled_requests("not_media", added=18, in_a_row=19)
-    assert not ledger.garbled_requests().too_many
-    ledger.count_garbled_requests("not_media", added=1, in_a_row=20)
-    later = ledger.garbled_requests()
+    ledger.garbled.count("not_media", added=18, in_a_row=19)
+    assert not ledger.garbled.get().too_many
+    ledger.garbled.count("not_media", added=1, in_a_row=20)
+    later = ledger.garbled.get()
     assert (later.total, later.in_a_row, later.last_what, later.too_many) == (20, 20, "not_media", True)
     assert (later.first_at, later.last_at > first.last_at) == (first.first_at, True)
-    ledger.end_garbled_row()
-    ended = ledger.garbled_requests()
+    ledger.garbled.end_row()
+    ended = ledger.garbled.get()
     assert (ended.total, ended.in_a_row, ended.last_at) == (20, 0, later.last_at)
-    ledger.count_garbled_requests("empty", added=1, in_a_row=1)
-    assert (ledger.garbled_requests().total, ledger.garbled_requests().in_a_row) == (21, 1)
+    ledger.garbled.count("empty", added=1, in_a_row=1)
+    assert (ledger.garbled.get().total, ledger.garbled.get().in_a_row) == (21, 1)
 
 
 def test_an_end_of_no_row_writes_nothing(quick_ledger) -> None:
     """A hook says it with its first upload, and must not wait for a writer then."""
-    quick_ledger.count_garbled_requests("form", added=3, in_a_row=0)
-    before = quick_ledger.garbled_requests()
-    quick_ledger.end_garbled_row()
-    assert quick_ledger.garbled_requests() == before
+    quick_ledger.garbled.count("form", added=3, in_a_row=0)
+    before = quick_ledger.garbled.get()
+    quick_ledger.garbled.end_row()
+    assert quick_ledger.garbled.get() == before
 
 
 @given(st.lists(st.one_of(st.integers(min_value=1, max_value=40), st.none()), max_size=12))
@@ -52,24 +52,24 @@ def test_any_order_of_requests_is_counted(tmp_path_factory, story) -> None:
         for number in story:
             if number is None:
                 in_a_row = 0
-                ledger.end_garbled_row()
+                ledger.garbled.end_row()
             else:
                 total, in_a_row = total + number, in_a_row + number
-                ledger.count_garbled_requests("form", added=number, in_a_row=in_a_row)
-        known = ledger.garbled_requests()
+                ledger.garbled.count("form", added=number, in_a_row=in_a_row)
+        known = ledger.garbled.get()
         assert (known.total, known.in_a_row) == (total, in_a_row) if total else known is None
 
 
 def test_the_key_that_pictrs_named_last_is_kept(ledger) -> None:
     """A request of 0.5, a late judgement, and an old request that is told again take nothing away."""
-    ledger.record_uploads([upload("a")])
+    ledger.uploads.record([upload("a")])
     assert row_for(ledger, "a").storage_key is None
-    ledger.record_uploads([upload("a", at=AT + MINUTE, storage_key=KEY)])
+    ledger.uploads.record([upload("a", at=AT + MINUTE, storage_key=KEY)])
     assert row_for(ledger, "a").storage_key == KEY
-    ledger.record_uploads([upload("a", at=AT + 2 * MINUTE), judged("a", answer=None)])
+    ledger.uploads.record([upload("a", at=AT + 2 * MINUTE), judged("a", answer=None)])
     row = row_for(ledger, "a")
     assert (row.storage_key, row.times, row.answer) == (KEY, 3, UploadAnswer.UNCHECKED)
-    ledger.record_uploads([judged("a", at=AT + 3 * MINUTE, storage_key=OTHER), upload("a", at=AT, storage_key=KEY)])
+    ledger.uploads.record([judged("a", at=AT + 3 * MINUTE, storage_key=OTHER), upload("a", at=AT, storage_key=KEY)])
     assert row_for(ledger, "a").storage_key == OTHER
-    ledger.record_uploads([judged("b", storage_key=KEY)])
+    ledger.uploads.record([judged("b", storage_key=KEY)])
     assert [row_for(ledger, name).storage_key for name in "ab"] == [OTHER, KEY]

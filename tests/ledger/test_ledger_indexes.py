@@ -30,11 +30,11 @@ from lemmy_safety.records import Outcome, Review
         (lambda ledger: list(ledger.unreadable()), "ix_images_unreadable"),
         (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_refused"),
         (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_read_again"),
-        (lambda ledger: list(ledger.unchecked_uploads()), "ix_uploads_unchecked"),
-        (lambda ledger: ledger.count_unchecked_uploads(), "ix_uploads_unchecked"),
-        (lambda ledger: ledger.unchecked_since(), "ix_uploads_unchecked"),
-        (lambda ledger: ledger.unchecked_among([stored("k7")]), "ix_uploads_unchecked"),
-        (lambda ledger: ledger.record_uploads([judged("k7"), upload("u7"), upload("new")]), "autoindex_uploads"),
+        (lambda ledger: list(ledger.uploads.unchecked()), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.uploads.count_unchecked(), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.uploads.unchecked_since(), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.uploads.unchecked_among([stored("k7")]), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.uploads.record([judged("k7"), upload("u7"), upload("new")]), "autoindex_uploads"),
         (lambda ledger: ledger.verdict_for(sha256_of("u"), detectors=DETECTORS), "autoindex_uploads"),
         (lambda ledger: list(ledger.flagged()), "ix_events_key"),
         (lambda ledger: ledger.stuck_actions(due_before=AT), "ix_images_flagged"),
@@ -42,17 +42,17 @@ from lemmy_safety.records import Outcome, Review
         (lambda ledger: ledger.failed_actions(STORAGE, before=AT), "ix_images_flagged"),
         (lambda ledger: ledger.retryable(STORAGE, 10), "ix_images_sha256"),
         (lambda ledger: ledger.verdict_for(sha256_of("a"), detectors=DETECTORS), "ix_flags_sha256"),
-        (lambda ledger: ledger.settle_lost_uploads(AT, storage=STORAGE), "ix_uploads_unchecked"),
-        (lambda ledger: ledger.has_uploads(), "autoindex_uploads"),
+        (lambda ledger: ledger.uploads.settle_lost(AT, storage=STORAGE), "ix_uploads_unchecked"),
+        (lambda ledger: ledger.uploads.has_any(), "autoindex_uploads"),
     ],
 )
 def test_no_question_walks_over_the_table(database_file, ask, index) -> None:
     """SQLite's own plan for every statement that the method sends."""
     with open_ledger(sqlite_url(database_file)) as ledger:
-        ledger.record_uploads([judged(f"k{number}") for number in range(50)])
+        ledger.uploads.record([judged(f"k{number}") for number in range(50)])
         record(ledger, [flagged("a"), *(checked(f"k{number}") for number in range(50))], dry_run=True)
         record(ledger, [flagged("i")])
-        ledger.record_uploads([judged("k7", Outcome.FLAGGED)])
+        ledger.uploads.record([judged("k7", Outcome.FLAGGED)])
         steps = steps_of(ledger, lambda: ask(ledger))
     assert any(index in step or (index == "storage_key" and "sqlite_autoindex_images_1" in step) for step in steps), (
         steps
@@ -69,9 +69,9 @@ def test_no_question_walks_over_the_table(database_file, ask, index) -> None:
 
 def test_what_belongs_to_a_storage_costs_one_walk_over_the_uploads(quick_ledger) -> None:
     """None over the objects, and none for each unchecked upload: it is asked at the end of a sweep over everything."""
-    quick_ledger.record_uploads([upload(f"u{number}") for number in range(5)])
+    quick_ledger.uploads.record([upload(f"u{number}") for number in range(5)])
     record(quick_ledger, [checked("a")])
-    steps = steps_of(quick_ledger, lambda: quick_ledger.uploads_belonging_to(STORAGE))
+    steps = steps_of(quick_ledger, lambda: quick_ledger.uploads.belonging_to(STORAGE))
     assert "SEARCH images USING INDEX ix_images_sha256 (sha256=?)" in steps
     assert [step for step in steps if re.search(r"SCAN images|SCAN other|\(storage_id=\?\)", step)] == []
     assert len([step for step in steps if step.startswith("SCAN uploads") and "unchecked" not in step]) <= 2
@@ -88,7 +88,7 @@ def test_what_belongs_to_a_storage_costs_one_walk_over_the_uploads(quick_ledger)
         lambda ledger: ledger.retryable(STORAGE, 10),
         lambda ledger: ledger.known(STORAGE, [stored("k7")], detectors=DETECTORS, decoder=DECODER),
         lambda ledger: ledger.verdict_for(sha256_of("k7"), detectors=DETECTORS),
-        lambda ledger: list(ledger.unchecked_uploads()),
+        lambda ledger: list(ledger.uploads.unchecked()),
         lambda ledger: ledger.review(["k7"], Review.CONFIRMED),
         lambda ledger: ledger.history("k7"),
     ],

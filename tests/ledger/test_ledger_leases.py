@@ -203,7 +203,7 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
             lambda: ledger.intend(STORAGE, ["a"], "delete"),
             lambda: ledger.finish_action(pending.id, ActionState.DONE),
             lambda: ledger.set_cursor("scope", "watermark", NOON),
-            lambda: ledger.settle_lost_uploads(NOON, storage=STORAGE),
+            lambda: ledger.uploads.settle_lost(NOON, storage=STORAGE),
             lambda: ledger.finish_run(run_id, {}, complete=True),
             lambda: ledger.is_intended(pending.id),
         ]

@@ -126,7 +126,7 @@ def uses_of(ledger, run_id):
         lambda: ledger.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER),
         lambda: ledger.verdict_for("0" * 64, detectors=frozenset()),
         lambda: list(ledger.flagged()),
-        ledger.count_unchecked_uploads,
+        ledger.uploads.count_unchecked,
         lambda: ledger.cursor("scope", "watermark"),
         lambda: ledger.is_intended(1),
         lambda: ledger.record(STORAGE, [checked("b")], run_id=run_id, dry_run=True, action=None, decoder=DECODER),

@@ -23,7 +23,7 @@ def of(content):
 def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
     """Every field, and when."""
     result = judged("a", Outcome.BORDERLINE, reason="odd \0")
-    ledger.record_uploads([result])
+    ledger.uploads.record([result])
     row = row_for(ledger, "a")
     assert (row.sha256, row.size, row.answer) == (result.sha256, 1, UploadAnswer.ACCEPTED)
     assert (row.verdict, row.detectors, row.pdq, row.info) == (
@@ -40,31 +40,31 @@ def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
     assert (row.first_at, row.last_at, row.times) == (AT, AT, 1)
     assert row.judged_at is not None
     assert (row.found_storage, row.found_key) == (None, None)
-    assert ledger.upload("00" * 32) is None
+    assert ledger.uploads.get("00" * 32) is None
 
 
 def test_what_is_said_of_the_type_is_kept_until_it_is_known(quick_ledger) -> None:
     """A request may call anything anything."""
-    quick_ledger.record_uploads([upload("a", media_type="image/j\udc80")])
+    quick_ledger.uploads.record([upload("a", media_type="image/j\udc80")])
     assert (row_for(quick_ledger, "a").media_type, row_for(quick_ledger, "a").info) == ("image/j?", None)
 
 
 def test_uploads_are_counted(ledger) -> None:
     """By bytes; first, last, how often, whatever order they are told in; an earlier one told again is none."""
-    ledger.record_uploads([judged("a"), judged("b")])
-    ledger.record_uploads([judged("a", at=AT + MINUTE), judged("a", at=AT + 2 * MINUTE)])
-    ledger.record_uploads([judged("a", at=AT + MINUTE)])
+    ledger.uploads.record([judged("a"), judged("b")])
+    ledger.uploads.record([judged("a", at=AT + MINUTE), judged("a", at=AT + 2 * MINUTE)])
+    ledger.uploads.record([judged("a", at=AT + MINUTE)])
     row = row_for(ledger, "a")
     assert (row.first_at, row.last_at, row.times) == (AT, AT + 2 * MINUTE, 3)
     assert ledger.stats().uploads == {UploadAnswer.ACCEPTED: 2}
-    ledger.record_uploads([])
+    ledger.uploads.record([])
 
 
 def test_what_was_let_in_unchecked_is_listed_until_it_is_judged_at_the_door(quick_ledger) -> None:
     """A re-upload with a verdict settles it, however that is answered."""
-    quick_ledger.record_uploads([upload("a"), upload("b", at=AT - MINUTE), upload("c", UploadAnswer.REFUSED)])
+    quick_ledger.uploads.record([upload("a"), upload("b", at=AT - MINUTE), upload("c", UploadAnswer.REFUSED)])
     assert waiting(quick_ledger) == [of("b"), of("a")]
-    quick_ledger.record_uploads([judged("a"), judged("b", Outcome.FLAGGED)])
+    quick_ledger.uploads.record([judged("a"), judged("b", Outcome.FLAGGED)])
     assert waiting(quick_ledger) == []
     assert row_for(quick_ledger, "b").answer is UploadAnswer.REFUSED
 
@@ -72,8 +72,8 @@ def test_what_was_let_in_unchecked_is_listed_until_it_is_judged_at_the_door(quic
 @pytest.mark.parametrize("status", [ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE])
 def test_what_cannot_be_looked_at_is_settled_without_a_verdict(quick_ledger, status) -> None:
     """Somebody has tried."""
-    quick_ledger.record_uploads([upload("a")])
-    quick_ledger.record_uploads([upload("a", UploadAnswer.ACCEPTED, status=status)])
+    quick_ledger.uploads.record([upload("a")])
+    quick_ledger.uploads.record([upload("a", UploadAnswer.ACCEPTED, status=status)])
     assert waiting(quick_ledger) == []
     assert quick_ledger.verdict_for(of("a"), detectors=frozenset()) is None
 
@@ -81,43 +81,43 @@ def test_what_cannot_be_looked_at_is_settled_without_a_verdict(quick_ledger, sta
 @pytest.mark.parametrize("status", [ItemStatus.DETECTOR_FAILED, ItemStatus.FETCH_FAILED, None])
 def test_a_failed_attempt_settles_nothing(quick_ledger, status) -> None:
     """Neither does one that was turned away, while the bytes of the one before lie in the storage."""
-    quick_ledger.record_uploads([upload("a")])
-    quick_ledger.record_uploads([upload("a", status=status)])
-    quick_ledger.record_uploads([upload("a", UploadAnswer.REFUSED, status=status, at=AT + MINUTE)])
+    quick_ledger.uploads.record([upload("a")])
+    quick_ledger.uploads.record([upload("a", status=status)])
+    quick_ledger.uploads.record([upload("a", UploadAnswer.REFUSED, status=status, at=AT + MINUTE)])
     assert waiting(quick_ledger) == [of("a")]
     assert row_for(quick_ledger, "a").times == 2
 
 
 def test_a_verdict_outlives_a_later_attempt_without_one(quick_ledger) -> None:
     """The bytes are the same, so what was said of them holds. Flagged ones that were let in all the same are looked for."""
-    quick_ledger.record_uploads([judged("a"), judged("b", Outcome.FLAGGED)])
+    quick_ledger.uploads.record([judged("a"), judged("b", Outcome.FLAGGED)])
     later = {"at": AT + MINUTE}
-    quick_ledger.record_uploads([upload("a", **later), upload("b", **later)])
+    quick_ledger.uploads.record([upload("a", **later), upload("b", **later)])
     assert waiting(quick_ledger) == [of("b")]
     assert (row_for(quick_ledger, "a").times, row_for(quick_ledger, "a").answer) == (2, UploadAnswer.ACCEPTED)
     assert (row_for(quick_ledger, "b").answer, row_for(quick_ledger, "b").verdict.outcome) == (
         UploadAnswer.UNCHECKED,
         Outcome.FLAGGED,
     )
-    quick_ledger.record_uploads([upload("a", UploadAnswer.REFUSED, status=ItemStatus.UNREADABLE, **later)])
+    quick_ledger.uploads.record([upload("a", UploadAnswer.REFUSED, status=ItemStatus.UNREADABLE, **later)])
     assert row_for(quick_ledger, "a").verdict.outcome is Outcome.CLEAR
     assert quick_ledger.verdict_for(of("b"), detectors=DETECTORS).verdict.outcome is Outcome.FLAGGED
 
 
 def test_a_late_judgement_settles_without_counting(quick_ledger) -> None:
     """The answer that was given stays on record; bytes that nobody asked about are not invented."""
-    quick_ledger.record_uploads([upload("a")])
-    quick_ledger.record_uploads([judged("a", answer=None), judged("never asked", answer=None)])
+    quick_ledger.uploads.record([upload("a")])
+    quick_ledger.uploads.record([judged("a", answer=None), judged("never asked", answer=None)])
     row = row_for(quick_ledger, "a")
     assert (row.answer, row.verdict.outcome, row.times) == (UploadAnswer.UNCHECKED, Outcome.CLEAR, 1)
     assert waiting(quick_ledger) == []
-    assert quick_ledger.upload(of("never asked")) is None
+    assert quick_ledger.uploads.get(of("never asked")) is None
 
 
 @pytest.mark.parametrize("outcome", [Outcome.CLEAR, Outcome.FLAGGED])
 def test_a_pass_that_judges_the_bytes_settles_it(ledger, outcome) -> None:
     """It is acted on like any other object, and the upload says where it was found."""
-    ledger.record_uploads([upload("a"), upload("b")])
+    ledger.uploads.record([upload("a"), upload("b")])
     pending = record(ledger, [checked("01/key", outcome, sha256=of("a"))])
     assert bool(pending) is (outcome is Outcome.FLAGGED)
     assert waiting(ledger) == [of("b")]
@@ -128,7 +128,7 @@ def test_a_pass_that_judges_the_bytes_settles_it(ledger, outcome) -> None:
 
 def test_a_pass_that_can_make_no_picture_of_it_settles_it_too(quick_ledger) -> None:
     """A failed read does not."""
-    quick_ledger.record_uploads([upload("a")])
+    quick_ledger.uploads.record([upload("a")])
     record(quick_ledger, [failed("01/key", sha256=of("a"))])
     assert waiting(quick_ledger) == [of("a")]
     record(quick_ledger, [failed("01/key", ItemStatus.UNREADABLE, sha256=of("a"))])
@@ -139,7 +139,7 @@ def test_a_pass_that_can_make_no_picture_of_it_settles_it_too(quick_ledger) -> N
 def test_what_a_pass_judged_before_it_was_told_of_is_settled_at_once(ledger) -> None:
     """A relay tells of its unchecked uploads later than a daemon may have met them."""
     record(ledger, [failed("old", ItemStatus.UNREADABLE, sha256=of("a")), checked("key", sha256=of("a"))])
-    ledger.record_uploads([upload("a"), upload("b")])
+    ledger.uploads.record([upload("a"), upload("b")])
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
     assert (row.verdict.outcome, row.found_key) == (Outcome.CLEAR, "key")
@@ -147,38 +147,38 @@ def test_what_a_pass_judged_before_it_was_told_of_is_settled_at_once(ledger) -> 
 
 def test_uploads_belong_to_the_storage_that_the_hook_named_or_that_receives_later_ones(ledger) -> None:
     """Not where an object of their size was never read."""
-    ledger.uploads_are_stored_in = STORAGE
-    ledger.record_uploads([upload("named"), upload("other size", at=AT)])
-    ledger.uploads_are_stored_in = UNSAID
-    ledger.record_uploads([upload("unsaid"), judged("later", at=AT + MINUTE)])
-    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("other size")}
-    assert ledger.uploads_belonging_to("local:/elsewhere") == set()
+    ledger.uploads.stored_in = STORAGE
+    ledger.uploads.record([upload("named"), upload("other size", at=AT)])
+    ledger.uploads.stored_in = UNSAID
+    ledger.uploads.record([upload("unsaid"), judged("later", at=AT + MINUTE)])
+    assert ledger.uploads.belonging_to(STORAGE) == {of("named"), of("other size")}
+    assert ledger.uploads.belonging_to("local:/elsewhere") == set()
     came = replace(stored("key", "later"), modified_at=AT + MINUTE)
     record(ledger, [checked("key", obj=came, sha256=of("later"))])
-    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("other size"), of("unsaid")}
+    assert ledger.uploads.belonging_to(STORAGE) == {of("named"), of("other size"), of("unsaid")}
     unread = replace(stored("unread"), size=len("other size"))
     record(ledger, [replace(failed("unread", ItemStatus.TOO_LARGE), obj=unread)])
-    assert ledger.uploads_belonging_to(STORAGE) == {of("named"), of("unsaid")}
-    assert ledger.settle_lost_uploads(AT + MINUTE, storage=STORAGE, among={of("named")}) == 1
+    assert ledger.uploads.belonging_to(STORAGE) == {of("named"), of("unsaid")}
+    assert ledger.uploads.settle_lost(AT + MINUTE, storage=STORAGE, among={of("named")}) == 1
     assert of("named") not in waiting(ledger)
 
 
 def test_what_is_nowhere_to_be_found_is_taken_off_the_list(ledger) -> None:
     """Its uploader removed it before anybody looked; let in again, it is listed again."""
-    ledger.record_uploads([upload("a"), upload("b", at=AT + 2 * MINUTE)])
-    assert ledger.settle_lost_uploads(AT + MINUTE, storage=STORAGE) == 1
+    ledger.uploads.record([upload("a"), upload("b", at=AT + 2 * MINUTE)])
+    assert ledger.uploads.settle_lost(AT + MINUTE, storage=STORAGE) == 1
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
     assert (row.status, row.answer, row.verdict) == (ItemStatus.GONE, UploadAnswer.UNCHECKED, None)
     assert STORAGE in row.reason
-    ledger.record_uploads([upload("a", at=AT + 3 * MINUTE)])
+    ledger.uploads.record([upload("a", at=AT + 3 * MINUTE)])
     assert waiting(ledger) == [of("a"), of("b")]
 
 
 def test_somebody_else_can_say_that_it_is_nowhere_to_be_found(quick_ledger) -> None:
     """Whoever looks into the storage for a relay; a verdict is not taken back by that."""
-    quick_ledger.record_uploads([upload("a"), judged("b")])
-    quick_ledger.record_uploads(
+    quick_ledger.uploads.record([upload("a"), judged("b")])
+    quick_ledger.uploads.record(
         [upload(name, None, status=ItemStatus.GONE, reason="not met") for name in ("a", "b", "c")]
     )
     assert waiting(quick_ledger) == []
@@ -187,12 +187,12 @@ def test_somebody_else_can_say_that_it_is_nowhere_to_be_found(quick_ledger) -> N
         UploadAnswer.UNCHECKED,
     )
     assert row_for(quick_ledger, "b").status is ItemStatus.CHECKED
-    assert quick_ledger.upload(of("c")) is None
+    assert quick_ledger.uploads.get(of("c")) is None
 
 
 def test_verdicts_of_the_door_answer_for_the_same_bytes(ledger) -> None:
     """By at least the same detectors and, where asked for, the same rules; a storage's own verdict goes first."""
-    ledger.record_uploads([judged("a", Outcome.BORDERLINE)])
+    ledger.uploads.record([judged("a", Outcome.BORDERLINE)])
     found = ledger.verdict_for(of("a"), detectors=DETECTORS, rules_version="rules-1")
     expected = judged("a", Outcome.BORDERLINE)
     assert (found.verdict, found.detectors, found.pdq, found.info) == (
@@ -213,14 +213,14 @@ def test_a_humans_decision_on_the_bytes_reaches_the_door(quick_ledger) -> None:
     record(quick_ledger, [flagged("key", sha256=of("a"))])
     quick_ledger.review(["key"], Review.CLEARED)
     record(quick_ledger, [checked("key", content="other bytes")])
-    quick_ledger.record_uploads([judged("a", Outcome.FLAGGED)])
+    quick_ledger.uploads.record([judged("a", Outcome.FLAGGED)])
     assert quick_ledger.verdict_for(of("a"), detectors=DETECTORS).review is Review.CLEARED
 
 
 @pytest.mark.parametrize("digits", [64, 16])
 def test_an_upload_that_was_refused_is_cleared_by_its_hash(ledger, digits) -> None:
     """It has no key. The decision is about its bytes, and holds for objects that hold them as well."""
-    ledger.record_uploads([judged("a", Outcome.FLAGGED), judged("b", Outcome.FLAGGED)])
+    ledger.uploads.record([judged("a", Outcome.FLAGGED), judged("b", Outcome.FLAGGED)])
     name = of("a")[:digits]
     result = ledger.review([name, "0" * 16, "nobody"], Review.CLEARED, note="my cat")
     assert (result.changed, result.unknown) == ((), ("0" * 16, "nobody"))
@@ -236,31 +236,31 @@ def test_old_uploads_that_were_fine_can_be_forgotten(ledger) -> None:
     """Neither refused ones nor those that somebody still has to look at."""
     names = {"clear": judged("clear"), "new": judged("new", at=AT + MINUTE), "bad": judged("bad", Outcome.FLAGGED)}
     names |= {"unchecked": upload("unchecked"), "refused": upload("refused", UploadAnswer.REFUSED)}
-    ledger.record_uploads(list(names.values()))
-    assert ledger.forget_uploads(AT + MINUTE) == 1
-    assert [name for name in names if ledger.upload(of(name)) is None] == ["clear"]
+    ledger.uploads.record(list(names.values()))
+    assert ledger.uploads.forget(AT + MINUTE) == 1
+    assert [name for name in names if ledger.uploads.get(of(name)) is None] == ["clear"]
 
 
 def test_objects_of_the_size_of_an_unchecked_upload_are_pointed_out(ledger) -> None:
     """The size is all that every storage tells; once the bytes were judged no object is pointed out."""
-    ledger.record_uploads([upload("abc"), judged("abcd")])
+    ledger.uploads.record([upload("abc"), judged("abcd")])
     listed = [stored_upload(key, content) for key, content in (("three", "xyz"), ("four", "wxyz"), ("two", "xy"))]
-    assert ledger.unchecked_among(listed) == {"three"}
+    assert ledger.uploads.unchecked_among(listed) == {"three"}
     record(ledger, [checked("three", sha256=upload("abc").sha256)])
-    assert ledger.unchecked_among(listed) == frozenset()
-    assert ledger.unchecked_among([]) == frozenset()
+    assert ledger.uploads.unchecked_among(listed) == frozenset()
+    assert ledger.uploads.unchecked_among([]) == frozenset()
 
 
 def test_a_long_list_is_read_in_pieces(ledger, monkeypatch) -> None:
     """In order, each once, also where many came at the same moment."""
-    monkeypatch.setattr("lemmy_safety.ledger.upload_lookups.PAGE", 7)
-    ledger.record_uploads([upload(f"u{number}", at=AT + number // 10 * MINUTE) for number in range(50)])
+    monkeypatch.setattr("lemmy_safety.ledger.uploads.store.PAGE", 7)
+    ledger.uploads.record([upload(f"u{number}", at=AT + number // 10 * MINUTE) for number in range(50)])
     assert len(set(waiting(ledger))) == 50
 
 
 def test_letting_in_is_audited_once(quick_ledger) -> None:
     """With its hash and without a key; asking again for the same bytes adds nothing."""
-    quick_ledger.record_uploads([upload("a"), upload("a", at=AT + MINUTE)])
+    quick_ledger.uploads.record([upload("a"), upload("a", at=AT + MINUTE)])
     with quick_ledger.engine.connect() as connection:
         kinds = connection.exec_driver_sql("SELECT kind FROM events").scalars().all()
     assert kinds == ["let_in"]
@@ -278,5 +278,5 @@ def test_letting_in_is_audited_once(quick_ledger) -> None:
 def test_contradictions_are_refused_with_their_batch(quick_ledger, wrong) -> None:
     """A verdict is set exactly when something was checked."""
     with pytest.raises(ValueError, match=wrong.sha256):
-        quick_ledger.record_uploads([judged("fine"), wrong])
+        quick_ledger.uploads.record([judged("fine"), wrong])
     assert quick_ledger.stats().uploads == {}

@@ -78,7 +78,7 @@ def store(one_pass, key, content, minutes=30.0):
 def test_an_object_is_read_whatever_its_listing_says(one_pass) -> None:
     """Tag, size and time are those of an upload that was judged; two files can share all of them."""
     store(one_pass, "uploaded", "one")
-    one_pass.ledger.record_uploads([judged("one", at=minutes_ago(30))])
+    one_pass.ledger.uploads.record([judged("one", at=minutes_ago(30))])
     assert one_pass.run() == ["uploaded"]
     assert one_pass.to_record == []
 
@@ -89,7 +89,7 @@ def test_what_was_let_in_unchecked_is_read_first(one_pass) -> None:
         store(one_pass, f"{number % 7}/{number}", f"picture {number:05}")
     store(one_pass, "3/unchecked", "let in unchecked", minutes=5)
     store(one_pass, "5/same size", "let in UNCHECKED", minutes=5)
-    one_pass.ledger.record_uploads([upload("let in unchecked", at=minutes_ago(5))])
+    one_pass.ledger.uploads.record([upload("let in unchecked", at=minutes_ago(5))])
     for since in (None, minutes_ago(60)):
         keys = one_pass.run(since=since)
         assert set(keys[:2]) == {"3/unchecked", "5/same size"}
@@ -103,7 +103,7 @@ def test_looking_for_them_costs_a_listing_of_what_is_newer(one_pass) -> None:
     assert one_pass.storage.listings == [None]
     one_pass.storage.listings.clear()
     accepted = minutes_ago(5)
-    one_pass.ledger.record_uploads([upload("let in unchecked", at=accepted)])
+    one_pass.ledger.uploads.record([upload("let in unchecked", at=accepted)])
     assert one_pass.run() == ["a"]
     first, second = one_pass.storage.listings
     assert second is None
@@ -116,12 +116,12 @@ def test_looking_for_them_costs_a_listing_of_what_is_newer(one_pass) -> None:
 def test_once_it_was_judged_the_order_is_the_storages_again(one_pass) -> None:
     """The entry is settled by the record of the pass that read it."""
     store(one_pass, "a", "let in unchecked")
-    one_pass.ledger.record_uploads([upload("let in unchecked", at=minutes_ago(30))])
+    one_pass.ledger.uploads.record([upload("let in unchecked", at=minutes_ago(30))])
     one_pass.run()
     read = checked("a", Outcome.FLAGGED, obj=one_pass.to_fetch[0], sha256=sha256_of("let in unchecked"))
     (pending,) = record(one_pass.ledger, [read], storage=one_pass.storage.name)
     assert pending.obj.key == "a"
-    assert one_pass.ledger.count_unchecked_uploads() == 0
+    assert one_pass.ledger.uploads.count_unchecked() == 0
     one_pass.storage.listings.clear()
     one_pass.run()
     assert one_pass.storage.listings == [None]
@@ -132,7 +132,7 @@ def test_once_it_was_judged_the_order_is_the_storages_again(one_pass) -> None:
 )
 def test_a_time_that_no_upload_has_stops_no_pass(one_pass, at):
     """A ledger may hold it from a relay that was believed before; unchecked uploads are looked for all the same."""
-    one_pass.ledger.record_uploads([upload("waits", at=at)])
+    one_pass.ledger.uploads.record([upload("waits", at=at)])
     store(one_pass, "a", "waits")
     assert one_pass.run(since=datetime.now(UTC) - timedelta(hours=2)) == ["a"]
     assert one_pass.run() == ["a"]

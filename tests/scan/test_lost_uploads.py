@@ -33,14 +33,14 @@ LOST = picture(99)
 
 
 def let_in(ledger, data=LOST, *, stored_in=None, minutes=5 * HOURS, **more) -> None:
-    ledger.uploads_are_stored_in = stored_in
-    ledger.record_uploads([of_bytes(data, at=minutes_ago(minutes), **more)])
-    ledger.uploads_are_stored_in = None
+    ledger.uploads.stored_in = stored_in
+    ledger.uploads.record([of_bytes(data, at=minutes_ago(minutes), **more)])
+    ledger.uploads.stored_in = None
 
 
 def open_after(scanner, request=SWEEP) -> int:
     scanner.run(request)
-    return scanner.ledger.count_unchecked_uploads()
+    return scanner.ledger.uploads.count_unchecked()
 
 
 def test_what_is_not_in_its_storage_any_more_comes_off_the_list(store, database):
@@ -48,7 +48,7 @@ def test_what_is_not_in_its_storage_any_more_comes_off_the_list(store, database)
     with scanner_over(store, database, dry_run=True) as scanner:
         let_in(scanner.ledger, stored_in=scanner.storage.name)
         assert open_after(scanner) == 0
-        row = scanner.ledger.upload(hashlib.sha256(LOST).hexdigest())
+        row = scanner.ledger.uploads.get(hashlib.sha256(LOST).hexdigest())
         assert row.status is ItemStatus.GONE
 
 
@@ -134,7 +134,7 @@ def test_a_folder_that_may_not_be_listed_proves_nothing(store, database):
         scanner.storage._list = listing
         with pytest.raises(AccessDenied):
             scanner.run(SWEEP)
-        assert scanner.ledger.count_unchecked_uploads() == 1
+        assert scanner.ledger.uploads.count_unchecked() == 1
 
 
 def test_what_was_let_in_during_the_pass_stays(store, database):
@@ -164,7 +164,7 @@ def test_another_folder_proves_nothing(store, database, tmp_path):
 def received(ledger, store, data, *, minutes, key):
     """A later upload of the door that was judged, in the storage."""
     put(store, key, data, modified_at=minutes_ago(minutes))
-    ledger.record_uploads([of_bytes(data, UploadAnswer.ACCEPTED, at=minutes_ago(minutes))])
+    ledger.uploads.record([of_bytes(data, UploadAnswer.ACCEPTED, at=minutes_ago(minutes))])
 
 
 def test_without_settings_a_storage_that_receives_later_uploads_is_the_doors(store, database):
@@ -197,7 +197,7 @@ def test_a_copy_from_before_the_upload_proves_nothing(store, database):
         let_in(scanner.ledger, stored_in=UNSAID)
         assert open_after(scanner) == 1
         # The same bytes come again later, but to another place than this copy.
-        scanner.ledger.record_uploads([of_bytes(picture(70), UploadAnswer.ACCEPTED, at=minutes_ago(2 * HOURS))])
+        scanner.ledger.uploads.record([of_bytes(picture(70), UploadAnswer.ACCEPTED, at=minutes_ago(2 * HOURS))])
         assert open_after(scanner) == 1
 
 
@@ -219,7 +219,7 @@ def test_what_is_still_there_is_judged(store, database):
     with scanner_over(store, database, dry_run=True) as scanner:
         let_in(scanner.ledger, stored_in=scanner.storage.name)
         assert open_after(scanner) == 0
-        row = scanner.ledger.upload(hashlib.sha256(LOST).hexdigest())
+        row = scanner.ledger.uploads.get(hashlib.sha256(LOST).hexdigest())
         assert (row.status, row.found_key) == (ItemStatus.CHECKED, "here")
 
 

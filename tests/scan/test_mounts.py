@@ -60,9 +60,9 @@ def test_uploads_that_wait_are_not_given_up_for_an_empty_folder(tmp_path, databa
     store = tmp_path / "files"
     store.mkdir()
     with scanner_over(store, database) as scanner:
-        scanner.ledger.record_uploads([upload("waits", at=minutes_ago(600))])
+        scanner.ledger.uploads.record([upload("waits", at=minutes_ago(600))])
         scanner.run(SWEEP)
-        assert scanner.ledger.count_unchecked_uploads() == 1
+        assert scanner.ledger.uploads.count_unchecked() == 1
         put(store, "another", canary_png())
         scanner.run(SWEEP)
-        assert scanner.ledger.count_unchecked_uploads() == 0
+        assert scanner.ledger.uploads.count_unchecked() == 0

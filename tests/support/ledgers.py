@@ -128,9 +128,9 @@ def fill(ledger: Ledger) -> None:
         ledger.finish_action(action.id, state)
     record(ledger, [failed(f"e{number}") for number in range(20)])
     record(ledger, [failed(f"n{number}", ItemStatus.UNREADABLE) for number in range(20)])
-    ledger.record_uploads([judged(f"u{number}") for number in range(2000)])
-    ledger.record_uploads([upload(f"w{number}") for number in range(20)])
-    ledger.record_uploads([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
+    ledger.uploads.record([judged(f"u{number}") for number in range(2000)])
+    ledger.uploads.record([upload(f"w{number}") for number in range(20)])
+    ledger.uploads.record([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
     old = {"at": NOON, "kind": EventKind.FAILED, "detail": {}}
     bytes_of = {"detectors": DETECTORS, "rules_version": "rules-1", "nsfw": None, "findings": [], "at": NOON}
     with ledger.writing() as connection:

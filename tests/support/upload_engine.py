@@ -46,4 +46,4 @@ def in_service(tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_00
             await run(Validator(inspector=inspector, ledger=ledger, options=options, meters=Meters()), used)
 
         asyncio.run(begin())
-        return ledger.count_unchecked_uploads()
+        return ledger.uploads.count_unchecked()

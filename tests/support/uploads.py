@@ -55,15 +55,15 @@ def stored_upload(key: str, content: str, *, at: datetime = AT) -> StoredObject:
 
 
 def row_for(ledger: Ledger, content: str) -> UploadRow:
-    row = ledger.upload(upload(content).sha256)
+    row = ledger.uploads.get(upload(content).sha256)
     assert row is not None
     return row
 
 
 def waiting(ledger: Ledger) -> list[str]:
-    """The hashes that ``unchecked_uploads`` lists; checks on the way that all counts agree."""
-    rows = list(ledger.unchecked_uploads())
-    assert ledger.count_unchecked_uploads() == ledger.stats().unchecked_open == len(rows)
-    assert ledger.unchecked_since() == (rows[0].first_at if rows else None)
+    """The hashes that ``uploads.unchecked`` lists; checks on the way that all counts agree."""
+    rows = list(ledger.uploads.unchecked())
+    assert ledger.uploads.count_unchecked() == ledger.stats().unchecked_open == len(rows)
+    assert ledger.uploads.unchecked_since() == (rows[0].first_at if rows else None)
     assert [row.first_at for row in rows] == sorted(row.first_at for row in rows)
     return [row.sha256 for row in rows]

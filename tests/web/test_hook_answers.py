@@ -40,11 +40,11 @@ def test_harmless_is_accepted_and_canary_refused(tmp_path):
         refused = hook.ask(CANARY)
         assert (refused.status, refused.body) == (406, b"refused")
         assert hook.ask(encode(canary_image(), "webp"), media_type="image/webp").status == 406
-        known = hook.ledger.upload(sha256(CANARY))
+        known = hook.ledger.uploads.get(sha256(CANARY))
         assert known.answer is UploadAnswer.REFUSED
         assert known.verdict.outcome is Outcome.FLAGGED
         assert known.media_type == "image/png"
-        assert hook.ledger.upload(sha256(HARMLESS)).answer is UploadAnswer.ACCEPTED
+        assert hook.ledger.uploads.get(sha256(HARMLESS)).answer is UploadAnswer.ACCEPTED
         assert hook.metric('answers_total{answer="refused"}') == 2
 
 
@@ -61,7 +61,7 @@ def test_unreadable_follows_the_setting(tmp_path, accept, status):
     with running_hook(tmp_path, accept_unchecked=accept) as hook:
         assert hook.ask(UNREADABLE).status == status
         assert hook.ask(truncated(HARMLESS, 0.001)).status == status
-        row = hook.ledger.upload(sha256(UNREADABLE))
+        row = hook.ledger.uploads.get(sha256(UNREADABLE))
         assert row.status is ItemStatus.UNREADABLE
         assert row.answer is (UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED)
         assert row.reason
@@ -74,7 +74,7 @@ def test_timeout_follows_the_setting(tmp_path, accept, status):
     waiting = GatedDetector()
     with running_hook(tmp_path, detectors=[waiting], accept_unchecked=accept, budget_s=0.2) as hook:
         assert hook.ask(HARMLESS).status == status
-        listed = [row.sha256 for row in hook.ledger.unchecked_uploads()]
+        listed = [row.sha256 for row in hook.ledger.uploads.unchecked()]
         assert listed == ([sha256(HARMLESS)] if accept else [])
         assert hook.metric('unchecked_total{cause="timed_out"}') == 1
         waiting.gate.set()
@@ -85,14 +85,14 @@ def test_late_verdict_is_recorded(tmp_path):
     waiting = GatedDetector()
     with running_hook(tmp_path, detectors=[waiting], budget_s=0.2) as hook:
         assert hook.ask(CANARY).status == 200
-        assert hook.ledger.count_unchecked_uploads() == 1
+        assert hook.ledger.uploads.count_unchecked() == 1
         waiting.gate.set()
         hook.wait_for_metric('late_verdicts_total{outcome="flagged"}', 1)
     with running_hook(tmp_path) as hook:
-        row = hook.ledger.upload(sha256(CANARY))
+        row = hook.ledger.uploads.get(sha256(CANARY))
         assert row.answer is UploadAnswer.UNCHECKED
         assert row.verdict.outcome is Outcome.FLAGGED
-        assert hook.ledger.count_unchecked_uploads() == 0
+        assert hook.ledger.uploads.count_unchecked() == 0
 
 
 def test_upload_let_in_unchecked_is_refused_when_it_comes_again(tmp_path):
@@ -190,7 +190,7 @@ def test_full_queue_follows_the_setting(tmp_path, accept, status):
         hook.wait_for_metric("queue_length", 2)
         assert hook.ask(CANARY).status == status
         assert hook.metric('unchecked_total{cause="queue_full"}') == 1
-        assert hook.ledger.count_unchecked_uploads() == (1 if accept else 0)
+        assert hook.ledger.uploads.count_unchecked() == (1 if accept else 0)
         waiting.gate.set()
         assert {answer.result().status for answer in held} == {200}
 
@@ -209,7 +209,7 @@ def test_what_is_known_to_be_flagged_is_not_let_in_for_want_of_time(tmp_path, wh
         if held is not None:
             hook.wait_for_metric("queue_length", 1)
         assert hook.ask(CANARY).status == 406
-        assert sha256(CANARY) not in {row.sha256 for row in hook.ledger.unchecked_uploads()}
+        assert sha256(CANARY) not in {row.sha256 for row in hook.ledger.uploads.unchecked()}
         if held is not None:
             hook.ledger.review([sha256(CANARY)], Review.CLEARED)
             assert hook.ask(CANARY).status == 200
@@ -235,7 +235,7 @@ def test_a_flag_of_the_door_outlives_what_passes_say_of_the_same_bytes(tmp_path,
         held = pool.submit(hook.ask, picture(1))
         hook.wait_for_metric("queue_length", 1)
         assert hook.ask(CANARY).status == 406
-        assert hook.ledger.count_unchecked_uploads() == 0
+        assert hook.ledger.uploads.count_unchecked() == 0
         waiting.gate.set()
         assert held.result().status == 200
 
@@ -300,7 +300,7 @@ def test_broken_detector_hides_nothing(tmp_path):
         for number in range(12):  # beyond the failures in a row at which a sweep ends
             assert hook.ask(picture(number)).status == 200
         assert hook.ask(CANARY).status == 406
-        assert hook.ledger.count_unchecked_uploads() == 12
+        assert hook.ledger.uploads.count_unchecked() == 12
         assert hook.metric('unchecked_total{cause="detector_failed"}') == 12
         assert get(hook.port, "/ready").status == 503
         failing.mended = True
@@ -325,7 +325,7 @@ def test_dry_run_refuses_nothing(tmp_path):
     with running_hook(tmp_path, dry_run=True) as hook:
         assert hook.ask(CANARY).status == 200
         assert hook.metric('answers_total{answer="accepted_dry_run"}') == 1
-        assert hook.ledger.upload(sha256(CANARY)).verdict.outcome is Outcome.FLAGGED
+        assert hook.ledger.uploads.get(sha256(CANARY)).verdict.outcome is Outcome.FLAGGED
 
 
 class LockedLedger:
@@ -334,18 +334,28 @@ class LockedLedger:
     def __init__(self, real) -> None:
         self.real = real
         self.locked = True
+        self.uploads = LockedUploads(self, real.uploads)
 
     def __getattr__(self, name):
         return getattr(self.real, name)
 
-    def record_uploads(self, results):
-        if self.locked:
-            raise LedgerLocked("another process holds the database")
-        self.real.record_uploads(results)
-
     def check_writable(self):
         if self.locked:
             raise LedgerLocked("another process holds the database")
+
+
+class LockedUploads:
+    """Its uploads."""
+
+    def __init__(self, ledger, real) -> None:
+        self.ledger, self.real = ledger, real
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+    def record(self, results):
+        self.ledger.check_writable()
+        self.real.record(results)
 
 
 def test_nothing_is_let_in_without_a_record(tmp_path):
@@ -357,7 +367,7 @@ def test_nothing_is_let_in_without_a_record(tmp_path):
         assert hook.ask(CANARY).status == 406
         assert hook.metric('answers_total{answer="unchecked_refused"}') == 1
         assert get(hook.port, "/ready").body == b'{"model":"ready","database":"failing"}'
-        assert hook.ledger.upload(sha256(UNREADABLE)) is None
+        assert hook.ledger.uploads.get(sha256(UNREADABLE)) is None
 
 
 def test_records_follow_when_the_database_is_back(tmp_path):
@@ -371,8 +381,8 @@ def test_records_follow_when_the_database_is_back(tmp_path):
     with running_hook(tmp_path, ledger_seen_as=locked_ledger, wait_until_ready=False) as hook:
         hook.wait_for_metric('model{state="ready"}', 1)
         assert hook.ask(CANARY).status == 406
-        assert hook.ledger.upload(sha256(CANARY)) is None
+        assert hook.ledger.uploads.get(sha256(CANARY)) is None
         seen[0].locked = False
         hook.ask(HARMLESS)  # makes the next try happen now
-        assert hook.ledger.upload(sha256(CANARY)).answer is UploadAnswer.REFUSED
+        assert hook.ledger.uploads.get(sha256(CANARY)).answer is UploadAnswer.REFUSED
         assert hook.metric("unrecorded_total") == 0

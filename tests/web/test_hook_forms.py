@@ -64,7 +64,7 @@ def test_recorded_requests_are_judged_by_their_file(hook, version):
     request = (RECORDED / f"pictrs-{version}-validation.request").read_bytes()
     answer = exchange(hook.port, request)
     assert (answer.status, answer.body) == (200, b"accepted")
-    known = hook.ledger.upload(hashlib.sha256(picture_in(request)).hexdigest())
+    known = hook.ledger.uploads.get(hashlib.sha256(picture_in(request)).hexdigest())
     assert known is not None
     assert (known.size, known.verdict.outcome, known.media_type) == (RECORDED_SIZE, "clear", "image/png")
 
@@ -123,7 +123,7 @@ def test_forms_of_one_file_are_read(hook, case):
         b"transfer-encoding: chunked\r\n", b""
     )
     assert exchange(hook.port, length + body).status == 406
-    row = hook.ledger.upload(hashlib.sha256(CANARY).hexdigest())
+    row = hook.ledger.uploads.get(hashlib.sha256(CANARY).hexdigest())
     assert row is not None
     assert row.size == len(CANARY)
 
@@ -229,7 +229,7 @@ def test_raw_bodies_that_are_no_medium_are_counted(hook, body):
     counted = hook.metric('garbled_total{what="not_media"}')
     assert exchange(hook.port, head() + chunks(body) + END).status == 200
     assert hook.metric('garbled_total{what="not_media"}') == counted + 1
-    row = hook.ledger.upload(hashlib.sha256(body).hexdigest())
+    row = hook.ledger.uploads.get(hashlib.sha256(body).hexdigest())
     assert row is not None
     assert (row.size, row.answer) == (len(body), "unchecked")
 

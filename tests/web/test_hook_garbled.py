@@ -46,7 +46,7 @@ def wait_for_record(hook, **expected):
     """The row of counts is written beside the answers."""
 
     def there() -> bool:
-        row = hook.ledger.garbled_requests()
+        row = hook.ledger.garbled.get()
         return row is not None and all(getattr(row, name) == value for name, value in expected.items())
 
     until(there, f"the record of {expected}")
@@ -66,7 +66,7 @@ def test_twenty_in_a_row_are_a_fault_of_the_connection(tmp_path, case, accept, c
         assert ready(hook) == (503, "garbled")
         assert "20 requests in a row were garbled" in caplog.text
         wait_for_record(hook, in_a_row=20, total=20)
-        assert hook.ledger.garbled_requests().too_many
+        assert hook.ledger.garbled.get().too_many
         assert ask_with_form(hook.port, CANARY).status == 406
         assert ready(hook) == (200, "understood")
         wait_for_record(hook, in_a_row=0, total=20)
@@ -89,7 +89,7 @@ def test_a_form_whose_header_was_dropped_is_not_let_in(tmp_path, body, media_typ
     """It is not the file's own bytes, so nobody could find on a disk what would be on record as unchecked."""
     with running_hook(tmp_path, accept_unchecked=True) as hook:
         assert exchange(hook.port, head(media_type=media_type) + chunks(body) + END).status == 400
-        assert hook.ledger.count_unchecked_uploads() == 0
+        assert hook.ledger.uploads.count_unchecked() == 0
         assert hook.metric('garbled_total{what="form"}') == 1
         assert hook.metric("held_bytes") == 0
         assert ask_with_form(hook.port, HARMLESS).status == 200
@@ -139,7 +139,7 @@ def test_who_may_not_ask_is_not_counted(tmp_path):
             assert exchange(hook.port, head("/validate/wrong") + chunks(b"{}") + END).status == 401
             assert exchange(hook.port, form_head("/validate") + END).status == 401
         assert ready(hook) == (200, "understood")
-        assert hook.ledger.garbled_requests() is None
+        assert hook.ledger.garbled.get() is None
         assert exchange(hook.port, form_head(f"/validate/{SECRET}") + END).status == 400
         wait_for_record(hook, in_a_row=1, total=1)
 
@@ -153,7 +153,7 @@ def test_broken_pictures_are_no_garbled_requests(tmp_path, data):
         for _ in range(25):
             hook.ask(data)
         assert ready(hook) == (200, "understood")
-        assert hook.ledger.garbled_requests() is None
+        assert hook.ledger.garbled.get() is None
 
 
 def test_requests_cut_off_or_too_large_are_not_counted(tmp_path):
@@ -161,7 +161,7 @@ def test_requests_cut_off_or_too_large_are_not_counted(tmp_path):
     with running_hook(tmp_path, body_timeout_s=0.2) as hook:
         assert exchange(hook.port, form_head()).status == 408
         assert hook.ask(HARMLESS + bytes(2_000_000)).status == 413
-        assert hook.ledger.garbled_requests() is None
+        assert hook.ledger.garbled.get() is None
         assert hook.metric('garbled_total{what="form"}') == 0
 
 
@@ -173,7 +173,7 @@ def test_a_row_of_an_earlier_run_ends_with_the_first_file_that_is_understood(tmp
         wait_for_record(hook, in_a_row=20, last_what="form")
     with running_hook(tmp_path) as hook:
         assert ready(hook) == (200, "understood")
-        assert hook.ledger.garbled_requests().too_many
+        assert hook.ledger.garbled.get().too_many
         assert hook.ask(HARMLESS).status == 200
         wait_for_record(hook, in_a_row=0, total=20)
 
@@ -188,14 +188,18 @@ def test_a_database_that_cannot_be_written_delays_the_record_only(tmp_path, capl
 
         def __init__(self, real) -> None:
             self.real = real
+            self.garbled = self
 
         def __getattr__(self, name):
             return getattr(self.real, name)
 
-        def count_garbled_requests(self, what, **counts):
+        def count(self, what, **counts):
             if LockedCounts.locked:
                 raise LedgerLocked("another process holds the database")
-            self.real.count_garbled_requests(what, **counts)
+            self.real.garbled.count(what, **counts)
+
+        def end_row(self):
+            self.real.garbled.end_row()
 
     with running_hook(tmp_path, ledger_seen_as=LockedCounts) as hook:
         for _ in range(20):
@@ -225,15 +229,15 @@ def test_storage_key_is_recorded_with_the_upload(tmp_path, answered, caplog):
     data = CANARY if answered else b"no picture"
     with running_hook(tmp_path) as hook, caplog.at_level(logging.INFO):
         ask_with_form(hook.port, data)
-        row = hook.ledger.upload(sha256_of(data))
+        row = hook.ledger.uploads.get(sha256_of(data))
         assert row is not None
         assert row.storage_key == KEY
         hook.ask(data)
-        assert hook.ledger.upload(sha256_of(data)).storage_key == KEY
+        assert hook.ledger.uploads.get(sha256_of(data)).storage_key == KEY
         other = KEY.replace("a2", "a3")
         exchange(hook.port, form_head() + chunks(form(data, f'form-data; name="{other}"')) + END)
-        row = hook.ledger.upload(sha256_of(data))
+        row = hook.ledger.uploads.get(sha256_of(data))
         assert (row.storage_key, row.times) == (other, 3)
         assert f"({KEY}) {'refused' if answered else 'accepted unchecked'}" in caplog.text
         hook.ask(HARMLESS)
-        assert hook.ledger.upload(sha256_of(HARMLESS)).storage_key is None
+        assert hook.ledger.uploads.get(sha256_of(HARMLESS)).storage_key is None

@@ -22,7 +22,7 @@ from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
 
 def record(ledger, number: int) -> None:
     data = str(number).encode()
-    ledger.record_uploads(
+    ledger.uploads.record(
         [
             UploadResult(
                 sha256=hashlib.sha256(data).hexdigest(),

@@ -16,7 +16,7 @@ from lemmy_safety.web.recording import UploadRecorder
 
 
 @dataclass
-class WatchedLedger:
+class WatchedUploads:
     """Keeps what is written, group by group; fails for as long as it is told to, and always on what is poisonous."""
 
     groups: list[list[str]] = field(default_factory=list)
@@ -28,7 +28,7 @@ class WatchedLedger:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def record_uploads(self, results):
+    def record(self, results):
         self.gate.wait()
         names = [result.sha256 for result in results]
         self.tried.set()
@@ -49,7 +49,7 @@ def result(name: str) -> UploadResult:
 
 def test_what_comes_during_a_write_is_written_together():
     """Records that come while the disk is busy go into one transaction, in their order."""
-    ledger = WatchedLedger()
+    ledger = WatchedUploads()
 
     async def run():
         recorder = UploadRecorder(ledger, Meters())
@@ -69,7 +69,7 @@ def test_what_comes_during_a_write_is_written_together():
 def test_failed_records_are_tried_again_in_order(monkeypatch):
     """What is to be kept is written when the database is back, before what came later; the rest is given up."""
     monkeypatch.setattr(recording, "_RETRY_S", 0.05)
-    ledger = WatchedLedger(failing=True)
+    ledger = WatchedUploads(failing=True)
 
     async def run():
         recorder = UploadRecorder(ledger, Meters())
@@ -87,7 +87,7 @@ def test_failed_records_are_tried_again_in_order(monkeypatch):
 
 def test_waiting_for_the_disk_has_an_end():
     """Who waits in vain is told so in time; what was not to be kept is then not written any more."""
-    ledger = WatchedLedger()
+    ledger = WatchedUploads()
 
     async def run():
         recorder = UploadRecorder(ledger, Meters())
@@ -107,7 +107,7 @@ def test_waiting_for_the_disk_has_an_end():
 def test_one_record_that_cannot_be_written_costs_only_itself(place):
     """A fault of ours in one record does not keep the others from the disk, and is counted as lost."""
     names = ["a", "b", "c"]
-    ledger = WatchedLedger(poisonous=names[place])
+    ledger = WatchedUploads(poisonous=names[place])
     meters = Meters()
 
     async def run():
@@ -128,7 +128,7 @@ def test_one_record_that_cannot_be_written_costs_only_itself(place):
 def test_what_is_kept_is_bounded(monkeypatch):
     """While the database is away, the oldest records are given up beyond a number, and counted."""
     monkeypatch.setattr(recording, "_MOST_KEPT", 5)
-    ledger = WatchedLedger(failing=True)
+    ledger = WatchedUploads(failing=True)
     meters = Meters()
 
     async def run():
@@ -147,7 +147,7 @@ def test_what_is_kept_is_bounded(monkeypatch):
 
 def test_what_is_left_at_the_end_is_said(caplog):
     """Closing with records that could not be written says how many are lost."""
-    ledger = WatchedLedger(failing=True)
+    ledger = WatchedUploads(failing=True)
 
     async def run():
         recorder = UploadRecorder(ledger, Meters())

@@ -33,7 +33,7 @@ def test_waiting_uploads_are_answered_at_a_stop(tmp_path, accept, status):
         hook.wait_for_metric("queue_length", 5)
         hook.end()
         assert {answer.result().status for answer in waiting} == {status}
-        assert hook.ledger.count_unchecked_uploads() == (5 if accept else 0)
+        assert hook.ledger.uploads.count_unchecked() == (5 if accept else 0)
         assert hook.ended_with == []
         stuck.gate.set()
 

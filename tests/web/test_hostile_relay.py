@@ -102,8 +102,8 @@ def test_a_field_out_of_its_bounds_is_not_taken_over(ledger, caplog, name):
     body = json.dumps({"uploads": [entry(1, **BAD[name])]}).encode()
     with HostileRelay(lambda *_: plain(body)).serving() as relay:
         look(relay, ledger)
-    assert ledger.count_unchecked_uploads() == 0
-    assert ledger.unchecked_since() is None
+    assert ledger.uploads.count_unchecked() == 0
+    assert ledger.uploads.unchecked_since() is None
     (said,) = [record.getMessage() for record in caplog.records if "lemmy_safety" in record.name]
     assert len(said) < 300
     assert "xxx" not in said
@@ -137,7 +137,7 @@ def test_json_that_no_relay_sends_is_trouble_and_nothing_else(ledger, body):
         with pytest.raises(ServerTrouble):
             with_client(relay, lambda client: client.unchecked(after=None))
         look(relay, ledger)
-    assert ledger.count_unchecked_uploads() == 0
+    assert ledger.uploads.count_unchecked() == 0
 
 
 def zeros():
@@ -223,7 +223,7 @@ def test_pages_without_end_are_read_some_at_a_time(ledger):
     numbers = itertools.count()
     with HostileRelay(lambda _method, path: page_after(path, lambda _: entry(next(numbers)))).serving() as relay:
         look(relay, ledger)
-        first = ledger.count_unchecked_uploads()
+        first = ledger.uploads.count_unchecked()
         assert first == unchecked_mirror._MOST_PAGES * PAGE
         assert len(relay.seen) == unchecked_mirror._MOST_PAGES
 
@@ -234,7 +234,7 @@ def test_a_relay_cannot_fill_the_database(ledger, monkeypatch, caplog):
     numbers = itertools.count()
     with HostileRelay(lambda _method, path: page_after(path, lambda _: entry(next(numbers)))).serving() as relay:
         look(relay, ledger, times=25)
-        assert ledger.count_unchecked_uploads() == 700
+        assert ledger.uploads.count_unchecked() == 700
         assert any("wait to be judged" in record.getMessage() for record in caplog.records)
         assert len(relay.seen) < 60
 
@@ -254,8 +254,8 @@ def test_an_honest_list_longer_than_the_room_is_taken_over_bit_by_bit(ledger, mo
     with HostileRelay(answer).serving() as relay:
         for _ in range(4):
             look(relay, ledger)
-            for row in list(ledger.unchecked_uploads()):
-                ledger.settle_lost_uploads(row.last_at + timedelta(days=9), storage="s")
+            for row in list(ledger.uploads.unchecked()):
+                ledger.uploads.settle_lost(row.last_at + timedelta(days=9), storage="s")
                 for number in [n for n, one in waiting.items() if one["sha256"] == row.sha256]:
                     del waiting[number]
     assert waiting == {}

@@ -114,15 +114,15 @@ def relay(tmp_path_factory):
 def test_a_field_out_of_its_bounds_is_not_recorded(relay, path, value):
     """Neither of something that the worker was handed, nor of something that was let in. No answer quotes it."""
     waiting = upload(f"{path}", at=datetime.now(UTC) - timedelta(hours=1))
-    relay.ledger.record_uploads([waiting])
+    relay.ledger.uploads.record([waiting])
     body = {"judged": [{"sha256": waiting.sha256, "learned": with_bad(path, value)}]}
     reply = call(relay.port, "POST", UNCHECKED, body=body)
     assert reply.status == 400
     assert len(reply.body) < 200
-    row = relay.ledger.upload(waiting.sha256)
+    row = relay.ledger.uploads.get(waiting.sha256)
     assert row is not None
     assert (row.judged_at, row.verdict) == (None, None)
-    relay.ledger.record_uploads([upload(f"{path}", None, status=waiting.status)])
+    relay.ledger.uploads.record([upload(f"{path}", None, status=waiting.status)])
 
 
 def test_a_bad_answer_about_a_medium_leaves_it_to_other_workers(relay):

@@ -150,11 +150,11 @@ def test_what_nobody_answers_in_time_follows_the_setting_and_is_on_record(tmp_pa
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         assert asked.answer().status == status
-        assert relay.ledger.count_unchecked_uploads() == int(accept)
+        assert relay.ledger.uploads.count_unchecked() == int(accept)
         until(lambda: relay.metric("held_bytes") == 0, "the end of the bytes")
         assert tell(relay, name, refuse=True).json == {"message": "OK", "late": True}
         assert relay.recorded(b"one").verdict.outcome is Outcome.FLAGGED
-        assert relay.ledger.count_unchecked_uploads() == 0
+        assert relay.ledger.uploads.count_unchecked() == 0
         assert tell(relay, name).status == 404
 
 
@@ -248,7 +248,7 @@ def test_flagged_bytes_are_asked_again_and_refused_when_nobody_answers(tmp_path)
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         assert asked.answer().status == 406
-        assert relay.ledger.count_unchecked_uploads() == 0
+        assert relay.ledger.uploads.count_unchecked() == 0
         asked = relay.ask_later(b"one")
         name, _ = pop(relay)
         tell(relay, name, refuse=False, said=learned("flagged"))
@@ -263,7 +263,7 @@ def test_flagged_bytes_stay_refused_when_a_worker_cannot_judge_them_again(relay)
         tell(relay, name, refuse=True, said=said)
         assert asked.answer().status == 406
         relay.recorded(b"one")
-    assert relay.ledger.count_unchecked_uploads() == 0
+    assert relay.ledger.uploads.count_unchecked() == 0
 
 
 def test_a_worker_with_other_detectors_clears_no_flag(relay) -> None:
@@ -323,7 +323,7 @@ def test_where_no_worker_has_been_for_long_nobody_is_kept_waiting(tmp_path, monk
         assert get(relay.port, "/ready").status == 503
         assert relay.ask(b"one").status == (406 if known else 200)
         assert relay.metric('unchecked_total{cause="no_worker"}') == int(not known)
-        assert relay.ledger.count_unchecked_uploads() == int(not known)
+        assert relay.ledger.uploads.count_unchecked() == int(not known)
 
 
 def test_beyond_the_queue_the_setting_decides(tmp_path) -> None:
@@ -407,9 +407,9 @@ def test_what_was_let_in_unchecked_is_listed_and_settled_by_workers(tmp_path) ->
         ]
         assert call(relay.port, "POST", UNCHECKED, body={"judged": judged}).status == 200
         assert [entry["sha256"] for entry in unchecked(relay)] == [sha256(b"three")]
-        assert relay.ledger.upload(sha256(b"one")).verdict.outcome is Outcome.FLAGGED
-        assert relay.ledger.upload(sha256(b"one")).answer is UploadAnswer.UNCHECKED
-        assert relay.ledger.upload(sha256(b"never")) is None
+        assert relay.ledger.uploads.get(sha256(b"one")).verdict.outcome is Outcome.FLAGGED
+        assert relay.ledger.uploads.get(sha256(b"one")).answer is UploadAnswer.UNCHECKED
+        assert relay.ledger.uploads.get(sha256(b"never")) is None
 
 
 def test_a_relay_that_stops_answers_everybody(tmp_path) -> None:
@@ -423,7 +423,7 @@ def test_a_relay_that_stops_answers_everybody(tmp_path) -> None:
         relay.end()
         waiting.join(20)
         assert asked.answer().status == 200
-        assert relay.ledger.count_unchecked_uploads() == 1
+        assert relay.ledger.uploads.count_unchecked() == 1
         assert [reply.status for reply in idle] in ([204], [503], [])  # it may have come too late to be heard
     with running_relay(tmp_path) as again:
         assert tell(again, name).status == 404
@@ -438,11 +438,11 @@ def test_old_uploads_that_were_fine_are_forgotten_at_the_start(tmp_path) -> None
 
     old = datetime.now(UTC) - timedelta(days=200)
     with open_ledger(sqlite_url(tmp_path / "relay.db")) as ledger:
-        ledger.record_uploads([judged("fine", at=old), judged("bad", Outcome.FLAGGED, at=old), upload("waits", at=old)])
+        ledger.uploads.record([judged("fine", at=old), judged("bad", Outcome.FLAGGED, at=old), upload("waits", at=old)])
     with running_relay(tmp_path) as relay:
-        until(lambda: relay.ledger.upload(upload("fine").sha256) is None, "the end of the old one")
-        assert relay.ledger.upload(upload("bad").sha256) is not None
-        assert relay.ledger.count_unchecked_uploads() == 1
+        until(lambda: relay.ledger.uploads.get(upload("fine").sha256) is None, "the end of the old one")
+        assert relay.ledger.uploads.get(upload("bad").sha256) is not None
+        assert relay.ledger.uploads.count_unchecked() == 1
 
 
 @pytest.mark.parametrize("key", ["", "~", "~short", "~fifteen-chars.", KEY[:15]])

@@ -93,9 +93,9 @@ def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
         running_worker(tmp_path, relay.url, detectors=[slow]) as worker,
     ):
         assert relay.ask(canary_png()).status == 200
-        assert relay.ledger.count_unchecked_uploads() == 1
+        assert relay.ledger.uploads.count_unchecked() == 1
         slow.gate.set()
-        until(lambda: relay.ledger.count_unchecked_uploads() == 0, "the late verdict at the relay")
+        until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the late verdict at the relay")
         home = worker.recorded(canary_png())
         assert (home.answer, home.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
@@ -140,7 +140,7 @@ def test_a_relay_that_stops_still_hears_its_workers(tmp_path, monkeypatch) -> No
         slow.gate.set()
         assert [one.answer().status for one in asked] == [200, 406]
         relay.end()
-        assert relay.ledger.count_unchecked_uploads() == 0
+        assert relay.ledger.uploads.count_unchecked() == 0
         assert relay.ended_with == []
 
 
@@ -153,14 +153,14 @@ def test_what_the_relay_let_in_unchecked_is_judged_by_the_daemon_and_cleared_the
             assert relay.ask(data).status == 200
             put(files, f"{number}/key", data, modified_at=minutes_ago(5))
         with running_worker(tmp_path, relay.url) as worker:
-            until(lambda: worker.ledger.count_unchecked_uploads() == 3, "the list at home")
-            assert relay.ledger.count_unchecked_uploads() == 3
+            until(lambda: worker.ledger.uploads.count_unchecked() == 3, "the list at home")
+            assert relay.ledger.uploads.count_unchecked() == 3
             with scanner_over(files, tmp_path / "worker.db") as scanner:
                 summary = scanner.run(PassRequest(kind="cycle", since=minutes_ago(30)))
             assert (summary.checked, summary.flagged, summary.acted) == (3, 1, 1)
-            assert worker.ledger.count_unchecked_uploads() == 0
-            until(lambda: relay.ledger.count_unchecked_uploads() == 0, "the relay's list is empty")
-        row = relay.ledger.upload(sha256(canary_png()))
+            assert worker.ledger.uploads.count_unchecked() == 0
+            until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
+        row = relay.ledger.uploads.get(sha256(canary_png()))
         assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
@@ -170,10 +170,10 @@ def test_what_is_nowhere_to_be_found_comes_off_the_relays_list_as_well(tmp_path)
     with running_relay(tmp_path, budget_s=0.2) as relay:
         assert relay.ask(png(1)).status == 200
         with running_worker(tmp_path, relay.url) as worker:
-            until(lambda: worker.ledger.count_unchecked_uploads() == 1, "the list at home")
-            worker.ledger.settle_lost_uploads(datetime.now(UTC) + timedelta(minutes=1), storage="local:/x")
-            until(lambda: relay.ledger.count_unchecked_uploads() == 0, "the relay's list is empty")
-        assert relay.ledger.upload(sha256(png(1))).status is ItemStatus.GONE
+            until(lambda: worker.ledger.uploads.count_unchecked() == 1, "the list at home")
+            worker.ledger.uploads.settle_lost(datetime.now(UTC) + timedelta(minutes=1), storage="local:/x")
+            until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
+        assert relay.ledger.uploads.get(sha256(png(1))).status is ItemStatus.GONE
 
 
 @pytest.mark.usefixtures("_often")
@@ -186,12 +186,12 @@ def test_a_long_list_is_taken_over_in_pages(tmp_path, monkeypatch) -> None:
     names = [f"u{number}" for number in range(11)]
     with running_relay(tmp_path) as relay:
         at = datetime.now(UTC)
-        relay.ledger.record_uploads([upload(name, at=at) for name in names])
+        relay.ledger.uploads.record([upload(name, at=at) for name in names])
         with running_worker(tmp_path, relay.url) as worker:
-            until(lambda: worker.ledger.count_unchecked_uploads() == 11, "the list at home")
+            until(lambda: worker.ledger.uploads.count_unchecked() == 11, "the list at home")
         worker_ledger = tmp_path / "worker.db"
         assert worker_ledger.exists()
         with running_worker(tmp_path, relay.url) as again:
-            again.ledger.record_uploads([judged(name, answer=None) for name in names])
-            until(lambda: relay.ledger.count_unchecked_uploads() == 0, "the relay's list is empty")
-            assert {again.ledger.upload(upload(name).sha256).times for name in names} == {1}
+            again.ledger.uploads.record([judged(name, answer=None) for name in names])
+            until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
+            assert {again.ledger.uploads.get(upload(name).sha256).times for name in names} == {1}

@@ -30,7 +30,7 @@ class RelayAtHand:
         if after is not None:
             moment, _, sha256 = after.partition(",")
             place = (datetime.fromisoformat(moment), sha256)
-        return [encode_unchecked(row) for row in islice(self._ledger.unchecked_uploads(after=place), 500)]
+        return [encode_unchecked(row) for row in islice(self._ledger.uploads.unchecked(after=place), 500)]
 
     async def settle(self, judged) -> None:
         assert judged == []
@@ -42,16 +42,16 @@ def test_what_comes_into_an_earlier_place_is_found_too(tmp_path) -> None:
     async def look_for_a_while() -> None:
         mirror = UncheckedMirror(RelayAtHand(relay), home)
         await mirror.look()
-        relay.record_uploads([upload("removed", at=NOW + timedelta(hours=2))])
-        relay.record_uploads([upload("clock set back", at=NOW + timedelta(minutes=30))])
+        relay.uploads.record([upload("removed", at=NOW + timedelta(hours=2))])
+        relay.uploads.record([upload("clock set back", at=NOW + timedelta(minutes=30))])
         for _ in range(unchecked_mirror._WHOLE_LIST_EVERY):
             await mirror.look()
         mirror.close()
 
     with open_ledger(sqlite_url(tmp_path / "relay.db")) as relay, open_ledger(sqlite_url(tmp_path / "home.db")) as home:
-        relay.record_uploads([upload("removed", at=NOW), upload("removed", None, status=ItemStatus.GONE)])
-        relay.record_uploads([upload("waits", at=NOW + timedelta(hours=1))])
+        relay.uploads.record([upload("removed", at=NOW), upload("removed", None, status=ItemStatus.GONE)])
+        relay.uploads.record([upload("waits", at=NOW + timedelta(hours=1))])
         asyncio.run(look_for_a_while())
-        listed = {row.sha256 for row in relay.unchecked_uploads()}
+        listed = {row.sha256 for row in relay.uploads.unchecked()}
         assert len(listed) == 3
-        assert {row.sha256 for row in home.unchecked_uploads()} == listed
+        assert {row.sha256 for row in home.uploads.unchecked()} == listed

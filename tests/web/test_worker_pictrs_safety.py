@@ -68,7 +68,7 @@ def test_what_a_broken_detector_could_not_judge_is_on_the_list(server, tmp_path)
     with running_worker(tmp_path, server.url, detectors=[FailingDetector()]) as worker:
         assert server.result("a.png")["is_csam"] is False
         assert worker.recorded(png(2), verdict=False).status is ItemStatus.DETECTOR_FAILED
-        assert worker.ledger.count_unchecked_uploads() == 1
+        assert worker.ledger.uploads.count_unchecked() == 1
 
 
 def test_media_are_judged_together_and_the_server_hears_of_us_meanwhile(server, tmp_path) -> None:
@@ -149,7 +149,7 @@ def test_an_answer_that_nobody_waits_for_is_let_in_and_judged(server, tmp_path) 
     server.put("late.png", canary_png())
     with running_worker(tmp_path, server.url) as worker:
         assert worker.recorded(canary_png()).answer is UploadAnswer.UNCHECKED
-        assert worker.ledger.count_unchecked_uploads() == 0
+        assert worker.ledger.uploads.count_unchecked() == 0
 
 
 @pytest.mark.parametrize(

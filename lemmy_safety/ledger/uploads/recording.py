@@ -9,20 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, bindparam, case, func, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
-from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, storages, uploads
+from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, uploads
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, FROM_UPLOAD, UNSAID, EventKind, UploadAnswer
-from lemmy_safety.ledger.storages import among_few, storage_id_of
+from lemmy_safety.ledger.rows import FROM_UPLOAD, EventKind, UploadAnswer
 from lemmy_safety.records import UNDECODED, ItemStatus, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -51,7 +50,7 @@ _LEARNED = (
 )
 
 
-def record_uploads(
+def record(
     connection: Connection, results: Sequence[UploadResult], now: datetime, *, storage_id: int | None = None
 ) -> None:
     """Merge a batch of uploads into the ledger. ``storage_id`` is where the pict-rs that asks has its files."""
@@ -202,75 +201,3 @@ def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[
                 "found_key": result.obj.key,
             }
             connection.execute(uploads.update().where(uploads.c.sha256 == sha256).values(values))
-
-
-def belonging(connection: Connection, storage_id: int) -> set[str]:
-    """Unchecked uploads that must be in this storage, if they still exist, and of which no object can be that was not read.
-
-    They were let in by a hook whose settings name this storage. Where they name none, the storage itself is the proof: it
-    has received a later upload of the door, and no other storage that was ever looked at holds any. A copy that somebody
-    made before has received none, nor has any other folder. Uploads from before hooks said anything of this are taken to
-    belong to the only storage that the database knows, if there is one only.
-    """
-    real = storages.c.name.not_in([ANCESTOR, UNSAID])
-    is_only_one = ~select(storages.c.id).where(real, storages.c.id != storage_id).exists()
-    unsaid = storage_id_of(connection, UNSAID)
-    not_named = or_(uploads.c.storage_id.is_(None), uploads.c.storage_id == unsaid)
-    here = and_(uploads.c.storage_id.is_(None), is_only_one)
-    received_until = _received_until(connection, storage_id)
-    if received_until is not None and not _others_hold_some(connection, storage_id):
-        here = or_(here, and_(not_named, uploads.c.last_at < received_until))
-    never_had = (
-        select(images.c.id)
-        .where(
-            among_few(storage_id),
-            images.c.sha256.is_(None),
-            images.c.size == uploads.c.size,
-            images.c.status != ItemStatus.GONE,
-        )
-        .exists()
-    )
-    query = select(uploads.c.sha256).where(IS_UNCHECKED, or_(uploads.c.storage_id == storage_id, here), ~never_had)
-    return set(connection.execute(query).scalars())
-
-
-def _received_until(connection: Connection, storage_id: int) -> datetime | None:
-    """Before when an upload was asked about, if this storage has received a later one; None where it received none.
-
-    One walk over the uploads, however many of them are unchecked.
-    """
-    earlier_time = case((uploads.c.first_at < images.c.modified_at, uploads.c.first_at), else_=images.c.modified_at)
-    received = select(func.max(earlier_time)).where(
-        images.c.sha256 == uploads.c.sha256, among_few(storage_id), images.c.status != ItemStatus.GONE
-    )
-    query = select(func.max(received.correlate(uploads).scalar_subquery()))
-    until: datetime | None = connection.execute(query.select_from(uploads)).scalar_one()
-    return until
-
-
-def _others_hold_some(connection: Connection, storage_id: int) -> bool:
-    elsewhere = select(images.c.id).where(images.c.sha256 == uploads.c.sha256, images.c.storage_id != storage_id)
-    return connection.execute(select(uploads.c.sha256).where(elsewhere.exists()).limit(1)).first() is not None
-
-
-def settle_lost(
-    connection: Connection, before: datetime, reason: str, now: datetime, *, among: Collection[str] | None = None
-) -> int:
-    """Take off the list what was accepted before a time (of ``among``, if given) and was nowhere to be found since."""
-    values = {"status": ItemStatus.GONE, "reason": clean_text(reason), "judged_at": now}
-    lost = uploads.update().where(IS_UNCHECKED, uploads.c.last_at < before).values(values)
-    if among is None:
-        return connection.execute(lost).rowcount
-    parts = (lost.where(uploads.c.sha256.in_(chunk)) for chunk in chunks(sorted(among)))
-    return sum(connection.execute(part).rowcount for part in parts)
-
-
-def forget(connection: Connection, before: datetime) -> int:
-    """Drop rows of uploads that were accepted with a verdict that was not "flagged", and not asked about since a time."""
-    return connection.execute(
-        uploads.delete().where(
-            uploads.c.last_at < before,
-            uploads.c.answer == UploadAnswer.ACCEPTED,
-            uploads.c.outcome.in_([Outcome.CLEAR, Outcome.BORDERLINE]),
-        )
-    ).rowcount

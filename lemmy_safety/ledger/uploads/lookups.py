@@ -1,0 +1,54 @@
+"""Questions about uploads that other stores ask on a connection of their own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from lemmy_safety.ledger.models import IS_UNCHECKED, uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.codec import AnyRow
+    from lemmy_safety.ledger.rows import UploadAnswer
+
+#: Digits of a SHA-256. Logs show the first 16, in whole bytes as the column has them.
+_DIGITS = 64
+_HASH_START = re.compile(r"([0-9a-f]{2}){8,32}")
+
+
+def uploads_named(connection: Connection, names: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of uploads that are named by it, or by its first digits if those are one upload's only."""
+    found: dict[str, str] = {}
+    for name in names:
+        if not _HASH_START.fullmatch(name):
+            continue
+        first, last = name.ljust(_DIGITS, "0"), name.ljust(_DIGITS, "f")
+        query = select(uploads.c.sha256).where(uploads.c.sha256.between(first, last)).limit(2)
+        hashes = list(connection.execute(query).scalars())
+        if len(hashes) == 1:
+            found[name] = hashes[0]
+    return found
+
+
+def count_unchecked(connection: Connection) -> int:
+    return connection.execute(select(func.count()).select_from(uploads).where(IS_UNCHECKED)).scalar_one()
+
+
+def count_by_answer(connection: Connection) -> dict[UploadAnswer, int]:
+    query = select(uploads.c.answer, func.count()).group_by(uploads.c.answer)
+    return {row.answer: row[1] for row in connection.execute(query)}
+
+
+def is_judged_by(row: AnyRow, detectors: frozenset[str], rules_version: str | None) -> bool:
+    """Whether an upload has a verdict by at least these detectors, and by these rules where they are given."""
+    return (
+        row.outcome is not None
+        and detectors <= row.detectors
+        and (rules_version is None or row.rules_version == rules_version)
+    )

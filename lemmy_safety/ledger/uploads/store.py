@@ -1,0 +1,167 @@
+"""The store of uploads; ``recording.py`` has the rules by which they are merged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, or_, select
+
+from lemmy_safety.ledger.codec import info_of, pdq_of, verdict_of
+from lemmy_safety.ledger.models import IS_UNCHECKED, storages, uploads
+from lemmy_safety.ledger.pieces import chunks
+from lemmy_safety.ledger.rows import UploadAnswer, UploadRow
+from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
+from lemmy_safety.ledger.uploads import lost, recording
+from lemmy_safety.ledger.uploads.lookups import count_unchecked
+from lemmy_safety.records import ItemStatus, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from datetime import datetime
+
+    from lemmy_safety.ledger.codec import AnyRow
+    from lemmy_safety.ledger.database import Database
+    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.records import StoredObject
+
+#: Rows of ``unchecked`` read at a time.
+PAGE = 500
+
+_FULL_ROW = select(uploads, storages.c.name.label("storage")).join(
+    storages, uploads.c.found_storage_id == storages.c.id, isouter=True
+)
+
+
+class Uploads:
+    """What the hook was asked about, by the SHA-256 of the bytes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        #: The storage of the pict-rs that asks; ``UNSAID`` where a hook's settings name none, None where no hook runs.
+        self.stored_in: str | None = None
+
+    def record(self, results: Sequence[UploadResult]) -> None:
+        """Write in one transaction what became of uploads, in the order given; on disk when it returns.
+
+        A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
+        ``unchecked`` until its bytes are judged: here, or in a storage. A result without ``answer`` is a judgement that
+        came later, and says nothing about bytes that were never asked about. The same bytes may come twice in one call.
+
+        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
+        """
+        for result in results:
+            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+                raise ValueError(f"{result.sha256}: a verdict is set exactly when the status is CHECKED")
+            if result.answer is UploadAnswer.UNCHECKED and result.verdict is not None:
+                raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
+        if not results:
+            return
+        with self._database.writing() as connection:
+            storage_id = None if self.stored_in is None else ensure_storage(connection, self.stored_in)
+            recording.record(connection, results, self._database.now(), storage_id=storage_id)
+
+    def get(self, sha256: str) -> UploadRow | None:
+        """What is known of these bytes as an upload."""
+        with self._database.reading() as connection:
+            row = connection.execute(_FULL_ROW.where(uploads.c.sha256 == sha256)).one_or_none()
+        return None if row is None else _upload_row_of(row)
+
+    def has_any(self) -> bool:
+        """Whether pict-rs has ever asked about an upload that is on record."""
+        with self._database.reading() as connection:
+            return connection.execute(select(uploads.c.sha256).limit(1)).first() is not None
+
+    def unchecked(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
+        """Uploads accepted without a verdict and not judged since, the one that waits longest first.
+
+        Lazily, a page at a time; rows written meanwhile may or may not appear. ``after`` are ``first_at`` and ``sha256`` of
+        the last one of an earlier reading.
+        """
+        query = _FULL_ROW.where(IS_UNCHECKED).order_by(uploads.c.first_at, uploads.c.sha256).limit(PAGE)
+        while True:
+            here = query
+            if after is not None:
+                at, sha256 = after
+                is_later = and_(uploads.c.first_at == at, uploads.c.sha256 > sha256)
+                here = query.where(or_(uploads.c.first_at > at, is_later))
+            with self._database.reading() as connection:
+                page = [_upload_row_of(row) for row in connection.execute(here)]
+            yield from page
+            if len(page) < PAGE:
+                return
+            after = (page[-1].first_at, page[-1].sha256)
+
+    def count_unchecked(self) -> int:
+        """How many ``unchecked`` lists."""
+        with self._database.reading() as connection:
+            return count_unchecked(connection)
+
+    def unchecked_since(self) -> datetime | None:
+        """When the one came that waits longest; None when none does."""
+        query = select(uploads.c.first_at).where(IS_UNCHECKED).order_by(uploads.c.first_at).limit(1)
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def unchecked_among(self, objects: Sequence[StoredObject]) -> frozenset[str]:
+        """Keys of listed objects that may be an upload accepted without a verdict, because their size is the same."""
+        found: set[str] = set()
+        with self._database.reading() as connection:
+            for chunk in chunks(objects):
+                query = select(uploads.c.size).where(IS_UNCHECKED, uploads.c.size.in_({obj.size for obj in chunk}))
+                sizes = set(connection.execute(query).scalars())
+                found.update(obj.key for obj in chunk if obj.size in sizes)
+        return frozenset(found)
+
+    def belonging_to(self, storage: str) -> set[str]:
+        """The SHA-256 of unchecked uploads that are proved to be in ``storage``, or gone, if all of it was read.
+
+        Proof is that the hook's settings named it, or that it alone has received later uploads; ``lost.py`` has the
+        details. Left out are those of the size of an object there whose bytes were never read.
+        """
+        with self._database.reading() as connection:
+            storage_id = storage_id_of(connection, storage)
+            return set() if storage_id is None else lost.belonging(connection, storage_id)
+
+    def settle_lost(self, before: datetime, *, storage: str, among: Collection[str] | None = None) -> int:
+        """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
+
+        They were removed meanwhile, by their uploader or by pict-rs. ``among`` are the hashes of those that belong to
+        ``storage``; without, the caller vouches for all. Returns how many.
+        """
+        reason = f"not met when {storage} was read whole"
+        with self._database.writing() as connection:
+            return lost.settle(connection, before, reason, self._database.now(), among=among)
+
+    def forget(self, before: datetime) -> int:
+        """Drop uploads that were accepted with a verdict and not asked about since ``before``; returns how many.
+
+        What was refused, flagged or accepted unchecked is kept.
+        """
+        is_fine = (
+            uploads.c.answer == UploadAnswer.ACCEPTED,
+            uploads.c.outcome.in_([Outcome.CLEAR, Outcome.BORDERLINE]),
+        )
+        with self._database.writing() as connection:
+            return connection.execute(uploads.delete().where(uploads.c.last_at < before, *is_fine)).rowcount
+
+
+def _upload_row_of(row: AnyRow) -> UploadRow:
+    return UploadRow(
+        sha256=row.sha256,
+        size=row.size,
+        media_type=row.media_type,
+        answer=row.answer,
+        status=row.status,
+        reason=row.reason,
+        judged_at=row.judged_at,
+        verdict=verdict_of(row),
+        detectors=row.detectors,
+        pdq=pdq_of(row),
+        info=info_of(row),
+        first_at=row.first_at,
+        last_at=row.last_at,
+        times=row.times,
+        found_storage=row.storage,
+        found_key=row.found_key,
+        storage_key=row.storage_key,
+    )
