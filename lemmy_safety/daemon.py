@@ -1,4 +1,4 @@
-"""The door for time: a pass, a rest, a pass, for as long as nobody says stop.
+"""The door for time: a pass, a rest, a pass, until the stop.
 
 Without gaps: a pass looks back ``--minutes``, and after downtime or an outage to where the last complete pass began.
 """
@@ -8,13 +8,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-from apscheduler.events import EVENT_JOB_EXECUTED
-from apscheduler.executors.base import BaseExecutor, run_job
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from lemmy_safety.errors import (
     AccessDenied,
@@ -39,10 +36,7 @@ from lemmy_safety.scan import PassRequest
 from lemmy_safety.wiring import open_scanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from apscheduler.events import JobExecutionEvent
-    from apscheduler.job import Job
+    from collections.abc import Callable
 
     from lemmy_safety.scan import PassSummary, ProgressListener, Scanner
     from lemmy_safety.settings import Settings
@@ -56,7 +50,7 @@ OVERLAP = timedelta(minutes=10)
 #: The rest after a failed pass doubles up to this.
 _LONGEST_REST_S = 900.0
 
-#: Faults that do not pass by themselves, or that nobody should get used to.
+#: Faults that do not pass by themselves, or that must not become a habit.
 _FATAL = (
     HostKeyChanged,
     HostKeyUnknown,
@@ -68,27 +62,14 @@ _FATAL = (
 )
 
 
-_JOB = "next-pass"
-
-#: Windows does not let Ctrl-C interrupt a wait without an end.
+#: How often a rest looks at the clock. Windows also does not let Ctrl-C interrupt a wait without an end.
 _WAKE_S = 0.5
 
-#: A clock that is this much behind itself was set back by somebody, not slowed down by time synchronisation.
+#: A clock that is this much behind itself was set back by a person, not slowed down by time synchronisation.
 _CLOCK_STEP_S = 5.0
 
-#: A pass ends itself within 4 s of a stop unless a vendor's call (a connect, say) holds it up; nobody waits for that.
+#: A pass ends itself within 4 s of a stop unless a vendor's call (a connect, say) holds it up; the daemon waits no longer.
 _STOP_GRACE_S = 4.2
-
-
-class _DaemonThreadExecutor(BaseExecutor):  # type: ignore[misc]
-    """Runs each job in a daemon thread: APScheduler's own pools are joined at exit, however long a call hangs."""
-
-    def _do_submit_job(self, job: Job, run_times: Sequence[datetime]) -> None:
-        def run() -> None:
-            events = run_job(job, job._jobstore_alias, run_times, self._logger.name)  # noqa: SLF001
-            self._run_job_success(job.id, events)
-
-        threading.Thread(target=run, name="pass", daemon=True).start()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +82,10 @@ class DaemonOptions:
 
 
 class Daemon:
-    """Runs passes until the stop event is set; outages are waited out, faults of ours are not."""
+    """Runs passes until the stop event is set; outages are waited out, faults of ours are not.
+
+    A plain loop, because there is one job, whose next time follows from how it ended: a scheduler has no work here.
+    """
 
     def __init__(
         self,
@@ -115,94 +99,59 @@ class Daemon:
         self._options = options
         self._stop = stop
         self._clock = clock
+        self._ahead = self._ahead_s()
         self._failures = 0
         self._worked = False
-        self._fatal: BaseException | None = None
-        # In memory, because the next run is always derived from the settings; 3.x job stores on SQLite lock up.
-        self._scheduler = BackgroundScheduler(timezone=UTC, executors={"default": _DaemonThreadExecutor()})
-        self._scheduler.add_listener(self._after_cycle, EVENT_JOB_EXECUTED)
-        self._idle = threading.Event()
-        self._idle.set()
 
     def run(self) -> None:
         """Block until the stop event is set.
 
-        :raises LemmySafetyError: what no waiting can mend; a first pass that fails on settings is such a case.
+        :raises LemmySafetyError: errors that retrying cannot fix; a first pass that fails on settings is such a case.
         """
-        ahead = self._ahead()
-        self._schedule(0)
-        self._scheduler.start()
+        while not self._stop.is_set():
+            rest_s = self._pass_in_thread()
+            self._rest(rest_s)
+
+    def _pass_in_thread(self) -> float:
+        """Run a pass in a thread that a stop may leave behind; returns the seconds to rest after it, raises its error."""
+        outcome: Future[float] = Future()
+
+        def work() -> None:
+            try:
+                outcome.set_result(self._one_pass())
+            except BaseException as error:  # noqa: BLE001 - raised by ``result`` below
+                outcome.set_exception(error)
+
         try:
-            self._watch_clock(ahead)
-        finally:
-            self._idle.wait(_STOP_GRACE_S)
-            self._close_scheduler()
-        if self._fatal is not None:
-            raise self._fatal
+            threading.Thread(target=work, name="pass", daemon=True).start()
+        except RuntimeError as error:  # the machine is at its limit of threads
+            log.warning("the next pass could not be started; trying again: %s", error)
+            return _WAKE_S
+        while not self._stop.is_set() and not outcome.done():
+            wait([outcome], _WAKE_S)
+        wait([outcome], _STOP_GRACE_S)
+        return outcome.result() if outcome.done() else 0
 
-    def _watch_clock(self, ahead: float) -> None:
-        """Wait for the stop. The scheduler goes by the wall clock: set back by hours, it would rest for hours.
+    def _rest(self, seconds: float) -> None:
+        """Wait for so long by the wall clock, which goes on while the machine is suspended; a stop ends the wait.
 
-        ``ahead`` is by how much that clock was ahead of the machine's own before the first pass was scheduled.
+        So does a clock that is set back: by that clock the rest could last for hours.
         """
-        lost = 0
-        while not self._stop.wait(_WAKE_S):
-            if not self._idle.is_set():
-                continue  # a step during a pass is noticed when its successor is scheduled
-            # The scheduler forgets a job for which no thread could be started; twice, for one may be starting now.
-            lost = lost + 1 if self._scheduler.get_job(_JOB) is None else 0
-            if lost > 1:
-                log.warning("the next pass could not be started; trying again")
-                self._schedule(0)
-            now_ahead = self._ahead()
-            if now_ahead < ahead - _CLOCK_STEP_S:
-                log.warning("the clock was set back by %.0f s; the next pass begins now", ahead - now_ahead)
-                self._schedule(0)
-            ahead = now_ahead
+        due = self._clock() + timedelta(seconds=seconds)
+        while not self._clock_was_set_back() and (left_s := (due - self._clock()).total_seconds()) > 0:
+            if self._stop.wait(min(left_s, _WAKE_S)):
+                return
 
-    def _ahead(self) -> float:
+    def _clock_was_set_back(self) -> bool:
+        """Whether the wall clock lost time against the machine's own since this was last asked."""
+        before, self._ahead = self._ahead, self._ahead_s()
+        if self._ahead >= before - _CLOCK_STEP_S:
+            return False
+        log.warning("the clock was set back by %.0f s; the next pass begins now", before - self._ahead)
+        return True
+
+    def _ahead_s(self) -> float:
         return self._clock().timestamp() - time.monotonic()
-
-    def _close_scheduler(self) -> None:
-        """Shut down without tripping the scheduler's thread over a job that it is just handing out.
-
-        ``shutdown`` empties the job store first; ``get_jobs`` waits for the lock that the thread holds while it works.
-        """
-        self._scheduler.pause()
-        self._scheduler.get_jobs()
-        self._scheduler.shutdown(wait=False)
-
-    def _schedule(self, rest_s: float) -> None:
-        self._scheduler.add_job(
-            self._cycle,
-            trigger="date",
-            run_date=datetime.now(UTC) + timedelta(seconds=rest_s),
-            id=_JOB,
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,  # however late the machine wakes up, the pass is wanted
-            replace_existing=True,
-        )
-
-    def _cycle(self) -> float | None:
-        """A pass; answers the seconds to rest after it, None when there is to be no other."""
-        self._idle.clear()
-        try:
-            return self._one_pass()
-        except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it in the main thread
-            self._fatal = error
-            self._stop.set()
-            return None
-
-    def _after_cycle(self, event: JobExecutionEvent) -> None:
-        """Schedule the next pass. Earlier, while the scheduler still counts this one as running, it might refuse the next
-        one, and forget it.
-        """
-        try:
-            if event.retval is not None and not self._stop.is_set():
-                self._schedule(event.retval)
-        finally:
-            self._idle.set()
 
     def _one_pass(self) -> float:
         """Run a pass; returns the seconds to rest after it."""

@@ -15,7 +15,7 @@ FLAGS = [item for item in OPTIONS.values() if item.flag]
 
 HEAVY = {
     *("PIL", "av", "horde_safety", "nudenet", "numpy", "onnxruntime", "open_clip", "pdqhash", "torch", "transformers"),
-    *("alembic", "apscheduler", "boto3", "botocore", "paramiko", "rich", "sqlalchemy"),
+    *("alembic", "boto3", "botocore", "paramiko", "rich", "sqlalchemy"),
 }
 
 

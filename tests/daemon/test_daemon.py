@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -227,6 +228,46 @@ def test_a_clock_that_is_set_back_does_not_postpone_the_next_pass():
     daemon = Daemon(scanner, options, stop=stop, clock=lambda: datetime.now(UTC) + offset)
     assert run(daemon) is None
     assert len(scanner.requests) == 2
+
+
+def test_a_machine_that_slept_through_a_rest_begins_the_next_pass_at_once():
+    """Suspended for two hours in an hour's rest: the wall clock goes on, the machine's own does not."""
+    offset = timedelta(0)
+    stop = threading.Event()
+
+    class SleepyClock:
+        def __init__(self):
+            self.asked_in_rest = 0
+
+        def __call__(self):
+            nonlocal offset
+            if len(scanner.requests) == 1:
+                self.asked_in_rest += 1
+                offset = timedelta(hours=2) if self.asked_in_rest > 5 else offset
+            return datetime.now(UTC) + offset
+
+    scanner = DiaryScanner(stop, None, None)
+    options = DaemonOptions(minutes=20, interval_s=3600, full_listing_hours=24)
+    assert run(Daemon(scanner, options, stop=stop, clock=SleepyClock())) is None
+    assert len(scanner.requests) == 2
+
+
+def test_a_stop_leaves_a_pass_behind_that_hangs():
+    """A vendor's call that never returns holds up the end by the grace and no longer."""
+    stop, hangs = threading.Event(), threading.Event()
+
+    class HangingScanner(DiaryScanner):
+        def run(self, _request):
+            stop.set()
+            hangs.wait(PATIENCE_S)
+
+    options = DaemonOptions(minutes=20, interval_s=0.01, full_listing_hours=24)
+    began = time.monotonic()
+    try:
+        assert run(Daemon(HangingScanner(stop), options, stop=stop, clock=real_clock)) is None
+        assert time.monotonic() - began < 5
+    finally:
+        hangs.set()
 
 
 def test_folders_that_may_not_be_listed_do_not_slow_the_daemon_down():

@@ -17,7 +17,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: Each costs 50 ms to several seconds to import; a door must answer before any of them is needed.
 HEAVY = {
     "alembic",
-    "apscheduler",
     "av",
     "boto3",
     "botocore",
