@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import (
     AccessDenied,
+    DeviceError,
     HostKeyChanged,
     HostKeyUnknown,
     LedgerDamaged,
@@ -62,7 +63,7 @@ _FATAL = (
 )
 
 
-#: How often a rest looks at the clock. Windows also does not let Ctrl-C interrupt a wait without an end.
+#: How often a rest looks at the clock and at idle models. Windows also does not let Ctrl-C interrupt a wait without an end.
 _WAKE_S = 0.5
 
 #: A clock that is this much behind itself was set back by a person, not slowed down by time synchronisation.
@@ -74,11 +75,15 @@ _STOP_GRACE_S = 4.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonOptions:
-    """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings."""
+    """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings.
+
+    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them.
+    """
 
     minutes: int
     interval_s: float
     full_listing_hours: float
+    model_ttl_s: float = 0
 
 
 class Daemon:
@@ -102,6 +107,7 @@ class Daemon:
         self._ahead = self._ahead_s()
         self._failures = 0
         self._worked = False
+        self._has_freed_models = False
 
     def run(self) -> None:
         """Block until the stop event is set.
@@ -139,6 +145,8 @@ class Daemon:
         """
         due = self._clock() + timedelta(seconds=seconds)
         while not self._clock_was_set_back() and (left_s := (due - self._clock()).total_seconds()) > 0:
+            if self._options.model_ttl_s:
+                self._has_freed_models |= self._scanner.release_idle_models(self._options.model_ttl_s)
             if self._stop.wait(min(left_s, _WAKE_S)):
                 return
 
@@ -162,7 +170,7 @@ class Daemon:
                 _tell("pass broken off", self._scanner.broken_pass)
             return self._rest_after(error)
         if self._failures:
-            log.warning("storage and database are back after %d failed passes", self._failures)
+            log.warning("storage, database and models are back after %d failed passes", self._failures)
         self._failures = 0
         _tell("pass done", summary)
         return self._options.interval_s
@@ -174,7 +182,9 @@ class Daemon:
             # watermark stays where it is.
             log.warning("no pass now, next try in %.0f s: %s", self._options.interval_s, error.message)
             return self._options.interval_s
-        waits = isinstance(error, (StorageError, LedgerError)) and not isinstance(error, _FATAL)
+        outage = isinstance(error, (StorageError, LedgerError)) and not isinstance(error, _FATAL)
+        # Others may have filled the device while a model was out of it.
+        waits = outage or (self._has_freed_models and isinstance(error, DeviceError))
         if not waits or self._is_first_and_hopeless(error):
             raise error
         self._failures += 1
@@ -259,6 +269,7 @@ def run_daemon(
         minutes=settings.minutes,
         interval_s=settings.interval_s,
         full_listing_hours=settings.full_listing_hours,
+        model_ttl_s=settings.model_ttl,
     )
     with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
         log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.detector_names))

@@ -1,11 +1,13 @@
 """The detector contract: samples in, findings out; no verdicts, no storage, no ledger.
 
-A detector opens its model once, is called by one thread at a time with batches, and closes it. What its findings
+A detector opens its model once, is called by one thread at a time with batches, and closes it. In between the model may
+be let go while there is nothing to judge; it comes back with the next batch. What its findings
 mean for an object is decided in ``policy.py`` alone.
 """
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -28,6 +30,9 @@ class Detector(ABC):
 
     #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
     batch_size: int = 1
+
+    #: When it was last opened or asked, by ``time.monotonic()``. Who calls ``detect`` keeps it.
+    used_at: float = 0.0
 
     @property
     @abstractmethod
@@ -54,6 +59,19 @@ class Detector(ABC):
         :raises MissingExtra: a package is not installed.
         :raises DetectorError: WeightsMissing, WeightsInvalid or DeviceError, naming file, model and device.
         """
+
+    def load(self) -> None:  # noqa: B027 - most have no model that could be absent
+        """Have the model in memory now: where ``open`` left it for later, and after ``release``.
+
+        :raises DetectorError: as ``open``, and where the weights are no longer those that were in use before.
+        """
+
+    def release(self) -> bool:
+        """Free a model and device memory until ``load``, between two batches. Returns whether there was one.
+
+        ``version`` stays what it is.
+        """
+        return False
 
     @abstractmethod
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
@@ -85,6 +103,7 @@ class Detector(ABC):
 
     def __enter__(self) -> Self:
         self.open()
+        self.used_at = time.monotonic()
         return self
 
     def __exit__(

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.clip_weights import PRETRAINED, find_weights, weights_digest
+from lemmy_safety.detectors.freeing import free_memory
 from lemmy_safety.detectors.screening import Screening
 from lemmy_safety.detectors.screening_batch import FrameAnswer
 from lemmy_safety.detectors.speed import frames_per_second
-from lemmy_safety.errors import DetectorError, MissingExtra
+from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
 from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
 
@@ -100,6 +101,7 @@ class ClipDetector(Detector):
         #: Set by ``open``: what was found without loading anything.
         self._device: str | None = None
         self._weights: Path | None = None
+        self._digest: str | None = None
         self._encoder: ClipImageEncoder | None = None
         self._rules: HordeRules | None = None
         self._screening: Screening | None = None
@@ -154,6 +156,16 @@ class ClipDetector(Detector):
             self._load(device)
         self._device = device
 
+    def load(self) -> None:
+        self._loaded()
+
+    def _loaded(self) -> tuple[ClipImageEncoder, HordeRules]:
+        if self._device is None:
+            raise DetectorError("The clip detector is not open.")
+        if self._encoder is None or self._rules is None:
+            return self._load(self._device)
+        return self._encoder, self._rules
+
     def _load(self, device: str) -> tuple[ClipImageEncoder, HordeRules]:
         from lemmy_safety.detectors.clip_encoder import load_image_encoder  # noqa: PLC0415
         from lemmy_safety.detectors.horde import HordeRules  # noqa: PLC0415
@@ -162,6 +174,12 @@ class ClipDetector(Detector):
         if self._weights is None:
             raise DetectorError("The clip detector is not open.")
         digest = weights_digest(self._weights)
+        if self._digest not in (None, digest):
+            raise WeightsInvalid(
+                f"The weights file {self._weights} was replaced while its model was out of memory.",
+                hint="Start again to judge by the new weights.",
+            )
+        self._digest = digest
         rules = HordeRules(use_new_safety=self._use_new_safety, danbooru_model=self._open_danbooru(device))
         self._use_text_features(rules, self._weights, digest, device)
         screen = self._learn_screen(rules)
@@ -220,12 +238,7 @@ class ClipDetector(Detector):
         return load_danbooru(self._danbooru_weights, device=device)
 
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
-        if self._device is None:
-            raise DetectorError("The clip detector is not open.")
-        if self._encoder is None or self._rules is None:
-            encoder, rules = self._load(self._device)
-        else:
-            encoder, rules = self._encoder, self._rules
+        encoder, rules = self._loaded()
         frames = [frame for sample in batch for frame in sample.frames]
         answers = iter(self._judge(encoder, rules, frames))
         self._note_batch_size(encoder)
@@ -296,18 +309,22 @@ class ClipDetector(Detector):
             encoder.name: frames_per_second(encoder.encode_images, at_once=encoder.batch_size) for encoder in encoders
         }
 
-    def close(self) -> None:
-        if self._device is None:
-            return
+    def release(self) -> bool:
+        if self._device is None or self._encoder is None:
+            return False
         from lemmy_safety.detectors.device import free_device_memory  # noqa: PLC0415
 
         if self._screening is not None:
             self._screening.close()
-        if self._encoder is not None:
-            self._encoder.close()
-        device = self._device
-        self._encoder = self._rules = self._screening = self._device = None
-        free_device_memory(device)
+        self._encoder.close()
+        self._encoder = self._rules = self._screening = None
+        free_memory()
+        free_device_memory(self._device)
+        return True
+
+    def close(self) -> None:
+        self.release()
+        self._device = self._digest = None
 
 
 def _reservation(answer: FrameAnswer) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from lemmy_safety.detectors.base import Detector
+from lemmy_safety.detectors.freeing import free_memory
 from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
 from lemmy_safety.installing import how_to_install_again
@@ -118,12 +119,21 @@ class NudenetDetector(Detector):
         rest = iter(zip(frames, pictures, boxes, strict=True))
         return [self._summed_up([next(rest) for _ in sample.frames], version) for sample in batch]
 
+    def load(self) -> None:
+        self.open()
+
+    def release(self) -> bool:
+        held, self._detector = self._detector is not None, None
+        if held:
+            free_memory()
+        return held
+
     def try_speed(self) -> Mapping[str, float]:
         self.open()
         return {_MODEL: frames_per_second(self._boxes, at_once=self.batch_size)}
 
     def close(self) -> None:
-        self._detector = None
+        self.release()
 
     def _boxes(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[list[dict[str, Any]]]:
         """What the package says of each picture, BGR."""

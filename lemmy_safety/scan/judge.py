@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -172,6 +173,7 @@ class Judge:
         answers: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
         if not visible:
             return answers
+        detector.load()  # a model that cannot be had ends the pass: no picture is at fault
         try:
             found: Sequence[list[Finding] | LemmySafetyError] = detector.detect([samples[place] for place in visible])
         except Exception:
@@ -179,6 +181,7 @@ class Judge:
             found = [self._detect_one(detector, batch[place].obj.key, samples[place]) for place in visible]
         else:
             self._failed_in_a_row[detector.name] = 0
+        detector.used_at = time.monotonic()
         for place, findings in zip(visible, found, strict=True):
             answers[place] = findings
         return answers

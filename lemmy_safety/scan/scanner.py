@@ -182,6 +182,16 @@ class Scanner:
             self._settle_lost_uploads(waiting, began, intake, summary)
         return summary
 
+    def release_idle_models(self, ttl_s: float) -> bool:
+        """Between two passes: free each model that has judged nothing for ``ttl_s`` seconds. The next picture loads it
+        again. Returns whether there was one.
+        """
+        idle = [detector for detector in self._detectors if time.monotonic() - detector.used_at >= ttl_s]
+        released = [detector.name for detector in idle if detector.release()]
+        if released:
+            log.info("freed the models of %s: nothing to judge for %.0f s", ", ".join(released), ttl_s)
+        return bool(released)
+
     @property
     def _scope(self) -> str:
         """What a cursor speaks of: a pass with fewer detectors or a narrower prefix covers nothing for another."""

@@ -36,6 +36,14 @@ class DetectorSettings:
         section=SECTION,
         env=("HASH_LIST",),
     )
+    model_ttl: float = option(
+        3600.0,
+        "Daemon: seconds without a picture after which models leave memory and the GPU, until the next one; 0: never.",
+        kind=float,
+        section=SECTION,
+        minimum=0,
+        maximum=604_800,
+    )
     device: str = option(
         "auto",
         "clip: where the model runs.",

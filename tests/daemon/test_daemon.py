@@ -14,6 +14,7 @@ import pytest
 from lemmy_safety.daemon import OVERLAP, Daemon, DaemonOptions
 from lemmy_safety.errors import (
     AccessDenied,
+    DeviceError,
     HostKeyChanged,
     LedgerDamaged,
     LedgerFull,
@@ -59,6 +60,7 @@ class DiaryScanner:
         self._watermark = watermark
         self._listed_at = listed_at
         self.requests = []
+        self.asked_to_free = []
 
     def watermark(self):
         return self._watermark
@@ -76,6 +78,10 @@ class DiaryScanner:
     def last_full_listing(self):
         return self._listed_at
 
+    def release_idle_models(self, ttl_s):
+        self.asked_to_free.append(ttl_s)
+        return True
+
     def run(self, request):
         self.requests.append(request)
         ending = self._endings.pop(0) if self._endings else None
@@ -86,10 +92,10 @@ class DiaryScanner:
         return summary(acted=self._acted)
 
 
-def daemon_with(*endings, minutes=20, clock=lambda: NOW, **state):
+def daemon_with(*endings, minutes=20, clock=lambda: NOW, model_ttl_s=0, **state):
     stop = threading.Event()
     scanner = DiaryScanner(stop, *endings, **state)
-    options = DaemonOptions(minutes=minutes, interval_s=0.01, full_listing_hours=24)
+    options = DaemonOptions(minutes=minutes, interval_s=0.01, full_listing_hours=24, model_ttl_s=model_ttl_s)
     return Daemon(scanner, options, stop=stop, clock=clock), scanner
 
 
@@ -268,6 +274,24 @@ def test_a_stop_leaves_a_pass_behind_that_hangs():
         assert time.monotonic() - began < 5
     finally:
         hangs.set()
+
+
+def test_a_device_that_others_have_filled_meanwhile_is_waited_for(caplog):
+    """The model was let go in a rest and finds no room: said, and tried again."""
+    full = DeviceError("CLIP cannot be placed on device 'cuda': out of memory.")
+    daemon, scanner = daemon_with(None, full, full, None, clock=real_clock, model_ttl_s=60)
+    assert run(daemon) is None
+    assert len(scanner.requests) == 4
+    assert "pass failed (2 in a row)" in caplog.text
+    assert set(scanner.asked_to_free) == {60}
+
+
+def test_a_device_that_was_too_small_from_the_first_picture_on_ends_the_daemon():
+    """Nothing was let go, so waiting for room is no use."""
+    full = DeviceError("CLIP cannot be placed on device 'cuda': out of memory.")
+    daemon, scanner = daemon_with(None, full, None, clock=real_clock)
+    assert run(daemon) is full
+    assert scanner.asked_to_free == []
 
 
 def test_folders_that_may_not_be_listed_do_not_slow_the_daemon_down():

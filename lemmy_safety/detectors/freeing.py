@@ -1,0 +1,16 @@
+"""Memory that nothing uses any more goes back to the system: Python and the C library both keep some of it."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+
+
+def free_memory() -> None:
+    """Collect what only refers to itself, and hand the C library's free memory back where it is glibc, which else keeps it."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and keeps little
+        if trim is not None:
+            trim(0)
