@@ -33,7 +33,7 @@ from support.mutations import Mutator, seed_files
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.records import Assessment
 
 _STATUSES = (ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE)
 _ROW = "{:<44.44}{:>8}{:>9}{:>12}{:>13}{:>11}{:>9}{:>10}{:>9}"
@@ -50,7 +50,7 @@ class Tally:
     total_ms: float = 0.0
     worst_ms: float = 0.0
 
-    def add(self, result: ItemResult, took_ms: float) -> None:
+    def add(self, result: Assessment, took_ms: float) -> None:
         self.statuses[result.status] += 1
         self.broke += result.decoder_broke
         self.total_ms += took_ms
@@ -97,7 +97,7 @@ class Run:
     def seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _note(self, number: int, form: str, data: bytes, result: ItemResult, took_ms: float) -> None:
+    def _note(self, number: int, form: str, data: bytes, result: Assessment, took_ms: float) -> None:
         """Count one file; print and keep it when it hurt."""
         self.forms[form].add(result, took_ms)
         fault, flagged = result.reason.startswith(_FAULT), is_flagged(result)

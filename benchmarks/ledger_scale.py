@@ -22,7 +22,17 @@ from machine import print_header
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.pictrs import keys as pictrs_keys
-from lemmy_safety.records import Finding, ItemResult, ItemStatus, MediaInfo, Outcome, Pdq, StoredObject, Verdict
+from lemmy_safety.records import (
+    Assessment,
+    Finding,
+    ItemResult,
+    ItemStatus,
+    MediaInfo,
+    Outcome,
+    Pdq,
+    StoredObject,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,13 +69,17 @@ class MadeUp:
         )
 
     def result(self, number: int, outcome: Outcome | None) -> ItemResult:
-        facts: dict[str, Any] = {"obj": self.object(number), "sha256": self.sha256(number)}
+        return ItemResult(obj=self.object(number), assessment=self.assessment(number, outcome))
+
+    def assessment(self, number: int, outcome: Outcome | None) -> Assessment:
+        sha256 = self.sha256(number)
         if outcome is None:
-            return ItemResult(status=ItemStatus.UNREADABLE, reason="not a picture: looks like a text", **facts)
+            return Assessment(status=ItemStatus.UNREADABLE, reason="not a picture: looks like a text", sha256=sha256)
         findings = ()
         if outcome is Outcome.FLAGGED:
             findings = (Finding(detector="hashes", version="1", label="pdq-list", score=0.9, threshold=0.8),)
-        return ItemResult(
+        return Assessment(
+            sha256=sha256,
             status=ItemStatus.CHECKED,
             verdict=Verdict(
                 outcome=outcome, nsfw=False, findings=findings, rules_version="1-aaaaaaaaaaaa+bbbbbbbbbbbb"
@@ -73,7 +87,6 @@ class MadeUp:
             detectors=DETECTORS,
             pdq=Pdq(hex=self.sha256(number + 1), quality=90),
             info=MediaInfo(media_type="image/webp", width=1200, height=900),
-            **facts,
         )
 
 

@@ -33,7 +33,7 @@ from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Verdict
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Outcome, Verdict
 from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
 from lemmy_safety.storage.s3 import S3Storage
 
@@ -70,14 +70,12 @@ def storage_at(endpoint: str) -> S3Storage:
 def fill_ledger(storage: S3Storage, url: str) -> None:
     """As a sweep would have left it; the pictures themselves are of no matter here."""
     clear = Verdict(outcome=Outcome.CLEAR, nsfw=None, findings=(), rules_version="made up")
+    assessment = Assessment(status=ItemStatus.CHECKED, verdict=clear, detectors=frozenset({"hashes"}))
     with open_ledger(url) as ledger:
         run = ledger.start_run(storage.name, "sweep", dry_run=False, detectors=("hashes",))
         listed = iter(storage.list())
         while batch := list(islice(listed, 20_000)):
-            results = [
-                ItemResult(obj=obj, status=ItemStatus.CHECKED, verdict=clear, detectors=frozenset({"hashes"}))
-                for obj in batch
-            ]
+            results = [ItemResult(obj=obj, assessment=assessment) for obj in batch]
             ledger.record(
                 storage.name, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="made up"
             )

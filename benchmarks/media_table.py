@@ -21,7 +21,7 @@ from machine import print_header
 from support.media_corpus import FULL, SMALL, Expected, MediaFile, corpus
 from support.media_judging import MediaJudge, is_flagged
 
-from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus
 from lemmy_safety.scan.items import Examined
 
 _COLUMNS = "{:<26.26} {:<48.48} {:<18} {:<11} {:>9} {:>6} {:>8}  {:<34} {}"
@@ -61,7 +61,7 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _row(file: MediaFile, item: Examined | ItemResult, result: ItemResult, took_ms: float) -> str:
+def _row(file: MediaFile, item: Examined | ItemResult, result: Assessment, took_ms: float) -> str:
     info = result.info
     frames = len(item.sample.frames) if isinstance(item, Examined) else 0
     anomalies = "; ".join(str(one.kind) for one in info.anomalies) if info else result.reason
@@ -78,7 +78,7 @@ def _row(file: MediaFile, item: Examined | ItemResult, result: ItemResult, took_
     )
 
 
-def _where(file: MediaFile, result: ItemResult) -> str:
+def _where(file: MediaFile, result: Assessment) -> str:
     if result.status is ItemStatus.CHECKED and result.verdict:
         for finding in result.verdict.findings:
             if finding.label == "canary":

@@ -245,24 +245,38 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ItemResult:
-    """Everything a pass learned of one object; what the ledger records.
+class Assessment:
+    """What is known about some bytes, wherever they come from: a storage, an upload, or a worker far away.
 
-    ``verdict`` is set exactly when ``status`` is CHECKED. ``detectors`` are the names of those that judged it.
-    ``reused_from`` is the key whose verdict was taken over because the bytes are the same. ``decoder_broke`` says of an
-    unreadable object that the decoder crashed, hung or ran out of memory on it: what it holds is not known.
+    An attempt has a verdict exactly when its ``status`` is CHECKED. ``detectors`` are the names of those that judged.
+    ``decoder_broke`` says of unreadable bytes that the decoder crashed, hung or ran out of memory: what they hold is not
+    known. ``sha256`` is None where the bytes were never read.
     """
 
-    obj: StoredObject
     status: ItemStatus
     reason: str = ""
-    verdict: Verdict | None = None
-    detectors: frozenset[str] = frozenset()
     sha256: str | None = None
     pdq: Pdq | None = None
     info: MediaInfo | None = None
-    reused_from: str | None = None
+    verdict: Verdict | None = None
+    detectors: frozenset[str] = frozenset()
     decoder_broke: bool = False
+
+    @property
+    def flagged(self) -> bool:
+        return self.verdict is not None and self.verdict.outcome is Outcome.FLAGGED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """What a pass learned of one object; what the ledger records.
+
+    ``reused_from`` is the key whose verdict is used because the bytes are the same.
+    """
+
+    obj: StoredObject
+    assessment: Assessment
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from lemmy_safety.ledger.rows import FlaggedRow, KnownVerdict, PendingAction
 from lemmy_safety.records import (
     Anomaly,
     AnomalyKind,
+    Assessment,
     Finding,
     ItemStatus,
     MediaInfo,
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sqlalchemy import Row
-
-    from lemmy_safety.ledger.rows import UploadResult
-    from lemmy_safety.records import ItemResult
 
 #: A row of any query over ``images``; its columns are looked up by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
@@ -86,11 +84,11 @@ def object_of(row: AnyRow) -> StoredObject | None:
     return StoredObject(key=row.key, size=row.size, modified_at=row.modified_at, etag=row.etag)
 
 
-def content_columns(result: ItemResult | UploadResult) -> dict[str, Any]:
-    """What a result says of the bytes themselves."""
-    info, pdq = result.info, result.pdq
+def content_columns(assessment: Assessment) -> dict[str, Any]:
+    """What an assessment says of the bytes themselves."""
+    info, pdq = assessment.info, assessment.pdq
     return {
-        "sha256": result.sha256,
+        "sha256": assessment.sha256,
         "pdq": pdq.hex if pdq else None,
         "pdq_quality": pdq.quality if pdq else None,
         "media_type": clean_text(info.media_type) if info else None,
@@ -137,14 +135,15 @@ def _anomaly_of(stored: dict[str, Any] | str) -> Anomaly:
     )
 
 
-def verdict_columns(result: ItemResult | UploadResult) -> dict[str, Any]:
-    """What a result says by way of judgement; all empty unless it has a verdict."""
-    return dict(NO_VERDICT) if result.verdict is None else _columns_of(result.verdict, result.detectors)
+def verdict_columns(assessment: Assessment) -> dict[str, Any]:
+    """The columns of a judgement; all empty unless there is a verdict."""
+    verdict = assessment.verdict
+    return dict(NO_VERDICT) if verdict is None else _columns_of(verdict, assessment.detectors)
 
 
 def flag_columns(flag: KnownVerdict) -> dict[str, Any]:
     """A flag in the place of whatever a row says by way of judgement."""
-    return {**_columns_of(flag.verdict, flag.detectors), "status": ItemStatus.CHECKED, "reason": ""}
+    return {**verdict_columns(flag.assessment), "status": ItemStatus.CHECKED, "reason": ""}
 
 
 def _columns_of(verdict: Verdict, detectors: frozenset[str]) -> dict[str, Any]:
@@ -250,33 +249,27 @@ def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
     verdict = verdict_of(row)
     if verdict is None:
         raise ValueError(f"{row.sha256} was never judged")
-    return KnownVerdict(
-        key=key,
-        verdict=verdict,
-        detectors=row.detectors,
+    assessment = Assessment(
+        status=ItemStatus.CHECKED,
         sha256=row.sha256,
         pdq=pdq_of(row),
         info=info_of(row),
-        review=review,
+        verdict=verdict,
+        detectors=row.detectors,
     )
+    return KnownVerdict(key=key, assessment=assessment, review=review)
 
 
 def flag_of(row: AnyRow) -> KnownVerdict:
     """``row`` is one of ``flags``."""
-    return KnownVerdict(
-        key=row.found_under,
-        verdict=Verdict(
-            outcome=Outcome.FLAGGED,
-            nsfw=row.nsfw,
-            findings=findings_of(row.findings),
-            rules_version=row.rules_version,
-        ),
-        detectors=row.detectors,
-        sha256=row.sha256,
-        pdq=None,
-        info=None,
-        review=Review.NONE,
+    verdict = Verdict(
+        outcome=Outcome.FLAGGED,
+        nsfw=row.nsfw,
+        findings=findings_of(row.findings),
+        rules_version=row.rules_version,
     )
+    assessment = Assessment(status=ItemStatus.CHECKED, sha256=row.sha256, verdict=verdict, detectors=row.detectors)
+    return KnownVerdict(key=row.found_under, assessment=assessment, review=Review.NONE)
 
 
 def is_to_be_read(status: ItemStatus, decoder: str) -> bool:

@@ -17,7 +17,7 @@ from lemmy_safety.ledger.codec import flag_of, verdict_columns
 from lemmy_safety.ledger.models import flags, reviews
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import FROM_UPLOAD
-from lemmy_safety.records import Outcome, Review
+from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
-    from lemmy_safety.ledger.rows import KnownVerdict, UploadResult
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.ledger.rows import KnownVerdict
+    from lemmy_safety.records import Assessment
 
 #: A human has looked at these bytes and said that they are wrongly flagged.
 _IS_CLEARED = (
@@ -63,7 +63,7 @@ def overruling(stand: Sequence[KnownVerdict], detectors: frozenset[str], *, look
 
     ``looked``: whether they have looked at the bytes, or an earlier verdict was taken over.
     """
-    return next((flag for flag in stand if not looked or not flag.detectors <= detectors), None)
+    return next((flag for flag in stand if not looked or not flag.assessment.detectors <= detectors), None)
 
 
 class Judgements:
@@ -75,37 +75,36 @@ class Judgements:
         self._standing: dict[str, list[KnownVerdict]] = standing(connection, hashes, cleared=True)
         self._cleared = _cleared(connection, self._standing)
 
-    def note(self, result: ItemResult | UploadResult, *, key: str) -> KnownVerdict | None:
-        """Write what a result means for the flags; the flag that wins over its verdict, if one does.
+    def note(self, assessment: Assessment, *, key: str, looked: bool) -> KnownVerdict | None:
+        """Write what an assessment means for the flags; the flag that wins over its verdict, if one does.
 
-        ``key`` is where the bytes were met.
+        ``key`` is where the bytes were met; ``looked`` says that its detectors saw them, and no earlier verdict was used.
         """
-        if result.verdict is None or result.sha256 is None:
+        sha256 = assessment.sha256
+        if assessment.verdict is None or sha256 is None:
             return None
-        stand = self._standing.get(result.sha256, [])
-        looked = result.reused_from is None
-        is_flagged = result.verdict.outcome is Outcome.FLAGGED
+        stand = self._standing.get(sha256, [])
         if looked:
-            replaced = [flag for flag in stand if flag.detectors <= result.detectors]
+            replaced = [flag for flag in stand if flag.assessment.detectors <= assessment.detectors]
             if replaced:
-                self._drop(result.sha256, replaced)
+                self._drop(sha256, replaced)
             stand = [flag for flag in stand if flag not in replaced]
-            if is_flagged:
-                stand = [self._add(result, key), *stand]
-            self._standing[result.sha256] = stand
-        if is_flagged or result.sha256 in self._cleared:
+            if assessment.flagged:
+                stand = [self._add(sha256, assessment, key), *stand]
+            self._standing[sha256] = stand
+        if assessment.flagged or sha256 in self._cleared:
             return None
-        return overruling(stand, result.detectors, looked=looked)
+        return overruling(stand, assessment.detectors, looked=looked)
 
     def _drop(self, sha256: str, replaced: Sequence[KnownVerdict]) -> None:
-        which = or_(*(flags.c.detectors == flag.detectors for flag in replaced))
+        which = or_(*(flags.c.detectors == flag.assessment.detectors for flag in replaced))
         self._connection.execute(flags.delete().where(and_(flags.c.sha256 == sha256, which)))
 
-    def _add(self, result: ItemResult | UploadResult, key: str) -> KnownVerdict:
-        values = {name: value for name, value in verdict_columns(result).items() if name != "outcome"}
-        row = {**values, "sha256": result.sha256, "found_under": key, "at": self._now}
+    def _add(self, sha256: str, assessment: Assessment, key: str) -> KnownVerdict:
+        values = {name: value for name, value in verdict_columns(assessment).items() if name != "outcome"}
+        row = {**values, "sha256": sha256, "found_under": key, "at": self._now}
         self._connection.execute(flags.insert().values(row))
-        return self._just_added(result.sha256 or "")
+        return self._just_added(sha256)
 
     def _just_added(self, sha256: str) -> KnownVerdict:
         query = select(flags).where(flags.c.sha256 == sha256).order_by(flags.c.id.desc()).limit(1)

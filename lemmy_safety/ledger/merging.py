@@ -133,11 +133,12 @@ def merge(
     ``decision`` is what a human decided about the same bytes, under this key or another. ``action`` is what is done
     about flagged objects, ``unreadable_action`` about those that hold no picture, None when they are only reported.
     """
-    if result.verdict is None:
+    assessment = result.assessment
+    if assessment.verdict is None:
         if row is not None and _keeps_verdict(row, result):
-            values = {"status": result.status, "reason": clean_text(result.reason), "decoder": decoder}
-            # The same bytes may be described anew (touched, copied in place); an object that is gone is described as judged.
-            described = row.obj is not None and result.status is not ItemStatus.GONE
+            values = {"status": assessment.status, "reason": clean_text(assessment.reason), "decoder": decoder}
+            # The same bytes may be described again (touched, copied in place); what is gone is described as judged.
+            described = row.obj is not None and assessment.status is not ItemStatus.GONE
             values |= object_columns(result.obj if described else row.obj)
             return Change(values=values)
         return _without_verdict(
@@ -154,8 +155,7 @@ def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
     """The result of an object that others have not flagged, under a flag that stands on its bytes."""
     return replace(
         result,
-        verdict=flag.verdict,
-        detectors=flag.detectors | result.detectors,
+        assessment=flag.laid_over(result.assessment),
         reused_from=flag.key if result.reused_from is None else result.reused_from,
     )
 
@@ -163,27 +163,28 @@ def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
 def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
     if row.outcome is None:
         return False
-    if result.status is ItemStatus.GONE:
+    if result.assessment.status is ItemStatus.GONE:
         return True  # the bytes that were judged are gone; what was said of them stays true
-    if row.origin is Origin.ANCESTOR and not result.status.settled:
+    if row.origin is Origin.ANCESTOR and not result.assessment.status.settled:
         return True
-    return row.same_content_as(result.obj, result.sha256)
+    return row.same_content_as(result.obj, result.assessment.sha256)
 
 
 def _facts(
     row: EarlierRow | None, result: ItemResult, decision: Decision | None, *, dry_run: bool, decoder: str
 ) -> dict[str, Any]:
+    assessment = result.assessment
     return {
         **object_columns(result.obj),
-        **content_columns(result),
-        **verdict_columns(result),
-        "reused_from": result.reused_from if result.verdict is not None else None,
+        **content_columns(assessment),
+        **verdict_columns(assessment),
+        "reused_from": result.reused_from if assessment.verdict is not None else None,
         **NO_ACTION,
         **(_NO_REVIEW if decision is None else decision.columns),
-        "status": result.status,
-        "reason": clean_text(result.reason),
+        "status": assessment.status,
+        "reason": clean_text(assessment.reason),
         "decoder": decoder,
-        "decoder_broke": result.decoder_broke if result.status is ItemStatus.UNREADABLE else None,
+        "decoder_broke": assessment.decoder_broke if assessment.status is ItemStatus.UNREADABLE else None,
         "dry_run": dry_run,
         "origin": Origin.SCAN,
         "judgement": 1 if row is None else row.judgement + 1,
@@ -201,8 +202,9 @@ def _without_verdict(
 ) -> Change:
     """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
     values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
-    why = f"now {result.status.value}"
-    if holds_no_picture(result.status, None, result.sha256, decoder_broke=result.decoder_broke):
+    found = result.assessment
+    why = f"now {found.status.value}"
+    if holds_no_picture(found.status, None, found.sha256, decoder_broke=found.decoder_broke):
         unflagged = [] if row is None else _unflagged(row, why)
         return _to_be_acted_on(row, result, decision, values, unflagged, dry_run=dry_run, action=unreadable_action)
     return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
@@ -218,7 +220,7 @@ def _judged(
     decoder: str,
 ) -> Change:
     values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
-    verdict = result.verdict
+    verdict = result.assessment.verdict
     if verdict is None or verdict.outcome is not Outcome.FLAGGED:
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
@@ -227,19 +229,19 @@ def _judged(
 
 
 def _is_same_flag(row: EarlierRow, result: ItemResult) -> bool:
-    return row.outcome is Outcome.FLAGGED and row.same_content_as(result.obj, result.sha256)
+    return row.outcome is Outcome.FLAGGED and row.same_content_as(result.obj, result.assessment.sha256)
 
 
 def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
     """As ``flags.py`` decides, where it cannot: for bytes whose hash is not known."""
-    hashed = row.sha256 is not None and result.sha256 is not None
-    judged_clear = result.verdict is not None and result.verdict.outcome is not Outcome.FLAGGED
+    hashed = row.sha256 is not None and result.assessment.sha256 is not None
+    judged_clear = result.assessment.verdict is not None and not result.assessment.flagged
     return (
         not hashed
         and judged_clear
         and row.origin is Origin.SCAN
         and _is_same_flag(row, result)
-        and not row.detectors <= result.detectors
+        and not row.detectors <= result.assessment.detectors
     )
 
 
@@ -247,7 +249,7 @@ def _stays_flagged(row: EarlierRow, result: ItemResult, *, dry_run: bool, decode
     """The same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
     values = _facts(row, result, None, dry_run=dry_run, decoder=decoder)
     kept = {name: values[name] for name in ("status", "reason", "decoder")}
-    kept["detectors"] = row.detectors | result.detectors
+    kept["detectors"] = row.detectors | result.assessment.detectors
     if row.action_state in (ActionState.DONE, ActionState.REFUSED):
         # It is there all the same: open again, for the next pass that lists it.
         kept |= {**NO_ACTION, "judgement": values["judgement"]}
@@ -274,8 +276,8 @@ def _to_be_acted_on(
         superseded = [] if row is None else _drops(row, "decided anew")
         return Change(values=values, intends=True, events=(*said, *superseded))
     if row is not None and row.action_state is ActionState.INTENDED:
-        same_reason = row.holds_no_picture == (result.verdict is None)
-        if same_reason and row.same_content_as(result.obj, result.sha256):
+        same_reason = row.holds_no_picture == (result.assessment.verdict is None)
+        if same_reason and row.same_content_as(result.obj, result.assessment.sha256):
             # Decided by an earlier live pass and perhaps already under way: it stays decided.
             for name in ("judgement", *NO_ACTION):
                 values.pop(name)

@@ -66,19 +66,21 @@ def record_results(
     pending: list[PendingAction] = []
     for batch in _without_repeats(results):
         earlier = _earlier_rows(connection, storage_id, [result.obj.key for result in batch])
-        decisions = _decisions(connection, {result.sha256 for result in batch if result.sha256})
-        judgements = Judgements(connection, (result.sha256 for result in batch if result.sha256), now)
+        hashes = {result.assessment.sha256 for result in batch if result.assessment.sha256}
+        decisions = _decisions(connection, hashes)
+        judgements = Judgements(connection, hashes, now)
         writes = _Writes(storage_id, run_id, now)
         effective: list[ItemResult] = []
         for result in batch:
             row = earlier.get(result.obj.key)
             before = None if row is None else earlier_row_of(row)
             decision = _decision(row, before, result, decisions)
-            if decision is not None and result.sha256 is not None and result.sha256 not in decisions:
+            sha256 = result.assessment.sha256
+            if decision is not None and sha256 is not None and sha256 not in decisions:
                 # It was decided on before its hash was known.
-                write_decision(connection, [result.sha256], decision)
-                decisions[result.sha256] = decision
-            flag = judgements.note(result, key=result.obj.key)
+                write_decision(connection, [sha256], decision)
+                decisions[sha256] = decision
+            flag = judgements.note(result.assessment, key=result.obj.key, looked=result.reused_from is None)
             effective.append(result if flag is None else overruled(result, flag))
             change = merge(
                 before,
@@ -141,7 +143,7 @@ class _Writes:
                 "at": self._common["checked_at"],
                 "storage_id": self._common["storage_id"],
                 "key": result.obj.key,
-                "sha256": result.sha256,
+                "sha256": result.assessment.sha256,
                 "kind": kind,
                 "detail": detail,
                 "run_id": self._common["run_id"],
@@ -216,11 +218,12 @@ def _decision(
     result: ItemResult,
     by_hash: Mapping[str, Decision],
 ) -> Decision | None:
-    if result.sha256 is not None and result.sha256 in by_hash:
-        return by_hash[result.sha256]
+    sha256 = result.assessment.sha256
+    if sha256 is not None and sha256 in by_hash:
+        return by_hash[sha256]
     if row is None or before is None or before.review is Review.NONE:
         return None
     # A row of the ancestor was decided on by its key, which pict-rs never gives to other bytes.
-    if before.origin is Origin.ANCESTOR or before.same_content_as(result.obj, result.sha256):
+    if before.origin is Origin.ANCESTOR or before.same_content_as(result.obj, sha256):
         return Decision(review=row.review, note=row.review_note, at=row.review_at)
     return None

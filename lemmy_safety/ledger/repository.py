@@ -252,7 +252,7 @@ class Ledger(PassLeases):
         """
         checked_keys(result.obj.key for result in results)
         for result in results:
-            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+            if (result.assessment.status is ItemStatus.CHECKED) != (result.assessment.verdict is not None):
                 raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
         if not results:
             return []

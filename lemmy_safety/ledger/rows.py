@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,12 +14,12 @@ if TYPE_CHECKING:
 
     from lemmy_safety.records import (
         ActionState,
+        Assessment,
         Finding,
         ItemStatus,
         MediaInfo,
         Outcome,
         Pdq,
-        Review,
         StoredObject,
         Verdict,
     )
@@ -91,12 +93,25 @@ class KnownVerdict:
     """A verdict for some bytes, and the key under which they were judged; ``FROM_UPLOAD`` where that was at the door."""
 
     key: str
-    verdict: Verdict
-    detectors: frozenset[str]
-    sha256: str
-    pdq: Pdq | None
-    info: MediaInfo | None
+    assessment: Assessment
     review: Review
+
+    @property
+    def verdict(self) -> Verdict:
+        """:raises ValueError: the assessment has none."""
+        if self.assessment.verdict is None:
+            raise ValueError(f"no verdict is known for {self.key!r}")
+        return self.assessment.verdict
+
+    def laid_over(self, assessment: Assessment) -> Assessment:
+        """The assessment of the same bytes with this verdict in the place of its own; both sides' detectors have judged."""
+        detectors = self.assessment.detectors | assessment.detectors
+        return replace(assessment, verdict=self.verdict, detectors=detectors)
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is a flag that no human has cleared."""
+        return self.assessment.flagged and self.review is not Review.CLEARED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +210,7 @@ class UploadResult:
     """What became of one upload, for ``ledger.uploads.record``.
 
     ``sha256`` is in lower-case hex digits, of its ``size`` bytes. ``media_type`` is what the request said.
-    ``status`` is None where nobody looked at it. ``verdict`` is set exactly when ``status`` is CHECKED.
+    ``assessment`` is None where the bytes were not examined, and ``reason`` then says why.
     ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
     as no upload.
     ``at`` is when it was asked, where that is not now. ``storage_key`` is where pict-rs says that it has stored it.
@@ -206,15 +221,16 @@ class UploadResult:
     size: int
     media_type: str
     answer: UploadAnswer | None
-    status: ItemStatus | None = None
+    assessment: Assessment | None = None
     reason: str = ""
-    verdict: Verdict | None = None
-    detectors: frozenset[str] = frozenset()
-    pdq: Pdq | None = None
-    info: MediaInfo | None = None
     at: datetime | None = None
     storage_key: str | None = None
     reused_from: str | None = None
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: the assessment is of other bytes."""
+        if self.assessment is not None and self.assessment.sha256 != self.sha256:
+            raise ValueError(f"an assessment of {self.assessment.sha256} is not one of {self.sha256}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

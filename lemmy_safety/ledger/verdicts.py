@@ -89,7 +89,9 @@ def _fitting(
 ) -> KnownVerdict | None:
     """The latest flag by at least these detectors and by these rules."""
     fitting = (
-        flag for flag in stand if detectors <= flag.detectors and rules_version in (None, flag.verdict.rules_version)
+        flag
+        for flag in stand
+        if detectors <= flag.assessment.detectors and rules_version in (None, flag.verdict.rules_version)
     )
     return next(fitting, None)
 
@@ -98,8 +100,8 @@ def _described(connection: Connection, flag: KnownVerdict) -> KnownVerdict:
     """The flag with what is known of its bytes beside a verdict: as it was when they were flagged, where a row still says so."""
     for table in (images, uploads):
         is_flagged_first = case((table.c.outcome == Outcome.FLAGGED, 0), else_=1)
-        query = select(table).where(table.c.sha256 == flag.sha256, table.c.width.is_not(None))
+        query = select(table).where(table.c.sha256 == flag.assessment.sha256, table.c.width.is_not(None))
         row = connection.execute(query.order_by(is_flagged_first).limit(1)).first()
         if row is not None:
-            return replace(flag, pdq=pdq_of(row), info=info_of(row))
+            return replace(flag, assessment=replace(flag.assessment, pdq=pdq_of(row), info=info_of(row)))
     return flag

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import MediaError, WorkerDied
-from lemmy_safety.records import ItemResult, ItemStatus, Sample
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Sample
 from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
             log.warning("the decoder broke key=%r reason=%s", fetched.obj.key, error.reason)
         return ItemResult(
             obj=fetched.obj,
-            status=error.status,
-            reason=error.reason,
-            sha256=fetched.sha256,
-            decoder_broke=error.decoder_broke,
+            assessment=Assessment(
+                status=error.status,
+                reason=error.reason,
+                sha256=fetched.sha256,
+                decoder_broke=error.decoder_broke,
+            ),
         )
     except WorkerDied:
         raise
@@ -46,10 +48,12 @@ def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
         log.exception("decoder fault key=%r", fetched.obj.key)
         return ItemResult(
             obj=fetched.obj,
-            status=ItemStatus.UNREADABLE,
-            reason=f"fault in the decoder: {type(error).__name__}",
-            sha256=fetched.sha256,
-            decoder_broke=True,
+            assessment=Assessment(
+                status=ItemStatus.UNREADABLE,
+                reason=f"fault in the decoder: {type(error).__name__}",
+                sha256=fetched.sha256,
+                decoder_broke=True,
+            ),
         )
     return as_examined(decoder, fetched.obj, fetched.sha256, media)
 

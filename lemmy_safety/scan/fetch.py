@@ -17,9 +17,9 @@ from lemmy_safety.errors import (
     is_about_one_object,
 )
 from lemmy_safety.fingerprints import sha256_of
-from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus
 from lemmy_safety.scan.items import Fetched
-from lemmy_safety.scan.reuse import holds_under, taken_over
+from lemmy_safety.scan.reuse import holds_under
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
@@ -99,7 +99,7 @@ class Fetcher:
             except StorageUnreachable as error:
                 self._count_failure()
                 reason = f"could not be read: {error.message}"
-                self._to_record.put(ItemResult(obj=obj, status=ItemStatus.FETCH_FAILED, reason=reason))
+                self._to_record.put(_unread(obj, ItemStatus.FETCH_FAILED, reason))
 
     def _postpone(self, obj: StoredObject, error: StorageUnreachable) -> None:
         log.warning("read failed, tried again later key=%r reason=%s", obj.key, error.message)
@@ -125,12 +125,12 @@ class Fetcher:
         except (ObjectChanged, ObjectTooLarge) as error:
             current = self._described_now(obj)
             if current is None:
-                self._to_record.put(self._refused(obj, error))
+                self._to_record.put(_refused(obj, error))
                 return
             try:
                 self._take_as(current)
             except (ObjectChanged, ObjectTooLarge) as still:
-                self._to_record.put(self._refused(obj, still))
+                self._to_record.put(_refused(obj, still))
 
     def _described_now(self, obj: StoredObject) -> StoredObject | None:
         """Another description of an object that is not as it was listed; None where it is left to the next pass.
@@ -151,7 +151,7 @@ class Fetcher:
     def _take_as(self, obj: StoredObject) -> None:
         """:raises StorageError: ObjectChanged or ObjectTooLarge, it is not as described; StorageUnreachable."""
         if obj.size > self._max_bytes:
-            self._to_record.put(ItemResult(obj=obj, status=ItemStatus.TOO_LARGE, reason=self._too_large(obj.size)))
+            self._to_record.put(_unread(obj, ItemStatus.TOO_LARGE, self._too_large(obj.size)))
             return
         self._budget.take(obj.size)
         passed_on = False
@@ -173,7 +173,7 @@ class Fetcher:
         except ObjectGone:
             self._storage.see_that_it_is_mounted(obj.key)
             self._note_answer()
-            return ItemResult(obj=obj, status=ItemStatus.GONE, reason="vanished between listing and reading")
+            return _unread(obj, ItemStatus.GONE, "vanished between listing and reading")
         except (ObjectChanged, ObjectTooLarge):
             self._note_answer()
             raise
@@ -181,13 +181,10 @@ class Fetcher:
             if type(error) not in _STATUS_OF:  # about the storage as a whole, or passing
                 raise
             self._note_answer()
-            return self._refused(obj, error)
+            return _refused(obj, error)
         self._note_answer()
         self._counter.add("bytes_read", len(data))
         return self._reuse(obj, data)
-
-    def _refused(self, obj: StoredObject, error: StorageError) -> ItemResult:
-        return ItemResult(obj=obj, status=_STATUS_OF[type(error)], reason=error.message)
 
     def _note_answer(self) -> None:
         """The storage said something, if only about this object: it is there."""
@@ -199,7 +196,15 @@ class Fetcher:
         known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
         if known is None or not holds_under(obj.key, known, names_matter=self._names_matter):
             return Fetched(obj=obj, data=data, sha256=sha256)
-        return taken_over(obj, known, sha256=sha256)
+        return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)
 
     def _too_large(self, size: int) -> str:
         return f"{size / _MIB:.1f} MiB is over the limit of {self._max_bytes / _MIB:g} MiB"
+
+
+def _unread(obj: StoredObject, status: ItemStatus, reason: str) -> ItemResult:
+    return ItemResult(obj=obj, assessment=Assessment(status=status, reason=reason))
+
+
+def _refused(obj: StoredObject, error: StorageError) -> ItemResult:
+    return _unread(obj, _STATUS_OF[type(error)], error.message)

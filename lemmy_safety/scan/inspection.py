@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import DetectorError, WorkerDied
-from lemmy_safety.records import ItemResult, ItemStatus, StoredObject
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus, StoredObject
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import as_examined, examine
 from lemmy_safety.scan.items import Examined, Fetched
@@ -120,13 +120,12 @@ class Inspector:
             examined = examine(self._decoder, Fetched(obj=obj, data=data, sha256=sha256))
         except WorkerDied as error:
             log.error("nothing can be decoded: %s", error)  # noqa: TRY400 - one line says it
-            return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=error.message, sha256=sha256)
+            return _unjudged(obj, error.message, sha256)
         if isinstance(examined, Examined):
             try:
                 self._frames.take(examined.nbytes, when_waiting=self._when_full)
             except PipelineStopped:
-                reason = "stopped before it was judged"
-                return ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256)
+                return _unjudged(obj, "stopped before it was judged", sha256)
         return examined
 
     def examine_so_far(self, data: bytes, sha256: str) -> Examined | None:
@@ -179,7 +178,7 @@ class Inspector:
         except Exception:
             log.exception("a detector fails on everything")
             results = [self._judged_alone(item) for item in batch]
-        if any(result.detectors == self.detector_names for result in results):
+        if any(result.assessment.detectors == self.detector_names for result in results):
             self._broken = False
         elif results:
             self._broken = not self._works()
@@ -202,12 +201,7 @@ class Inspector:
             return self._judge.judge([item])[0]
         except Exception as error:
             log.exception("fault while judging %s", item.obj.key)
-            return ItemResult(
-                obj=item.obj,
-                status=ItemStatus.DETECTOR_FAILED,
-                reason=f"fault while judging: {type(error).__name__}",
-                sha256=item.sample.sha256,
-            )
+            return _unjudged(item.obj, f"fault while judging: {type(error).__name__}", item.sample.sha256)
 
     def abort(self) -> None:
         """End every wait in ``examine``."""
@@ -217,3 +211,7 @@ class Inspector:
         """Close the detectors; not while ``judge`` runs."""
         for detector in self._detectors:
             detector.close()
+
+
+def _unjudged(obj: StoredObject, reason: str, sha256: str) -> ItemResult:
+    return ItemResult(obj=obj, assessment=Assessment(status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256))

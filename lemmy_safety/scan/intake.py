@@ -17,7 +17,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.ledger import Known
 from lemmy_safety.pictrs.keys import is_health_check
-from lemmy_safety.records import UNKNOWN_TIME, ItemResult, ItemStatus
+from lemmy_safety.records import UNKNOWN_TIME, Assessment, ItemResult, ItemStatus
 from lemmy_safety.scan.items import OpenAction
 from lemmy_safety.scan.pipeline import PipelineStopped
 
@@ -220,7 +220,7 @@ class Intake:
                     continue
                 gone = self._ledger.described(self._storage.name, key)
                 if gone is not None:
-                    to_record.put(ItemResult(obj=gone, status=ItemStatus.GONE, reason="vanished after a failed read"))
+                    to_record.put(_without_verdict(gone, ItemStatus.GONE, "vanished after a failed read"))
                 continue
             except StorageError as error:
                 if not is_about_one_object(error):
@@ -228,15 +228,17 @@ class Intake:
                 log.warning("still not readable key=%r reason=%s", key, error.message)
                 last = self._ledger.described(self._storage.name, key)
                 if last is not None:  # recorded again, so that it goes to the end of the queue
-                    to_record.put(ItemResult(obj=last, status=ItemStatus.DENIED, reason=error.message))
+                    to_record.put(_without_verdict(last, ItemStatus.DENIED, error.message))
                 continue
             if is_health_check(key, obj.size):  # on record from before it was known by its name
-                to_record.put(
-                    ItemResult(obj=obj, status=ItemStatus.GONE, reason="no upload: pict-rs's own health check")
-                )
+                to_record.put(_without_verdict(obj, ItemStatus.GONE, "no upload: pict-rs's own health check"))
                 continue
             self._counter.add("seen")
             yield obj
+
+
+def _without_verdict(obj: StoredObject, status: ItemStatus, reason: str) -> ItemResult:
+    return ItemResult(obj=obj, assessment=Assessment(status=status, reason=reason))
 
 
 def _batches(objects: Iterable[StoredObject]) -> Iterator[list[StoredObject]]:

@@ -15,7 +15,7 @@ from lemmy_safety.detectors.canary import canary_image
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.policy import MEDIA
-from lemmy_safety.records import Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
+from lemmy_safety.records import Assessment, Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
 from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
@@ -96,14 +96,16 @@ class Judge:
 
     def judge_undecoded(self, result: ItemResult) -> ItemResult:
         """The same result, unless a detector knows the bytes themselves: then there is a verdict without a picture."""
-        if result.sha256 is None:
+        undecoded = result.assessment
+        if undecoded.sha256 is None:
             return result
-        findings = [finding for detector in self._detectors for finding in detector.detect_bytes(result.sha256)]
+        findings = [finding for detector in self._detectors for finding in detector.detect_bytes(undecoded.sha256)]
         if not any(finding.hit for finding in findings):
             return result
         verdict = self._verdict(result.obj.key, findings, self._names)
-        reason = f"known by its bytes; {result.reason}"
-        return replace(result, status=ItemStatus.CHECKED, reason=reason, verdict=verdict, detectors=self._names)
+        reason = f"known by its bytes; {undecoded.reason}"
+        judged = replace(undecoded, status=ItemStatus.CHECKED, reason=reason, verdict=verdict, detectors=self._names)
+        return replace(result, assessment=judged)
 
     def judge(self, batch: Sequence[Examined]) -> list[ItemResult]:
         """Results in the order of the batch."""
@@ -126,23 +128,24 @@ class Judge:
         verdict = self._verdict(item.obj.key, findings, ran)
         # A detector that breaks on a picture must not hide what another one has found in it.
         if failed and verdict.outcome is not Outcome.FLAGGED:
-            return ItemResult(
-                obj=item.obj,
+            reason = "; ".join(error.message for error in failed.values())
+            assessment = Assessment(
                 status=ItemStatus.DETECTOR_FAILED,
-                reason="; ".join(error.message for error in failed.values()),
+                reason=reason,
                 sha256=sample.sha256,
                 pdq=sample.pdqs[0],
                 info=sample.info,
             )
-        return ItemResult(
-            obj=item.obj,
-            status=ItemStatus.CHECKED,
-            verdict=verdict,
-            detectors=ran,
-            sha256=sample.sha256,
-            pdq=sample.pdqs[0],
-            info=sample.info,
-        )
+        else:
+            assessment = Assessment(
+                status=ItemStatus.CHECKED,
+                verdict=verdict,
+                detectors=ran,
+                sha256=sample.sha256,
+                pdq=sample.pdqs[0],
+                info=sample.info,
+            )
+        return ItemResult(obj=item.obj, assessment=assessment)
 
     def _anomalies(self, sample: Sample) -> list[Finding]:
         """The anomalies that the policy has a rule for; the others stand in the sample's ``info`` alone."""

@@ -13,7 +13,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lemmy_safety.records import ItemResult, ScreenStatistics
+    from lemmy_safety.records import Assessment, ItemResult, ScreenStatistics
 
 #: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
@@ -156,26 +156,27 @@ class PassCounter:
 
     def add_result(self, result: ItemResult) -> None:
         """Count one recorded object."""
+        verdict, status = result.assessment.verdict, result.assessment.status
         with self._lock:
-            if result.verdict is not None:
+            if verdict is not None:
                 self._numbers["checked"] += 1
                 self._numbers["reused"] += result.reused_from is not None
-                self._numbers["flagged"] += result.verdict.outcome is Outcome.FLAGGED
-                self._numbers["borderline"] += result.verdict.outcome is Outcome.BORDERLINE
+                self._numbers["flagged"] += verdict.outcome is Outcome.FLAGGED
+                self._numbers["borderline"] += verdict.outcome is Outcome.BORDERLINE
                 return
-            counted = self._unreadable if result.status in _UNREADABLE else self._failed
-            counted[result.status.value] += 1
-            if result.status is not ItemStatus.GONE:
-                self._count_reason(result)
+            counted = self._unreadable if status in _UNREADABLE else self._failed
+            counted[status.value] += 1
+            if status is not ItemStatus.GONE:
+                self._count_reason(result.obj.key, result.assessment)
 
-    def _count_reason(self, result: ItemResult) -> None:
+    def _count_reason(self, key: str, assessment: Assessment) -> None:
         """What differs from object to object, keys and numbers, makes no reason of its own."""
-        kind = _NUMBER.sub("0", result.reason.replace(result.obj.key, "KEY"))
-        known = self._reasons.setdefault(result.status.value, {})
+        kind = _NUMBER.sub("0", assessment.reason.replace(key, "KEY"))
+        known = self._reasons.setdefault(assessment.status.value, {})
         if kind in known:
             known[kind] = known[kind]._replace(number=known[kind].number + 1)
         elif len(known) < _MOST_REASONS:
-            known[kind] = Reason(result.reason, 1)
+            known[kind] = Reason(assessment.reason, 1)
 
     def add_action(self, state: ActionState, *, rests: bool = False) -> None:
         """Count how an action ended; ``rests`` says of one that is still intended that nothing went wrong."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lemmy_safety.records import ItemResult, Outcome
+from lemmy_safety.records import ItemResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,11 +78,12 @@ class Recorder:
         )
         for result in results:
             self._counter.add_result(result)
-            if result.reused_from is not None and result.verdict and result.verdict.outcome is Outcome.FLAGGED:
+            learned = result.assessment
+            if result.reused_from is not None and learned.flagged:
                 # The judge logs what it judges; these bytes came to it under another key.
                 log.warning("flagged key=%r by=the same bytes as %r", result.obj.key, result.reused_from)
-            if result.verdict is None:
-                log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, result.status.value, result.reason)
+            if learned.verdict is None:
+                log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, learned.status.value, learned.reason)
         if open_keys and (wanted is not None or unreadable is not None):
             intended = self._ledger.intend(
                 storage, open_keys, wanted, unreadable_action=unreadable, run_id=self._run_id

@@ -26,11 +26,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import LemmySafetyError
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Review
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Review
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.scan.items import Examined
 from lemmy_safety.web.backlog import Backlog
-from lemmy_safety.web.known import Learned, Questions, as_object, learned_from, stands_against
+from lemmy_safety.web.known import Learned, Questions, learned_from, stands_against
 from lemmy_safety.web.speed import JudgeSpeed
 from lemmy_safety.web.threads import WorkerThreads
 
@@ -202,7 +202,7 @@ class UploadJudging:
             known = self._ledger.verdict_for(upload.sha256, detectors=frozenset())
             if known is None or not stands_against(known, inspector.detector_names):
                 return None
-        return learned_from(upload, known)
+        return learned_from(known)
 
     @property
     def per_medium_s(self) -> float | None:
@@ -287,7 +287,7 @@ class UploadJudging:
                 self._inspector.discard(unwanted)
         elif error is None:
             job.item = done.result()
-            if isinstance(job.item, ItemResult) and (job.made_way or job.item.decoder_broke):
+            if isinstance(job.item, ItemResult) and (job.made_way or job.item.assessment.decoder_broke):
                 self._remember_costly(job, job.item)
             self._to_judge.put(job)
         else:
@@ -339,20 +339,24 @@ class UploadJudging:
         error = done.exception()
         if error is not None:
             log.error("fault while judging", exc_info=error)
-        results = [_failed(job.upload, error) for job in batch] if error is not None else done.result()
+        assessments = (
+            [_failed(job.upload, error) for job in batch]
+            if error is not None
+            else [result.assessment for result in done.result()]
+        )
         self._note_model("broken" if self._inspector.broken else "ready")
-        for job, result in zip(batch, results, strict=True):
+        for job, assessment in zip(batch, assessments, strict=True):
             job.item = None
-            if result.verdict is not None and result.verdict.outcome is Outcome.FLAGGED:
-                self._start(self._ask_about_humans(job, result))
+            if assessment.flagged:
+                self._start(self._ask_about_humans(job, assessment))
             elif job.early_of is None:
-                self._finish(job, Learned(result))
+                self._finish(job, Learned(assessment))
         self._pump_judge()
 
-    async def _ask_about_humans(self, job: Job, result: ItemResult) -> None:
+    async def _ask_about_humans(self, job: Job, assessment: Assessment) -> None:
         """A human may have cleared these bytes, be it under other rules."""
         known = await self._questions.ask(partial(self._ledger.verdict_for, job.upload.sha256, detectors=frozenset()))
-        learned = Learned(result, cleared=known is not None and known.review is Review.CLEARED)
+        learned = Learned(assessment, cleared=known is not None and known.review is Review.CLEARED)
         if job.early_of is None:
             self._finish(job, learned)
         elif not job.learned.done():
@@ -424,10 +428,6 @@ class UploadJudging:
             threads.close()
 
 
-def _failed(upload: Upload, error: BaseException) -> ItemResult:
-    return ItemResult(
-        obj=as_object(upload),
-        status=ItemStatus.DETECTOR_FAILED,
-        reason=f"fault: {type(error).__name__}",
-        sha256=upload.sha256,
-    )
+def _failed(upload: Upload, error: BaseException) -> Assessment:
+    reason = f"fault: {type(error).__name__}"
+    return Assessment(status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=upload.sha256)

@@ -5,21 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.records import Outcome, Review, StoredObject
-from lemmy_safety.scan.inspection import name_of
-from lemmy_safety.scan.reuse import taken_over
+from lemmy_safety.records import Review
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lemmy_safety.ledger.rows import KnownVerdict
-    from lemmy_safety.records import ItemResult
-    from lemmy_safety.web.uploads import Upload
+    from lemmy_safety.records import Assessment
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +27,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was found out about some bytes. ``cleared``: a human said that a flag on them is wrong."""
+    """What was found out about some bytes. ``cleared``: a human said that a flag on them is wrong.
 
-    result: ItemResult
+    ``reused_from`` is the key (or ``FROM_UPLOAD``) whose verdict it is, None where the bytes themselves were judged.
+    """
+
+    assessment: Assessment
     cleared: bool = False
+    reused_from: str | None = None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether it is a flag that no human has cleared."""
+        return self.assessment.flagged and not self.cleared
 
 
 class Questions:
@@ -62,31 +67,21 @@ class Questions:
         self._thread.close()
 
 
-def learned_from(upload: Upload, known: KnownVerdict) -> Learned:
-    """A verdict of the ledger on the same bytes, as something learned of this upload."""
-    result = taken_over(as_object(upload), known, sha256=upload.sha256)
-    return Learned(result, cleared=known.review is Review.CLEARED)
+def learned_from(known: KnownVerdict) -> Learned:
+    """A verdict of the ledger on the same bytes."""
+    return Learned(known.assessment, cleared=known.review is Review.CLEARED, reused_from=known.key)
 
 
 def stands_against(known: KnownVerdict, detectors: frozenset[str]) -> bool:
     """Whether it is a flag that wins over whatever these detectors say: no human has cleared it, and it is not theirs."""
-    is_flag = known.verdict.outcome is Outcome.FLAGGED and known.review is not Review.CLEARED
-    return is_flag and not known.detectors <= detectors
+    return known.stands and not known.assessment.detectors <= detectors
 
 
 def outranks(earlier: Learned, later: Learned) -> bool:
     """Whether an earlier flag wins over what is said now: not by its detectors, who have not looked again."""
-    flag, said = earlier.result.verdict, later.result.verdict
     return (
-        flag is not None
-        and flag.outcome is Outcome.FLAGGED
-        and not earlier.cleared
-        and said is not None
-        and said.outcome is not Outcome.FLAGGED
-        and not earlier.result.detectors <= later.result.detectors
+        earlier.flagged
+        and later.assessment.verdict is not None
+        and not later.assessment.flagged
+        and not earlier.assessment.detectors <= later.assessment.detectors
     )
-
-
-def as_object(upload: Upload) -> StoredObject:
-    """An upload as results speak of objects; it lies nowhere yet."""
-    return StoredObject(key=name_of(upload.sha256), size=upload.size, modified_at=datetime.now(UTC))

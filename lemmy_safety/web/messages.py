@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
-from lemmy_safety.records import Anomaly, AnomalyKind, Finding, ItemStatus, MediaInfo, Outcome, Pdq, Verdict
+from lemmy_safety.records import Anomaly, AnomalyKind, Assessment, Finding, ItemStatus, MediaInfo, Outcome, Pdq, Verdict
 from lemmy_safety.web.fields import entries, flag, mapping, matching, moment, one_of, part, score, text, whole
 from lemmy_safety.web.wire import BadMessage, is_token
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lemmy_safety.ledger.rows import UploadRow
-    from lemmy_safety.records import ItemResult
     from lemmy_safety.web.fields import Fields
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -55,10 +54,10 @@ class WorkerAnswer:
     learned: Mapping[str, Any] | None
 
 
-def encode_answer(image: str, result: ItemResult, *, refuse: bool) -> dict[str, Any]:
-    """``refuse`` is what the worker's settings make of the result; pictrs-safety knows no more than that."""
-    nsfw = result.verdict is not None and result.verdict.nsfw is True
-    return {"image": image, "is_csam": refuse, "is_nsfw": nsfw or refuse, "learned": encode_learned(result)}
+def encode_answer(image: str, assessment: Assessment, *, refuse: bool) -> dict[str, Any]:
+    """``refuse`` is what the worker's settings make of it; pictrs-safety knows no more than that."""
+    nsfw = assessment.verdict is not None and assessment.verdict.nsfw is True
+    return {"image": image, "is_csam": refuse, "is_nsfw": nsfw or refuse, "learned": encode_learned(assessment)}
 
 
 def decode_answer(message: object) -> WorkerAnswer:
@@ -72,7 +71,7 @@ def decode_answer(message: object) -> WorkerAnswer:
     )
 
 
-def encode_learned(result: ItemResult | UploadRow) -> dict[str, Any]:
+def encode_learned(result: Assessment | UploadRow) -> dict[str, Any]:
     """All that is worth keeping where no picture is: of findings only those that count."""
     verdict, info, pdq = result.verdict, result.info, result.pdq
     return {
@@ -124,27 +123,19 @@ def _cut(said: str, most: int) -> str:
     return said[:most].encode("utf-8", "replace").decode()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnedFields:
-    """``encode_learned`` read back."""
+def decode_learned(message: object, *, sha256: str) -> Assessment:
+    """``encode_learned`` read back, as said of the bytes with this hash.
 
-    status: ItemStatus | None
-    reason: str
-    detectors: frozenset[str]
-    verdict: Verdict | None
-    pdq: Pdq | None
-    info: MediaInfo | None
-
-
-def decode_learned(message: object) -> LearnedFields:
-    """:raises BadMessage: something in it is not what it should be, or a verdict stands where nothing was checked."""
+    :raises BadMessage: something in it is not what it should be, or a verdict stands where nothing was checked.
+    """
     fields = mapping(message)
-    status = None if fields.get("status") is None else one_of(ItemStatus, fields, "status")
+    status = one_of(ItemStatus, fields, "status")
     verdict, info, pdq = (part(fields, name) for name in ("verdict", "info", "pdq"))
     if (status is ItemStatus.CHECKED) != (verdict is not None):
         raise BadMessage("a verdict is set exactly when the status is checked")
-    return LearnedFields(
+    return Assessment(
         status=status,
+        sha256=sha256,
         reason=text(fields, "reason", "", most=_MOST_TEXT),
         detectors=frozenset(_detectors(fields)),
         verdict=None if verdict is None else _decode_verdict(verdict),
@@ -227,10 +218,11 @@ def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadR
     )
 
 
-def decode_judged(message: object) -> tuple[str, LearnedFields]:
+def decode_judged(message: object) -> tuple[str, Assessment]:
     """What became of one such upload: its SHA-256, and what was learned.
 
     :raises BadMessage: something in it is not what it should be.
     """
     fields = mapping(message)
-    return matching(fields, "sha256", SHA256), decode_learned(fields.get("learned"))
+    sha256 = matching(fields, "sha256", SHA256)
+    return sha256, decode_learned(fields.get("learned"), sha256=sha256)

@@ -18,10 +18,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, Verdict
+from lemmy_safety.records import Assessment, ItemStatus, Outcome, Verdict
 from lemmy_safety.web.handing_out import LEASE_S, HandingOut, Item
 from lemmy_safety.web.judging import Job
-from lemmy_safety.web.known import Learned, Questions, as_object, learned_from, outranks
+from lemmy_safety.web.known import Learned, Questions, learned_from, outranks
 from lemmy_safety.web.messages import decode_learned
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import UNKNOWN_RULES, BadMessage, image_name
@@ -144,9 +144,9 @@ class RelayJudging:
         if job.learned.done():  # ended meanwhile
             return
         rules = self._handing.rules(now)
-        earlier = None if known is None else learned_from(job.upload, known)
+        earlier = None if known is None else learned_from(known)
         by_these_rules = known is not None and (not rules or known.verdict.rules_version in rules)
-        if by_these_rules and known is not None and known.verdict.outcome is not Outcome.FLAGGED:
+        if by_these_rules and known is not None and not known.assessment.flagged:
             self._meters.reused()
             self._finish(job, earlier)
             return
@@ -273,25 +273,15 @@ class RelayJudging:
 
 
 def _learned(job: Job, answer: WorkerAnswer) -> Learned:
-    result = ItemResult(obj=as_object(job.upload), status=ItemStatus.CHECKED, sha256=job.upload.sha256)
+    sha256 = job.upload.sha256
     if answer.learned is None:
         outcome = Outcome.FLAGGED if answer.refuse else Outcome.CLEAR
         verdict = Verdict(outcome=outcome, nsfw=answer.nsfw, findings=(), rules_version=UNKNOWN_RULES)
-        return Learned(replace(result, verdict=verdict))
-    said = decode_learned(answer.learned)
+        return Learned(Assessment(status=ItemStatus.CHECKED, sha256=sha256, verdict=verdict))
+    said = decode_learned(answer.learned, sha256=sha256)
     if said.status not in _POSSIBLE:
         raise BadMessage(f"no worker can have found {said.status}")
-    result = replace(
-        result,
-        status=said.status,
-        reason=said.reason,
-        verdict=said.verdict,
-        detectors=said.detectors,
-        pdq=said.pdq,
-        info=said.info,
-    )
-    flagged = said.verdict is not None and said.verdict.outcome is Outcome.FLAGGED
-    return Learned(result, cleared=flagged and not answer.refuse)
+    return Learned(said, cleared=said.flagged and not answer.refuse)
 
 
 def _say_fault(done: asyncio.Future[None]) -> None:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.ledger.rows import UploadRow
+    from lemmy_safety.records import Assessment
     from lemmy_safety.web.handing_out import Item
-    from lemmy_safety.web.messages import LearnedFields
     from lemmy_safety.web.relay_judging import RelayJudging
 
     _Route = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -211,7 +211,7 @@ class _Books:
 
         return await self._judging.in_thread(read)
 
-    async def settle(self, judged: Sequence[tuple[str, LearnedFields]]) -> None:
+    async def settle(self, judged: Sequence[tuple[str, Assessment]]) -> None:
         def write() -> None:
             rows = [(self._ledger.uploads.get(sha256), learned) for sha256, learned in judged]
             self._ledger.uploads.record([_judgement(row, learned) for row, learned in rows if row is not None])
@@ -219,18 +219,13 @@ class _Books:
         await self._judging.in_thread(write)
 
 
-def _judgement(row: UploadRow, learned: LearnedFields) -> UploadResult:
+def _judgement(row: UploadRow, learned: Assessment) -> UploadResult:
     return UploadResult(
         sha256=row.sha256,
         size=row.size,
         media_type=row.media_type or "",
         answer=None,
-        status=learned.status,
-        reason=learned.reason,
-        verdict=learned.verdict,
-        detectors=learned.detectors,
-        pdq=learned.pdq,
-        info=learned.info,
+        assessment=learned,
     )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
-from lemmy_safety.records import ItemStatus, Outcome, Review
+from lemmy_safety.records import ItemStatus
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.web.judging import UploadJudging
 from lemmy_safety.web.known import Questions, learned_from
@@ -24,7 +24,7 @@ from lemmy_safety.web.uploads import AnswerKind, Cause, Decision
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.records import Assessment
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.web.judging import Job
     from lemmy_safety.web.known import Learned
@@ -144,20 +144,20 @@ class Decider(ABC):
         return Cause.MODEL_LOADING if self.model == "loading" else Cause.TIMED_OUT
 
     async def _decided(self, upload: Upload, learned: Learned) -> Decision:
-        result = learned.result
-        if result.verdict is None:
-            return await self._undecided(upload, _CAUSES[result.status], result)
+        assessment = learned.assessment
+        if assessment.verdict is None:
+            return await self._undecided(upload, _CAUSES[assessment.status], assessment)
         kind = AnswerKind.ACCEPTED
-        if result.verdict.outcome is Outcome.FLAGGED and not learned.cleared:
+        if learned.flagged:
             kind = AnswerKind.ACCEPTED_DRY_RUN if self._dry_run else AnswerKind.REFUSED
         if kind is not AnswerKind.ACCEPTED:
             log.info("%s %s", _shown(upload), "refused" if kind is AnswerKind.REFUSED else "accepted in a dry run")
         answer = UploadAnswer.REFUSED if kind is AnswerKind.REFUSED else UploadAnswer.ACCEPTED
-        await self._recorder.record(_record(upload, answer, result), within_s=_RECORD_WAIT_S, keep=True)
+        await self._recorder.record(_record(upload, answer, learned), within_s=_RECORD_WAIT_S, keep=True)
         return Decision(kind=kind)
 
     async def _undecided(
-        self, upload: Upload, cause: Cause, result: ItemResult | None = None, *, job: Job | None = None
+        self, upload: Upload, cause: Cause, assessment: Assessment | None = None, *, job: Job | None = None
     ) -> Decision:
         known = await self._known_flagged(upload)
         if job is not None:
@@ -167,19 +167,19 @@ class Decider(ABC):
         if known is not None:
             return await self._decided(upload, known)
         name, reason = _shown(upload), cause.value
-        if result is not None and result.reason:
-            reason = f"{reason}: {result.reason}"
+        if assessment is not None and assessment.reason:
+            reason = f"{reason}: {assessment.reason}"
         if not self._accept_unchecked:
-            refused = _record(upload, UploadAnswer.REFUSED, result, reason)
+            refused = _unchecked_record(upload, UploadAnswer.REFUSED, assessment, reason)
             await self._recorder.record(refused, within_s=_RECORD_WAIT_S, keep=True)
             log.warning("%s refused unchecked (%s)", name, reason)
             return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
-        record = _record(upload, UploadAnswer.UNCHECKED, result, reason)
+        record = _unchecked_record(upload, UploadAnswer.UNCHECKED, assessment, reason)
         if await self._recorder.record(record, within_s=_RECORD_WAIT_S, keep=False):
             log.warning("%s accepted unchecked (%s)", name, reason)
             return Decision(kind=AnswerKind.UNCHECKED_ACCEPTED, cause=cause)
         log.error("%s refused, because it cannot be recorded that it was not checked (%s)", name, reason)
-        self._recorder.record_later(_record(upload, UploadAnswer.REFUSED, result, reason))
+        self._recorder.record_later(_unchecked_record(upload, UploadAnswer.REFUSED, assessment, reason))
         return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
 
     async def _known_flagged(self, upload: Upload) -> Learned | None:
@@ -188,19 +188,18 @@ class Decider(ABC):
         """
         question = partial(self._ledger.verdict_for, upload.sha256, detectors=frozenset())
         known = await self._questions.ask(question, within_s=_LOOKUP_WAIT_S)
-        if known is None or known.verdict.outcome is not Outcome.FLAGGED or known.review is Review.CLEARED:
-            return None
-        return learned_from(upload, known)
+        return learned_from(known) if known is not None and known.stands else None
 
     def _note_late(self, job: Job, learned: Learned) -> None:
         """Record what was learned after somebody's answer.
 
         That answer's own record was handed in at the moment it was let down, so this one follows it.
         """
-        result = learned.result
-        if job.let_down and result.status.settled:
-            self._recorder.record_later(_record(job.upload, None, result))
-            self._meters.late_verdict(result.status.value if result.verdict is None else result.verdict.outcome.value)
+        assessment = learned.assessment
+        if job.let_down and assessment.status.settled:
+            self._recorder.record_later(_record(job.upload, None, learned))
+            verdict = assessment.verdict
+            self._meters.late_verdict(assessment.status.value if verdict is None else verdict.outcome.value)
 
     def forget_late(self) -> int:
         """See ``UploadEngine``."""
@@ -241,21 +240,27 @@ class Validator(Decider):
         return self._detectors
 
 
-def _record(
-    upload: Upload, answer: UploadAnswer | None, result: ItemResult | None, reason: str | None = None
-) -> UploadResult:
+def _record(upload: Upload, answer: UploadAnswer | None, learned: Learned) -> UploadResult:
     return UploadResult(
         sha256=upload.sha256,
         size=upload.size,
         media_type=upload.media_type,
         answer=answer,
-        status=None if result is None else result.status,
-        reason=(result.reason if result is not None else "") if reason is None else reason,
-        verdict=None if result is None else result.verdict,
-        detectors=frozenset() if result is None else result.detectors,
-        pdq=None if result is None else result.pdq,
-        info=None if result is None else result.info,
-        reused_from=None if result is None else result.reused_from,
+        assessment=learned.assessment,
+        reused_from=learned.reused_from,
+        storage_key=upload.storage_key,
+    )
+
+
+def _unchecked_record(upload: Upload, answer: UploadAnswer, assessment: Assessment | None, reason: str) -> UploadResult:
+    """Without a verdict; ``reason`` is why, in place of the assessment's own words."""
+    return UploadResult(
+        sha256=upload.sha256,
+        size=upload.size,
+        media_type=upload.media_type,
+        answer=answer,
+        assessment=None if assessment is None else replace(assessment, reason=reason),
+        reason=reason,
         storage_key=upload.storage_key,
     )
 

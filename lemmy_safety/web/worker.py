@@ -10,12 +10,11 @@ import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
-from lemmy_safety.records import ItemResult, ItemStatus, Outcome, StoredObject
+from lemmy_safety.records import Assessment, ItemStatus
 from lemmy_safety.web.backoff import Backoff
 from lemmy_safety.web.judging import UploadJudging
 from lemmy_safety.web.known import Learned
@@ -240,19 +239,18 @@ class _Worker:
 
     async def _handle(self, client: WorkerClient, popped: Popped) -> None:
         learned = await self._judge(popped)
-        result = learned.result
+        assessment = learned.assessment
         refuse = self._refuses(client, learned)
-        message = encode_answer(popped.name, result, refuse=refuse)
+        message = encode_answer(popped.name, assessment, refuse=refuse)
         in_time = await self._tell(client, message)
         if popped.upload is not None:
-            self._record(client, popped.upload, result, refuse=refuse, in_time=in_time)
+            self._record(client, popped.upload, assessment, refuse=refuse, in_time=in_time)
 
     async def _judge(self, popped: Popped) -> Learned:
         upload = popped.upload
         if upload is None:
             status = ItemStatus.TOO_LARGE if popped.too_large else ItemStatus.UNREADABLE
-            obj = StoredObject(key=popped.name, size=0, modified_at=datetime.now(UTC))
-            return Learned(ItemResult(obj=obj, status=status, reason=popped.reason))
+            return Learned(Assessment(status=status, reason=popped.reason))
         job = self._judging.admit(upload)
         learned = None
         if job is not None:
@@ -264,15 +262,13 @@ class _Worker:
                 self._judging.left(job)
         if learned is not None:
             return learned
-        obj = StoredObject(key=popped.name, size=upload.size, modified_at=datetime.now(UTC))
-        return Learned(ItemResult(obj=obj, status=ItemStatus.DETECTOR_FAILED, reason="no room", sha256=upload.sha256))
+        return Learned(Assessment(status=ItemStatus.DETECTOR_FAILED, reason="no room", sha256=upload.sha256))
 
     def _refuses(self, client: WorkerClient, learned: Learned) -> bool:
-        verdict = learned.result.verdict
-        if verdict is None:
+        if learned.assessment.verdict is None:
             # A relay is told the status, and follows its own setting for that.
             return not client.is_relay and not self._options.accept_unchecked
-        return verdict.outcome is Outcome.FLAGGED and not learned.cleared and not self._options.dry_run
+        return learned.flagged and not self._options.dry_run
 
     async def _tell(self, client: WorkerClient, message: dict[str, object]) -> bool:
         """Whether the answer came in time for pict-rs."""
@@ -290,21 +286,24 @@ class _Worker:
                 self._backoff.answered(asked_at=asked_at)
                 return in_time
 
-    def _record(self, client: WorkerClient, upload: Upload, result: ItemResult, *, refuse: bool, in_time: bool) -> None:
+    def _record(
+        self, client: WorkerClient, upload: Upload, assessment: Assessment, *, refuse: bool, in_time: bool
+    ) -> None:
         """What was told in time was also answered so. What came too late was let in, as far as we know, and is judged now.
 
         Without a verdict a relay keeps the account, and ``UncheckedMirror`` reads it.
         """
-        if result.verdict is None and (client.is_relay or not in_time):
+        if assessment.verdict is None and (client.is_relay or not in_time):
             return
-        if result.verdict is None:
+        if assessment.verdict is None:
             answer = UploadAnswer.REFUSED if refuse else UploadAnswer.UNCHECKED
-            self._recorder.record_later(_row(upload, result, answer))
+            self._recorder.record_later(_row(upload, assessment, answer))
         elif in_time:
-            self._recorder.record_later(_row(upload, result, UploadAnswer.REFUSED if refuse else UploadAnswer.ACCEPTED))
+            answer = UploadAnswer.REFUSED if refuse else UploadAnswer.ACCEPTED
+            self._recorder.record_later(_row(upload, assessment, answer))
         else:
             self._recorder.record_later(_row(upload, None, UploadAnswer.UNCHECKED))
-            self._recorder.record_later(_row(upload, result, None))
+            self._recorder.record_later(_row(upload, assessment, None))
 
     async def _mirror(self, client: WorkerClient) -> None:
         """Keep an eye on what the relay accepted unchecked, once it is known to be one."""
@@ -319,21 +318,12 @@ class _Worker:
             mirror.close()
 
 
-def _row(upload: Upload, result: ItemResult | None, answer: UploadAnswer | None) -> UploadResult:
-    row = UploadResult(
+def _row(upload: Upload, assessment: Assessment | None, answer: UploadAnswer | None) -> UploadResult:
+    return UploadResult(
         sha256=upload.sha256,
         size=upload.size,
         media_type=upload.media_type,
         answer=answer,
-        reason="judged too late" if result is None else result.reason,
-    )
-    if result is None:
-        return row
-    return replace(
-        row,
-        status=result.status,
-        verdict=result.verdict,
-        detectors=result.detectors,
-        pdq=result.pdq,
-        info=result.info,
+        assessment=assessment,
+        reason="judged too late" if assessment is None else "",
     )

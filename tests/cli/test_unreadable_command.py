@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.records import UNKNOWN_TIME, ItemResult, ItemStatus, StoredObject
+from lemmy_safety.records import UNKNOWN_TIME, Assessment, ItemResult, ItemStatus, StoredObject
 
 #: Files that no decoder makes a picture of.
 BROKEN = {"01/cc/broken.png": b"\x89PNG\r\n\x1a\n" + bytes(40), "01/cc/notes.txt": b"just some text, no picture"}
@@ -38,7 +38,7 @@ def _record(*results):
 
 def _result(key, status, reason, **more):
     obj = StoredObject(key=key, size=10, modified_at=UNKNOWN_TIME)
-    return ItemResult(obj=obj, status=status, reason=reason, **more)
+    return ItemResult(obj=obj, assessment=Assessment(status=status, reason=reason, **more))
 
 
 @pytest.fixture(autouse=True)

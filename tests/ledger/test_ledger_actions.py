@@ -155,7 +155,7 @@ def test_a_gone_object_keeps_its_verdict_and_deed(ledger) -> None:
     record(ledger, [failed("a", ItemStatus.GONE)])
     row = row_of(ledger, "a")
     assert (row.status, row.action_state) == (ItemStatus.GONE, ActionState.DONE)
-    assert row.findings == flagged("a").verdict.findings
+    assert row.findings == flagged("a").assessment.verdict.findings
 
 
 def test_flagged_streams_in_order_and_resumes(ledger, monkeypatch) -> None:

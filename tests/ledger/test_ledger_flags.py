@@ -22,7 +22,8 @@ OTHER = "local:/elsewhere"
 
 
 def ruled(result, rules):
-    return replace(result, verdict=replace(result.verdict, rules_version=rules))
+    verdict = replace(result.assessment.verdict, rules_version=rules)
+    return replace(result, assessment=replace(result.assessment, verdict=verdict))
 
 
 def in_storage(ledger, content, outcome, detectors, *, key="key", rules="rules-1", storage=STORAGE, **more):

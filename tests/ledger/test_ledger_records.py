@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ledgers import DETECTORS, NOON, STORAGE, checked, failed, flagged, record, row_of, stored
+from support.ledgers import DETECTORS, NOON, STORAGE, checked, failed, flagged, record, result, row_of, stored
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import Known
@@ -19,7 +19,6 @@ from lemmy_safety.records import (
     Anomaly,
     AnomalyKind,
     Finding,
-    ItemResult,
     ItemStatus,
     MediaInfo,
     Outcome,
@@ -66,10 +65,11 @@ def test_a_flagged_row_says_everything_that_was_recorded(ledger) -> None:
     assert (row.outcome, row.nsfw, row.findings, row.rules_version) == (
         Outcome.FLAGGED,
         None,
-        result.verdict.findings,
+        result.assessment.verdict.findings,
         "rules-1",
     )
-    assert (row.detectors, row.sha256, row.info, row.reused_from) == (DETECTORS, result.sha256, result.info, "b")
+    assert (row.detectors, row.reused_from) == (DETECTORS, "b")
+    assert (row.sha256, row.info) == (result.assessment.sha256, result.assessment.info)
     assert (row.status, row.reason, row.dry_run, row.origin) == (ItemStatus.CHECKED, "", True, "scan")
     assert row.checked_at > NOON
     assert row.checked_at.tzinfo is UTC
@@ -89,12 +89,12 @@ def test_any_score_is_kept(ledger, score) -> None:
 
 def test_texts_of_decoders_are_kept_as_far_as_databases_can(ledger) -> None:
     """NUL and surrogates, which messages about hostile files hold, are replaced; the rest stays."""
-    result = failed("a", ItemStatus.UNREADABLE)
+    unread = failed("a", ItemStatus.UNREADABLE, reason="bad \0 byte \udc80")
     odd = tuple(Anomaly(kind=AnomalyKind.DAMAGED, detail=detail) for detail in ("trailing \udc80", "\N{SNOWMAN}"))
     info = MediaInfo(media_type="image/\0odd", width=1, height=2, duration_s=math.nan, anomalies=odd)
     finding = Finding(detector="clip", version="1", label="x", score=0.5, details={"n\0": ["\udc80", {1}, 2.5, None]})
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(finding,), rules_version="1")
-    record(ledger, [dataclasses.replace(result, reason="bad \0 byte \udc80"), flagged("b", info=info, verdict=verdict)])
+    record(ledger, [unread, flagged("b", info=info, verdict=verdict)])
     row = row_of(ledger, "b")
     assert row.info == MediaInfo(
         media_type="image/\N{REPLACEMENT CHARACTER}odd",
@@ -108,8 +108,8 @@ def test_texts_of_decoders_are_kept_as_far_as_databases_can(ledger) -> None:
 @pytest.mark.parametrize(
     "result",
     [
-        dataclasses.replace(checked("a"), status=ItemStatus.UNREADABLE),
-        dataclasses.replace(checked("a"), verdict=None),
+        checked("a", status=ItemStatus.UNREADABLE),
+        checked("a", verdict=None),
     ],
     ids=["verdict without being checked", "checked without verdict"],
 )
@@ -233,5 +233,5 @@ def test_times_survive_sqlites_lack_of_zones(moment, minutes) -> None:
 def test_results_of_the_smallest_kind_are_recorded(ledger) -> None:
     """Nothing but an object and a status is known of most failures."""
     obj = StoredObject(key="a", size=0, modified_at=NOON)
-    record(ledger, [ItemResult(obj=obj, status=ItemStatus.UNREADABLE)])
+    record(ledger, [result(obj=obj, status=ItemStatus.UNREADABLE)])
     assert ledger.described(STORAGE, "a") == obj

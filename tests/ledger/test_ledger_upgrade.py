@@ -83,7 +83,7 @@ def test_a_database_of_the_first_schema_is_upgraded_with_its_rows(url) -> None:
     check(url)
     check(url)
     with open_ledger(url) as ledger:
-        assert ledger.verdict_for(sha256_of("flagged"), detectors=DETECTORS).info.anomalies[0].detail != ""
+        assert ledger.verdict_for(sha256_of("flagged"), detectors=DETECTORS).assessment.info.anomalies[0].detail != ""
         ledger.uploads.record([upload("a")])
         assert len(waiting(ledger)) == 1
 

@@ -27,10 +27,10 @@ def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
     row = row_for(ledger, "a")
     assert (row.sha256, row.size, row.answer) == (result.sha256, 1, UploadAnswer.ACCEPTED)
     assert (row.verdict, row.detectors, row.pdq, row.info) == (
-        result.verdict,
-        result.detectors,
-        result.pdq,
-        result.info,
+        result.assessment.verdict,
+        result.assessment.detectors,
+        result.assessment.pdq,
+        result.assessment.info,
     )
     assert (row.media_type, row.status, row.reason) == (
         "image/webp",
@@ -194,18 +194,18 @@ def test_verdicts_of_the_door_answer_for_the_same_bytes(ledger) -> None:
     """By at least the same detectors and, where asked for, the same rules; a storage's own verdict goes first."""
     ledger.uploads.record([judged("a", Outcome.BORDERLINE)])
     found = ledger.verdict_for(of("a"), detectors=DETECTORS, rules_version="rules-1")
-    expected = judged("a", Outcome.BORDERLINE)
-    assert (found.verdict, found.detectors, found.pdq, found.info) == (
-        expected.verdict,
-        expected.detectors,
-        expected.pdq,
-        expected.info,
-    )
+    assert found.assessment == judged("a", Outcome.BORDERLINE).assessment
     assert (found.key, found.review) == (FROM_UPLOAD, Review.NONE)
     assert ledger.verdict_for(of("a"), detectors=DETECTORS | {"more"}) is None
     assert ledger.verdict_for(of("a"), detectors=DETECTORS, rules_version="rules-2") is None
     record(ledger, [checked("key", sha256=of("a"))])
     assert ledger.verdict_for(of("a"), detectors=DETECTORS).key == "key"
+
+
+def test_an_assessment_of_other_bytes_is_refused() -> None:
+    """A flag on one file must never be written for another."""
+    with pytest.raises(ValueError, match="is not one of"):
+        upload("a", assessment=judged("b").assessment)
 
 
 def test_a_humans_decision_on_the_bytes_reaches_the_door(quick_ledger) -> None:
@@ -269,8 +269,8 @@ def test_letting_in_is_audited_once(quick_ledger) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        dataclasses.replace(judged("a"), status=None),
-        dataclasses.replace(judged("a"), verdict=None),
+        judged("a", status=ItemStatus.UNREADABLE),
+        judged("a", verdict=None),
         dataclasses.replace(judged("a"), answer=UploadAnswer.UNCHECKED),
     ],
     ids=["not checked", "no verdict", "unchecked"],

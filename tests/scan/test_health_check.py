@@ -9,7 +9,7 @@ from support.passes import WatchedStorage, keys_in, put, scanner_over
 from support.scanned_store import SWEEP
 
 from lemmy_safety.detectors.canary import canary_png
-from lemmy_safety.records import ItemResult, ItemStatus
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus
 
 LATER = datetime(2026, 2, 1, tzinfo=UTC)
 MARKER = "health-check"
@@ -57,7 +57,8 @@ def test_what_an_earlier_version_decided_about_it_is_not_done(store, database, s
     with scanner_over(store, database, unreadable_action="delete", storage=WatchedStorage(store)) as scanner:
         obj = scanner.storage.stat(MARKER)
         run_id = scanner.ledger.start_run(scanner.storage.name, "sweep", dry_run=False, detectors={"hashes"})
-        result = ItemResult(obj=obj, status=status, reason="empty", sha256="e3" * 32)
+        assessment = Assessment(status=status, reason="empty", sha256="e3" * 32)
+        result = ItemResult(obj=obj, assessment=assessment)
         scanner.ledger.record(
             scanner.storage.name, [result], run_id=run_id, dry_run=False, action="delete",
             unreadable_action="delete", decoder="an earlier one",

@@ -15,7 +15,7 @@ from lemmy_safety.errors import StorageError
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
-from lemmy_safety.records import ItemResult, ItemStatus, StoredObject
+from lemmy_safety.records import Assessment, ItemResult, ItemStatus, StoredObject
 from lemmy_safety.scan.examine import examine
 from lemmy_safety.scan.items import Fetched
 from lemmy_safety.scan.progress import PassCounter, Reason
@@ -37,16 +37,16 @@ def test_the_log_names_the_object_on_which_a_decoder_broke(caplog, how) -> None:
     decoder = ProcessDecoder(LIMITS, workers=1, timeout_s=3, memory_bytes=256 * 1024 * 1024, job=break_or_decode)
     with decoder, caplog.at_level(logging.WARNING, logger="lemmy_safety.scan"):
         result = examine(decoder, fetched("01/aa/odd\n.png", how))
-    assert result.decoder_broke
+    assert result.assessment.decoder_broke
     (line,) = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.examine"]
-    assert line == f"the decoder broke key='01/aa/odd\\n.png' reason={result.reason}"
+    assert line == f"the decoder broke key='01/aa/odd\\n.png' reason={result.assessment.reason}"
 
 
 def counted(*results: tuple[str, ItemStatus, str]) -> dict[str, Reason]:
     counter = PassCounter()
     for key, status, reason in results:
         obj = StoredObject(key=key, size=1, modified_at=datetime(2026, 1, 1, tzinfo=UTC))
-        counter.add_result(ItemResult(obj=obj, status=status, reason=reason))
+        counter.add_result(ItemResult(obj=obj, assessment=Assessment(status=status, reason=reason)))
     return dict(counter.snapshot(1.0).reasons)
 
 
@@ -69,7 +69,7 @@ def test_endless_different_reasons_take_no_endless_memory() -> None:
     counter = PassCounter()
     for _, status, reason in [*results, results[0]]:
         obj = StoredObject(key="", size=1, modified_at=datetime(2026, 1, 1, tzinfo=UTC))
-        counter.add_result(ItemResult(obj=obj, status=status, reason=reason))
+        counter.add_result(ItemResult(obj=obj, assessment=Assessment(status=status, reason=reason)))
     assert counter.snapshot(1.0).reasons == {"denied": Reason("reason aaa", 2)}
     assert sum(map(len, counter._reasons.values())) < len(results)
 

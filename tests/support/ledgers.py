@@ -14,6 +14,7 @@ from lemmy_safety.records import (
     ActionState,
     Anomaly,
     AnomalyKind,
+    Assessment,
     Finding,
     ItemResult,
     ItemStatus,
@@ -65,13 +66,17 @@ def stored(key: str, content: str = "", *, etag: bool = True) -> StoredObject:
     )
 
 
+def result(*, obj: StoredObject, reused_from: str | None = None, **assessment: Any) -> ItemResult:
+    """What a pass has learned of an object."""
+    return ItemResult(obj=obj, assessment=Assessment(**assessment), reused_from=reused_from)
+
+
 def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **more: Any) -> ItemResult:
     """A result with a verdict."""
     findings = (
         Finding(detector="clip", version="ViT-L-14", label="csam", score=0.25, threshold=0.2, details={"words": [1]}),
     )
     fields: dict[str, Any] = {
-        "obj": stored(key, content),
         "status": ItemStatus.CHECKED,
         "verdict": Verdict(outcome=outcome, nsfw=None, findings=findings, rules_version="rules-1"),
         "detectors": DETECTORS,
@@ -79,7 +84,7 @@ def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **mor
         "pdq": Pdq(hex="0f" * 32, quality=90),
         "info": MediaInfo(media_type="image/webp", width=640, height=480, anomalies=(TRAILING,)),
     }
-    return ItemResult(**{**fields, **more})
+    return result(**{"obj": stored(key, content), **fields, **more})
 
 
 def flagged(key: str, content: str = "", **more: Any) -> ItemResult:
@@ -88,7 +93,7 @@ def flagged(key: str, content: str = "", **more: Any) -> ItemResult:
 
 def failed(key: str, status: ItemStatus = ItemStatus.FETCH_FAILED, content: str = "", **more: Any) -> ItemResult:
     """A result without a verdict."""
-    return ItemResult(obj=stored(key, content), status=status, reason=f"why {status.value}", **more)
+    return result(**{"obj": stored(key, content), "status": status, "reason": f"why {status.value}", **more})
 
 
 def record(

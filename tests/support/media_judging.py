@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.policy import build_policy
-from lemmy_safety.records import ItemResult, Outcome, StoredObject
+from lemmy_safety.records import Assessment, ItemResult, StoredObject
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import examine
 from lemmy_safety.scan.items import Fetched
@@ -38,13 +38,14 @@ class MediaJudge:
         obj = StoredObject(key=name, size=len(data), modified_at=_SOME_DAY)
         return examine(self._decoder, Fetched(obj=obj, data=data, sha256=hashlib.sha256(data).hexdigest()))
 
-    def judge(self, item: Examined | ItemResult) -> ItemResult:
+    def judge(self, item: Examined | ItemResult) -> Assessment:
         """The second half."""
-        return self._judge.judge_undecoded(item) if isinstance(item, ItemResult) else self._judge.judge([item])[0]
+        undecoded = isinstance(item, ItemResult)
+        return (self._judge.judge_undecoded(item) if undecoded else self._judge.judge([item])[0]).assessment
 
-    def __call__(self, name: str, data: bytes) -> ItemResult:
+    def __call__(self, name: str, data: bytes) -> Assessment:
         return self.judge(self.examine(name, data))
 
 
-def is_flagged(result: ItemResult) -> bool:
-    return result.verdict is not None and result.verdict.outcome is Outcome.FLAGGED
+def is_flagged(assessment: Assessment) -> bool:
+    return assessment.flagged

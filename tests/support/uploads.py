@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from support.ledgers import NOON, checked
 
 from lemmy_safety.ledger import UploadAnswer, UploadResult
-from lemmy_safety.records import ItemStatus, Outcome, StoredObject
+from lemmy_safety.records import Assessment, ItemStatus, Outcome, StoredObject
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,31 +20,34 @@ if TYPE_CHECKING:
 AT = NOON + timedelta(days=1)
 
 
-def upload(content: str, answer: UploadAnswer | None = UploadAnswer.UNCHECKED, **more: Any) -> UploadResult:
-    """An upload of these bytes that nobody looked at, unless ``more`` says otherwise."""
-    fields: dict[str, Any] = {
-        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+def upload(
+    content: str,
+    answer: UploadAnswer | None = UploadAnswer.UNCHECKED,
+    *,
+    status: ItemStatus | None = None,
+    **more: Any,
+) -> UploadResult:
+    """An upload of these bytes that was not examined, unless ``status`` or ``more`` say otherwise."""
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    if status is not None:
+        more["assessment"] = Assessment(status=status, sha256=sha256, reason=more.pop("reason", ""))
+    facts: dict[str, Any] = {
+        "sha256": sha256,
         "size": len(content.encode()),
         "media_type": "image/webp",
         "answer": answer,
         "reason": "no answer in time" if answer is UploadAnswer.UNCHECKED else "",
         "at": AT,
     }
-    return UploadResult(**{**fields, **more})
+    return UploadResult(**{**facts, **more})
 
 
 def judged(content: str, outcome: Outcome = Outcome.CLEAR, **more: Any) -> UploadResult:
     """An upload of these bytes that was judged and answered accordingly."""
-    result = checked("x", outcome, content)
-    fields: dict[str, Any] = {
-        "status": ItemStatus.CHECKED,
-        "verdict": result.verdict,
-        "detectors": result.detectors,
-        "pdq": result.pdq,
-        "info": result.info,
-    }
     answer = UploadAnswer.REFUSED if outcome is Outcome.FLAGGED else UploadAnswer.ACCEPTED
-    return upload(content, **{"answer": answer, **fields, **more})
+    names = {field.name for field in fields(Assessment)} & more.keys()
+    assessment = checked("x", outcome, content, **{name: more.pop(name) for name in names}).assessment
+    return upload(content, **{"answer": answer, "assessment": assessment, **more})
 
 
 def stored_upload(key: str, content: str, *, at: datetime = AT) -> StoredObject:

@@ -334,6 +334,6 @@ def test_metrics_hold_no_hash_key_or_address(tmp_path):
         hook.ask(CANARY)
         text = get(hook.port, "/metrics").body.decode()
         row = hook.ledger.verdict_for(sha256_of(CANARY), detectors=frozenset())
-    assert row.sha256[:16] not in text
-    assert row.pdq.hex[:16] not in text
+    assert row.assessment.sha256[:16] not in text
+    assert row.assessment.pdq.hex[:16] not in text
     assert "127.0.0.1" not in text

@@ -54,8 +54,8 @@ def test_listed_bytes_are_known_without_a_picture(decoder, tmp_path):
     made.open()
     batch = [examined(made, some) for some in (b"unknown text", data, canary_png(), encode(photo(), "png"))]
     results = made.judge(batch)
-    assert [result.status for result in results] == [ItemStatus.UNREADABLE, *[ItemStatus.CHECKED] * 3]
-    outcomes = [result.verdict.outcome for result in results[1:]]
+    assert [result.assessment.status for result in results] == [ItemStatus.UNREADABLE, *[ItemStatus.CHECKED] * 3]
+    outcomes = [result.assessment.verdict.outcome for result in results[1:]]
     assert outcomes == [Outcome.FLAGGED, Outcome.FLAGGED, Outcome.CLEAR]
 
 
@@ -81,7 +81,7 @@ def test_abort_ends_the_wait_for_room(decoder):
     assert isinstance(examined(made, encode(gradient(), "png")), Examined)
     made.abort()
     left = examined(made, encode(gradient(seed=1), "png"))
-    assert left.status is ItemStatus.DETECTOR_FAILED
+    assert left.assessment.status is ItemStatus.DETECTOR_FAILED
 
 
 def test_detector_that_fails_at_once_is_not_opened(decoder):
@@ -101,9 +101,9 @@ def test_whole_batch_survives_a_broken_detector(decoder):
     made = inspector(decoder, FailingDetector())
     batch = [examined(made, encode(gradient(seed=number), "png")) for number in range(15)]
     results = made.judge([*batch, examined(made, canary_png())])
-    assert [result.status for result in results] == [*[ItemStatus.DETECTOR_FAILED] * 15, ItemStatus.CHECKED]
-    assert results[-1].verdict.outcome is Outcome.FLAGGED
-    assert results[-1].detectors == {"hashes"}
+    assert [result.assessment.status for result in results] == [*[ItemStatus.DETECTOR_FAILED] * 15, ItemStatus.CHECKED]
+    assert results[-1].assessment.verdict.outcome is Outcome.FLAGGED
+    assert results[-1].assessment.detectors == {"hashes"}
     assert made.broken
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from datetime import UTC
+from functools import partial
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ledgers import NOON, checked, stored
+from support.ledgers import NOON, checked
 from support.uploads import upload
 
 from lemmy_safety.ledger import UploadAnswer, UploadRow
 from lemmy_safety.records import (
     Anomaly,
     AnomalyKind,
+    Assessment,
     Finding,
-    ItemResult,
     ItemStatus,
     MediaInfo,
     Outcome,
@@ -82,18 +83,16 @@ def over_the_wire(message):
 @given(VERDICTS | st.none(), st.frozensets(WORDS, max_size=3), st.none() | INFOS, st.none() | PDQS, TEXT)
 def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> None:
     """Of the findings those that count, and of the medium what is worth keeping."""
-    result = ItemResult(
-        obj=stored("a"),
+    said = Assessment(
         status=ItemStatus.UNREADABLE if verdict is None else ItemStatus.CHECKED,
         reason=reason,
         verdict=verdict,
         detectors=detectors,
         info=info,
         pdq=pdq,
+        sha256="ab" * 32,
     )
-    back = messages.decode_learned(over_the_wire(messages.encode_learned(result)))
-    assert (back.status, back.reason, back.verdict, back.detectors) == (result.status, reason, verdict, detectors)
-    assert (back.info, back.pdq) == (info, pdq)
+    assert messages.decode_learned(over_the_wire(messages.encode_learned(said)), sha256="ab" * 32) == said
 
 
 def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
@@ -105,14 +104,15 @@ def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
         Finding(detector="clip", version="1", label="odd", score=float("inf"), threshold=0.5),
     )
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=findings, rules_version="1")
-    back = messages.decode_learned(over_the_wire(messages.encode_learned(checked("a", verdict=verdict))))
+    said = checked("a", verdict=verdict).assessment
+    back = messages.decode_learned(over_the_wire(messages.encode_learned(said)), sha256="ab" * 32)
     assert [(finding.label, dict(finding.details)) for finding in back.verdict.findings] == [("hit", {})]
 
 
 @pytest.mark.parametrize("refuse", [True, False])
 def test_an_answer_is_one_for_pictrs_safety_as_well(refuse) -> None:
     """Its three fields stand where it looks for them."""
-    message = over_the_wire(messages.encode_answer("name.png", checked("a"), refuse=refuse))
+    message = over_the_wire(messages.encode_answer("name.png", checked("a").assessment, refuse=refuse))
     assert (message["image"], message["is_csam"], message["is_nsfw"]) == ("name.png", refuse, refuse)
     back = messages.decode_answer(message)
     assert (back.image, back.refuse) == ("name.png", refuse)
@@ -149,7 +149,7 @@ def test_nonsense_is_a_bad_message_and_nothing_else(message) -> None:
     """Whatever somebody with the key sends."""
     for decode in (
         messages.decode_answer,
-        messages.decode_learned,
+        partial(messages.decode_learned, sha256="ab" * 32),
         messages.decode_unchecked,
         messages.decode_judged,
     ):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, or_, select
 
 from lemmy_safety.ledger import flags
-from lemmy_safety.ledger.codec import content_columns, flag_columns, verdict_columns
+from lemmy_safety.ledger.codec import NO_VERDICT, content_columns, flag_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.flags import Judgements
 from lemmy_safety.ledger.models import IS_UNCHECKED, events, images, uploads
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from lemmy_safety.ledger.codec import AnyRow
-    from lemmy_safety.ledger.rows import KnownVerdict, UploadResult
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.records import Assessment, ItemResult
 
 #: What is learned of bytes; the same columns in both tables.
 _LEARNED = (
@@ -63,8 +63,7 @@ def record(
     let_in: list[str] = []
     judgements = Judgements(connection, hashes, now)
     for told in results:
-        flag = judgements.note(told, key=FROM_UPLOAD)
-        result = told if flag is None else _overruled(told, flag)
+        result = _under_standing_flag(told, judgements)
         old = rows.get(result.sha256)
         new = _merged(old, result, now)
         if new is None:
@@ -83,9 +82,12 @@ def record(
         connection.execute(events.insert(), entries)
 
 
-def _overruled(result: UploadResult, flag: KnownVerdict) -> UploadResult:
-    """The result for an upload that others have not flagged, under a flag that stands on its bytes."""
-    return replace(result, verdict=flag.verdict, detectors=flag.detectors | result.detectors)
+def _under_standing_flag(result: UploadResult, judgements: Judgements) -> UploadResult:
+    """The result, or what a flag makes of it that stands on its bytes and wins."""
+    if result.assessment is None:
+        return result
+    flag = judgements.note(result.assessment, key=FROM_UPLOAD, looked=result.reused_from is None)
+    return result if flag is None else replace(result, assessment=flag.laid_over(result.assessment))
 
 
 def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> dict[str, Any] | None:
@@ -97,7 +99,7 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
             return None
         row = {
             **dict.fromkeys(uploads.c.keys()),
-            **_learned(result),
+            **_described(result),
             "size": result.size,
             "answer": result.answer,
             "first_at": at,
@@ -114,13 +116,13 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
             "times": row["times"] + 1,
             "storage_key": row["storage_key"] if result.storage_key is None else clean_text(result.storage_key),
         }
-    judged = result.verdict is not None or result.status in UNDECODED
-    if result.answer is None and result.status is ItemStatus.GONE and row["judged_at"] is None:
-        return {**row, "status": ItemStatus.GONE, "reason": clean_text(result.reason), "judged_at": now}
-    if judged:
-        learned = _learned(result)
-        if row["outcome"] is not None and result.verdict is None:
-            learned = {"status": learned["status"], "reason": learned["reason"]}  # they could be judged once
+    assessment = result.assessment
+    attempted = {name: _described(result)[name] for name in ("status", "reason")}
+    if result.answer is None and attempted["status"] is ItemStatus.GONE and row["judged_at"] is None:
+        return {**row, **attempted, "judged_at": now}
+    if assessment is not None and _is_final(assessment):
+        could_be_judged_once = row["outcome"] is not None and assessment.verdict is None
+        learned = attempted if could_be_judged_once else _described(result)
         return {**row, **learned, "judged_at": now, "answer": result.answer or row["answer"]}
     final = row["judged_at"] is not None and row["status"] is not ItemStatus.GONE
     if result.answer is UploadAnswer.UNCHECKED and row["outcome"] is Outcome.FLAGGED:
@@ -129,15 +131,33 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
         return row
     if row["answer"] is UploadAnswer.UNCHECKED and result.answer is UploadAnswer.REFUSED:
         return row  # this attempt was turned away, but the bytes of the one before are still inside
-    attempt = {"answer": result.answer, "status": result.status, "reason": clean_text(result.reason)}
-    return {**row, **attempt, "judged_at": None}
+    return {**row, **attempted, "answer": result.answer, "judged_at": None}
 
 
-def _learned(result: UploadResult | ItemResult) -> dict[str, Any]:
-    content = content_columns(result)
-    if content["media_type"] is None and not hasattr(result, "obj"):
-        content["media_type"] = clean_text(result.media_type)
-    return {**content, **verdict_columns(result), "status": result.status, "reason": clean_text(result.reason)}
+def _is_final(assessment: Assessment) -> bool:
+    """Whether the bytes were judged, or no picture can be made of them."""
+    return assessment.verdict is not None or assessment.status in UNDECODED
+
+
+def _described(result: UploadResult) -> dict[str, Any]:
+    """What a result says of the bytes; of the media type, what the sender claims where nothing else is known."""
+    described: dict[str, Any] = {"sha256": result.sha256, "media_type": None}
+    if result.assessment is None:
+        described |= {**NO_VERDICT, "status": None, "reason": clean_text(result.reason)}
+    else:
+        described |= _learned(result.assessment)
+    if described["media_type"] is None:
+        described["media_type"] = clean_text(result.media_type)
+    return described
+
+
+def _learned(assessment: Assessment) -> dict[str, Any]:
+    return {
+        **content_columns(assessment),
+        **verdict_columns(assessment),
+        "status": assessment.status,
+        "reason": clean_text(assessment.reason),
+    }
 
 
 def _is_unchecked(row: dict[str, Any]) -> bool:
@@ -186,16 +206,16 @@ def _write(connection: Connection, before: dict[str, dict[str, Any]], rows: dict
 def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[ItemResult], now: datetime) -> None:
     """Bytes that were accepted unchecked and are judged now are taken off the list."""
     judged = {
-        result.sha256: result
+        result.assessment.sha256: result
         for result in results
-        if result.sha256 is not None and (result.verdict is not None or result.status in UNDECODED)
+        if result.assessment.sha256 is not None and _is_final(result.assessment)
     }
     for chunk in chunks(sorted(judged)):
         query = select(uploads.c.sha256).where(uploads.c.sha256.in_(chunk), IS_UNCHECKED)
         for sha256 in list(connection.execute(query).scalars()):
             result = judged[sha256]
             values = {
-                **{name: value for name, value in _learned(result).items() if name in _LEARNED},
+                **{name: value for name, value in _learned(result.assessment).items() if name in _LEARNED},
                 "judged_at": now,
                 "found_storage_id": storage_id,
                 "found_key": result.obj.key,

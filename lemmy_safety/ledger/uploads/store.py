@@ -50,9 +50,12 @@ class Uploads:
         :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
         """
         for result in results:
-            if (result.status is ItemStatus.CHECKED) != (result.verdict is not None):
+            assessment = result.assessment
+            if assessment is None:
+                continue
+            if (assessment.status is ItemStatus.CHECKED) != (assessment.verdict is not None):
                 raise ValueError(f"{result.sha256}: a verdict is set exactly when the status is CHECKED")
-            if result.answer is UploadAnswer.UNCHECKED and result.verdict is not None:
+            if result.answer is UploadAnswer.UNCHECKED and assessment.verdict is not None:
                 raise ValueError(f"{result.sha256}: what has a verdict is not unchecked")
         if not results:
             return
