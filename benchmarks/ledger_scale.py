@@ -97,7 +97,7 @@ def record(ledger: Ledger, run: int, results: list[ItemResult]) -> None:
 def fill(database: Path, made_up: MadeUp) -> None:
     kinds = (Outcome.CLEAR, Outcome.FLAGGED, None)
     with open_ledger(sqlite_url(database)) as ledger:
-        run = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
+        run = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         record(ledger, run, [made_up.result(number, kind) for number, kind in enumerate(kinds)])
     connection = sqlite3.connect(database)
     connection.execute("PRAGMA synchronous=OFF")
@@ -169,7 +169,7 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
         number = sum(1 for _ in ledger.flagged())
         print(f"  flagged(), all {number:,} open rows        {time.perf_counter() - started:.2f} s")
         print(f"  stats()                               {milliseconds(ledger.stats, 2)}")
-        run = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
+        run = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         fresh = [made_up.result(made_up.rows + place, Outcome.CLEAR) for place in range(6_400)]
         started = time.perf_counter()
         for start in range(0, len(fresh), 64):

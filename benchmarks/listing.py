@@ -72,14 +72,14 @@ def fill_ledger(storage: S3Storage, url: str) -> None:
     clear = Verdict(outcome=Outcome.CLEAR, nsfw=None, findings=(), rules_version="made up")
     assessment = Assessment(status=ItemStatus.CHECKED, verdict=clear, detectors=frozenset({"hashes"}))
     with open_ledger(url) as ledger:
-        run = ledger.start_run(storage.name, "sweep", dry_run=False, detectors=("hashes",))
+        run = ledger.passes.start(storage.name, "sweep", dry_run=False, detectors=("hashes",))
         listed = iter(storage.list())
         while batch := list(islice(listed, 20_000)):
             results = [ItemResult(obj=obj, assessment=assessment) for obj in batch]
             ledger.record(
                 storage.name, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="made up"
             )
-        ledger.finish_run(run, {}, complete=True)
+        ledger.passes.finish(run, {}, complete=True)
 
 
 def measured(job: str, endpoint: str, database: Path, *, new: int = 0) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class Bench:
         decoded.close()
         turns["detect"] = _alone(lambda: judge.run(decoded, judged))
         judged.close()
-        run_id = ledger.start_run(self._storage.name, "sweep", dry_run=True, detectors=tuple(sorted(names)))
+        run_id = ledger.passes.start(self._storage.name, "sweep", dry_run=True, detectors=tuple(sorted(names)))
         recorder = Recorder(
             ledger=ledger,
             runner=wiring.build_runner(self._storage, ledger),

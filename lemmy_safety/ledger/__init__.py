@@ -4,7 +4,7 @@ from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.leases import DAEMON, SWEEP
-from lemmy_safety.ledger.pass_leases import Lease
+from lemmy_safety.ledger.passes import Lease, Passes
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
     ANCESTOR,
@@ -46,6 +46,7 @@ __all__ = [
     "Ledger",
     "LedgerStats",
     "Origin",
+    "Passes",
     "PendingAction",
     "ReviewResult",
     "RunCounts",

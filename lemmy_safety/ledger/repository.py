@@ -11,15 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import deeds, lookups, migrations, passes, recording, stuck, verdicts
+from lemmy_safety.ledger import deeds, lookups, migrations, recording, stuck, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
-from lemmy_safety.ledger.database import now_utc
+from lemmy_safety.ledger.database import Database, now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, use_wal, writing
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.models import storages
-from lemmy_safety.ledger.pass_leases import PassLeases
+from lemmy_safety.ledger.passes import Passes
 from lemmy_safety.ledger.room import check_room
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
@@ -28,7 +28,7 @@ from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_fi
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Engine
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
         Known,
         KnownVerdict,
         PendingAction,
-        RunCounts,
         StuckActions,
     )
     from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
@@ -99,13 +98,14 @@ def open_ledger(
     return ledger
 
 
-class Ledger(PassLeases):
+class Ledger(Database):
     """An open database. Made by ``open_ledger``."""
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
         super().__init__(engine, where=where, clock=clock)
         self.uploads = Uploads(self)
         self.garbled = GarbledCounts(self)
+        self.passes = Passes(self)
 
     # What is known already.
 
@@ -246,7 +246,7 @@ class Ledger(PassLeases):
         under this key or another. So does one that no decoder makes a picture of (and that did not break the decoder) when
         ``unreadable_action`` is given; it is never flagged by that. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
         on the same content, and takes away one on other content together with its intent. ``run_id`` is from
-        ``start_run``.
+        ``passes.start``.
 
         :raises ValueError: a result has a verdict without being CHECKED, or is CHECKED without one.
         """
@@ -343,39 +343,6 @@ class Ledger(PassLeases):
         """
         with self.writing() as connection:
             return deeds.ask_for_another_look(connection, row_ids, self.now())
-
-    # Passes.
-
-    def start_run(self, storage: str, kind: str, *, dry_run: bool, detectors: Collection[str]) -> int:
-        """Note the start of a pass; the number that its results carry."""
-        with self.writing() as connection:
-            return passes.start_run(connection, storage, kind, dry_run=dry_run, detectors=detectors, now=self.now())
-
-    def finish_run(self, run_id: int, counts: RunCounts, *, complete: bool) -> None:
-        """Note the end of a pass, and whether it saw everything it meant to.
-
-        :raises LedgerError: no such run.
-        """
-        with self.writing() as connection:
-            passes.finish_run(connection, run_id, counts, complete=complete, now=self.now())
-
-    def cursor(self, scope: str, name: str) -> datetime | None:
-        """A time that a pass left for the next one, such as up to when everything was seen; None before the first.
-
-        ``scope`` says for what it holds: at least the storage, and whatever makes passes incomparable.
-        """
-        with self.reading() as connection:
-            return passes.cursor(connection, scope, name)
-
-    def set_cursor(self, scope: str, name: str, at: datetime) -> None:
-        """Set a cursor to an aware time; ``scope`` and ``name`` are any text.
-
-        :raises ValueError: ``at`` is not aware.
-        """
-        if at.tzinfo is None:
-            raise ValueError("at must be timezone-aware")
-        with self.writing() as connection:
-            passes.set_cursor(connection, scope, name, at)
 
     # The database itself.
 

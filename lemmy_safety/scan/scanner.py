@@ -144,7 +144,7 @@ class Scanner:
         patience_ends, said = time.monotonic() + _DAEMON_PATIENCE_S, False
         while True:
             try:
-                return stack.enter_context(self.ledger.lease(self.storage.name, kind))
+                return stack.enter_context(self.ledger.passes.lease(self.storage.name, kind))
             except PassRunning as running:
                 if kind == DAEMON or running.kind != DAEMON or time.monotonic() > patience_ends:
                     raise
@@ -159,7 +159,7 @@ class Scanner:
         counter = PassCounter()
         summarize = partial(self._summary, request, counter, started, self._screen_statistics())
         self.storage.open()
-        run_id = self.ledger.start_run(
+        run_id = self.ledger.passes.start(
             self.storage.name, request.kind, dry_run=self._options.dry_run, detectors=self.detector_names
         )
         waiting = self._waiting_uploads(request)
@@ -176,7 +176,7 @@ class Scanner:
             raise
         complete = intake is not None
         summary = replace(summarize(run_id, complete=complete), stuck=stuck)
-        self.ledger.finish_run(run_id, summary.as_dict(), complete=complete)
+        self.ledger.passes.finish(run_id, summary.as_dict(), complete=complete)
         if intake is not None:
             self._advance_cursors(request, began, intake.newest)
             self._settle_lost_uploads(waiting, began, intake, summary)
@@ -199,15 +199,15 @@ class Scanner:
 
     def watermark(self) -> datetime | None:
         """Everything modified before this time has been through a complete pass like this scanner's."""
-        return self.ledger.cursor(self._scope, _WATERMARK)
+        return self.ledger.passes.cursor(self._scope, _WATERMARK)
 
     def last_full_listing(self) -> datetime | None:
         """When the last complete pass began that listed every key."""
-        return self.ledger.cursor(self._scope, _FULL_LISTING)
+        return self.ledger.passes.cursor(self._scope, _FULL_LISTING)
 
     def last_pass(self) -> datetime | None:
         """How far any pass over all of this storage got, whatever detectors it had."""
-        return self.ledger.cursor(self.storage.name, _WATERMARK)
+        return self.ledger.passes.cursor(self.storage.name, _WATERMARK)
 
     def in_storage_time(self, moment: datetime) -> datetime:
         """A time of this machine by the storage's clock where that is behind, else unchanged.
@@ -221,10 +221,10 @@ class Scanner:
 
         That is on record before the storage is opened, which may be down. It is opened so that its clock is compared.
         """
-        watching = self.ledger.cursor(self._scope, _WATCHING)
+        watching = self.ledger.passes.cursor(self._scope, _WATCHING)
         if watching is None:
             watching = moment
-            self.ledger.set_cursor(self._scope, _WATCHING, watching)
+            self.ledger.passes.set_cursor(self._scope, _WATCHING, watching)
         if not self._compared:
             self.storage.open()
             self._compared = True
@@ -240,11 +240,11 @@ class Scanner:
         known = [time for time in (newest, covered) if time is not None]
         reached = min(self.in_storage_time(began), max(known, default=request.since or began))
         if request.since is None or covered is None or request.since <= covered:  # never over a gap
-            self.ledger.set_cursor(self._scope, _WATERMARK, reached)
+            self.ledger.passes.set_cursor(self._scope, _WATERMARK, reached)
             if not self._options.prefix:
-                self.ledger.set_cursor(self.storage.name, _WATERMARK, reached)
+                self.ledger.passes.set_cursor(self.storage.name, _WATERMARK, reached)
         if request.exhaustive:
-            self.ledger.set_cursor(self._scope, _FULL_LISTING, began)
+            self.ledger.passes.set_cursor(self._scope, _FULL_LISTING, began)
 
     def _waiting_uploads(self, request: PassRequest) -> dict[str, datetime]:
         """What was let in unchecked before this pass began, and when; empty where the pass cannot prove that it is gone."""
@@ -271,7 +271,7 @@ class Scanner:
     def _note_broken_run(self, summary: PassSummary) -> None:
         """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""
         try:
-            self.ledger.finish_run(summary.run_id, summary.as_dict(), complete=False)
+            self.ledger.passes.finish(summary.run_id, summary.as_dict(), complete=False)
         except LedgerError as error:
             log.warning("the end of run %d could not be recorded: %s", summary.run_id, error.message)
 

@@ -42,7 +42,7 @@ def age(ledger, seconds) -> None:
 
 def left_by(ledger, process, *, silent_s=0.0) -> None:
     """A lease that such a process holds, or has left behind."""
-    with ledger.lease(STORAGE, SWEEP), ledger.engine.begin() as connection:
+    with ledger.passes.lease(STORAGE, SWEEP), ledger.engine.begin() as connection:
         row = dict(connection.execute(lease_rows.select()).one()._mapping)
     row |= {
         "token": "another's",
@@ -58,7 +58,7 @@ def left_by(ledger, process, *, silent_s=0.0) -> None:
 
 def is_free(ledger) -> bool:
     try:
-        with ledger.lease(STORAGE, SWEEP):
+        with ledger.passes.lease(STORAGE, SWEEP):
             return True
     except PassRunning:
         return False
@@ -67,23 +67,23 @@ def is_free(ledger) -> bool:
 def test_a_second_pass_is_told_who_has_the_storage(shared_url) -> None:
     """Kind, machine, process and time; another storage is free, and so is this one when the first has ended."""
     with open_ledger(shared_url) as ledger, open_ledger(shared_url) as other:
-        with ledger.lease(STORAGE, SWEEP):
-            with pytest.raises(PassRunning) as caught, other.lease(STORAGE, DAEMON):
+        with ledger.passes.lease(STORAGE, SWEEP):
+            with pytest.raises(PassRunning) as caught, other.passes.lease(STORAGE, DAEMON):
                 pass
-            with other.lease(OTHER, SWEEP):
+            with other.passes.lease(OTHER, SWEEP):
                 pass
         assert caught.value.exit_code == 57
         assert caught.value.kind == SWEEP
         for part in (STORAGE, "sweep", this_process().host, f"process {os.getpid()}", "since 20", "UTC"):
             assert part in caught.value.message
-        with other.lease(STORAGE, DAEMON):
+        with other.passes.lease(STORAGE, DAEMON):
             pass
 
 
 def test_a_pass_that_ends_with_an_error_gives_the_storage_back(shared_url) -> None:
     """Whatever ended it."""
     with open_ledger(shared_url) as ledger:
-        with pytest.raises(RuntimeError), ledger.lease(STORAGE, SWEEP):
+        with pytest.raises(RuntimeError), ledger.passes.lease(STORAGE, SWEEP):
             raise RuntimeError("planted")
         with open_ledger(shared_url) as other:
             assert is_free(other)
@@ -195,19 +195,19 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
     """Verdicts, intents, outcomes, cursors, and the question whether an action is still wanted."""
     with open_ledger(shared_url) as ledger:
         (pending,) = record(ledger, [flagged("a")])
-        run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
+        run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         writes = [
             lambda: ledger.record(
                 STORAGE, [checked("b")], run_id=run_id, dry_run=False, action="delete", decoder=DECODER
             ),
             lambda: ledger.intend(STORAGE, ["a"], "delete"),
             lambda: ledger.finish_action(pending.id, ActionState.DONE),
-            lambda: ledger.set_cursor("scope", "watermark", NOON),
+            lambda: ledger.passes.set_cursor("scope", "watermark", NOON),
             lambda: ledger.uploads.settle_lost(NOON, storage=STORAGE),
-            lambda: ledger.finish_run(run_id, {}, complete=True),
+            lambda: ledger.passes.finish(run_id, {}, complete=True),
             lambda: ledger.is_intended(pending.id),
         ]
-        with ledger.lease(STORAGE, SWEEP) as lease:
+        with ledger.passes.lease(STORAGE, SWEEP) as lease:
             assert ledger.is_intended(pending.id)
             change_row(ledger, token="another's")
             for write in writes:
@@ -220,9 +220,9 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
             with pytest.raises(PassRunning):
                 write()
         assert ledger.stats().objects == 1
-        assert ledger.cursor("scope", "watermark") is None
+        assert ledger.passes.cursor("scope", "watermark") is None
         age(ledger, leases.OVER_S + 1)
-        with ledger.lease(STORAGE, SWEEP):
+        with ledger.passes.lease(STORAGE, SWEEP):
             for write in writes:
                 write()
 
@@ -230,7 +230,7 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
 def test_a_lost_lease_is_not_given_back(shared_url) -> None:
     """It is another's, who keeps it."""
     with open_ledger(shared_url) as ledger, open_ledger(shared_url) as other:
-        with ledger.lease(STORAGE, SWEEP):
+        with ledger.passes.lease(STORAGE, SWEEP):
             left = replace(this_process(), machine="another one")
             change_row(ledger, token="another's", machine=left.machine)
             with pytest.raises(PassRunning):
@@ -254,7 +254,7 @@ def test_the_heartbeat_goes_on_by_itself_and_ends_with_the_pass(shared_url, monk
         pytest.fail("not in time")
 
     with open_ledger(shared_url) as ledger, open_ledger(shared_url) as other:
-        with ledger.lease(STORAGE, SWEEP):
+        with ledger.passes.lease(STORAGE, SWEEP):
             age(other, leases.OVER_S - 5)
             with other.engine.connect() as connection:
                 before = leases.holder(connection, STORAGE).silent_s
@@ -266,7 +266,7 @@ def test_the_heartbeat_goes_on_by_itself_and_ends_with_the_pass(shared_url, monk
             wait_until(is_fresh)
             assert len(beating()) == 1
         wait_until(lambda: not beating())
-        with ledger.lease(STORAGE, SWEEP) as lease:
+        with ledger.passes.lease(STORAGE, SWEEP) as lease:
             change_row(other, token="another's")
             wait_until(lambda: lease.is_lost)
         wait_until(lambda: not beating())
@@ -280,7 +280,7 @@ def test_what_a_pass_could_not_give_back_is_its_processs_to_take(quick_ledger, m
         raise LedgerError("away")
 
     monkeypatch.setattr(leases, "release", away)
-    with quick_ledger.lease(STORAGE, DAEMON):
+    with quick_ledger.passes.lease(STORAGE, DAEMON):
         pass
     monkeypatch.setattr(leases, "release", real)
     assert is_free(quick_ledger)

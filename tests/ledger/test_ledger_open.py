@@ -234,7 +234,7 @@ def test_a_locked_database_is_said_to_be_locked(made) -> None:
         open_ledger(sqlite_url(made), busy_timeout_s=SHORT_S) as ledger,
         closing(sqlite3.connect(made, isolation_level=None)) as other,
     ):
-        run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=())
+        run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=())
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(LedgerLocked):
             open_ledger(sqlite_url(made), busy_timeout_s=SHORT_S)
@@ -276,16 +276,16 @@ def test_a_database_that_is_deleted_while_in_use_takes_no_more_writes(tmp_path) 
     """Its open connections would go on writing into a file that has no name any more, and all would be lost."""
     path = tmp_path / "a.db"
     with open_ledger(sqlite_url(path)) as ledger:
-        ledger.start_run("s", "sweep", dry_run=False, detectors=["hashes"])
+        ledger.passes.start("s", "sweep", dry_run=False, detectors=["hashes"])
         path.unlink()
         with pytest.raises(LedgerError, match="deleted or replaced"):
-            ledger.start_run("s", "sweep", dry_run=False, detectors=["hashes"])
+            ledger.passes.start("s", "sweep", dry_run=False, detectors=["hashes"])
 
 
 def test_a_full_disk_takes_nothing_back(made) -> None:
     """The batch that does not fit is refused whole, what was recorded stays, and room makes it work again."""
     with open_ledger(sqlite_url(made)) as ledger:
-        run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=())
+        run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=())
         pages = []
 
         @event.listens_for(ledger.engine, "checkout")

@@ -133,35 +133,35 @@ def test_a_batch_is_written_whole_or_not_at_all(ledger) -> None:
 def test_the_ancestors_name_is_reserved(ledger) -> None:
     """A storage cannot take the place of the rows that were taken over."""
     with pytest.raises(ValueError, match="ancestor"):
-        ledger.start_run("ancestor", "sweep", dry_run=False, detectors=DETECTORS)
+        ledger.passes.start("ancestor", "sweep", dry_run=False, detectors=DETECTORS)
 
 
 def test_times_of_any_zone_come_back_as_the_same_moment_in_utc(ledger) -> None:
     """Summer time and half-hour zones included; naive times are refused."""
     at = datetime(2026, 7, 1, 5, 30, 15, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
-    ledger.set_cursor("scope", "name", at)
-    back = ledger.cursor("scope", "name")
+    ledger.passes.set_cursor("scope", "name", at)
+    back = ledger.passes.cursor("scope", "name")
     assert back == at
     assert back.tzinfo is UTC
     with pytest.raises(ValueError, match="aware"):
-        ledger.set_cursor("scope", "name", at.replace(tzinfo=None))
+        ledger.passes.set_cursor("scope", "name", at.replace(tzinfo=None))
 
 
 def test_runs_and_cursors(ledger) -> None:
     """Passes are numbered and finished once they are known; cursors are separate by scope and name."""
-    run_id = ledger.start_run(STORAGE, "sweep", dry_run=True, detectors=("hashes", "clip"))
-    ledger.finish_run(run_id, {"seen": 3, "images_per_s": 1.5, "odd": math.nan}, complete=True)
+    run_id = ledger.passes.start(STORAGE, "sweep", dry_run=True, detectors=("hashes", "clip"))
+    ledger.passes.finish(run_id, {"seen": 3, "images_per_s": 1.5, "odd": math.nan}, complete=True)
     with pytest.raises(LedgerError, match="no run"):
-        ledger.finish_run(run_id + 1, {}, complete=True)
+        ledger.passes.finish(run_id + 1, {}, complete=True)
     assert ledger.stats().runs == 1
 
-    assert ledger.cursor("scope", "watermark") is None
-    ledger.set_cursor("scope", "watermark", NOON)
-    ledger.set_cursor("scope", "watermark", NOON + timedelta(hours=1))
-    ledger.set_cursor("scope", "other", NOON)
-    assert ledger.cursor("scope", "watermark") == NOON + timedelta(hours=1)
-    assert ledger.cursor("scope", "other") == NOON
-    assert ledger.cursor("another scope", "watermark") is None
+    assert ledger.passes.cursor("scope", "watermark") is None
+    ledger.passes.set_cursor("scope", "watermark", NOON)
+    ledger.passes.set_cursor("scope", "watermark", NOON + timedelta(hours=1))
+    ledger.passes.set_cursor("scope", "other", NOON)
+    assert ledger.passes.cursor("scope", "watermark") == NOON + timedelta(hours=1)
+    assert ledger.passes.cursor("scope", "other") == NOON
+    assert ledger.passes.cursor("another scope", "watermark") is None
 
 
 def test_stats_count_everything(ledger) -> None:

@@ -119,7 +119,7 @@ def uses_of(ledger, run_id):
     """One of each kind: look-ups of a pass and of the hook, writes of both, the start of a pass."""
 
     def take_the_lease():
-        with ledger.lease(STORAGE, SWEEP):
+        with ledger.passes.lease(STORAGE, SWEEP):
             pass
 
     return [
@@ -127,7 +127,7 @@ def uses_of(ledger, run_id):
         lambda: ledger.verdict_for("0" * 64, detectors=frozenset()),
         lambda: list(ledger.flagged()),
         ledger.uploads.count_unchecked,
-        lambda: ledger.cursor("scope", "watermark"),
+        lambda: ledger.passes.cursor("scope", "watermark"),
         lambda: ledger.is_intended(1),
         lambda: ledger.record(STORAGE, [checked("b")], run_id=run_id, dry_run=True, action=None, decoder=DECODER),
         lambda: ledger.review(["a"], Review.CLEARED),
@@ -141,7 +141,7 @@ def test_a_database_that_went_away_is_noticed_by_every_use(place, how):
     """With the name of the file and an exit code with which a service manager starts again."""
     with open_ledger(sqlite_url(place.file)) as ledger:
         record(ledger, [flagged("a")])
-        run_id = ledger.start_run(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
+        run_id = ledger.passes.start(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
         for use in uses_of(ledger, run_id):
             use()
         how(place)
@@ -239,7 +239,7 @@ def test_a_servers_database_that_was_emptied_is_noticed(postgres):
     url = create_database(postgres, "emptied")
     with open_ledger(url) as ledger:
         record(ledger, [flagged("a")])
-        run_id = ledger.start_run(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
+        run_id = ledger.passes.start(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
         with ledger.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")

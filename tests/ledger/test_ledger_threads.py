@@ -15,7 +15,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
     """Twelve threads that look up while four write: no error, and every batch is seen whole or not at all."""
     batches, size = 16, 10
     with open_ledger(url) as ledger:
-        run_id = ledger.start_run(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
+        run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         done = threading.Event()
 
         def write(number):

@@ -135,7 +135,7 @@ def test_a_watermark_of_the_future_is_taken_back(tmp_path: Path) -> None:
     """As an earlier version may have left one."""
     put(tmp_path / "files", "a.png", picture(1))
     with scanner_over(tmp_path / "files", tmp_path / "ledger.sqlite", action=None) as scanner:
-        scanner.ledger.set_cursor(scanner._scope, "watermark", datetime.now(UTC) + timedelta(days=1))
+        scanner.ledger.passes.set_cursor(scanner._scope, "watermark", datetime.now(UTC) + timedelta(days=1))
         Daemon(scanner, OPTIONS, stop=threading.Event()).pass_once()
         assert scanner.watermark() <= datetime.now(UTC)
 

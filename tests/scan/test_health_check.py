@@ -56,7 +56,7 @@ def test_what_an_earlier_version_decided_about_it_is_not_done(store, database, s
     put(store, MARKER, b"")
     with scanner_over(store, database, unreadable_action="delete", storage=WatchedStorage(store)) as scanner:
         obj = scanner.storage.stat(MARKER)
-        run_id = scanner.ledger.start_run(scanner.storage.name, "sweep", dry_run=False, detectors={"hashes"})
+        run_id = scanner.ledger.passes.start(scanner.storage.name, "sweep", dry_run=False, detectors={"hashes"})
         assessment = Assessment(status=status, reason="empty", sha256="e3" * 32)
         result = ItemResult(obj=obj, assessment=assessment)
         scanner.ledger.record(

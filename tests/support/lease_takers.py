@@ -24,7 +24,7 @@ with open_ledger({url!r}) as ledger:
         try:
             match line.strip():
                 case "take":
-                    stack.enter_context(ledger.lease({storage!r}, SWEEP))
+                    stack.enter_context(ledger.passes.lease({storage!r}, SWEEP))
                     print("taken", flush=True)
                 case "write":
                     ledger.check_writable()

@@ -107,7 +107,7 @@ def record(
     **more: Any,
 ) -> list[PendingAction]:
     """Record in a run of its own."""
-    run_id = ledger.start_run(storage, "sweep", dry_run=dry_run, detectors=DETECTORS)
+    run_id = ledger.passes.start(storage, "sweep", dry_run=dry_run, detectors=DETECTORS)
     return ledger.record(storage, list(results), run_id=run_id, dry_run=dry_run, action=action, decoder=decoder, **more)
 
 
