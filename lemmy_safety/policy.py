@@ -73,6 +73,10 @@ class Policy:
         ordered = tuple(sorted(findings, key=_fixed_order))
         return Verdict(outcome=outcome, nsfw=nsfw, findings=ordered, rules_version=self.rules_version)
 
+    def flags(self, finding: Finding) -> bool:
+        """Whether this finding alone flags its object."""
+        return finding.hit and Effect.FLAG in self.rules.get((finding.detector, finding.label), frozenset())
+
     @property
     def judges_names(self) -> bool:
         """Whether what an object is called can change its outcome; everything else is in its bytes."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lemmy_safety.cli.database import existing_ledger
+from lemmy_safety.cli.flag_reasons import counted_by
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.tables import show_table, write_csv
 from lemmy_safety.cli.text import iso, plural, write_json
@@ -20,6 +21,7 @@ from lemmy_safety.records import ItemStatus, Review
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lemmy_safety.cli.flag_reasons import By
     from lemmy_safety.cli.invocation import Invocation
     from lemmy_safety.ledger import FlaggedRow
     from lemmy_safety.records import Finding
@@ -33,12 +35,20 @@ _CSV_HEADER = ("key", "checked_at", "why", "action_state", "action_detail", "rev
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many, the oldest first.")
 @click.option("--json", "form", flag_value="json", help="As JSON.")
 @click.option("--csv", "form", flag_value="csv", help="As CSV.")
-def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
+@click.option(
+    "--by",
+    type=click.Choice(("label", "detector", "score")),
+    help="Count them by what they are flagged for, by whom, or by score, instead of listing them.",
+)
+def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool) -> None:
     """List what is flagged as possible and not yet acted on.
 
     With --storage only what was found in that storage. No picture is read or shown.
     """
     invocation = current()
+    if by is not None:
+        _count(invocation, by, form, settled=settled)
+        return
     with existing_ledger(invocation.settings()) as ledger:
         rows = list(islice(ledger.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
         unchecked = ledger.uploads.count_unchecked()
@@ -52,6 +62,24 @@ def flagged(form: str | None, limit: int | None, *, settled: bool) -> None:
             click.echo(
                 f"{plural(unchecked, 'upload')} accepted unchecked and not judged yet; the next pass looks first."
             )
+
+
+def _count(invocation: Invocation, by: By, form: str | None, *, settled: bool) -> None:
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    settings = invocation.settings()
+    with existing_ledger(settings) as ledger:
+        rows = ledger.flagged(storage=storage_filter(invocation), include_settled=settled)
+        total, counts = counted_by(rows, by, wiring.build_policy(settings))
+    if form == "json":
+        write_json({"by": by, "objects": total, "counts": counts})
+    elif form == "csv":
+        write_csv((by, "objects"), ((name, str(number)) for name, number in counts.items()))
+    elif not total:
+        click.echo("Nothing is flagged.")
+    else:
+        show_table((by, "objects"), ((name, f"{number:,}") for name, number in counts.items()))
+        click.echo(f"{plural(total, 'object')} flagged as possible.")
 
 
 def storage_filter(invocation: Invocation) -> str | None:
