@@ -246,7 +246,9 @@ class LedgerTooNew(LedgerError):
 
     exit_code = 51
     lasting = True
-    default_hint = "Install the newer lemmy-safety again, or use another database file."
+    default_hint = (
+        "Install the newer lemmy-safety again, or go back to the copy made before its upgrade (docs/upgrading.md)."
+    )
 
 
 class LedgerLocked(LedgerError):

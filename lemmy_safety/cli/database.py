@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from lemmy_safety.cli.invocation import current, settings_options
-from lemmy_safety.cli.text import counted, write_json
+from lemmy_safety.cli.text import counted, printable, write_json
 from lemmy_safety.errors import LedgerError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.settings import Settings
 
@@ -65,7 +64,7 @@ def _check_exists(settings: Settings) -> None:
 
 @click.group()
 def db() -> None:
-    """The database: upgrade, version, statistics."""
+    """The database: upgrade, backup, version, statistics."""
 
 
 @db.command()
@@ -74,14 +73,33 @@ def upgrade() -> None:
     """Bring the database to this version's schema.
 
     An ancestor's database is taken over in place, and one that is not there yet is made. Every start does this by
-    itself; the command is for upgrades at a time you choose.
+    itself; the command is for upgrades at a time you choose. A SQLite database is copied beside itself before; of a
+    PostgreSQL database make a dump before, see 'lemmy-safety db backup'.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
 
     settings = current().settings()
     with wiring.open_ledger(settings) as ledger:
         present, _ = ledger.schema_version()
+        copied_to = ledger.copied_to
     click.echo(f"{shown_name(settings)} is at schema {present}.")
+    if copied_to is not None:
+        click.echo(f"As it was before: {printable(str(copied_to))}")
+
+
+@db.command()
+@settings_options()
+@click.option("--force", is_flag=True, help="Overwrite PATH if it exists.")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def backup(path: Path | None, *, force: bool) -> None:
+    """Copy the SQLite database to PATH, also while a daemon writes to it.
+
+    PATH is a file or a folder; without it the copy lies beside the database, with the time in its name. For PostgreSQL the
+    command only says how to call pg_dump.
+    """
+    with as_it_is(current().settings()) as ledger:
+        copy = ledger.back_up(path, overwrite=force)
+    click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
 
 
 @db.command()
@@ -92,12 +110,15 @@ def version(*, as_json: bool) -> None:
     settings = current().settings()
     with as_it_is(settings) as ledger:
         present, needed = ledger.schema_version()
+        dump = ledger.dump_command()
     if as_json:
         write_json({"present": present or None, "needed": needed})
         return
     click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
     if present != needed:
         click.echo("The next start upgrades it, or now: lemmy-safety db upgrade")
+        if dump is not None:
+            click.echo(f"To be able to go back, make a dump before: {dump}")
 
 
 @db.command()

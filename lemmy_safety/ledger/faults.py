@@ -21,9 +21,9 @@ from lemmy_safety.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are not here
-# (a mistake in SQL, a constraint, no memory) are plain ledger errors.
-_SQLITE_FAULTS: Mapping[int, type[LedgerError]] = {
+#: Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are not here
+#: (a mistake in SQL, a constraint, no memory) are plain ledger errors.
+SQLITE_FAULTS: Mapping[int, type[LedgerError]] = {
     sqlite3.SQLITE_PERM: LedgerReadOnly,
     sqlite3.SQLITE_BUSY: LedgerLocked,
     sqlite3.SQLITE_LOCKED: LedgerLocked,
@@ -97,7 +97,7 @@ def _from_driver(error: BaseException | None, where: str, *, made: bool) -> Ledg
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        kind = _SQLITE_FAULTS.get(primary, LedgerError)
+        kind = SQLITE_FAULTS.get(primary, LedgerError)
         hint = _SQLITE_HINTS.get(primary)
     else:
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)

@@ -90,6 +90,11 @@ def present(connection: Connection) -> str | None:
     return revisions[0]
 
 
+def is_empty(connection: Connection) -> bool:
+    """Whether nothing is in the database, ours or the ancestor's."""
+    return not set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
+
+
 def is_ancestor(connection: Connection) -> bool:
     """Whether the table ``images`` is the one of the ancestor's tool."""
     return {column["name"] for column in inspect(connection).get_columns("images")} >= _ANCESTOR_COLUMNS

@@ -10,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 from lemmy_safety.ledger.urls import is_sqlite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import URL
 
 #: Read and write for the owner. SQLite gives the files beside a database (WAL, its index, journals) the same mode.
@@ -25,9 +27,17 @@ def make_private(url: URL) -> None:
     if path is None:
         return
     with contextlib.suppress(OSError, ValueError):
-        # O_EXCL follows no link, and a link to a file that is not there yet is a fine place for a database. It also keeps
-        # us from opening a database that is in use: closing it again would end SQLite's locks.
-        os.close(os.open(os.path.realpath(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
+        create_private(os.path.realpath(path))
+
+
+def create_private(path: str | Path) -> None:
+    """Make an empty file with mode 600.
+
+    :raises OSError: there is one, or it cannot be made.
+    """
+    # O_EXCL follows no link, and a link to a file that is not there yet is a fine place for a database. It also keeps
+    # us from opening a database that is in use: closing it again would end SQLite's locks.
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
 
 
 def _new_file(url: URL) -> str | None:

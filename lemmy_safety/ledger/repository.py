@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import deeds, lookups, migrations, recording, stuck, verdicts
+from lemmy_safety.ledger import backup, deeds, lookups, migrations, recording, stuck, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import Database, now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, use_wal, writing
@@ -30,6 +30,7 @@ from lemmy_safety.records import ItemStatus
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from sqlalchemy import ColumnElement, Engine
 
@@ -55,13 +56,14 @@ def open_ledger(
 
     A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
     the ledger may fail on an old schema; ``schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
-    another writer. A database of the ancestor's tool is taken over in place.
+    another writer. A database of the ancestor's tool is taken over in place. A SQLite database with anything in it is copied
+    beside itself before it is upgraded (``Ledger.copied_to``); where that fails, nothing is changed.
 
     :raises LedgerTooNew: its schema is one that this version does not know.
     :raises LedgerLocked: another process writes for longer than ``busy_timeout_s``.
     :raises LedgerNoLocks: SQLite cannot work on the file system below.
     :raises LedgerReadOnly: file or folder (or server) cannot be written.
-    :raises LedgerFull: the disk is full.
+    :raises LedgerFull: the disk is full, or has no room for the copy.
     :raises LedgerDamaged: not a database, or another program's.
     :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
     :raises SettingsError: the URL is of another kind of database.
@@ -78,7 +80,10 @@ def open_ledger(
             if upgrade:
                 # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
                 with writing(engine) as connection:
-                    if migrations.present(connection) != migrations.newest():
+                    present = migrations.present(connection)
+                    if present != migrations.newest():
+                        if engine.dialect.name == "sqlite" and not migrations.is_empty(connection):
+                            ledger.copied_to = backup.copy_before_upgrade(engine, present or "legacy", clock())
                         migrations.upgrade(connection)
                 use_wal(engine)
             else:
@@ -100,6 +105,9 @@ def open_ledger(
 
 class Ledger(Database):
     """An open database. Made by ``open_ledger``."""
+
+    #: The copy of the database as it was before this opening upgraded it; None where nothing was upgraded or copied.
+    copied_to: Path | None = None
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
         super().__init__(engine, where=where, clock=clock)
@@ -371,6 +379,15 @@ class Ledger(Database):
             return None
         parts = (path.with_name(path.name + ending) for ending in ("", "-wal", "-shm"))
         return sum(part.stat().st_size for part in parts if part.exists())
+
+    def back_up(self, target: Path | None = None, *, overwrite: bool = False) -> Path:
+        """Copy the database, of whatever schema, also while others write to it; see ``backup.back_up``."""
+        self.check_present()
+        return backup.back_up(self.engine, target, overwrite=overwrite, now=self.now())
+
+    def dump_command(self) -> str | None:
+        """The command that backs up a server's database, without the password; None for SQLite, see ``back_up``."""
+        return None if self.engine.dialect.name == "sqlite" else backup.dump_command(self.engine.url)
 
     def schema_version(self) -> tuple[str, str]:
         """The revision of the database (empty when it has none yet) and the one this version needs."""

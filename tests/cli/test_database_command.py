@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from lemmy_safety.errors import LedgerError, SettingsError
+from support.old_ledgers import insert, old_ledger
+
+from lemmy_safety.errors import ActionRefused, LedgerError, SettingsError
+from lemmy_safety.ledger import sqlite_url
 
 
 def test_upgrade_makes_the_database_and_version_agrees(call, tmp_path):
@@ -41,3 +44,29 @@ def test_another_kind_of_database_is_a_bad_setting(call):
     assert "begins with mysql+pymysql://, a database that is not supported" in result.output
     assert "hunter2" not in result.output
     assert call("doctor", env={"DATABASE_URL": "mariadb://me:hunter2hunter2@127.0.0.1:9/db"}).exit_code != 0
+
+
+def test_upgrade_says_where_the_copy_of_the_old_database_is(call, tmp_path):
+    """The database of the version before, made by its own migrations."""
+    with old_ledger(sqlite_url(tmp_path / "lemmy_safety.db"), "0007") as connection:
+        insert(connection, "storages", id=2, name="s3")
+    result = call("db", "upgrade")
+    (copy,) = tmp_path.glob("lemmy_safety.db.schema-0007-*")
+    assert f"As it was before: {copy}" in result.output
+    assert "As it was before" not in call("db", "upgrade").output
+
+
+def test_backup_says_where_it_is_and_overwrites_only_when_told(call, tmp_path):
+    """It is of the schema that the database has, whatever this version needs."""
+    with old_ledger(sqlite_url(tmp_path / "lemmy_safety.db"), "0007") as connection:
+        insert(connection, "storages", id=2, name="s3")
+    result = call("db", "backup", "copy.db")
+    assert result.exit_code == 0
+    assert f"The backup is {tmp_path / 'copy.db'} (" in result.output
+    refused = call("db", "backup", "copy.db")
+    assert refused.exit_code == ActionRefused.exit_code
+    assert "--force" in refused.output
+    assert call("db", "backup", "copy.db", "--force").exit_code == 0
+    versions = json.loads(call("db", "version", "--json", env={"SQLITE_FILENAME": "copy.db"}).stdout)
+    assert versions["present"] == "0007"
+    assert call("db", "backup", env={"SQLITE_FILENAME": "none.db"}).exit_code == LedgerError.exit_code

@@ -16,7 +16,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 
 #: Beside what is always installed: the extras that each room's imports may come from.
-EXTRAS_OF_ROOMS = {"web": ["web"], "detectors": ["clip", "nudenet", "openvino"], "media": ["heic", "jxl"]}
+EXTRAS_OF_ROOMS = {
+    "web": ["web"],
+    "detectors": ["clip", "nudenet", "openvino"],
+    "media": ["heic", "jxl"],
+    "ledger": ["postgres"],
+}
 
 #: Where the standard library's type stubs are not installed as a package.
 _STUBS = {"_typeshed"}

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, MetaData, Table
 
 from alembic import command
 from lemmy_safety.ledger import migrations
-from lemmy_safety.ledger.engine import make_engine, writing
+from lemmy_safety.ledger.engine import make_engine, use_wal, writing
 from lemmy_safety.ledger.urls import parse_url
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def old_ledger(url: str, revision: str) -> Iterator[Connection]:
     with writing(engine) as connection:
         command.upgrade(migrations._config(connection), revision)
         yield connection
+    use_wal(engine)
     engine.dispose()
 
 

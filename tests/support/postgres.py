@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _SERVER_USER = "postgres"
 
 
-def _program(name: str) -> str | None:
-    """Debian keeps the server's programs off PATH, in a folder for each major version."""
+def program(name: str) -> str | None:
+    """Where a program of PostgreSQL's lies, if anywhere. Debian keeps the server's programs off PATH, in a folder for each major version."""
     return shutil.which(name) or next(
         (str(path) for path in sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))), None
     )
@@ -29,7 +29,7 @@ def missing_postgres() -> str:
     """Why no server can be started here; empty when one can."""
     if os.name != "posix":
         return "the suite starts PostgreSQL on POSIX systems only"
-    if _program("initdb") is None or _program("pg_ctl") is None:
+    if program("initdb") is None or program("pg_ctl") is None:
         return "initdb and pg_ctl were not found; install a PostgreSQL server"
     try:
         import psycopg  # noqa: F401, PLC0415
@@ -52,9 +52,9 @@ def postgres_server() -> Iterator[str]:
         port = free.getsockname()[1]
     data, log = folder / "data", folder / "log"
 
-    def run(program: str, *arguments: str) -> None:
+    def run(name: str, *arguments: str) -> None:
         subprocess.run(
-            [str(_program(program)), *arguments],
+            [str(program(name)), *arguments],
             check=True,
             cwd=folder,
             stdin=subprocess.DEVNULL,
