@@ -31,13 +31,13 @@ def _migrate(connection: Connection) -> None:
 
 
 def _migrate_from_command_line() -> None:
-    from lemmy_safety.ledger.engine import make_engine, writing  # noqa: PLC0415
+    from lemmy_safety.ledger.engine import make_engine, upgrading  # noqa: PLC0415
     from lemmy_safety.ledger.urls import parse_url, sqlite_url  # noqa: PLC0415
     from lemmy_safety.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()
     engine = make_engine(parse_url(settings.database_url or sqlite_url(settings.sqlite_filename)))
-    with writing(engine) as connection:
+    with upgrading(engine) as connection:
         _migrate(connection)
     engine.dispose()
 

@@ -78,7 +78,9 @@ class ActionState(StrEnum):
     FAILED = "failed"
     """The storage refused for good (no permission); listed in ``flagged`` until it works."""
     UNKNOWN = "unknown"
-    """Taken over from the ancestor's database, which did not say whether it acted."""
+    """Imported from the legacy database, which did not say whether it acted."""
+    DROPPED = "dropped"
+    """Intended once and no longer wanted: the object was judged again, or a person cleared it."""
 
 
 class Review(StrEnum):

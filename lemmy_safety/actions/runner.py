@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import ObjectChanged, ObjectGone, StorageError, StorageUnreachable, is_about_one_object
+from lemmy_safety.errors import (
+    LedgerError,
+    ObjectChanged,
+    ObjectGone,
+    StorageError,
+    StorageUnreachable,
+    is_about_one_object,
+)
 from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, ActionState
 
@@ -134,7 +141,7 @@ class ActionRunner:
         judged_at = row.checked_at + min(self.storage.clock_ahead, timedelta(0))
         if current.modified_at > judged_at or current.modified_at <= UNKNOWN_TIME:
             detail = "modified after the ancestor tool judged it, or without a date; a sweep will judge it again"
-            self.ledger.finish_action(row.id, ActionState.REFUSED, detail)
+            self._close_legacy(row, ActionState.REFUSED, detail)
             return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
         return self.ledger.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)
 
@@ -143,8 +150,14 @@ class ActionRunner:
             self.storage.see_that_it_is_mounted(row.key)
         except StorageUnreachable as error:
             return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
-        self.ledger.finish_action(row.id, ActionState.DONE, "was already gone")
+        self._close_legacy(row, ActionState.DONE, "was already gone")
         return ActionReport(key=row.key, action=action, state=ActionState.DONE, detail="was already gone")
+
+    def _close_legacy(self, row: FlaggedRow, state: ActionState, detail: str) -> None:
+        """Write what became of the action that the legacy tool may have carried out."""
+        if row.action_id is None:
+            raise LedgerError(f"{row.key!r} was flagged by the legacy tool and has no action.", hint="")
+        self.ledger.finish_action(row.action_id, state, detail)
 
 
 def _not_now(row: FlaggedRow, action: str) -> ActionReport:

@@ -42,14 +42,6 @@ NO_VERDICT: dict[str, Any] = {
     "rules_version": "",
 }
 
-#: The columns of an action as they are where none is wanted.
-NO_ACTION: dict[str, Any] = {
-    "action_wanted": None,
-    "action_state": "none",
-    "action_at": None,
-    "action_detail": "",
-}
-
 
 def checked_keys(keys: Iterable[str]) -> list[str]:
     """The keys, each of which every database can hold.
@@ -220,27 +212,13 @@ def verdict_of(row: AnyRow) -> Verdict | None:
     )
 
 
-#: An action's id is its row's id with the row's judgement above these bits. So an action on an earlier judgement is
-#: told from the present one, and the id of a row of the ancestor (judgement 0) is also that of its action.
-_ROW_BITS = 40
-
-
-def action_id_of(row_id: int, judgement: int) -> int:
-    return judgement << _ROW_BITS | row_id
-
-
-def row_and_judgement(action_id: int) -> tuple[int, int]:
-    return action_id & ((1 << _ROW_BITS) - 1), action_id >> _ROW_BITS
-
-
 def pending_action_of(row: AnyRow) -> PendingAction:
-    """The intent of a row that describes an object."""
+    """The intent of a row of ``images`` with its action, that describes an object."""
     obj = object_of(row)
     if obj is None:
         raise ValueError(f"{row.key!r} was never described")
-    action_id = action_id_of(row.id, row.judgement)
     return PendingAction(
-        id=action_id, obj=obj, action=row.action_wanted, sha256=row.sha256, unreadable=row.outcome is None
+        id=row.action_id, obj=obj, action=row.action_wanted, sha256=row.sha256, unreadable=row.outcome is None
     )
 
 
@@ -279,7 +257,7 @@ def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
 
 
 def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
-    """``row`` is one of ``images`` with the storage's name beside it as ``storage``."""
+    """``row`` is one of ``images`` with its action, and the storage's name as ``storage``."""
     return FlaggedRow(
         id=row.id,
         storage=row.storage,
@@ -298,10 +276,12 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
         reused_from=row.reused_from,
         dry_run=row.dry_run,
         checked_at=row.checked_at,
+        action_id=row.action_id,
         action_wanted=row.action_wanted,
         action_state=row.action_state,
         action_at=row.action_at,
-        action_detail=row.action_detail,
+        action_detail=row.action_detail or "",
+        action_approved=row.action_approved_at is not None,
         review=row.review,
         review_note=row.review_note,
         review_at=row.review_at,

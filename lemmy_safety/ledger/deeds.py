@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.action_rows import WantedAction, close, drop, retry, subject_of, write_intents
 from lemmy_safety.ledger.codec import (
-    NO_ACTION,
     NO_DECODER,
     flagged_row_of,
     object_columns,
     object_of,
     pending_action_of,
-    row_and_judgement,
 )
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.lookups import FULL_ROW, UNJUDGED, is_open
 from lemmy_safety.ledger.merging import Decision, holds_no_picture
-from lemmy_safety.ledger.models import events, images, storages
+from lemmy_safety.ledger.models import actions, events, images, storages
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER, write_decision
-from lemmy_safety.ledger.rows import ANCESTOR, EventKind, FlaggedRow, Origin, PendingAction
+from lemmy_safety.ledger.rows import ANCESTOR, EventKind, FlaggedRow, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.uploads.lookups import uploads_named
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
@@ -60,7 +59,7 @@ def intend_actions(
     storage_id = storage_id_of(connection, storage)
     pending: list[PendingAction] = []
     for chunk in chunks(keys):
-        query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
+        query = EARLIER.where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
         for row in connection.execute(query).all():
             wanted = _action_on(row, action, unreadable_action)
             if wanted is not None and object_of(row) is not None:
@@ -72,7 +71,7 @@ def adopt_row(
     connection: Connection, row_id: int, storage: str, obj: StoredObject, action: str, *, now: datetime
 ) -> PendingAction | None:
     """Say which object a row of the ancestor is about, and intend an action on it."""
-    row = connection.execute(select(*EARLIER).where(images.c.id == row_id)).one_or_none()
+    row = connection.execute(EARLIER.where(images.c.id == row_id)).one_or_none()
     if row is None or row.origin is not Origin.ANCESTOR or row.key != obj.key:
         raise LedgerError(
             f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
@@ -96,38 +95,38 @@ def _action_on(row: AnyRow, action: str | None, unreadable_action: str | None) -
 def _intended(
     connection: Connection, row: AnyRow, described: Mapping[str, Any], action: str, *, run_id: int | None, now: datetime
 ) -> PendingAction:
+    if described:
+        connection.execute(images.update().where(images.c.id == row.id).values(described))
     if row.action_state is not ActionState.INTENDED:
-        described = {
-            **described,
-            "action_wanted": action,
-            "action_state": ActionState.INTENDED,
-            "action_at": now,
-            "action_detail": "",
-        }
         place = {**_place(row), "storage_id": described.get("storage_id", row.storage_id)}
         connection.execute(
             events.insert().values(_event(place, EventKind.INTENDED, {"action": action}, now, run_id=run_id))
         )
-    if described:
-        connection.execute(images.update().where(images.c.id == row.id).values(described))
-        row = connection.execute(select(*EARLIER).where(images.c.id == row.id)).one()
-    return pending_action_of(row)
+        if row.action_state is ActionState.FAILED and row.action_wanted == action:
+            retry(connection, row.action_id, now)
+        else:
+            wanted = WantedAction(
+                image_id=row.id,
+                kind=action,
+                judgement=row.judgement,
+                subject=subject_of(row.sha256, place["storage_id"], row.key),
+            )
+            by = WantedBy.COMMAND if run_id is None else WantedBy.PASS
+            write_intents(connection, [wanted], by=by, run_id=run_id, now=now)
+    return pending_action_of(connection.execute(EARLIER.where(images.c.id == row.id)).one())
 
 
 def finish(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
-    """Write how an intended action ended. One whose object was judged anew meanwhile leaves only its event."""
+    """Write how an intended action ended. It says nothing of an object that was judged again meanwhile."""
     kind = _FINISHED.get(state)
     if kind is None:
         raise ValueError(f"an action cannot end as {state!r}")
-    row_id, judgement = row_and_judgement(action_id)
-    row = connection.execute(select(*EARLIER).where(images.c.id == row_id)).one_or_none()
-    if row is None or judgement > row.judgement:
+    action = connection.execute(select(actions).where(actions.c.id == action_id)).one_or_none()
+    if action is None:
         raise LedgerError(f"There is no action {action_id} in the ledger.", hint="")
-    present = judgement == row.judgement
-    if present:
-        values = {"action_state": state, "action_at": now, "action_detail": clean_text(detail)}
-        connection.execute(images.update().where(images.c.id == row_id).values(values))
-    told = {"action": row.action_wanted, "detail": detail, "judged_anew_meanwhile": not present}
+    row = connection.execute(EARLIER.where(images.c.id == action.image_id)).one()
+    close(connection, action_id, state, detail, now)
+    told = {"action": action.kind, "detail": detail, "judged_anew_meanwhile": row.action_id != action_id}
     connection.execute(events.insert().values(_event(_place(row), kind, told, now)))
 
 
@@ -145,7 +144,7 @@ def decide(
         places = places.where(storages.c.name.in_([storage, ANCESTOR]))
     hits: dict[int, AnyRow] = {}
     for chunk in chunks(keys):
-        query = select(*EARLIER).where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
+        query = EARLIER.where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(query))
     _see_that_keys_are_clear(hits.values())
     unknown = set(keys) - {row.key for row in hits.values()}
@@ -154,10 +153,10 @@ def decide(
     hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None} | set(named.values()))
     write_decision(connection, hashes, Decision(review=decision, note=clean_text(note), at=now))
     for chunk in chunks(hashes):
-        copies = select(*EARLIER).where(images.c.sha256.in_(chunk))
+        copies = EARLIER.where(images.c.sha256.in_(chunk))
         hits.update((row.id, row) for row in connection.execute(copies))
 
-    # The judgement of a dropped one stays: if its action is under way, the ledger must still learn that it was done.
+    # A dropped action still counts for its object: if it is under way, the ledger must learn that it was done.
     dropped = [row for row in hits.values() if decision is Review.CLEARED and row.action_state is ActionState.INTENDED]
     told = {"decision": decision.value, "note": note}
     audit = [_event(_place(row), EventKind.REVIEWED, told, now) for row in hits.values()]
@@ -171,8 +170,7 @@ def decide(
     values = {"review": decision, "review_note": clean_text(note), "review_at": now}
     for ids in chunks(sorted(hits)):
         connection.execute(images.update().where(images.c.id.in_(ids)).values(values))
-    for ids in chunks([row.id for row in dropped]):
-        connection.execute(images.update().where(images.c.id.in_(ids)).values(action_state=ActionState.NONE))
+    drop(connection, [row.action_id for row in dropped], "cleared by a human", now)
 
     changed: list[FlaggedRow] = []
     for ids in chunks(sorted(hits)):
@@ -189,7 +187,7 @@ def ask_for_another_look(connection: Connection, row_ids: Sequence[int], now: da
     """
     to_be_read = 0
     for chunk in chunks(row_ids):
-        query = select(*EARLIER).where(images.c.id.in_(chunk), UNJUDGED, *is_open())
+        query = EARLIER.where(images.c.id.in_(chunk), UNJUDGED, *is_open())
         rows = connection.execute(query).all()
         to_be_read += len(rows)
         settled = [row for row in rows if row.status.settled]  # the others are read again as it is
@@ -197,12 +195,14 @@ def ask_for_another_look(connection: Connection, row_ids: Sequence[int], now: da
             images.update().where(images.c.id.in_([row.id for row in settled])).values(decoder=NO_DECODER)
         )
         unflagged = [row for row in settled if row.outcome is None]
-        # As in decide(), the judgement stays: an action that is under way must still be able to say how it ended.
+        # As in decide(), an action that is under way must still be able to say how it ended.
         dropped = [row for row in unflagged if row.action_state is ActionState.INTENDED]
         if dropped:
             why = {"why": "to be read again"}
             connection.execute(events.insert(), [_event(_place(row), EventKind.DROPPED, why, now) for row in dropped])
-        connection.execute(images.update().where(images.c.id.in_([row.id for row in unflagged])).values(**NO_ACTION))
+        drop(connection, [row.action_id for row in dropped], "to be read again", now)
+        ended = [row.id for row in unflagged if row not in dropped]
+        connection.execute(images.update().where(images.c.id.in_(ended)).values(action_id=None))
     return to_be_read
 
 

@@ -143,6 +143,29 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield transaction.connection
 
 
+@contextmanager
+def upgrading(engine: Engine) -> Iterator[Connection]:
+    """As ``writing``, and a migration may replace a table that others refer to.
+
+    SQLite cannot drop columns before 3.35, so the table is copied and the old one dropped; with foreign keys on, its rows
+    count as deleted then. They can be turned off only outside a transaction, see https://sqlite.org/lang_altertable.html,
+    section 7; ``migrations.upgrade`` checks them all before it ends.
+    """
+    if not is_sqlite(engine.url):
+        with writing(engine) as connection:
+            yield connection
+        return
+    with engine.connect() as plain:
+        cursor = plain.connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = OFF")
+        try:
+            with plain.execution_options(**{_WRITES: True}).begin() as transaction:
+                yield transaction.connection
+        finally:
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.close()
+
+
 def use_wal(engine: Engine) -> None:
     """Switch a SQLite database to WAL for good. File systems that cannot do it (some network ones) keep the journal."""
     if not is_sqlite(engine.url):

@@ -9,8 +9,8 @@ from sqlalchemy import and_, func, or_, select
 from lemmy_safety.ledger.codec import (
     object_of,
     pending_action_of,
-    row_and_judgement,
 )
+from lemmy_safety.ledger.current_action import ACTING, ACTION_COLUMNS, IS_NOT_DONE, WITH_ACTION
 from lemmy_safety.ledger.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.ledger.merging import EarlierRow, standing
 from lemmy_safety.ledger.models import (
@@ -20,6 +20,7 @@ from lemmy_safety.ledger.models import (
     IS_REFUSED,
     IS_RETRYABLE,
     IS_UNREADABLE,
+    actions,
     events,
     images,
     runs,
@@ -41,15 +42,14 @@ if TYPE_CHECKING:
 #: Rows of ``flagged()`` read at a time; between two pieces no transaction is open that would hold back a checkpoint.
 FLAGGED_PAGE = 500
 
-#: Only a done action closes a flagged row; a failed, refused or unknown one is for a human to see.
-_OPEN_STATES = tuple(state for state in ActionState if state is not ActionState.DONE)
-
 #: The same bytes were flagged at the door since: what is written here does not hold any more.
 _IS_OUTDONE = and_(
     images.c.status == ItemStatus.CHECKED, images.c.outcome != Outcome.FLAGGED, stands_at_the_door(images.c.sha256)
 )
 
-FULL_ROW = select(images, storages.c.name.label("storage")).join(storages, images.c.storage_id == storages.c.id)
+FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).select_from(
+    WITH_ACTION.join(storages, images.c.storage_id == storages.c.id)
+)
 
 
 def known(
@@ -71,11 +71,12 @@ def known(
             images.c.decoder_broke,
             images.c.outcome,
             images.c.detectors,
-            images.c.action_state,
+            *ACTION_COLUMNS,
             images.c.review,
             images.c.origin,
             _IS_OUTDONE.label("is_outdone"),
-        ).where(images.c.storage_id.in_(places), images.c.key.in_(list(listed)))
+        )
+        query = query.select_from(WITH_ACTION).where(images.c.storage_id.in_(places), images.c.key.in_(list(listed)))
         for row in connection.execute(query):
             before = EarlierRow(
                 obj=object_of(row),
@@ -105,11 +106,15 @@ def retryable(connection: Connection, storage: str, limit: int) -> list[str]:
     )
     failed = list(connection.execute(query).scalars())
     # An object that was not what had been judged is to be judged anew, however old its time of modification is.
-    refused = select(images.c.key).where(
-        images.c.storage_id == storage_id_of(connection, storage),
-        IS_REFUSED,
-        or_(IS_FLAGGED, IS_UNREADABLE),
-        images.c.status != ItemStatus.GONE,
+    refused = (
+        select(images.c.key)
+        .select_from(ACTING)
+        .where(
+            among_few(storage_id_of(connection, storage)),
+            IS_REFUSED,
+            or_(IS_FLAGGED, IS_UNREADABLE),
+            images.c.status != ItemStatus.GONE,
+        )
     )
     asked = select(images.c.key).where(images.c.storage_id == storage_id_of(connection, storage), IS_READ_AGAIN)
     again = [
@@ -133,15 +138,12 @@ def _outdone_keys(connection: Connection, storage: str, limit: int) -> list[str]
 
 
 def is_intended(connection: Connection, action_id: int) -> bool:
-    row_id, judgement = row_and_judgement(action_id)
-    query = select(images.c.judgement, images.c.action_state, images.c.review).where(images.c.id == row_id)
-    row = connection.execute(query).one_or_none()
-    return (
-        row is not None
-        and row.judgement == judgement
-        and row.action_state is ActionState.INTENDED
-        and row.review is not Review.CLEARED
+    query = (
+        select(images.c.id)
+        .select_from(ACTING)
+        .where(actions.c.id == action_id, IS_INTENDED, images.c.review != Review.CLEARED)
     )
+    return connection.execute(query).first() is not None
 
 
 def described(connection: Connection, storage: str, key: str) -> StoredObject | None:
@@ -152,8 +154,9 @@ def described(connection: Connection, storage: str, key: str) -> StoredObject | 
 
 def unfinished_actions(connection: Connection, storage: str) -> list[PendingAction]:
     query = (
-        select(images)
-        .where(images.c.storage_id == storage_id_of(connection, storage), IS_INTENDED)
+        select(images, *ACTION_COLUMNS)
+        .select_from(ACTING)
+        .where(among_few(storage_id_of(connection, storage)), IS_INTENDED)
         .order_by(images.c.id)
     )
     return [pending_action_of(row) for row in connection.execute(query)]
@@ -185,7 +188,8 @@ def is_open() -> tuple[Any, ...]:
     return (
         images.c.review != Review.CLEARED,
         images.c.status != ItemStatus.GONE,
-        images.c.action_state.in_(_OPEN_STATES),
+        # Only a done action closes the row; a failed, refused or unknown one is for a person to see.
+        IS_NOT_DONE,
     )
 
 
@@ -219,8 +223,10 @@ def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome,
     by_status: dict[ItemStatus, int] = {}
     by_outcome: dict[Outcome, int] = {}
     acted = 0
-    query = select(images.c.status, images.c.outcome, images.c.action_state, func.count()).group_by(
-        images.c.status, images.c.outcome, images.c.action_state
+    query = (
+        select(images.c.status, images.c.outcome, actions.c.state, func.count())
+        .select_from(WITH_ACTION)
+        .group_by(images.c.status, images.c.outcome, actions.c.state)
     )
     for status, outcome, state, number in connection.execute(query):
         by_status[status] = by_status.get(status, 0) + number
@@ -229,7 +235,7 @@ def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome,
         if state is ActionState.DONE:
             acted += number
     flagged, unreadable = (
-        connection.execute(select(func.count()).select_from(images).where(which, *is_open())).scalar_one()
+        connection.execute(select(func.count()).select_from(WITH_ACTION).where(which, *is_open())).scalar_one()
         for which in (FLAGGED, UNREADABLE)
     )
     passes = connection.execute(select(func.count()).select_from(runs)).scalar_one()

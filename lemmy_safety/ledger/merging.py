@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.ledger.codec import NO_ACTION, NO_DECODER, content_columns, object_columns, verdict_columns
+from lemmy_safety.ledger.codec import NO_DECODER, content_columns, object_columns, verdict_columns
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.rows import EventKind, Known, Origin
 from lemmy_safety.records import UNDECODED, ActionState, ItemStatus, Outcome, Review
@@ -85,10 +85,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What to write for one result. ``intends`` says that the values hold a new intent."""
+    """What to write for one result. ``intends`` names the action that is wanted from now on, if there is a new one."""
 
     values: Mapping[str, Any]
-    intends: bool = False
+    intends: str | None = None
     events: tuple[tuple[EventKind, Mapping[str, Any]], ...] = field(default=())
 
 
@@ -179,7 +179,7 @@ def _facts(
         **content_columns(assessment),
         **verdict_columns(assessment),
         "reused_from": result.reused_from if assessment.verdict is not None else None,
-        **NO_ACTION,
+        "action_id": None,
         **(_NO_REVIEW if decision is None else decision.columns),
         "status": assessment.status,
         "reason": clean_text(assessment.reason),
@@ -252,7 +252,7 @@ def _stays_flagged(row: EarlierRow, result: ItemResult, *, dry_run: bool, decode
     kept["detectors"] = row.detectors | result.assessment.detectors
     if row.action_state in (ActionState.DONE, ActionState.REFUSED):
         # It is there all the same: open again, for the next pass that lists it.
-        kept |= {**NO_ACTION, "judgement": values["judgement"]}
+        kept |= {"action_id": None, "judgement": values["judgement"]}
     return Change(values={**kept, **object_columns(result.obj)})
 
 
@@ -270,16 +270,14 @@ def _to_be_acted_on(
     if decision is not None and decision.review is Review.CLEARED:
         dropped = [] if row is None else _drops(row, "cleared by a human")
         return Change(values=values, events=(*said, *dropped))
-    values["action_wanted"] = action
     if action is not None and not dry_run:
-        values["action_state"] = ActionState.INTENDED
         superseded = [] if row is None else _drops(row, "decided anew")
-        return Change(values=values, intends=True, events=(*said, *superseded))
+        return Change(values=values, intends=action, events=(*said, *superseded))
     if row is not None and row.action_state is ActionState.INTENDED:
         same_reason = row.holds_no_picture == (result.assessment.verdict is None)
         if same_reason and row.same_content_as(result.obj, result.assessment.sha256):
             # Decided by an earlier live pass and perhaps already under way: it stays decided.
-            for name in ("judgement", *NO_ACTION):
+            for name in ("judgement", "action_id"):
                 values.pop(name)
             return Change(values=values, events=tuple(said))
         return Change(values=values, events=(*said, *_drops(row, "content or reason changed")))

@@ -101,6 +101,13 @@ def is_ancestor(connection: Connection) -> bool:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to the newest revision, within the connection's transaction."""
+    """Bring the database to the newest revision, within the connection's transaction, which is of ``engine.upgrading``.
+
+    :raises LedgerDamaged: rows refer to others that are not there; nothing of the upgrade may be kept.
+    """
     with _alembic_lock:
         command.upgrade(_config(connection), "head")
+    if connection.dialect.name == "sqlite":
+        lost = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(1)
+        if lost:
+            raise LedgerDamaged(f"Rows of the table {lost[0][0]} refer to rows of {lost[0][2]} that are not there.")

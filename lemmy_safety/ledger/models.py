@@ -33,7 +33,7 @@ from lemmy_safety.ledger.columns import (
     RowId,
     UtcDateTime,
 )
-from lemmy_safety.ledger.rows import EventKind, Origin, UploadAnswer
+from lemmy_safety.ledger.rows import EventKind, Origin, UploadAnswer, WantedBy
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
@@ -125,16 +125,44 @@ images = Table(
     Column("origin", EnumText(Origin), nullable=False),
     # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
     Column("judgement", Integer, nullable=False),
-    # What is done about it.
-    Column("action_wanted", Text),
-    Column("action_state", EnumText(ActionState), nullable=False),
-    Column("action_at", UtcDateTime),
-    Column("action_detail", Text, nullable=False),
+    # The action that counts for it now; NULL where none was ever wanted, or none since it was judged last. No foreign key:
+    # SQLite cannot add one to a table that exists, and the two tables would need each other.
+    Column("action_id", BigInteger),
     # What a human decided about it; the same as in reviews, where its hash is known.
     Column("review", EnumText(Review), nullable=False),
     Column("review_note", Text, nullable=False),
     Column("review_at", UtcDateTime),
     UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
+)
+
+# Every action that was ever wanted, one row each. It stays when its object is judged again and another one is wanted.
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    # What is done, such as "delete"; NULL where only the legacy tool knew.
+    Column("kind", Text),
+    Column("state", EnumText(ActionState), nullable=False),
+    # The judgement of the object that it follows from.
+    Column("judgement", Integer, nullable=False),
+    # What a limit counts once a day: the SHA-256 of the bytes, else the storage's number and the key.
+    Column("subject", Text, nullable=False),
+    # Where the object goes, for actions that keep it.
+    Column("destination", Text),
+    Column("detail", Text, nullable=False),
+    Column("wanted_by", EnumText(WantedBy), nullable=False),
+    Column("wanted_at", UtcDateTime),
+    Column("run_id", ForeignKey("runs.id")),
+    # Written before it is carried out, the first time, and kept: when, and in which pass.
+    Column("started_at", UtcDateTime),
+    Column("started_run_id", ForeignKey("runs.id")),
+    # When its state changed last.
+    Column("changed_at", UtcDateTime),
+    # When a person approved this very action.
+    Column("approved_at", UtcDateTime),
+    Index("ix_actions_image_id", "image_id"),
+    Index("ix_actions_started_at", "started_at"),
 )
 
 # What humans decided about bytes, so that it outlives every object that held them.
@@ -238,10 +266,10 @@ def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
 # Conditions of the partial indexes; queries must use these very expressions. Each index holds only the few rows in
 # question, so that asking for them costs what they are, not what 10 million rows are.
 IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
-IS_INTENDED = _is(images.c.action_state, ActionState.INTENDED)
+IS_INTENDED = _is(actions.c.state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
 IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
-IS_REFUSED = _is(images.c.action_state, ActionState.REFUSED)
+IS_REFUSED = _is(actions.c.state, ActionState.REFUSED)
 #: No decoder made a picture of it, and an admin asked for another look: ``NO_DECODER`` stands in place of the one that looked.
 IS_READ_AGAIN = and_(
     _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
@@ -253,10 +281,10 @@ IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.jud
 Index("ix_images_sha256", images.c.sha256)
 for _name, _columns, _condition in (
     ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
-    ("ix_images_intended", (images.c.storage_id, images.c.id), IS_INTENDED),
+    ("ix_actions_intended", (actions.c.image_id,), IS_INTENDED),
     ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
     ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
-    ("ix_images_refused", (images.c.storage_id, images.c.id), IS_REFUSED),
+    ("ix_actions_refused", (actions.c.image_id,), IS_REFUSED),
     ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
     ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
 ):

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
+from lemmy_safety.ledger.action_rows import WantedAction, drop, subject_of, write_intents
 from lemmy_safety.ledger.codec import object_of, pending_action_of
+from lemmy_safety.ledger.current_action import ACTION_COLUMNS, WITH_ACTION
 from lemmy_safety.ledger.flags import Judgements
 from lemmy_safety.ledger.merging import Decision, EarlierRow, merge, overruled
 from lemmy_safety.ledger.models import events, images, reviews
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction
+from lemmy_safety.ledger.rows import ANCESTOR, EventKind, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.uploads.recording import settle_unchecked
-from lemmy_safety.records import Review
+from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.merging import Change
     from lemmy_safety.records import ItemResult
 
-EARLIER = (
+#: Rows as the rules need them.
+EARLIER = select(
     images.c.id,
     images.c.storage_id,
     images.c.key,
@@ -39,14 +42,14 @@ EARLIER = (
     images.c.decoder_broke,
     images.c.outcome,
     images.c.detectors,
-    images.c.action_wanted,
-    images.c.action_state,
+    images.c.action_id,
+    *ACTION_COLUMNS,
     images.c.judgement,
     images.c.review,
     images.c.review_note,
     images.c.review_at,
     images.c.origin,
-)
+).select_from(WITH_ACTION)
 
 
 def record_results(
@@ -92,11 +95,11 @@ def record_results(
                 unreadable_action=unreadable_action,
                 decoder=decoder,
             )
-            writes.add(None if row is None else row.id, result, change)
+            writes.add(row, result, change)
         writes.send(connection)
         settle_unchecked(connection, storage_id, effective, now)
         for keys in chunks(writes.intended):
-            query = select(*EARLIER).where(images.c.storage_id == storage_id, images.c.key.in_(keys))
+            query = EARLIER.where(images.c.storage_id == storage_id, images.c.key.in_(keys))
             pending.extend(pending_action_of(row) for row in connection.execute(query.order_by(images.c.id)))
     return pending
 
@@ -117,25 +120,33 @@ class _Writes:
     """Statements of one batch, grouped so that each kind is sent once."""
 
     def __init__(self, storage_id: int, run_id: int, now: datetime) -> None:
+        #: Keys with a new intent.
         self.intended: list[str] = []
+        self._wanted: dict[str, tuple[str, datetime | None]] = {}
+        self._dropped: list[tuple[int, str]] = []
+        self._storage_id = storage_id
+        self._run_id = run_id
+        self._now = now
         self._common = {"storage_id": storage_id, "run_id": run_id, "checked_at": now}
         self._inserts: list[dict[str, Any]] = []
         self._updates: dict[frozenset[str], list[dict[str, Any]]] = {}
         self._events: list[dict[str, Any]] = []
 
-    def add(self, row_id: int | None, result: ItemResult, change: Change) -> None:
+    def add(self, row: AnyRow | None, result: ItemResult, change: Change) -> None:
         values = {**change.values, **self._common}
         for kind, detail in change.events:
             self._add_event(result, kind, detail)
-        if change.intends:
-            values["action_at"] = self._common["checked_at"]
-            self._add_event(result, EventKind.INTENDED, {"action": values["action_wanted"]})
+            if kind is EventKind.DROPPED and row is not None:
+                self._dropped.append((row.action_id, detail["why"]))
+        if change.intends is not None:
+            self._add_event(result, EventKind.INTENDED, {"action": change.intends})
             self.intended.append(result.obj.key)
-        if row_id is None:
+            self._wanted[result.obj.key] = (change.intends, _approval(row, result, change.intends))
+        if row is None:
             self._inserts.append({"key": result.obj.key, **values})
         else:
             # storage_id is among the values: a row of the ancestor moves to the storage where its key was found.
-            self._updates.setdefault(frozenset(values), []).append({"row_id": row_id, **values})
+            self._updates.setdefault(frozenset(values), []).append({"row_id": row.id, **values})
 
     def _add_event(self, result: ItemResult, kind: EventKind, detail: Mapping[str, Any]) -> None:
         self._events.append(
@@ -161,8 +172,38 @@ class _Writes:
                 .values({name: bindparam(f"new_{name}") for name in sorted(names)}),
                 [{"row_id": row["row_id"], **{f"new_{name}": row[name] for name in names}} for row in rows],
             )
+        for action_id, why in self._dropped:
+            drop(connection, [action_id], why, self._now)
+        self._write_intents(connection)
         if self._events:
             connection.execute(events.insert(), self._events)
+
+    def _write_intents(self, connection: Connection) -> None:
+        storage_id = self._storage_id
+        columns = (images.c.id, images.c.key, images.c.sha256, images.c.judgement)
+        wanted: list[WantedAction] = []
+        for keys in chunks(self.intended):
+            query = select(*columns).where(images.c.storage_id == storage_id, images.c.key.in_(keys))
+            for row in connection.execute(query.order_by(images.c.id)):
+                kind, approved_at = self._wanted[row.key]
+                wanted.append(
+                    WantedAction(
+                        image_id=row.id,
+                        kind=kind,
+                        judgement=row.judgement,
+                        subject=subject_of(row.sha256, storage_id, row.key),
+                        approved_at=approved_at,
+                    )
+                )
+        write_intents(connection, wanted, by=WantedBy.PASS, run_id=self._run_id, now=self._now)
+
+
+def _approval(row: AnyRow | None, result: ItemResult, action: str) -> datetime | None:
+    """When a person approved the action that this one follows: on the same bytes, and not carried out yet."""
+    if row is None or row.action_state is not ActionState.INTENDED or row.action_wanted != action:
+        return None
+    approved_at: datetime | None = row.action_approved_at
+    return approved_at if row.sha256 is not None and row.sha256 == result.assessment.sha256 else None
 
 
 def _earlier_rows(connection: Connection, storage_id: int, keys: Sequence[str]) -> dict[str, AnyRow]:
@@ -170,7 +211,7 @@ def _earlier_rows(connection: Connection, storage_id: int, keys: Sequence[str]) 
     ancestor_id = storage_id_of(connection, ANCESTOR)
     found: dict[str, AnyRow] = {}
     for chunk in chunks(keys):
-        query = select(*EARLIER).where(images.c.storage_id.in_([storage_id, ancestor_id]), images.c.key.in_(chunk))
+        query = EARLIER.where(images.c.storage_id.in_([storage_id, ancestor_id]), images.c.key.in_(chunk))
         for row in connection.execute(query):
             if row.key not in found or row.storage_id == storage_id:
                 found[row.key] = row

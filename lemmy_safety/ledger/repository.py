@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import backup, deeds, lookups, migrations, recording, stuck, verdicts
+from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, recording, stuck, verdicts
 from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
 from lemmy_safety.ledger.database import Database, now_utc
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, use_wal, writing
+from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
@@ -79,7 +79,7 @@ def open_ledger(
         with translated(where):
             if upgrade:
                 # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
-                with writing(engine) as connection:
+                with upgrading(engine) as connection:
                     present = migrations.present(connection)
                     if present != migrations.newest():
                         if engine.dialect.name == "sqlite" and not migrations.is_empty(connection):
@@ -327,6 +327,14 @@ class Ledger(Database):
         """
         with self.writing() as connection:
             deeds.finish(connection, id, state, detail, self.now())
+
+    def approve_actions(self, action_ids: Sequence[int]) -> int:
+        """Note that a person approved these very actions; those that are not intended any more are left out.
+
+        The approval stays while the object has the same bytes. Returns how many were approved.
+        """
+        with self.writing() as connection:
+            return action_rows.approve(connection, action_ids, self.now())
 
     def review(
         self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None

@@ -59,6 +59,17 @@ class Origin(StrEnum):
     """Taken over from the ancestor's database: no hash, no size, no reason, and unknown whether it was acted on."""
 
 
+class WantedBy(StrEnum):
+    """Who wanted an action."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    """A sweep, or a pass of the daemon."""
+    COMMAND = "command"
+    """A person, with ``delete-flagged``."""
+    LEGACY = "legacy"
+    """The legacy tool, as far as its database says."""
+
+
 class UploadAnswer(StrEnum):
     """What pict-rs was told of an upload."""
 
@@ -118,7 +129,7 @@ class KnownVerdict:
 class PendingAction:
     """An action that is on disk as intended. ``obj`` is the object as it was judged: act on nothing else.
 
-    ``id`` names the action on this judgement of the object: an object that is judged again gets a new one.
+    ``id`` is of its row in ``actions``: an object that is judged again gets a new one.
     ``unreadable`` says that it was decided because no picture could be made of the object, not because of a verdict.
     """
 
@@ -156,6 +167,7 @@ class FlaggedRow:
     reused_from: str | None
     dry_run: bool
     checked_at: datetime
+    action_id: int | None
     action_wanted: str | None
     action_state: ActionState
     action_at: datetime | None
@@ -164,6 +176,8 @@ class FlaggedRow:
     review_note: str
     review_at: datetime | None
     origin: Origin
+    action_approved: bool = False
+    """A person approved the action that is due."""
     refusals: int = 0
     """How often an action on this object, with these bytes, was refused or failed."""
     to_be_read: bool = False

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from lemmy_safety.ledger.current_action import WITH_ACTION
 from lemmy_safety.ledger.lookups import FLAGGED, UNREADABLE, is_open
-from lemmy_safety.ledger.models import events, images
+from lemmy_safety.ledger.models import actions, events, images
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import EventKind, StuckActions
 from lemmy_safety.ledger.storages import among_few, storage_id_of
@@ -54,11 +55,12 @@ def stuck_actions(connection: Connection, storage: str | None, *, due_before: da
         images.c.storage_id,
         images.c.key,
         images.c.sha256,
-        images.c.action_state,
-        images.c.action_at,
+        actions.c.state.label("action_state"),
+        actions.c.changed_at.label("action_at"),
     )
     for which in (FLAGGED, UNREADABLE):
-        query = select(*columns).where(which, *is_open(), *_in(connection, storage), images.c.action_state.in_(_TRIED))
+        query = select(*columns).select_from(WITH_ACTION)
+        query = query.where(which, *is_open(), *_in(connection, storage), actions.c.state.in_(_TRIED))
         rows = connection.execute(query).all()
         refusals = count_refusals(connection, [row for row in rows if row.action_state is ActionState.REFUSED])
         failed += sum(row.action_state is ActionState.FAILED for row in rows)
@@ -70,12 +72,16 @@ def stuck_actions(connection: Connection, storage: str | None, *, due_before: da
 def failed_keys(connection: Connection, storage: str, *, before: datetime) -> list[str]:
     keys: list[str] = []
     for which in (FLAGGED, UNREADABLE):
-        query = select(images.c.key).where(
-            which,
-            *is_open(),
-            *_in(connection, storage),
-            images.c.action_state == ActionState.FAILED,
-            images.c.action_at < before,
+        query = (
+            select(images.c.key)
+            .select_from(WITH_ACTION)
+            .where(
+                which,
+                *is_open(),
+                *_in(connection, storage),
+                actions.c.state == ActionState.FAILED,
+                actions.c.changed_at < before,
+            )
         )
         keys += connection.execute(query.order_by(images.c.id)).scalars()
     return keys

@@ -34,7 +34,7 @@ def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
     assert record(ledger, [flagged("a")], dry_run=True) == []
     assert record(ledger, [flagged("b")], action=None) == []
     assert [(row.key, row.dry_run, row.action_wanted, row.action_state) for row in ledger.flagged()] == [
-        ("a", True, "delete", ActionState.NONE),
+        ("a", True, None, ActionState.NONE),
         ("b", False, None, ActionState.NONE),
     ]
     assert ledger.unfinished_actions(STORAGE) == []

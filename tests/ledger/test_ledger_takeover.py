@@ -148,10 +148,10 @@ def test_only_its_rows_can_be_adopted(taken_over) -> None:
 
 
 @pytest.mark.parametrize("state", [ActionState.DONE, ActionState.REFUSED])
-def test_what_became_of_its_action_can_be_told_by_the_rows_id(taken_over, state) -> None:
+def test_what_became_of_its_action_can_be_told_by_the_actions_id(taken_over, state) -> None:
     """Gone already, or changed since: then a listed object is judged anew."""
     row = row_of(taken_over, "01/flagged.webp")
-    taken_over.finish_action(row.id, state, "was already gone")
+    taken_over.finish_action(row.action_id, state, "was already gone")
     assert row_of(taken_over, "01/flagged.webp").action_state is state
     assert look_up(taken_over, "01/flagged.webp") == {}
 
