@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.scan.pipeline import PipelineStopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Room that a thread waits for."""
+
+    size: int
+    granted: bool = False
 
 
 class ByteBudget:
@@ -18,7 +27,7 @@ class ByteBudget:
         self._limit = limit
         self._used = 0
         self._aborted = False
-        self._waiting = 0
+        self._requests: list[_Request] = []
         self._changed = threading.Condition()
 
     def take_now(self, size: int) -> bool:
@@ -37,26 +46,29 @@ class ByteBudget:
 
         :raises PipelineStopped: the run was stopped meanwhile.
         """
-
-        def fits() -> bool:
-            return self._aborted or self._fits(size)
-
         with self._changed:
-            if not fits():
-                self._waiting += 1
-                try:
-                    if when_waiting is not None:
-                        when_waiting()
-                    self._changed.wait_for(fits)
-                finally:
-                    self._waiting -= 1
             if self._aborted:
                 raise PipelineStopped
-            self._used += size
+            if self._fits(size):
+                self._used += size
+                return
+            request = _Request(size)
+            self._requests.append(request)
+            if when_waiting is not None:
+                when_waiting()
+            self._changed.wait_for(lambda: self._aborted or request.granted)
+            if self._aborted:
+                raise PipelineStopped
 
     def give_back(self, size: int) -> None:
+        """Return what ``take`` took. Those who wait and fit now have their room from this moment, in their order."""
         with self._changed:
             self._used -= size
+            for request in self._requests:
+                if self._fits(request.size):
+                    self._used += request.size
+                    request.granted = True
+            self._requests = [request for request in self._requests if not request.granted]
             self._changed.notify_all()
 
     def abort(self) -> None:
@@ -67,8 +79,8 @@ class ByteBudget:
 
     @property
     def waiting(self) -> int:
-        """How many wait for room at this moment."""
-        return self._waiting
+        """How many wait for room at this moment; who was granted it does not, though its thread may not have run yet."""
+        return len(self._requests)
 
     @property
     def used(self) -> int:

@@ -304,11 +304,12 @@ class UploadJudging:
         if any(job.awaited for job in self._jobs.values()):
             late, waiting = waiting, [job for job in waiting if job.awaited]
             if not waiting:
-                if self._inspector.is_full:
+                for job in late:
                     # What somebody waits for cannot be decoded while these fill the memory, and they are not judged
-                    # while somebody waits: given up, as they are for a full queue.
-                    for job in late:
-                        self._forget(job, self._to_judge)
+                    # while somebody waits: given up, as they are for a full queue, until there is room.
+                    if not self._inspector.is_full:
+                        break
+                    self._forget(job, self._to_judge)
                 self._pump_decode()
                 return
         batch, full = self._speed.choose(waiting, self._inspector.batch_size)
