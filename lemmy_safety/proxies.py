@@ -8,6 +8,7 @@ domains, IP addresses and networks, separated by commas, that are asked directly
 from __future__ import annotations
 
 import ipaddress
+import os
 import urllib.request
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -18,7 +19,7 @@ _SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """``variable`` in capitals; the system may know it in small letters. ``url`` may hold a password: never show it."""
+    """``variable`` as it is written in the environment. ``url`` may hold a password: never show it."""
 
     variable: str
     url: str
@@ -31,12 +32,14 @@ class Proxy:
     @property
     def hint(self) -> str:
         """What to do where the proxy does not work."""
-        return f"Correct or unset {self.variable}, or add the server to NO_PROXY."
+        return f"Correct or unset {self.variable}, or add the server to {variable_of('no')}."
 
     @property
     def login_hint(self) -> str:
         """What to do where the proxy asks who we are."""
-        return f"Write it as http://name:password@host:port in {self.variable}, or add the server to NO_PROXY."
+        return (
+            f"Write it as http://name:password@host:port in {self.variable}, or add the server to {variable_of('no')}."
+        )
 
     @property
     def speaks_socks(self) -> bool:
@@ -63,19 +66,28 @@ def proxy_for(url: str, *, all_counts: bool = True) -> Proxy | None:
     for name in (parts.scheme, "all") if all_counts else (parts.scheme,):
         text = known.get(name, "").strip()
         if text and not _is_exempt(parts.hostname or "", parts.port, known.get("no", "")):
-            return Proxy(f"{name.upper()}_PROXY", text if "://" in text else f"http://{text}")
+            return Proxy(variable_of(name), text if "://" in text else f"http://{text}")
     return None
 
 
 def variables_that_name(url: str) -> str:
-    """The variables that hold the proxy at this address, for a message: ``HTTPS_PROXY``, or several."""
+    """The variables that hold the proxy at this address, for a message, as they are written: ``https_proxy``, or several."""
     shown = Proxy("", url).shown
     found = sorted(
-        f"{name.upper()}_PROXY"
+        variable_of(name)
         for name, text in urllib.request.getproxies().items()
         if name != "no" and Proxy("", text).shown == shown
     )
     return ", ".join(found) or "HTTPS_PROXY or HTTP_PROXY"
+
+
+def variable_of(kind: str) -> str:
+    """The variable of this kind as the environment has it; in capitals where it has none.
+
+    Where it has both spellings, small letters win, as in ``urllib.request``.
+    """
+    found = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name].strip()]
+    return next((name for name in found if name.endswith("_proxy")), next(iter(found), f"{kind.upper()}_PROXY"))
 
 
 def _is_exempt(host: str, port: int | None, listed: str) -> bool:

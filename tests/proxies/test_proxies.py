@@ -61,7 +61,9 @@ def test_any_address_is_in_its_own_networks_whatever_else_is_listed(monkeypatch,
     ("given", "url", "variable"),
     [
         ({"HTTPS_PROXY": PROXY}, "https://a.example", "HTTPS_PROXY"),
-        ({"https_proxy": PROXY}, "https://a.example", "HTTPS_PROXY"),
+        ({"https_proxy": PROXY}, "https://a.example", "https_proxy"),
+        ({"https_proxy": PROXY, "HTTPS_PROXY": "other:1"}, "https://a.example", "https_proxy"),
+        ({"all_proxy": PROXY}, "https://a.example", "all_proxy"),
         ({"HTTP_PROXY": PROXY}, "https://a.example", None),
         ({"ALL_PROXY": PROXY}, "https://a.example", "ALL_PROXY"),
         ({"all_proxy": PROXY, "HTTP_PROXY": "other:1"}, "http://a.example", "HTTP_PROXY"),
@@ -70,11 +72,20 @@ def test_any_address_is_in_its_own_networks_whatever_else_is_listed(monkeypatch,
     ],
 )
 def test_the_variable_of_the_scheme_goes_before_the_one_for_all(monkeypatch, given, url, variable):
-    """In small letters or capitals."""
+    """It is named as it is written, in small letters or capitals; a message that names another one misleads."""
     set_proxies(monkeypatch, **given)
     proxy = proxy_for(url)
     assert (proxy and proxy.variable) == variable
     assert proxy is None or variables_that_name(proxy.url) == variable
+
+
+@pytest.mark.parametrize(("exempt", "named"), [("no_proxy", "no_proxy"), ("NO_PROXY", "NO_PROXY"), (None, "NO_PROXY")])
+def test_the_hint_names_the_list_of_exceptions_that_counts(monkeypatch, exempt, named):
+    """Beside a ``no_proxy`` in small letters nothing that is added to ``NO_PROXY`` would have an effect."""
+    set_proxies(monkeypatch, http_proxy=PROXY, **({exempt: "b.example"} if exempt else {}))
+    proxy = proxy_for("http://a.example")
+    assert proxy.hint == f"Correct or unset http_proxy, or add the server to {named}."
+    assert proxy.login_hint.endswith(f"in http_proxy, or add the server to {named}.")
 
 
 @pytest.mark.parametrize("url", ["http://[", "http://", "http://a:99999", "http://a:0", "http://a b", "http://a:x"])

@@ -41,8 +41,8 @@ def test_ipv6_among_the_exceptions_is_no_fault(tmp_path, monkeypatch, exceptions
     ("variable", "value", "said"),
     [
         ("ALL_PROXY", "socks5://127.0.0.1:1080", "ALL_PROXY names a SOCKS proxy"),
-        ("http_proxy", "socks5h://127.0.0.1:1080", "HTTP_PROXY names a SOCKS proxy"),
-        ("all_proxy", "socks://127.0.0.1:1080/", "ALL_PROXY names a proxy with the scheme socks://"),
+        ("http_proxy", "socks5h://127.0.0.1:1080", "http_proxy names a SOCKS proxy"),
+        ("all_proxy", "socks://127.0.0.1:1080/", "all_proxy names a proxy with the scheme socks://"),
         ("HTTP_PROXY", "ftp://127.0.0.1", "HTTP_PROXY names a proxy with the scheme ftp://"),
         ("HTTP_PROXY", "http://[", "HTTP_PROXY is not the URL of a proxy"),
         ("HTTP_PROXY", "http://proxy:port", "HTTP_PROXY is not the URL of a proxy"),
@@ -98,5 +98,5 @@ def test_a_tunnel_that_the_proxy_refuses_is_its_refusal(monkeypatch):
     """It may be passing, so it is tried again."""
     with refusing_proxy(503) as port:
         set_proxies(monkeypatch, https_proxy=f"http://127.0.0.1:{port}")
-        with pytest.raises(ServerTrouble, match=rf"the proxy 127.0.0.1:{port} in HTTPS_PROXY refuses"):
+        with pytest.raises(ServerTrouble, match=rf"the proxy 127.0.0.1:{port} in https_proxy refuses"):
             asked("https://relay.example.invalid")

@@ -28,7 +28,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
-from lemmy_safety.proxies import Proxy, variables_that_name
+from lemmy_safety.proxies import Proxy, variable_of, variables_that_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,8 +207,8 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         # Only without TLS does the proxy's answer look like the server's.
-        login_hint = Proxy("HTTP_PROXY", "").login_hint
-        return LoginRefused(f"{subject}: the proxy in HTTP_PROXY wants a login (407).", hint=login_hint)
+        proxy = Proxy(variable_of("http"), "")
+        return LoginRefused(f"{subject}: the proxy in {proxy.variable} wants a login (407).", hint=proxy.login_hint)
     kind, hint = CODES.get(code) or CODES.get(str(status)) or (_by_status(status), None)
     if kind is ObjectGone and key is None:
         kind, hint = StorageMissing, _BUCKET_HINT

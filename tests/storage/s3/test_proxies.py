@@ -37,7 +37,7 @@ def test_a_proxy_that_refuses_connections_is_named(monkeypatch, scheme):
     """It may be starting, so it is waited for."""
     with port_that_refuses() as port:
         set_proxies(monkeypatch, **{f"{scheme}_proxy": f"127.0.0.1:{port}"})
-        with pytest.raises(StorageUnreachable, match=rf"the proxy 127.0.0.1:{port} in {scheme.upper()}_PROXY"):
+        with pytest.raises(StorageUnreachable, match=rf"the proxy 127.0.0.1:{port} in {scheme}_proxy"):
             ask(f"{scheme}://s3.example.invalid")
 
 
@@ -46,7 +46,7 @@ def test_a_proxy_that_wants_a_login_is_named(monkeypatch, scheme):
     """407 is no answer of an S3 server."""
     with refusing_proxy(407) as port:
         set_proxies(monkeypatch, **{f"{scheme}_proxy": f"http://127.0.0.1:{port}"})
-        with pytest.raises(LoginRefused, match=rf"{scheme.upper()}_PROXY wants a login") as caught:
+        with pytest.raises(LoginRefused, match=rf"{scheme}_proxy wants a login") as caught:
             ask(f"{scheme}://s3.example.invalid")
         assert "AWS_ACCESS_KEY_ID" not in caught.value.hint
 
@@ -55,7 +55,7 @@ def test_a_tunnel_that_the_proxy_refuses_is_its_refusal(monkeypatch):
     """The server was not asked."""
     with refusing_proxy(503) as port:
         set_proxies(monkeypatch, https_proxy=f"http://127.0.0.1:{port}")
-        with pytest.raises(StorageUnreachable, match=r"in HTTPS_PROXY does not let us through: .*503"):
+        with pytest.raises(StorageUnreachable, match=r"in https_proxy does not let us through: .*503"):
             ask("https://s3.example.invalid")
 
 
