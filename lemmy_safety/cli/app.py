@@ -19,6 +19,7 @@ from lemmy_safety.cli.failures import present, warn
 from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
 from lemmy_safety.cli.processor import too_old
+from lemmy_safety.cli.recheck import recheck
 from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
@@ -118,5 +119,18 @@ def _is_lasting(error: BaseException) -> bool:
     return isinstance(error, click.UsageError) or (isinstance(error, LemmySafetyError) and error.lasting)
 
 
-for command in (flagged, unreadable, delete_flagged, review, serve, worker, doctor, canary, demo, db, completion):
+for command in (
+    flagged,
+    unreadable,
+    recheck,
+    delete_flagged,
+    review,
+    serve,
+    worker,
+    doctor,
+    canary,
+    demo,
+    db,
+    completion,
+):
     app.add_command(command)

@@ -3,7 +3,7 @@
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
-from lemmy_safety.ledger.leases import DAEMON, SWEEP
+from lemmy_safety.ledger.leases import DAEMON, RECHECK, SWEEP
 from lemmy_safety.ledger.passes import Lease, Passes
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.rows import (
@@ -33,6 +33,7 @@ __all__ = [
     "BUSY_TIMEOUT_S",
     "DAEMON",
     "FROM_UPLOAD",
+    "RECHECK",
     "SWEEP",
     "UNSAID",
     "EventKind",

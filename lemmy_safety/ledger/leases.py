@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.codec import AnyRow
 
 #: Kinds of passes that others are told apart by.
-SWEEP, DAEMON = "sweep", "daemon"
+SWEEP, DAEMON, RECHECK = "sweep", "daemon", "recheck"
 
 #: Seconds between two heartbeats, and after how many without one a lease is over. Between them lie six tries, and each
 #: may wait 10 s for another writer.

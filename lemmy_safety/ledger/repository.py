@@ -20,6 +20,7 @@ from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.models import storages
 from lemmy_safety.ledger.passes import Passes
+from lemmy_safety.ledger.rechecks import Rechecks
 from lemmy_safety.ledger.room import check_room
 from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
@@ -114,6 +115,7 @@ class Ledger(Database):
         self.uploads = Uploads(self)
         self.garbled = GarbledCounts(self)
         self.passes = Passes(self)
+        self.rechecks = Rechecks(self)
 
     # What is known already.
 

@@ -64,8 +64,13 @@ class Fetcher:
         to_decode: Channel[Fetched],
         to_record: Channel[ItemResult | OpenAction],
         names_matter: bool = False,
+        reuses: bool = True,
     ) -> None:
-        """``names_matter``: a verdict on the same bytes is taken over only where the names say the same of them."""
+        """``names_matter``: a verdict on the same bytes is reused only where the names say the same of them.
+
+        ``reuses``: whether a verdict on the same bytes is reused at all.
+        """
+        self._reuses = reuses
         self._names_matter = names_matter
         self._storage = storage
         self._ledger = ledger
@@ -193,6 +198,8 @@ class Fetcher:
 
     def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
         sha256 = sha256_of(data)
+        if not self._reuses:
+            return Fetched(obj=obj, data=data, sha256=sha256)
         known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
         if known is None or not holds_under(obj.key, known, names_matter=self._names_matter):
             return Fetched(obj=obj, data=data, sha256=sha256)

@@ -105,6 +105,17 @@ class Intake:
         self._pass_on(self._settle(young), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
 
+    def run_again(
+        self, keys: Iterable[str], *, to_fetch: Channel[StoredObject], to_record: Channel[ItemResult | OpenAction]
+    ) -> None:
+        """These objects and no others, whether they are known or not. What is still being written is left to a pass."""
+        for obj in self._found_again(set(keys), "", to_record):
+            if self._is_young(obj):
+                self.left_out = True
+                self._counter.add("waiting")
+            else:
+                to_fetch.put(obj)
+
     def _all_that_may_be_listed(self, listing: Iterator[StoredObject]) -> Iterator[StoredObject]:
         try:
             yield from (obj for obj in listing if not is_health_check(obj.key, obj.size))

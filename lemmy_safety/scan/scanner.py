@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError, PassRunning
-from lemmy_safety.ledger.leases import DAEMON
+from lemmy_safety.ledger.leases import DAEMON, RECHECK
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import Examiner
 from lemmy_safety.scan.fetch import Fetcher
@@ -52,9 +52,10 @@ _TICK_S = 0.2
 _JUDGE_GRACE_S = 2.5
 _RECORD_GRACE_S = 1.5
 
-#: How long a sweep waits for a pass of the daemon over the same storage to end, and how often it asks. Such a pass takes
-#: seconds, and there is one every half a minute: beside a daemon a sweep would often be refused for no good reason.
-_DAEMON_PATIENCE_S = 30.0
+#: How long to wait for a short pass over the same storage to end, and how often to ask. A pass of the daemon takes seconds,
+#: and there is one every half a minute: beside a daemon a sweep would often be refused for no good reason. So would the
+#: daemon beside a recheck, whose passes are as short.
+_PATIENCE_S = 30.0
 _ASK_AGAIN_S = 0.5
 
 #: An upload that was accepted this short a time before a pass may not have been stored when that pass listed.
@@ -86,13 +87,17 @@ class ScanOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRequest:
-    """``kind`` is ``SWEEP`` or ``DAEMON`` of the ledger. ``since`` limits a pass to what was modified at or after that time;
-    ``exhaustive`` lists every key for it.
+    """``kind`` is ``SWEEP``, ``DAEMON`` or ``RECHECK`` of the ledger. ``since`` limits a pass to what was modified at or after
+    that time; ``exhaustive`` lists every key for it.
+
+    ``keys`` are judged again, and nothing else: also when they are unchanged, by the detectors themselves, and without any
+    action. Such a pass is not exhaustive.
     """
 
     kind: str
     since: datetime | None = None
     exhaustive: bool = True
+    keys: tuple[str, ...] | None = None
 
 
 class Scanner:
@@ -124,6 +129,7 @@ class Scanner:
         #: What the last pass had done when an error ended it; None without an error, or where nothing was done yet.
         self.broken_pass: PassSummary | None = None
         self.detector_names = tuple(sorted(detector.name for detector in detectors))
+        self.detector_versions = tuple(sorted(f"{detector.name} {detector.version}" for detector in detectors))
 
     def run(self, request: PassRequest) -> PassSummary:
         """One pass, from the storage's own check to the summary; also finishes what an earlier run intended.
@@ -140,16 +146,19 @@ class Scanner:
             return self._run(request, self._get_lease(request.kind, stack))
 
     def _get_lease(self, kind: str, stack: ExitStack) -> Lease:
-        """The lease on the storage, given back with the stack. A sweep waits for a pass of the daemon."""
-        patience_ends, said = time.monotonic() + _DAEMON_PATIENCE_S, False
+        """The lease on the storage, given back with the stack. A sweep waits for a pass of the daemon, a recheck as long as
+        it takes; and all wait for a pass of a recheck.
+        """
+        patience_ends, said = time.monotonic() + _PATIENCE_S, False
         while True:
             try:
                 return stack.enter_context(self.ledger.passes.lease(self.storage.name, kind))
             except PassRunning as running:
-                if kind == DAEMON or running.kind != DAEMON or time.monotonic() > patience_ends:
+                is_short = running.kind == RECHECK or (running.kind == DAEMON and kind != DAEMON)
+                if not is_short or (kind != RECHECK and time.monotonic() > patience_ends):
                     raise
                 if not said:
-                    log.info("waiting for a pass of the daemon to end")
+                    log.info("waiting for a pass of the %s to end", running.kind)
                     said = True
                 if self._stop.wait(_ASK_AGAIN_S):
                     raise
@@ -164,7 +173,8 @@ class Scanner:
         )
         waiting = self._waiting_uploads(request)
         try:
-            self._finish_unfinished(counter)
+            if request.keys is None:
+                self._finish_unfinished(counter)
             intake = self._run_stages(request, run_id, counter, started, lease)
             if intake is not None and request.exhaustive:
                 self._try_failed_again(counter, began)
@@ -177,7 +187,7 @@ class Scanner:
         complete = intake is not None
         summary = replace(summarize(run_id, complete=complete), stuck=stuck)
         self.ledger.passes.finish(run_id, summary.as_dict(), complete=complete)
-        if intake is not None:
+        if intake is not None and request.keys is None:
             self._advance_cursors(request, began, intake.newest)
             self._settle_lost_uploads(waiting, began, intake, summary)
         return summary
@@ -349,6 +359,7 @@ class Scanner:
             to_decode=to_decode,
             to_record=to_record,
             names_matter=self._policy.judges_names,
+            reuses=request.keys is None,
         )
         examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)
         recorder = Recorder(
@@ -357,13 +368,16 @@ class Scanner:
             run_id=run_id,
             decoder=self._decoder.version,
             dry_run=options.dry_run,
-            action=options.action,
-            unreadable_action=options.unreadable_action,
+            action=options.action if request.keys is None else None,
+            unreadable_action=options.unreadable_action if request.keys is None else None,
             counter=counter,
             halted=lambda: self._stop.is_set() or pipeline.failed or lease.is_lost,
         )
 
         def list_objects() -> None:
+            if request.keys is not None:
+                intake.run_again(request.keys, to_fetch=to_fetch, to_record=to_record)
+                return
             intake.run(
                 since=request.since,
                 prefix=options.prefix,

@@ -99,7 +99,7 @@ def test_a_sweep_does_not_wait_for_the_daemon_for_ever(store, database, monkeypa
     if stopped:
         stop.set()
     else:
-        monkeypatch.setattr(scanner, "_DAEMON_PATIENCE_S", 0.2)
+        monkeypatch.setattr(scanner, "_PATIENCE_S", 0.2)
     with (
         running_pass(store, database, DAEMON),
         scanner_over(store, database, stop=stop) as sweeper,
