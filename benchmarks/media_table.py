@@ -21,8 +21,7 @@ from machine import print_header
 from support.media_corpus import FULL, SMALL, Expected, MediaFile, corpus
 from support.media_judging import MediaJudge, is_flagged
 
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus
-from lemmy_safety.scan.items import Examined
+from lemmy_safety.records import Assessment, ItemStatus, Sample
 
 _COLUMNS = "{:<26.26} {:<48.48} {:<18} {:<11} {:>9} {:>6} {:>8}  {:<34} {}"
 
@@ -47,12 +46,12 @@ def main() -> int:
         judge("warm-up", next(corpus(SMALL)).data)  # the worker starts and loads its libraries
         for file in corpus(SMALL if options.small else FULL, options.seed, only=options.only):
             started = time.perf_counter()
-            item = judge.examine(file.name, file.data)
+            sample = judge.examine(file.name, file.data)
             took_ms = (time.perf_counter() - started) * 1000
-            result = judge.judge(item)
+            result = judge.judge(file.name, sample)
             times.append(took_ms)
             outcomes[file.expected, is_flagged(result)] += 1
-            print(_row(file, item, result, took_ms), flush=True)
+            print(_row(file, sample, result, took_ms), flush=True)
             if file.expected is Expected.FOUND and not is_flagged(result):
                 wrong.append(f"missed: {file.name}")
             if file.expected is Expected.CLEAR and is_flagged(result):
@@ -61,16 +60,15 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _row(file: MediaFile, item: Examined | ItemResult, result: Assessment, took_ms: float) -> str:
+def _row(file: MediaFile, sample: Sample, result: Assessment, took_ms: float) -> str:
     info = result.info
-    frames = len(item.sample.frames) if isinstance(item, Examined) else 0
     anomalies = "; ".join(str(one.kind) for one in info.anomalies) if info else result.reason
     return _COLUMNS.format(
         file.form,
         file.place,
         info.media_type if info else "-",
         result.status,
-        frames,
+        len(sample.frames),
         info.frame_count if info else "-",
         f"{took_ms:.1f}",
         _where(file, result),

@@ -200,16 +200,35 @@ class MediaInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """What detectors are given for one object: its digest, its frames, and one PDQ hash a frame.
+class Refusal:
+    """Why no picture could be made of some bytes.
 
-    ``sha256`` is 64 lower-case hex digits of the stored bytes. ``frames`` is never empty.
+    ``decoder_broke``: the decoder crashed, hung or ran out of memory on them, so what they hold is not known.
+    """
+
+    status: ItemStatus
+    reason: str
+    decoder_broke: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What detectors are given of some bytes: their digest, the frames, and one PDQ hash a frame.
+
+    ``sha256`` is 64 lower-case hex digits of the stored bytes. Without frames, ``refusal`` says why there are none;
+    a hash list may know the bytes all the same.
     """
 
     sha256: str
-    info: MediaInfo
-    frames: tuple[Frame, ...]
-    pdqs: tuple[Pdq, ...]
+    info: MediaInfo | None = None
+    frames: tuple[Frame, ...] = ()
+    pdqs: tuple[Pdq, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its pixels, counted against the budget of decoded frames."""
+        return sum(frame.pixels.nbytes for frame in self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

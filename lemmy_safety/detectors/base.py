@@ -24,8 +24,8 @@ class Detector(ABC):
     #: The name used in ``--detectors``, in findings and in the ledger.
     name: ClassVar[str]
 
-    #: Whether frames with ``plain`` set are worth showing to it: such a frame has nothing on it that a classifier could
-    #: see, but it has a digest like any other. The pipeline leaves plain frames out of what the others are given.
+    #: Whether it knows pictures and files by their digests, so that it is also shown what a classifier could see nothing
+    #: on: frames with ``plain`` set, and samples without any frame. The others are given neither.
     reads_plain: ClassVar[bool] = False
 
     #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
@@ -77,17 +77,10 @@ class Detector(ABC):
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
         """Findings for each sample, in the order of ``batch``; an empty list means that nothing is worth recording.
 
-        Every frame of every sample is looked at. A batch may be larger or smaller than ``batch_size``.
+        Every frame of every sample is examined. A batch may be larger or smaller than ``batch_size``.
 
         :raises DetectorError: the batch could not be judged; the caller tries the samples one by one.
         """
-
-    def detect_bytes(self, sha256: str) -> list[Finding]:  # noqa: ARG002 - for those who override it
-        """Findings on the stored bytes alone (64 hex digits), for an object of which no frame could be decoded.
-
-        Nothing, unless the detector knows files: a listed video or a damaged file is recognised all the same.
-        """
-        return []
 
     def try_speed(self) -> Mapping[str, float]:
         """Frames a second of each model in use, by its name, the one that sees most frames first; empty where none is

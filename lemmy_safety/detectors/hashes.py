@@ -83,12 +83,6 @@ class HashesDetector(Detector):
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
         return [self._findings(sample) for sample in batch]
 
-    def detect_bytes(self, sha256: str) -> list[Finding]:
-        """The entry of these very bytes, also of files that are no picture."""
-        known = self._known()
-        entry = None if known is None else known.match_sha256(sha256)
-        return [] if entry is None else [self._finding(SHA256_LIST, 1.0, 1.0, None, _described(entry))]
-
     def close(self) -> None:
         self._list = None
 
@@ -113,7 +107,9 @@ class HashesDetector(Detector):
         known = self._known()
         if known is None:
             return found
-        found += self.detect_bytes(sample.sha256)
+        entry = known.match_sha256(sample.sha256)  # also of files of which no picture could be made
+        if entry is not None:
+            found.append(self._finding(SHA256_LIST, 1.0, 1.0, None, _described(entry)))
         match = known.match_pdq(hexes)
         if match is not None:
             place = first_frame[hexes[match.query]]

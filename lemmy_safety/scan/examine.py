@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import MediaError, WorkerDied
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Sample
+from lemmy_safety.records import ItemStatus, Refusal, Sample
 from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
     from lemmy_safety.media import DecodedMedia, Decoder
-    from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.budget import ByteBudget
     from lemmy_safety.scan.items import Fetched
     from lemmy_safety.scan.pipeline import Channel
@@ -20,63 +19,44 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def examine(decoder: Decoder, fetched: Fetched) -> Examined | ItemResult:
-    """Decode one object; the result without verdict where there is nothing to look at.
+def examine(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
+    """Decode some bytes; a sample without frames where no picture can be made of them.
 
-    May be called from several threads.
+    ``key`` is what they are called. May be called from several threads.
 
     :raises WorkerDied: nothing can be decoded at all; nothing else is raised, whatever the bytes are.
     """
     try:
-        media = decoder.decode(fetched.data)
+        media = decoder.decode(data)
     except MediaError as error:
         if error.decoder_broke:
-            log.warning("the decoder broke key=%r reason=%s", fetched.obj.key, error.reason)
-        return ItemResult(
-            obj=fetched.obj,
-            assessment=Assessment(
-                status=error.status,
-                reason=error.reason,
-                sha256=fetched.sha256,
-                decoder_broke=error.decoder_broke,
-            ),
-        )
+            log.warning("the decoder broke key=%r reason=%s", key, error.reason)
+        refusal = Refusal(status=error.status, reason=error.reason, decoder_broke=error.decoder_broke)
+        return Sample(sha256=sha256, refusal=refusal)
     except WorkerDied:
         raise
     except Exception as error:
         # The bytes are chosen by strangers: a fault of ours that they find costs their object, never the run.
-        log.exception("decoder fault key=%r", fetched.obj.key)
-        return ItemResult(
-            obj=fetched.obj,
-            assessment=Assessment(
-                status=ItemStatus.UNREADABLE,
-                reason=f"fault in the decoder: {type(error).__name__}",
-                sha256=fetched.sha256,
-                decoder_broke=True,
-            ),
-        )
-    return as_examined(decoder, fetched.obj, fetched.sha256, media)
+        log.exception("decoder fault key=%r", key)
+        reason = f"fault in the decoder: {type(error).__name__}"
+        refusal = Refusal(status=ItemStatus.UNREADABLE, reason=reason, decoder_broke=True)
+        return Sample(sha256=sha256, refusal=refusal)
+    return sample_of(decoder, media, sha256=sha256, key=key)
 
 
-def as_examined(decoder: Decoder, obj: StoredObject, sha256: str, media: DecodedMedia) -> Examined:
-    """A decoded object as the judge takes it."""
-    info, misnomer = media.info, decoder.anomaly_of_name(obj.key, media.info.media_type)
+def sample_of(decoder: Decoder, media: DecodedMedia, *, sha256: str, key: str) -> Sample:
+    """Decoded media as the judge takes them; what they are called may be an anomaly."""
+    info, misnomer = media.info, decoder.anomaly_of_name(key, media.info.media_type)
     if misnomer is not None:
         info = replace(info, anomalies=(*info.anomalies, misnomer))
-    sample = Sample(sha256=sha256, info=info, frames=media.frames, pdqs=media.pdqs)
-    return Examined(obj=obj, sample=sample)
+    return Sample(sha256=sha256, info=info, frames=media.frames, pdqs=media.pdqs)
 
 
 class Examiner:
     """Decodes; what cannot be decoded goes on with its reason, for detectors that know files by their bytes."""
 
     def __init__(
-        self,
-        *,
-        decoder: Decoder,
-        budget: ByteBudget,
-        frames: ByteBudget,
-        to_judge: Channel[Examined | ItemResult],
+        self, *, decoder: Decoder, budget: ByteBudget, frames: ByteBudget, to_judge: Channel[Examined]
     ) -> None:
         self._decoder = decoder
         self._budget = budget
@@ -86,10 +66,11 @@ class Examiner:
     def run(self, inbox: Channel[Fetched]) -> None:
         """One worker's loop."""
         while (fetched := inbox.get()) is not None:
+            obj = fetched.obj
             try:
-                examined = examine(self._decoder, fetched)
+                sample = examine(self._decoder, fetched.data, sha256=fetched.sha256, key=obj.key)
             finally:
-                self._budget.give_back(fetched.obj.size)
-            if isinstance(examined, Examined):
-                self._frames.take(examined.nbytes)
-            self._to_judge.put(examined)
+                self._budget.give_back(obj.size)
+            if sample.frames:
+                self._frames.take(sample.nbytes)
+            self._to_judge.put(Examined(obj=obj, sample=sample))

@@ -7,14 +7,12 @@ its pipeline: a bound on decoded frames, and a judge that goes on after a detect
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import DetectorError, WorkerDied
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus, StoredObject
+from lemmy_safety.records import Assessment, ItemStatus, Refusal, Sample
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import as_examined, examine
-from lemmy_safety.scan.items import Examined, Fetched
+from lemmy_safety.scan.examine import examine, sample_of
 from lemmy_safety.scan.judge import Judge, known_good_sample
 from lemmy_safety.scan.pipeline import PipelineStopped
 
@@ -39,7 +37,7 @@ def name_of(sha256: str) -> str:
 class Inspector:
     """``examine`` in any number of threads, then ``judge`` in one.
 
-    Each ``Examined`` that ``examine`` hands out holds memory of the frame budget until it was given to ``judge`` or to
+    Each ``Sample`` that ``examine`` hands out holds memory of the frame budget until it was given to ``judge`` or to
     ``discard``.
     """
 
@@ -113,22 +111,21 @@ class Inspector:
             except Exception as error:
                 raise DetectorError(f"{detector.name} fails on its first picture: {error}") from error
 
-    def examine(self, data: bytes, sha256: str) -> Examined | ItemResult:
+    def examine(self, data: bytes, sha256: str) -> Sample:
         """Decode; waits while the frames of others fill the budget. Raises nothing, whatever the bytes are."""
-        obj = StoredObject(key=name_of(sha256), size=len(data), modified_at=datetime.now(UTC))
         try:
-            examined = examine(self._decoder, Fetched(obj=obj, data=data, sha256=sha256))
+            sample = examine(self._decoder, data, sha256=sha256, key=name_of(sha256))
         except WorkerDied as error:
             log.error("nothing can be decoded: %s", error)  # noqa: TRY400 - one line says it
-            return _unjudged(obj, error.message, sha256)
-        if isinstance(examined, Examined):
+            return _unjudged(sha256, error.message)
+        if sample.frames:
             try:
-                self._frames.take(examined.nbytes, when_waiting=self._when_full)
+                self._frames.take(sample.nbytes, when_waiting=self._when_full)
             except PipelineStopped:
-                return _unjudged(obj, "stopped before it was judged", sha256)
-        return examined
+                return _unjudged(sha256, "stopped before it was judged")
+        return sample
 
-    def examine_so_far(self, data: bytes, sha256: str) -> Examined | None:
+    def examine_so_far(self, data: bytes, sha256: str) -> Sample | None:
         """What the file itself shows, while ``examine`` still looks at what else is in it.
 
         None where that is not known yet, or where its frames do not fit the budget now. Does not wait.
@@ -136,9 +133,8 @@ class Inspector:
         media = self._decoder.shown_so_far(data)
         if media is None:
             return None
-        obj = StoredObject(key=name_of(sha256), size=len(data), modified_at=datetime.now(UTC))
-        examined = as_examined(self._decoder, obj, sha256, media)
-        return examined if self._frames.take_now(examined.nbytes) else None
+        sample = sample_of(self._decoder, media, sha256=sha256, key=name_of(sha256))
+        return sample if self._frames.take_now(sample.nbytes) else None
 
     def make_way(self, data: bytes, *, share_s: float) -> bool:
         """End the decoding of this very object, if it has gone on for ``share_s``; ``examine`` then returns what is known.
@@ -147,42 +143,35 @@ class Inspector:
         """
         return self._decoder.make_way(data, share_s=share_s)
 
-    def discard(self, examined: Examined) -> None:
+    def discard(self, sample: Sample) -> None:
         """Forget a medium that nobody waits for any more."""
-        self._frames.give_back(examined.nbytes)
+        self._frames.give_back(sample.nbytes)
 
-    def judge(self, batch: Sequence[Examined | ItemResult]) -> list[ItemResult]:
-        """Results in the order of the batch; of undecodable media too, which a hash list may know. Raises nothing.
+    def judge(self, batch: Sequence[Sample]) -> list[Assessment]:
+        """Assessments in the order of the batch. Raises nothing.
 
         Where a pass would end because a detector is broken, the media get the status DETECTOR_FAILED, and what the
         other detectors say still counts.
         """
-        examined = [item for item in batch if isinstance(item, Examined)]
         try:
-            judged = iter(self._judged(examined))
-            return [self._by_bytes(item) if isinstance(item, ItemResult) else next(judged) for item in batch]
+            return self._judged(batch)
         finally:
-            for item in examined:
-                self.discard(item)
+            for sample in batch:
+                self.discard(sample)
 
-    def _by_bytes(self, result: ItemResult) -> ItemResult:
+    def _judged(self, batch: Sequence[Sample]) -> list[Assessment]:
         try:
-            return self._judge.judge_undecoded(result)
-        except Exception:
-            log.exception("a detector failed on the bytes of %s", result.obj.key)
-            return result
-
-    def _judged(self, batch: Sequence[Examined]) -> list[ItemResult]:
-        try:
-            results = self._judge.judge(batch)
+            assessments = self._judge.judge(batch, names=_names(batch))
         except Exception:
             log.exception("a detector fails on everything")
-            results = [self._judged_alone(item) for item in batch]
-        if any(result.assessment.detectors == self.detector_names for result in results):
+            assessments = [self._judged_alone(sample) for sample in batch]
+        # What has no frames was shown to some detectors only.
+        pictures = [assessment for sample, assessment in zip(batch, assessments, strict=True) if sample.refusal is None]
+        if any(assessment.detectors == self.detector_names for assessment in pictures):
             self._broken = False
-        elif results:
+        elif pictures:
             self._broken = not self._works()
-        return results
+        return assessments
 
     def _works(self) -> bool:
         """Whether it was the media that no detector could judge, and not a detector that cannot judge any more."""
@@ -194,14 +183,15 @@ class Inspector:
             return False
         return True
 
-    def _judged_alone(self, item: Examined) -> ItemResult:
+    def _judged_alone(self, sample: Sample) -> Assessment:
         # A judge gives up after failures in a row, and takes down what other detectors found; a fresh one has had none.
         self._judge = self._new_judge()
         try:
-            return self._judge.judge([item])[0]
+            return self._judge.judge([sample], names=_names([sample]))[0]
         except Exception as error:
-            log.exception("fault while judging %s", item.obj.key)
-            return _unjudged(item.obj, f"fault while judging: {type(error).__name__}", item.sample.sha256)
+            log.exception("fault while judging %s", name_of(sample.sha256))
+            reason = f"fault while judging: {type(error).__name__}"
+            return Assessment(status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sample.sha256)
 
     def abort(self) -> None:
         """End every wait in ``examine``."""
@@ -213,5 +203,9 @@ class Inspector:
             detector.close()
 
 
-def _unjudged(obj: StoredObject, reason: str, sha256: str) -> ItemResult:
-    return ItemResult(obj=obj, assessment=Assessment(status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=sha256))
+def _names(batch: Sequence[Sample]) -> list[str]:
+    return [name_of(sample.sha256) for sample in batch]
+
+
+def _unjudged(sha256: str, reason: str) -> Sample:
+    return Sample(sha256=sha256, refusal=Refusal(status=ItemStatus.DETECTOR_FAILED, reason=reason))

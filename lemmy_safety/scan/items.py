@@ -20,15 +20,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """A decoded object, on the way to the detectors."""
+    """An object on the way to the detectors, decoded or not."""
 
     obj: StoredObject
     sample: Sample
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its pixels, counted against the budget of decoded frames."""
-        return sum(frame.pixels.nbytes for frame in self.sample.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.policy import MEDIA
 from lemmy_safety.records import Assessment, Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
-from lemmy_safety.scan.items import Examined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import Verdict
     from lemmy_safety.scan.budget import ByteBudget
-    from lemmy_safety.scan.items import OpenAction
+    from lemmy_safety.scan.items import Examined, OpenAction
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
@@ -80,72 +79,50 @@ class Judge:
     def batch_size(self) -> int:
         return max(detector.batch_size for detector in self._detectors)
 
-    def run(self, inbox: Channel[Examined | ItemResult], to_record: Channel[ItemResult | OpenAction]) -> None:
-        """The worker's loop; takes decoded objects, and the results of those that could not be decoded.
+    def run(self, inbox: Channel[Examined], to_record: Channel[ItemResult | OpenAction]) -> None:
+        """The worker's loop.
 
         :raises DetectorError: a detector fails on everything.
         """
         while batch := inbox.get_batch(self.batch_size, _BATCH_WAIT_S):
-            for item in batch:
-                if isinstance(item, ItemResult):
-                    to_record.put(self.judge_undecoded(item))
-            examined = [item for item in batch if isinstance(item, Examined)]
-            for result in self.judge(examined):
-                to_record.put(result)
-            self._frames.give_back(sum(item.nbytes for item in examined))
+            samples = [item.sample for item in batch]
+            assessments = self.judge(samples, names=[item.obj.key for item in batch])
+            for item, assessment in zip(batch, assessments, strict=True):
+                to_record.put(ItemResult(obj=item.obj, assessment=assessment))
+            self._frames.give_back(sum(sample.nbytes for sample in samples))
 
-    def judge_undecoded(self, result: ItemResult) -> ItemResult:
-        """The same result, unless a detector knows the bytes themselves: then there is a verdict without a picture."""
-        undecoded = result.assessment
-        if undecoded.sha256 is None:
-            return result
-        findings = [finding for detector in self._detectors for finding in detector.detect_bytes(undecoded.sha256)]
-        if not any(finding.hit for finding in findings):
-            return result
-        verdict = self._verdict(result.obj.key, findings, self._names)
-        reason = f"known by its bytes; {undecoded.reason}"
-        judged = replace(undecoded, status=ItemStatus.CHECKED, reason=reason, verdict=verdict, detectors=self._names)
-        return replace(result, assessment=judged)
-
-    def judge(self, batch: Sequence[Examined]) -> list[ItemResult]:
-        """Results in the order of the batch."""
-        if not batch:
-            return []
+    def judge(self, batch: Sequence[Sample], *, names: Sequence[str]) -> list[Assessment]:
+        """Assessments in the order of the batch; ``names`` are what logs call its samples."""
         found: list[list[Finding]] = [[] for _ in batch]
         failed: list[dict[str, LemmySafetyError]] = [{} for _ in batch]
         for detector in self._detectors:
-            for position, findings in enumerate(self._detect(detector, batch)):
+            for position, findings in enumerate(self._detect(detector, batch, names)):
                 if isinstance(findings, LemmySafetyError):
                     failed[position][detector.name] = findings
                 else:
                     found[position] += findings
-        return [self._result(*looked_at) for looked_at in zip(batch, found, failed, strict=True)]
+        return [self._assessment(*one) for one in zip(names, batch, found, failed, strict=True)]
 
-    def _result(self, item: Examined, findings: list[Finding], failed: dict[str, LemmySafetyError]) -> ItemResult:
-        sample = item.sample
-        findings = [*findings, *self._anomalies(sample)]
+    def _assessment(
+        self, name: str, sample: Sample, findings: list[Finding], failed: dict[str, LemmySafetyError]
+    ) -> Assessment:
+        facts = Assessment(
+            status=ItemStatus.CHECKED,
+            sha256=sample.sha256,
+            pdq=sample.pdqs[0] if sample.pdqs else None,
+            info=sample.info,
+        )
+        refusal = sample.refusal
+        if refusal is not None and not failed and not any(finding.hit for finding in findings):
+            return replace(facts, status=refusal.status, reason=refusal.reason, decoder_broke=refusal.decoder_broke)
         ran = self._names - failed.keys()
-        verdict = self._verdict(item.obj.key, findings, ran)
+        verdict = self._verdict(name, [*findings, *self._anomalies(sample)], ran)
         # A detector that breaks on a picture must not hide what another one has found in it.
         if failed and verdict.outcome is not Outcome.FLAGGED:
             reason = "; ".join(error.message for error in failed.values())
-            assessment = Assessment(
-                status=ItemStatus.DETECTOR_FAILED,
-                reason=reason,
-                sha256=sample.sha256,
-                pdq=sample.pdqs[0],
-                info=sample.info,
-            )
-        else:
-            assessment = Assessment(
-                status=ItemStatus.CHECKED,
-                verdict=verdict,
-                detectors=ran,
-                sha256=sample.sha256,
-                pdq=sample.pdqs[0],
-                info=sample.info,
-            )
-        return ItemResult(obj=item.obj, assessment=assessment)
+            return replace(facts, status=ItemStatus.DETECTOR_FAILED, reason=reason)
+        reason = "" if refusal is None else f"known by its bytes; {refusal.reason}"
+        return replace(facts, reason=reason, verdict=verdict, detectors=ran)
 
     def _anomalies(self, sample: Sample) -> list[Finding]:
         """The anomalies that the policy has a rule for; the others stand in the sample's ``info`` alone."""
@@ -158,21 +135,23 @@ class Judge:
                 threshold=1.0,
                 details={"what": anomaly.detail, "offset": anomaly.offset, "size": anomaly.size},
             )
-            for anomaly in sample.info.anomalies
+            for anomaly in (sample.info.anomalies if sample.info else ())
             if (MEDIA, anomaly.kind) in self._policy.rules
         ]
 
-    def _verdict(self, key: str, findings: Sequence[Finding], ran: frozenset[str]) -> Verdict:
+    def _verdict(self, name: str, findings: Sequence[Finding], ran: frozenset[str]) -> Verdict:
         verdict = replace(self._policy.judge(findings, ran=ran), rules_version=self.rules_version)
         if verdict.outcome is Outcome.FLAGGED:
             labels = sorted({f"{finding.detector}:{finding.label}" for finding in findings if finding.hit})
-            log.warning("flagged key=%r by=%s", key, ",".join(labels))
+            log.warning("flagged key=%r by=%s", name, ",".join(labels))
         return verdict
 
-    def _detect(self, detector: Detector, batch: Sequence[Examined]) -> list[list[Finding] | LemmySafetyError]:
+    def _detect(
+        self, detector: Detector, batch: Sequence[Sample], names: Sequence[str]
+    ) -> list[list[Finding] | LemmySafetyError]:
         """Findings per sample; when the batch as a whole fails, each sample by itself, so that one costs only one."""
-        samples = [self._shown_to(detector, item.sample) for item in batch]
-        visible = [position for position, sample in enumerate(samples) if sample.frames]
+        samples = [self._shown_to(detector, sample) for sample in batch]
+        visible = [place for place, sample in enumerate(samples) if sample.frames or detector.reads_plain]
         answers: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
         if not visible:
             return answers
@@ -181,7 +160,7 @@ class Judge:
             found: Sequence[list[Finding] | LemmySafetyError] = detector.detect([samples[place] for place in visible])
         except Exception:
             log.warning("detector %s failed on a batch of %d", detector.name, len(visible), exc_info=True)
-            found = [self._detect_one(detector, batch[place].obj.key, samples[place]) for place in visible]
+            found = [self._detect_one(detector, names[place], samples[place]) for place in visible]
         else:
             self._failed_in_a_row[detector.name] = 0
         detector.used_at = time.monotonic()
@@ -196,7 +175,7 @@ class Judge:
         kept = [pair for pair in zip(sample.frames, sample.pdqs, strict=True) if not pair[0].plain]
         return replace(sample, frames=tuple(frame for frame, _ in kept), pdqs=tuple(pdq for _, pdq in kept))
 
-    def _detect_one(self, detector: Detector, key: str, sample: Sample) -> list[Finding] | LemmySafetyError:
+    def _detect_one(self, detector: Detector, name: str, sample: Sample) -> list[Finding] | LemmySafetyError:
         try:
             findings = detector.detect([sample])[0]
         except Exception as error:
@@ -204,7 +183,7 @@ class Judge:
             if self._failed_in_a_row[detector.name] >= _BROKEN_AFTER:
                 detector.detect([known_good_sample()])  # raises if it is the detector that is broken, not the pictures
                 self._failed_in_a_row[detector.name] = 0
-            log.exception("detector %s failed key=%r", detector.name, key)
+            log.exception("detector %s failed key=%r", detector.name, name)
             return DetectorError(f"{detector.name}: {type(error).__name__}: {error}")
         self._failed_in_a_row[detector.name] = 0
         return findings

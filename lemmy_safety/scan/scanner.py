@@ -337,7 +337,7 @@ class Scanner:
         pipeline = Pipeline()
         to_fetch: Channel[StoredObject] = pipeline.channel(4 * options.threads)
         to_decode: Channel[Fetched] = pipeline.channel(2 * options.decode_workers)
-        to_judge: Channel[Examined | ItemResult] = pipeline.channel(2 * judge.batch_size)
+        to_judge: Channel[Examined] = pipeline.channel(2 * judge.batch_size)
         to_record: Channel[ItemResult | OpenAction] = pipeline.detached_channel(4 * judge.batch_size)
 
         intake = Intake(

@@ -26,9 +26,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import LemmySafetyError
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Review
+from lemmy_safety.records import Assessment, ItemStatus, Review
 from lemmy_safety.scan.inspection import name_of
-from lemmy_safety.scan.items import Examined
 from lemmy_safety.web.backlog import Backlog
 from lemmy_safety.web.known import Learned, Questions, learned_from, stands_against
 from lemmy_safety.web.speed import JudgeSpeed
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from lemmy_safety.ledger import Ledger
+    from lemmy_safety.records import Sample
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.uploads import ModelState, Upload
@@ -67,7 +67,7 @@ class Job:
 
     upload: Upload
     learned: asyncio.Future[Learned | None]
-    item: Examined | ItemResult | None = None
+    sample: Sample | None = None
     waiting: int = 0
     half: float = math.inf
     deadline: float = math.inf
@@ -92,7 +92,7 @@ class Job:
 
     @property
     def frames(self) -> int:
-        return len(self.item.sample.frames) if isinstance(self.item, Examined) else 0
+        return len(self.sample.frames) if self.sample else 0
 
 
 class UploadJudging:
@@ -124,7 +124,7 @@ class UploadJudging:
         self._to_judge: Backlog[Job] = Backlog()
         self._decoding: set[Job] = set()
         self._share: asyncio.TimerHandle | None = None
-        self._costly: dict[str, tuple[float, ItemResult]] = {}
+        self._costly: dict[str, tuple[float, Sample]] = {}
         self._judging = False
         self._window: asyncio.TimerHandle | None = None
         self._speed = JudgeSpeed()
@@ -185,7 +185,7 @@ class UploadJudging:
             self._pump_judge()
         elif (costly := self._known_costly(job.upload)) is not None:
             job.upload.drop()
-            job.item = costly
+            job.sample = costly
             self._to_judge.put(job)  # a list may know the bytes
             self._pump_judge()
         else:
@@ -244,7 +244,7 @@ class UploadJudging:
         if shown is None:
             self._loop.call_later(_LOOK_AGAIN_S, self._look_early, job)
             return
-        early = Job(job.upload, job.learned, item=shown, early_of=job)
+        early = Job(job.upload, job.learned, sample=shown, early_of=job)
         early.await_until(job.deadline, self._loop.time())
         self._to_judge.put(early)
         self._pump_judge()
@@ -267,28 +267,28 @@ class UploadJudging:
         # A process that had to be started first has had its file for less time than it was waited for.
         self._share = self._loop.call_at(max(over_at, now + _LOOK_AGAIN_S), self._pump_decode)
 
-    def _known_costly(self, upload: Upload) -> ItemResult | None:
+    def _known_costly(self, upload: Upload) -> Sample | None:
         """What became of the same bytes a short time ago, if that was a decoder or its share of the time."""
-        at, result = self._costly.get(upload.sha256, (-math.inf, None))
-        return result if self._loop.time() < at + _COSTLY_S else None
+        at, sample = self._costly.get(upload.sha256, (-math.inf, None))
+        return sample if self._loop.time() < at + _COSTLY_S else None
 
-    def _remember_costly(self, job: Job, result: ItemResult) -> None:
-        self._costly.pop(job.upload.sha256, None)
-        self._costly[job.upload.sha256] = self._loop.time(), result
+    def _remember_costly(self, sample: Sample) -> None:
+        self._costly.pop(sample.sha256, None)
+        self._costly[sample.sha256] = self._loop.time(), sample
         if len(self._costly) > _MOST_COSTLY:
             del self._costly[next(iter(self._costly))]
 
-    def _decoded(self, job: Job, done: asyncio.Future[Examined | ItemResult]) -> None:
+    def _decoded(self, job: Job, done: asyncio.Future[Sample]) -> None:
         self._decoding.discard(job)
         job.upload.drop()
         error = done.exception()
         if job.learned.done():  # by an early look
-            if error is None and isinstance(unwanted := done.result(), Examined):
-                self._inspector.discard(unwanted)
+            if error is None:
+                self._inspector.discard(done.result())
         elif error is None:
-            job.item = done.result()
-            if isinstance(job.item, ItemResult) and (job.made_way or job.item.assessment.decoder_broke):
-                self._remember_costly(job, job.item)
+            sample = job.sample = done.result()
+            if sample.refusal is not None and (job.made_way or sample.refusal.decoder_broke):
+                self._remember_costly(sample)
             self._to_judge.put(job)
         else:
             log.error("fault while decoding %s", name_of(job.upload.sha256), exc_info=error)
@@ -324,9 +324,9 @@ class UploadJudging:
             self._to_judge.take(job)
         self._judging = True
         self._meters.batch(len(batch))
-        items = [job.item for job in batch if job.item is not None]
+        samples = [job.sample for job in batch if job.sample is not None]
         began = self._loop.time()
-        judged = self._judge_thread.run(partial(self._inspector.judge, items))
+        judged = self._judge_thread.run(partial(self._inspector.judge, samples))
         judged.add_done_callback(partial(self._judged, batch, began))
         self._pump_decode()
 
@@ -334,20 +334,16 @@ class UploadJudging:
         self._window = None
         self._pump_judge(window_passed=True)
 
-    def _judged(self, batch: list[Job], began: float, done: asyncio.Future[list[ItemResult]]) -> None:
+    def _judged(self, batch: list[Job], began: float, done: asyncio.Future[list[Assessment]]) -> None:
         self._judging = False
         self._speed.note(len(batch), sum(job.frames for job in batch), self._loop.time() - began)
         error = done.exception()
         if error is not None:
             log.error("fault while judging", exc_info=error)
-        assessments = (
-            [_failed(job.upload, error) for job in batch]
-            if error is not None
-            else [result.assessment for result in done.result()]
-        )
+        assessments = [_failed(job.upload, error) for job in batch] if error is not None else done.result()
         self._note_model("broken" if self._inspector.broken else "ready")
         for job, assessment in zip(batch, assessments, strict=True):
-            job.item = None
+            job.sample = None
             if assessment.flagged:
                 self._start(self._ask_about_humans(job, assessment))
             elif job.early_of is None:
@@ -370,8 +366,8 @@ class UploadJudging:
             self._inspector.make_way(job.upload.data or b"", share_s=0.0)
         elif job in self._to_judge:
             self._to_judge.take(job)
-            if isinstance(job.item, Examined):
-                self._inspector.discard(job.item)
+            if job.sample is not None:
+                self._inspector.discard(job.sample)
         self._finish(job, learned)
 
     def _note_model(self, state: ModelState) -> None:
@@ -386,7 +382,7 @@ class UploadJudging:
             return
         del self._jobs[job.upload.sha256]
         self._meters.queue(len(self._jobs))
-        job.item = None
+        job.sample = None
         job.upload.drop()
         job.learned.set_result(learned)
         if learned is not None:
@@ -411,8 +407,8 @@ class UploadJudging:
 
     def _forget(self, job: Job, backlog: Backlog[Job]) -> None:
         backlog.take(job)
-        if isinstance(job.item, Examined):
-            self._inspector.discard(job.item)
+        if job.sample is not None:
+            self._inspector.discard(job.sample)
         self._meters.dropped_late()
         self._finish(job, None)
 

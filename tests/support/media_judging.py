@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.policy import build_policy
-from lemmy_safety.records import Assessment, ItemResult, StoredObject
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import examine
-from lemmy_safety.scan.items import Fetched
 from lemmy_safety.scan.judge import Judge
 
 if TYPE_CHECKING:
     from lemmy_safety.media import Decoder
-    from lemmy_safety.scan.items import Examined
-
-_SOME_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+    from lemmy_safety.records import Assessment, Sample
 
 
 class MediaJudge:
@@ -33,18 +28,16 @@ class MediaJudge:
             decoder=decoder.version,
         )
 
-    def examine(self, name: str, data: bytes) -> Examined | ItemResult:
+    def examine(self, name: str, data: bytes) -> Sample:
         """The first half: decoded and fingerprinted."""
-        obj = StoredObject(key=name, size=len(data), modified_at=_SOME_DAY)
-        return examine(self._decoder, Fetched(obj=obj, data=data, sha256=hashlib.sha256(data).hexdigest()))
+        return examine(self._decoder, data, sha256=hashlib.sha256(data).hexdigest(), key=name)
 
-    def judge(self, item: Examined | ItemResult) -> Assessment:
+    def judge(self, name: str, sample: Sample) -> Assessment:
         """The second half."""
-        undecoded = isinstance(item, ItemResult)
-        return (self._judge.judge_undecoded(item) if undecoded else self._judge.judge([item])[0]).assessment
+        return self._judge.judge([sample], names=[name])[0]
 
     def __call__(self, name: str, data: bytes) -> Assessment:
-        return self.judge(self.examine(name, data))
+        return self.judge(name, self.examine(name, data))
 
 
 def is_flagged(assessment: Assessment) -> bool:
