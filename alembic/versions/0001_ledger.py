@@ -23,6 +23,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# See migrations.room_needed: of a database of the earlier tool, whose rows are copied.
+ROOM = 3
+
 _ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME = sa.DateTime(timezone=True)
 _TEXT = sa.Text()

@@ -14,6 +14,9 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+# See migrations.room_needed: where there is little but uploads, most of the database is copied.
+ROOM = 3
+
 _UNREAD = "(upload, not read)"
 _OF_THE_BYTES = (
     "sha256",

@@ -14,6 +14,9 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+# See migrations.room_needed: the table of objects is copied.
+ROOM = 3
+
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TIME = sa.DateTime(timezone=True)
 _ENUM = sa.String(32)

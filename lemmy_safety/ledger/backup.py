@@ -34,9 +34,6 @@ _log = logging.getLogger(__name__)
 #: Copies of before an upgrade that stay beside a database, the new one included.
 KEPT = 2
 
-#: Disk room that must be free before an upgrade, in sizes of the database: the copy, and what the migrations write.
-_ROOM_FOR_UPGRADE = 3
-
 #: Pages copied at a time, 64 MiB with pages of 4096 bytes. Between two steps Python hears a signal to stop.
 _STEP_PAGES = 16_384
 
@@ -59,10 +56,10 @@ _SYSTEM_FAULTS: Mapping[int, type[LedgerError]] = {
 _OWN_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
-def copy_before_upgrade(engine: Engine, revision: str, now: datetime) -> Path | None:
+def copy_before_upgrade(engine: Engine, revision: str, now: datetime, *, growth: int) -> Path | None:
     """Copy the SQLite database beside itself; where the copy lies. None for a database that is no file.
 
-    The caller holds the writer's lock and has written nothing yet. Older copies go, see ``KEPT``.
+    ``growth`` is how many times its size the upgrade may write. The caller holds the writer's lock and has written nothing yet. Older copies go, see ``KEPT``.
 
     :raises LedgerFull: the disk has no room for the copy and the upgrade.
     :raises LedgerError: the copy cannot be made.
@@ -73,7 +70,7 @@ def copy_before_upgrade(engine: Engine, revision: str, now: datetime) -> Path | 
             return None
         copy = file.with_name(f"{file.name}.schema-{revision}-{now.strftime(_STAMP)}")
         with _explained(file, copy, fix=f"Fix that, and start again. {_NOTHING_CHANGED}"):
-            _check_room(file, copy.parent, _ROOM_FOR_UPGRADE * _bytes_of(source), what="the copy and the upgrade")
+            _check_room(file, copy.parent, (1 + growth) * _bytes_of(source), what="the copy and the upgrade")
             # One process at a time copies here, so what has this name was left by one that was killed.
             part = file.with_name(f"{file.name}.schema.part")
             part.unlink(missing_ok=True)

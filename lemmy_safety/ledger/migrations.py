@@ -100,6 +100,16 @@ def is_ancestor(connection: Connection) -> bool:
     return {column["name"] for column in inspect(connection).get_columns("images")} >= _ANCESTOR_COLUMNS
 
 
+def room_needed(present: str | None) -> int:
+    """How many times its size a database may grow on the disk while it is upgraded, WAL included.
+
+    A migration that copies a large table says so in its constant ``ROOM``, as measured on a million objects. Different
+    migrations copy different tables, or use the room that the one before has freed.
+    """
+    scripts = ScriptDirectory.from_config(_config()).iterate_revisions("head", present or "base")
+    return max((getattr(script.module, "ROOM", 0) for script in scripts), default=0)
+
+
 def upgrade(connection: Connection) -> None:
     """Bring the database to the newest revision, within the connection's transaction, which is of ``engine.upgrading``.
 

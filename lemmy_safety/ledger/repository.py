@@ -84,7 +84,10 @@ def open_ledger(
                     present = migrations.present(connection)
                     if present != migrations.newest():
                         if engine.dialect.name == "sqlite" and not migrations.is_empty(connection):
-                            ledger.copied_to = backup.copy_before_upgrade(engine, present or "legacy", clock())
+                            room = migrations.room_needed(present)
+                            ledger.copied_to = backup.copy_before_upgrade(
+                                engine, present or "legacy", clock(), growth=room
+                            )
                         migrations.upgrade(connection)
                 use_wal(engine)
             else:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import pytest
 from support.ancestor import write_ancestor_database
 from support.ledgers import NOON, STORAGE, StepClock, checked, record
-from support.old_ledgers import insert, old_ledger, revisions
+from support.old_ledgers import insert, insert_object, old_ledger, revisions
 from support.small_disk import fill, small_disk
 
 from lemmy_safety.errors import ActionRefused, LedgerError, LedgerFull
@@ -36,14 +36,7 @@ def make_old(file, revision="0007", *, objects=3) -> None:
     with old_ledger(sqlite_url(file), revision) as connection:
         insert(connection, "storages", id=2, name=STORAGE)
         for number in range(objects):
-            states = {
-                "status": "checked",
-                "outcome": "clear",
-                "action_state": "none",
-                "origin": "scan",
-                "review": "none",
-            }
-            insert(connection, "images", storage_id=2, key=f"key {number}", **states)
+            insert_object(connection, storage_id=2, key=f"key {number}")
 
 
 def copies_beside(file) -> list[str]:
@@ -136,6 +129,12 @@ def test_without_room_nothing_is_migrated(tmp_path) -> None:
         filler.unlink()
         open_ledger(sqlite_url(file)).close()
         assert len(copies_beside(file)) == 1
+
+
+def test_the_room_that_is_needed_is_what_the_migrations_between_copy() -> None:
+    """A copy of the table of objects costs three times the size of the database; nothing to do costs nothing."""
+    assert migrations.room_needed(None) == migrations.room_needed("0001") == migrations.room_needed("0008") == 3
+    assert migrations.room_needed("0009") == 0
 
 
 def test_where_no_copy_can_be_made_nothing_is_migrated(database_file) -> None:

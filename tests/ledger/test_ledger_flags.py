@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.ledgers import DECODER, STORAGE, checked, record, row_of, sha256_of, stored
-from support.old_ledgers import insert, old_ledger
+from support.old_ledgers import insert, insert_object, old_ledger
 from support.uploads import judged, upload
 
 from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger, sqlite_url
@@ -152,13 +152,6 @@ def test_what_was_let_in_unchecked_is_flagged_as_its_bytes_are(ledger) -> None:
 
 def test_flags_of_before_there_was_a_table_for_them_are_taken_over(url) -> None:
     """From both tables; not those that the same detectors found clear since."""
-    states = {
-        "origin": "scan",
-        "status": "checked",
-        "action_state": "none",
-        "review": "none",
-        "detectors": "clip,hashes",
-    }
     with old_ledger(url, "0004") as connection:
         insert(connection, "storages", id=2, name=STORAGE)
         for key, content, outcome, day in (
@@ -166,10 +159,8 @@ def test_flags_of_before_there_was_a_table_for_them_are_taken_over(url) -> None:
             ("c", "c", "flagged", 1),
             ("copy of c", "c", "clear", 2),
         ):
-            insert(
+            insert_object(
                 connection,
-                "images",
-                **states,
                 storage_id=2,
                 key=key,
                 sha256=bytes.fromhex(sha256_of(content)),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import MetaData, create_engine, inspect
 from support.killed_ledger import killed
 from support.ledgers import DECODER, DETECTORS, NOON, STORAGE, failed, record, sha256_of, stored
-from support.old_ledgers import insert, old_ledger
+from support.old_ledgers import insert, insert_object, old_ledger
 from support.uploads import row_for, upload, waiting
 
 from lemmy_safety.ledger import Known, open_ledger
@@ -23,15 +23,11 @@ def make_old(url: str, *, revision: str = "0001") -> None:
         "modified_at": datetime(2026, 1, 1, 13, tzinfo=UTC),
         "decoder": DECODER,
         "rules_version": "rules-1",
-        "origin": "scan",
-        "action_state": "none",
-        "review": "none",
     }
     with old_ledger(url, revision) as connection:
         insert(connection, "storages", id=2, name=STORAGE)
-        insert(
+        insert_object(
             connection,
-            "images",
             **common,
             key="flagged",
             sha256=bytes.fromhex(sha256_of("flagged")),
@@ -41,18 +37,17 @@ def make_old(url: str, *, revision: str = "0001") -> None:
             frame_count=9,
             anomalies='["truncated: image file is truncated","first_frame_only: only the first of 9 frames",'
             '"damaged: bad: chunk","unheard of"]',
-            status="checked",
             outcome="flagged",
             findings='[{"detector":"clip","version":"1","label":"csam","score":0.5,"threshold":0.2,"frame":3}]',
-            detectors="clip,hashes",
         )
-        insert(
+        insert_object(
             connection,
-            "images",
             **common,
             key="unreadable",
             sha256=bytes.fromhex(sha256_of("unreadable")),
             status="unreadable",
+            outcome=None,
+            detectors="",
             reason="fault in the decoder: ValueError",
         )
 

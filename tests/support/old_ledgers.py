@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, MetaData, Table
+from sqlalchemy import JSON, MetaData, Table, inspect
 
 from alembic import command
 from lemmy_safety.ledger import migrations
-from lemmy_safety.ledger.engine import make_engine, use_wal, writing
+from lemmy_safety.ledger.engine import make_engine, upgrading, use_wal
 from lemmy_safety.ledger.urls import parse_url
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def revisions() -> list[str]:
 def old_ledger(url: str, revision: str) -> Iterator[Connection]:
     """Make the schema of that revision in an empty database; the transaction to write rows in."""
     engine = make_engine(parse_url(url))
-    with writing(engine) as connection:
+    with upgrading(engine) as connection:
         command.upgrade(migrations._config(connection), revision)
         yield connection
     use_wal(engine)
@@ -47,3 +47,11 @@ def insert(connection: Connection, table: str, **values: Any) -> None:
             assert not isinstance(column.type, JSON)
             values[column.name] = _NEUTRAL[column.type.python_type]
     connection.execute(reflected.insert().values(**values))
+
+
+def insert_object(connection: Connection, **values: Any) -> None:
+    """Insert a row of ``images`` that was found clear and not acted on, unless told otherwise."""
+    states = {"status": "checked", "outcome": "clear", "origin": "scan", "review": "none", "detectors": "clip,hashes"}
+    if "action_state" in {column["name"] for column in inspect(connection).get_columns("images")}:
+        states["action_state"] = "none"  # before there was a table of actions
+    insert(connection, "images", **{**states, **values})
