@@ -141,7 +141,7 @@ def _ask(decision: Review, number: int) -> None:
     verb = "Clear" if decision is Review.CLEARED else "Confirm"
     if not someone_is_there():
         raise ActionRefused(
-            f"{plural(number, 'object')} would be {decision.value}, and there is nobody to ask.",
+            f"{plural(number, 'object')} would be {decision.value}, and there is no terminal to ask on.",
             hint="Add --yes to decide without asking.",
         )
     click.confirm(f"{verb} {plural(number, 'object')}?", abort=True, err=True)

@@ -11,7 +11,7 @@ from support.passes import keys_in, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer
 
 from lemmy_safety.errors import PassRunning
-from lemmy_safety.ledger import DAEMON, leases, open_ledger, sqlite_url
+from lemmy_safety.ledger import DAEMON, RECHECK, leases, open_ledger, sqlite_url
 from lemmy_safety.ledger.models import leases as lease_rows
 from lemmy_safety.ledger.processes import this_process
 from lemmy_safety.records import Finding
@@ -85,6 +85,23 @@ def test_a_sweep_waits_for_a_pass_of_the_daemon(store, database, caplog):
         thread.start()
         pause = threading.Event()
         while "waiting for a pass of the daemon" not in caplog.text:
+            assert thread.is_alive()
+            pause.wait(0.05)
+        let_it_end()
+        thread.join(PATIENCE_S)
+    assert done[0].complete
+
+
+@pytest.mark.parametrize("kind", [DAEMON, "sweep"])
+def test_the_daemon_and_a_sweep_wait_for_a_pass_of_a_recheck(store, database, caplog, kind):
+    """Such passes are as short, and follow each other: the daemon would meet one at each of its turns."""
+    caplog.set_level("INFO")
+    with running_pass(store, database, RECHECK) as (let_it_end, _), scanner_over(store, database) as other:
+        done = []
+        thread = threading.Thread(target=lambda: done.append(other.run(PassRequest(kind=kind))))
+        thread.start()
+        pause = threading.Event()
+        while "waiting for a pass of the recheck" not in caplog.text:
             assert thread.is_alive()
             pause.wait(0.05)
         let_it_end()
