@@ -91,7 +91,9 @@ class MadeUp:
 
 
 def record(ledger: Ledger, run: int, results: list[ItemResult]) -> None:
-    ledger.record(STORAGE, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="media-2")
+    ledger.objects.record(
+        STORAGE, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="media-2"
+    )
 
 
 def fill(database: Path, made_up: MadeUp) -> None:
@@ -145,7 +147,7 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
         def look_up(numbers: list[int]) -> None:
             objects = [made_up.object(number) for number in numbers]
             begun = time.perf_counter()
-            found = ledger.known(STORAGE, objects, detectors=DETECTORS, decoder="media-2")
+            found = ledger.objects.known(STORAGE, objects, detectors=DETECTORS, decoder="media-2")
             look_ups.append((time.perf_counter() - begun) * 1000)
             if len(found) != len(objects):
                 raise SystemExit(f"{len(objects) - len(found)} of {len(objects)} rows were not found")
@@ -162,11 +164,13 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
             )
         hashes = iter([made_up.sha256(draw.randrange(made_up.rows)) for _ in range(200)])
         print(
-            f"  verdict_for(), 1 hash                 {milliseconds(lambda: ledger.verdict_for(next(hashes), detectors=DETECTORS), 200)}"
+            f"  verdict_for(), 1 hash                 {milliseconds(lambda: ledger.objects.verdict_for(next(hashes), detectors=DETECTORS), 200)}"
         )
-        print(f"  flagged(), first 500                  {milliseconds(lambda: _take(ledger.flagged(), 500), 5)}")
+        print(
+            f"  flagged(), first 500                  {milliseconds(lambda: _take(ledger.reviews.flagged(), 500), 5)}"
+        )
         started = time.perf_counter()
-        number = sum(1 for _ in ledger.flagged())
+        number = sum(1 for _ in ledger.reviews.flagged())
         print(f"  flagged(), all {number:,} open rows        {time.perf_counter() - started:.2f} s")
         print(f"  stats()                               {milliseconds(ledger.stats, 2)}")
         run = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)

@@ -76,7 +76,7 @@ def fill_ledger(storage: S3Storage, url: str) -> None:
         listed = iter(storage.list())
         while batch := list(islice(listed, 20_000)):
             results = [ItemResult(obj=obj, assessment=assessment) for obj in batch]
-            ledger.record(
+            ledger.objects.record(
                 storage.name, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="made up"
             )
         ledger.passes.finish(run, {}, complete=True)

@@ -273,7 +273,7 @@ def run_daemon(
     )
     with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
         log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.detector_names))
-        if next(iter(scanner.ledger.flagged(storage=scanner.storage.name)), None) is not None:
+        if next(iter(scanner.ledger.reviews.flagged(storage=scanner.storage.name)), None) is not None:
             if settings.action == "delete" and not settings.dry_run:
                 log.warning("objects flagged earlier are deleted by passes that list them: see 'lemmy-safety flagged'")
             else:

@@ -1,6 +1,6 @@
 """Carries out actions so that ``kill -9`` at any moment loses nothing and does nothing twice.
 
-Order, always: the intent is in the ledger (``Ledger.record`` or ``Ledger.intend``), then the deed, then the outcome
+Order, always: the intent is in the ledger (``ledger.objects.record`` or ``Ledger.intend``), then the deed, then the outcome
 (``Ledger.finish_action``). Killed before the deed or before the outcome, the intent is found at the next start and the
 idempotent deed is done again.
 """

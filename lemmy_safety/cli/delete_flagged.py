@@ -155,7 +155,7 @@ def open_rows(ledger: Ledger, storage: str, keys: Sequence[str] | None) -> list[
 
     :raises LedgerError: a named key is not among them.
     """
-    rows = [row for row in ledger.flagged(storage=storage) if row.review is not Review.CLEARED]
+    rows = [row for row in ledger.reviews.flagged(storage=storage) if row.review is not Review.CLEARED]
     if keys is None:
         return rows
     wanted = set(keys)

@@ -147,7 +147,7 @@ class Demo:
 
         _heading("2. What is flagged", "lemmy-safety flagged")
         with wiring.open_ledger(self._settings) as ledger:
-            rows = list(ledger.flagged())
+            rows = list(ledger.reviews.flagged())
         show_rows(rows)
         self._check({row.key for row in rows} == store.canaries, "exactly the three canaries are flagged")
 

@@ -50,7 +50,7 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
         _count(invocation, by, form, settled=settled)
         return
     with existing_ledger(invocation.settings()) as ledger:
-        rows = list(islice(ledger.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
+        rows = list(islice(ledger.reviews.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
         unchecked = ledger.uploads.count_unchecked()
     if form == "json":
         write_json([as_json(row) for row in rows])
@@ -69,7 +69,7 @@ def _count(invocation: Invocation, by: By, form: str | None, *, settled: bool) -
 
     settings = invocation.settings()
     with existing_ledger(settings) as ledger:
-        rows = ledger.flagged(storage=storage_filter(invocation), include_settled=settled)
+        rows = ledger.reviews.flagged(storage=storage_filter(invocation), include_settled=settled)
         total, counts = counted_by(rows, by, wiring.build_policy(settings))
     if form == "json":
         write_json({"by": by, "objects": total, "counts": counts})

@@ -64,7 +64,7 @@ class Choice:
             return iter(self.keys)
         if not self.detectors and not self.unreadable and self.since is not None:
             return ledger.rechecks.since(storage, self.since, before=before)
-        rows = ledger.unjudged(storage=storage) if self.unreadable else ledger.flagged(storage=storage)
+        rows = ledger.reviews.unjudged(storage=storage) if self.unreadable else ledger.reviews.flagged(storage=storage)
         return (row.key for row in rows if row.checked_at < before and self._means(row, policy))
 
     def _means(self, row: FlaggedRow, policy: Policy) -> bool:

@@ -90,7 +90,7 @@ def _decide(
 def _decide_keys(decision: Review, keys: list[str], note: str) -> None:
     invocation = current()
     with existing_ledger(invocation.settings()) as ledger:
-        result = ledger.review(keys, decision, note=note, storage=storage_filter(invocation))
+        result = ledger.reviews.decide(keys, decision, note=note, storage=storage_filter(invocation))
     several = len({row.storage for row in result.changed}) > 1
     for row in result.changed:
         where = f"  in {printable(row.storage)}" if several else ""
@@ -110,7 +110,7 @@ def _decide_chosen(decision: Review, chosen: FlagFilter, note: str, *, yes: bool
     with existing_ledger(settings) as ledger:
 
         def matching() -> Iterator[FlaggedRow]:
-            open_rows = (row for row in ledger.flagged(storage=storage) if row.review is not decision)
+            open_rows = (row for row in ledger.reviews.flagged(storage=storage) if row.review is not decision)
             return (row for row in open_rows if chosen.matches(row, policy))
 
         # Only what was counted and shown is settled, not what is flagged while the question waits. Ids rise.
@@ -157,7 +157,7 @@ def _settle(ledger: Ledger, rows: Iterator[FlaggedRow], decision: Review, note: 
     settled = 0
     while piece := list(islice(rows, _PIECE)):
         for storage, keys in _by_storage(piece).items():
-            ledger.review(keys, decision, note=note, storage=storage)
+            ledger.reviews.decide(keys, decision, note=note, storage=storage)
         settled += len(piece)
     return settled
 

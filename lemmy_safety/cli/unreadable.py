@@ -47,10 +47,10 @@ def unreadable(keys: tuple[str, ...], form: str | None, limit: int | None, *, se
     wanted = chosen_keys(keys) if keys else None
     with existing_ledger(invocation.settings()) as ledger:
         rows = _rows(ledger, wanted, storage=storage_filter(invocation), settled=settled, limit=limit)
-        asked = ledger.ask_for_another_look([row.id for row in rows]) if retry else 0
+        asked = ledger.reviews.read_again([row.id for row in rows]) if retry else 0
         if retry:
             shown = {row.id for row in rows}
-            again = ledger.unjudged(storage=storage_filter(invocation), include_settled=settled)
+            again = ledger.reviews.unjudged(storage=storage_filter(invocation), include_settled=settled)
             rows = [row for row in again if row.id in shown]
     if form == "json":
         write_json([_as_json(row) for row in rows])
@@ -65,7 +65,7 @@ def unreadable(keys: tuple[str, ...], form: str | None, limit: int | None, *, se
 def _rows(
     ledger: Ledger, keys: Sequence[str] | None, *, storage: str | None, settled: bool, limit: int | None
 ) -> list[FlaggedRow]:
-    rows = ledger.unjudged(storage=storage, include_settled=settled)
+    rows = ledger.reviews.unjudged(storage=storage, include_settled=settled)
     if keys is None:
         return list(islice(rows, limit))
     wanted = set(keys)

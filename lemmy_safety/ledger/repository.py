@@ -11,39 +11,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, recording, stuck, verdicts
-from lemmy_safety.ledger.codec import checked_keys, flagged_row_of
+from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, stuck
+from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database, now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_locks import check_locks
 from lemmy_safety.ledger.garbled import GarbledCounts
 from lemmy_safety.ledger.models import storages
+from lemmy_safety.ledger.objects import Objects
 from lemmy_safety.ledger.passes import Passes
 from lemmy_safety.ledger.rechecks import Rechecks
+from lemmy_safety.ledger.reviews import Reviews
 from lemmy_safety.ledger.room import check_room
-from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats, ReviewResult
+from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
 from lemmy_safety.ledger.uploads.store import Uploads
 from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
-from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy import ColumnElement, Engine
+    from sqlalchemy import Engine
 
     from lemmy_safety.ledger.rows import (
-        EventRow,
-        FlaggedRow,
-        Known,
-        KnownVerdict,
         PendingAction,
         StuckActions,
     )
-    from lemmy_safety.records import ActionState, ItemResult, Review, StoredObject
+    from lemmy_safety.records import ActionState, StoredObject
 
 
 def open_ledger(
@@ -115,58 +112,12 @@ class Ledger(Database):
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
         super().__init__(engine, where=where, clock=clock)
+        self.objects = Objects(self)
+        self.reviews = Reviews(self)
         self.uploads = Uploads(self)
         self.garbled = GarbledCounts(self)
         self.passes = Passes(self)
         self.rechecks = Rechecks(self)
-
-    # What is known already.
-
-    def known(
-        self, storage: str, objects: Sequence[StoredObject], *, detectors: frozenset[str], decoder: str
-    ) -> dict[str, Known]:
-        """The listed objects that need not be read, by key, and why.
-
-        An object is settled when it is unchanged since it was judged by at least ``detectors``, or since this very
-        ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included), and
-        no admin asked for another look (``ask_for_another_look``).
-        It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
-        under way: ``intend`` knows whether one is wanted. Objects
-        that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
-        Rows of the ancestor settle their key in every storage, unless it recorded no verdict. Not settled is what is on
-        record as not flagged while a flag of the door stands on the same bytes.
-        """
-        checked_keys(obj.key for obj in objects)
-        with self.reading() as connection:
-            return lookups.known(connection, storage, objects, detectors=detectors, decoder=decoder)
-
-    def verdict_for(
-        self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
-    ) -> KnownVerdict | None:
-        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage or the door.
-
-        With ``rules_version``, only one that comes from these very rules and versions. A flag that no human has cleared,
-        and that no later judgement by its detectors has replaced, wins over every other verdict. Where it is not by these
-        detectors and rules, None: they have to look, and ``record`` tells what wins.
-        """
-        with self.reading() as connection:
-            return verdicts.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
-
-    def retryable(self, storage: str, limit: int) -> list[str]:
-        """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
-        before they were acted on, or whose bytes were flagged at the door since, or that an admin asked for; as many of each
-        at most.
-
-        Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
-        """
-        with self.reading() as connection:
-            return lookups.retryable(connection, storage, limit)
-
-    def described(self, storage: str, key: str) -> StoredObject | None:
-        """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""
-        checked_keys([key])
-        with self.reading() as connection:
-            return lookups.described(connection, storage, key)
 
     def is_intended(self, action_id: int) -> bool:
         """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human.
@@ -182,48 +133,6 @@ class Ledger(Database):
         with self.reading() as connection:
             return lookups.unfinished_actions(connection, storage)
 
-    def flagged(
-        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
-    ) -> Iterator[FlaggedRow]:
-        """Flagged rows by rising id, lazily, in bounded memory; rows written meanwhile may or may not appear.
-
-        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Rows of the ancestor are
-        open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
-        a pass has judged them.
-        """
-        return self._pages(lookups.FLAGGED, storage, include_settled=include_settled, after_id=after_id)
-
-    def unreadable(
-        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
-    ) -> Iterator[FlaggedRow]:
-        """Objects of which no picture could be made, as ``flagged`` lists the flagged ones. None of them is flagged."""
-        return self._pages(lookups.UNREADABLE, storage, include_settled=include_settled, after_id=after_id)
-
-    def unjudged(
-        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
-    ) -> Iterator[FlaggedRow]:
-        """Objects on which the last attempt ended without a verdict, whatever the reason, as ``flagged`` lists the flagged.
-
-        With ``include_settled`` also those that are gone and were never judged. Walks the whole table, so seconds at 10
-        million rows.
-        """
-        return self._pages(lookups.UNJUDGED, storage, include_settled=include_settled, after_id=after_id)
-
-    def _pages(
-        self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
-    ) -> Iterator[FlaggedRow]:
-        while True:
-            with self.reading() as connection:
-                rows = lookups.page(
-                    connection, which, storage=storage, include_settled=include_settled, after_id=after_id
-                )
-                refusals = stuck.count_refusals(connection, rows)
-                page = [flagged_row_of(row, refusals=refusals.get(row.id, 0)) for row in rows]
-            yield from page
-            if len(page) < lookups.FLAGGED_PAGE:
-                return
-            after_id = page[-1].id
-
     def stuck_actions(self, storage: str | None = None, *, due_before: datetime) -> StuckActions:
         """Count the open actions that need a person; ``overdue`` are those intended before ``due_before`` (aware)."""
         with self.reading() as connection:
@@ -233,54 +142,6 @@ class Ledger(Database):
         """Keys whose action the storage refused when it was last tried, which was before that time (aware)."""
         with self.reading() as connection:
             return stuck.failed_keys(connection, storage, before=before)
-
-    def history(self, key: str) -> list[EventRow]:
-        """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""
-        checked_keys([key])
-        with self.reading() as connection:
-            return lookups.history(connection, key)
-
-    # What is decided and done.
-
-    def record(
-        self,
-        storage: str,
-        results: Sequence[ItemResult],
-        *,
-        run_id: int,
-        dry_run: bool,
-        action: str | None,
-        decoder: str,
-        unreadable_action: str | None = None,
-    ) -> list[PendingAction]:
-        """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
-
-        A flagged object gets an intent when ``action`` is given, it is no dry run, and no human cleared its bytes,
-        under this key or another. So does one that no decoder makes a picture of (and that did not break the decoder) when
-        ``unreadable_action`` is given; it is never flagged by that. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
-        on the same content, and takes away one on other content together with its intent. ``run_id`` is from
-        ``passes.start``.
-
-        :raises ValueError: a result has a verdict without being CHECKED, or is CHECKED without one.
-        """
-        checked_keys(result.obj.key for result in results)
-        for result in results:
-            if (result.assessment.status is ItemStatus.CHECKED) != (result.assessment.verdict is not None):
-                raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
-        if not results:
-            return []
-        with self.writing() as connection:
-            return recording.record_results(
-                connection,
-                storage,
-                results,
-                run_id=run_id,
-                dry_run=dry_run,
-                action=action,
-                unreadable_action=unreadable_action,
-                decoder=decoder,
-                now=self.now(),
-            )
 
     def intend(
         self,
@@ -340,30 +201,6 @@ class Ledger(Database):
         """
         with self.writing() as connection:
             return action_rows.approve(connection, action_ids, self.now())
-
-    def review(
-        self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None
-    ) -> ReviewResult:
-        """Write a human's decision on these keys, in one storage or wherever they are, and on every key with the same bytes.
-
-        An upload that was refused at the door has no key; it is named by its SHA-256, or by 16 or more of its first
-        digits. Clearing drops an intended action. ``Review.NONE`` takes a decision back.
-
-        :raises LedgerError: a key stands for different bytes in several storages, and ``storage`` does not say which.
-        """
-        checked_keys(keys)
-        with self.writing() as connection:
-            changed, unknown = deeds.decide(connection, keys, decision, note, self.now(), storage=storage)
-        return ReviewResult(changed=tuple(changed), unknown=tuple(unknown))
-
-    def ask_for_another_look(self, row_ids: Sequence[int]) -> int:
-        """Let the next pass over each object's storage read it again, unchanged or not; how many there are.
-
-        An action intended on one because it was unreadable is dropped. Left out are rows that ``unjudged`` would not
-        list as open.
-        """
-        with self.writing() as connection:
-            return deeds.ask_for_another_look(connection, row_ids, self.now())
 
     # The database itself.
 

@@ -200,7 +200,7 @@ class Fetcher:
         sha256 = sha256_of(data)
         if not self._reuses:
             return Fetched(obj=obj, data=data, sha256=sha256)
-        known = self._ledger.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
+        known = self._ledger.objects.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
         if known is None or not holds_under(obj.key, known, names_matter=self._names_matter):
             return Fetched(obj=obj, data=data, sha256=sha256)
         return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)

@@ -88,7 +88,7 @@ class Intake:
         to_record: Channel[ItemResult | OpenAction],
     ) -> None:
         """List everything of this pass; take up what failed in earlier passes and was not listed, be it because it is gone."""
-        failed_before = set(self._ledger.retryable(self._storage.name, _RETRY_LIMIT))
+        failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
         young: list[StoredObject] = []
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
@@ -167,7 +167,9 @@ class Intake:
     ) -> None:
         for batch in _batches(objects):
             self._see_that_nobody_stops()
-            known = self._ledger.known(self._storage.name, batch, detectors=self._detectors, decoder=self._decoder)
+            known = self._ledger.objects.known(
+                self._storage.name, batch, detectors=self._detectors, decoder=self._decoder
+            )
             new = [obj for obj in batch if obj.key not in known]
             for key, state in known.items():
                 self._counter.add("skipped")
@@ -229,7 +231,7 @@ class Intake:
                 except StorageUnreachable as error:
                     log.warning("left to a later pass key=%r reason=%s", key, error.message)
                     continue
-                gone = self._ledger.described(self._storage.name, key)
+                gone = self._ledger.objects.described(self._storage.name, key)
                 if gone is not None:
                     to_record.put(_without_verdict(gone, ItemStatus.GONE, "vanished after a failed read"))
                 continue
@@ -237,7 +239,7 @@ class Intake:
                 if not is_about_one_object(error):
                     raise
                 log.warning("still not readable key=%r reason=%s", key, error.message)
-                last = self._ledger.described(self._storage.name, key)
+                last = self._ledger.objects.described(self._storage.name, key)
                 if last is not None:  # recorded again, so that it goes to the end of the queue
                     to_record.put(_without_verdict(last, ItemStatus.DENIED, error.message))
                 continue

@@ -67,7 +67,7 @@ class Recorder:
         open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
         wanted = None if self._dry_run else self._action
         unreadable = None if self._dry_run else self._unreadable_action
-        pending = self._ledger.record(
+        pending = self._ledger.objects.record(
             storage,
             results,
             run_id=self._run_id,

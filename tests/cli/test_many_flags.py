@@ -52,7 +52,7 @@ def database(tmp_path, monkeypatch):
 
 def decided(path) -> dict[str, str]:
     with open_ledger(sqlite_url(path)) as ledger:
-        rows = ledger.flagged(include_settled=True)
+        rows = ledger.reviews.flagged(include_settled=True)
         return {each.key: each.review.value for each in rows if each.review is not Review.NONE}
 
 
@@ -115,7 +115,7 @@ def test_filters_settle_flags_that_rest_on_nothing_else(call, database, decision
 def test_since_and_storage_narrow_what_is_meant(call, database, monkeypatch, tmp_path):
     """--since goes by when it was flagged, --storage by where."""
     with open_ledger(sqlite_url(database)) as ledger:
-        last = max(each.checked_at for each in ledger.flagged())
+        last = max(each.checked_at for each in ledger.reviews.flagged())
     assert "No open flag matches." in call("review", "clear", "--since", "1h", "--yes").output
     assert call("review", "clear", "--since", last.isoformat(), "--yes").exit_code == 0
     assert decided(database) == {"there": "cleared"}

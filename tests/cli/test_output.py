@@ -72,7 +72,7 @@ def lemmy_safety(*args: str, redirected: str = "", **env: str) -> subprocess.Com
 
 def states(database: Path) -> list[ActionState]:
     with open_ledger(sqlite_url(database)) as ledger:
-        return [row.action_state for row in ledger.flagged(include_settled=True)]
+        return [row.action_state for row in ledger.reviews.flagged(include_settled=True)]
 
 
 LOST_STDOUT = {
@@ -160,7 +160,7 @@ def test_every_command_says_that_its_output_was_lost(database: Path, command: tu
     assert b"Exception" not in done.stderr
     if command[0] == "review":
         with open_ledger(sqlite_url(database)) as ledger:
-            (row,) = [row for row in ledger.flagged(include_settled=True) if row.key == "01/aa/canary.png"]
+            (row,) = [row for row in ledger.reviews.flagged(include_settled=True) if row.key == "01/aa/canary.png"]
         assert row.review.value == {"clear": "cleared", "confirm": "confirmed"}[command[1]]
 
 

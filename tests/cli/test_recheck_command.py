@@ -52,7 +52,7 @@ def flag_wrongly(store, key):
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(found,), rules_version="former")
     storage = f"local:{store.folder}"
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
-        obj = ledger.described(storage, key)
+        obj = ledger.objects.described(storage, key)
         assessment = Assessment(
             status=ItemStatus.CHECKED,
             verdict=verdict,
@@ -61,7 +61,7 @@ def flag_wrongly(store, key):
         )
         run_id = ledger.passes.start(storage, "sweep", dry_run=False, detectors={"hashes"})
         result = ItemResult(obj=obj, assessment=assessment)
-        ledger.record(storage, [result], run_id=run_id, dry_run=False, action=None, decoder="former")
+        ledger.objects.record(storage, [result], run_id=run_id, dry_run=False, action=None, decoder="former")
 
 
 def test_a_wrong_flag_goes_when_its_detector_looks_again(call, swept):
@@ -224,4 +224,4 @@ def test_a_recheck_and_the_daemon_take_turns(tmp_path):
 
 def judged(admin, key):
     with open_ledger(sqlite_url(admin.folder / "lemmy_safety.db"), upgrade=False) as ledger:
-        return ledger.described(f"local:{admin.folder / 'files'}", key)
+        return ledger.objects.described(f"local:{admin.folder / 'files'}", key)

@@ -33,7 +33,7 @@ def _record(*results):
     """Write results that no real file brings about at will into the database of the sweep."""
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
         run_id = ledger.passes.start("s3:elsewhere", "sweep", dry_run=True, detectors={"hashes"})
-        ledger.record("s3:elsewhere", results, run_id=run_id, dry_run=True, action=None, decoder="decoder-1")
+        ledger.objects.record("s3:elsewhere", results, run_id=run_id, dry_run=True, action=None, decoder="decoder-1")
 
 
 def _result(key, status, reason, **more):

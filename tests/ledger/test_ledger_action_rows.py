@@ -53,7 +53,7 @@ def test_an_action_that_is_not_wanted_any_more_is_dropped(ledger, later, why) ->
     assert states(ledger)[0] == ("delete", ActionState.DONE, "deleted")
     found = ledger.unfinished_actions(STORAGE)
     assert found == again
-    events = [event.detail for event in ledger.history("a") if event.kind == "done"]
+    events = [event.detail for event in ledger.reviews.history("a") if event.kind == "done"]
     assert events == [{"action": "delete", "detail": "deleted", "judged_anew_meanwhile": True}]
 
 
@@ -69,7 +69,7 @@ def test_a_failed_action_is_tried_again_as_the_same_one(ledger) -> None:
 def test_what_a_person_cleared_is_dropped(ledger) -> None:
     """The object has no action then."""
     record(ledger, [flagged("a")])
-    ledger.review(["a"], Review.CLEARED)
+    ledger.reviews.decide(["a"], Review.CLEARED)
     assert states(ledger) == [("delete", ActionState.DROPPED, "cleared by a human")]
     assert row_of(ledger, "a").action_state is ActionState.NONE
 
@@ -79,7 +79,7 @@ def test_an_approval_follows_the_bytes_and_not_the_key(ledger) -> None:
     record(ledger, [flagged("a"), flagged("b")])
     ledger.approve_actions([row_of(ledger, key).action_id for key in ("a", "b")])
     record(ledger, [flagged("a"), flagged("b", "other")])
-    assert {row.key: row.action_approved for row in ledger.flagged()} == {"a": True, "b": False}
+    assert {row.key: row.action_approved for row in ledger.reviews.flagged()} == {"a": True, "b": False}
 
 
 FORMER = {
@@ -126,7 +126,7 @@ def test_actions_of_earlier_versions_are_kept(url) -> None:
     make_former(url)
     for _ in range(2):
         with open_ledger(url) as ledger:
-            rows = {row.key: row for row in ledger.flagged(include_settled=True)}
+            rows = {row.key: row for row in ledger.reviews.flagged(include_settled=True)}
             found = {
                 key: (row.action_wanted, row.action_state, row.action_detail, row.action_at)
                 for key, row in rows.items()
@@ -140,7 +140,7 @@ def test_actions_of_earlier_versions_are_kept(url) -> None:
                 "delete",
                 sha256_of("intended"),
             )
-            assert ledger.retryable(STORAGE, 10) == ["refused"]
+            assert ledger.objects.retryable(STORAGE, 10) == ["refused"]
             with ledger.engine.connect() as connection:
                 subjects = connection.execute(select(actions.c.subject).order_by(actions.c.id)).scalars().all()
             assert sorted(subjects) == sorted(sha256_of(state) for state in FORMER)

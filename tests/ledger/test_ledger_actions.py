@@ -11,7 +11,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 
 def kinds(ledger, key):
-    return [event.kind for event in ledger.history(key)]
+    return [event.kind for event in ledger.reviews.history(key)]
 
 
 def test_flagged_objects_get_an_intent_and_clear_ones_do_not(ledger) -> None:
@@ -33,7 +33,7 @@ def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
     """The rows are flagged and open, and marked as those of a dry run."""
     assert record(ledger, [flagged("a")], dry_run=True) == []
     assert record(ledger, [flagged("b")], action=None) == []
-    assert [(row.key, row.dry_run, row.action_wanted, row.action_state) for row in ledger.flagged()] == [
+    assert [(row.key, row.dry_run, row.action_wanted, row.action_state) for row in ledger.reviews.flagged()] == [
         ("a", True, None, ActionState.NONE),
         ("b", False, None, ActionState.NONE),
     ]
@@ -43,7 +43,7 @@ def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
 def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
     """Only on rows that are flagged, open and not cleared, and twice gives the same intents."""
     record(ledger, [flagged("a"), flagged("b"), checked("c"), failed("d"), flagged("e")], dry_run=True)
-    ledger.review(["b"], Review.CLEARED)
+    ledger.reviews.decide(["b"], Review.CLEARED)
     record(ledger, [failed("e", ItemStatus.GONE)])
     pending = ledger.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], "delete")
     assert [(one.obj, one.action) for one in pending] == [(stored("a"), "delete")]
@@ -64,7 +64,7 @@ def test_how_an_action_ends(ledger, state, is_open, again) -> None:
     ledger.finish_action(pending.id, state, "because\0of \udc80")
     row = row_of(ledger, "a")
     assert (row.action_state, row.action_detail) == (state, "because\N{REPLACEMENT CHARACTER}of ?")
-    assert [one.key for one in ledger.flagged()] == (["a"] if is_open else [])
+    assert [one.key for one in ledger.reviews.flagged()] == (["a"] if is_open else [])
     assert bool(ledger.intend(STORAGE, ["a"], "delete")) is again
 
 
@@ -95,7 +95,7 @@ def test_an_object_judged_anew_gets_a_new_action(ledger) -> None:
         EventKind.INTENDED,
         EventKind.DONE,
     ]
-    assert ledger.history("a")[-1].detail["judged_anew_meanwhile"] is True
+    assert ledger.reviews.history("a")[-1].detail["judged_anew_meanwhile"] is True
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_intent_survives_failed_attempts_and_the_objects_end(ledger) -> None:
     assert ledger.unfinished_actions(STORAGE) == [pending]
     record(ledger, [failed("a", ItemStatus.GONE)])
     assert ledger.unfinished_actions(STORAGE) == [pending]
-    assert list(ledger.flagged()) == []
+    assert list(ledger.reviews.flagged()) == []
 
 
 def test_a_dry_run_that_judges_again_leaves_an_intent_standing(ledger) -> None:
@@ -160,15 +160,15 @@ def test_a_gone_object_keeps_its_verdict_and_deed(ledger) -> None:
 
 def test_flagged_streams_in_order_and_resumes(ledger, monkeypatch) -> None:
     """By id, page by page, from any point, while rows are written."""
-    monkeypatch.setattr("lemmy_safety.ledger.lookups.FLAGGED_PAGE", 7)
+    monkeypatch.setattr("lemmy_safety.ledger.reviews.PAGE", 7)
     record(ledger, [flagged(f"k{number:03}") for number in range(50)], dry_run=True)
-    rows = ledger.flagged()
+    rows = ledger.reviews.flagged()
     first = [next(rows) for _ in range(10)]
     record(ledger, [flagged("late")], dry_run=True)
     keys = [row.key for row in (*first, *rows)]
     assert keys == [*(f"k{number:03}" for number in range(50)), "late"]
-    assert [row.key for row in ledger.flagged(after_id=first[-1].id)] == keys[10:]
-    assert list(ledger.flagged(storage="local:/other")) == []
+    assert [row.key for row in ledger.reviews.flagged(after_id=first[-1].id)] == keys[10:]
+    assert list(ledger.reviews.flagged(storage="local:/other")) == []
 
 
 def test_one_batch_may_hold_the_same_key_twice(ledger) -> None:
@@ -191,7 +191,7 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
     record(ledger, [checked("a", detectors=frozenset({"clip"}))], action=None)
     row = row_of(ledger, "a")
     assert (row.outcome, row.action_state) == (Outcome.FLAGGED, ActionState.NONE)
-    both = ledger.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER)
+    both = ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER)
     assert both == {"a": Known.PENDING}
     record(ledger, [checked("a", content="other", detectors=frozenset({"clip"}))], action=None)
     assert row_of(ledger, "a") is None
@@ -207,7 +207,7 @@ def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledge
     ledger.finish_action(pending.id, state)
     clip = frozenset({"clip"})
     record(ledger, [checked("a", detectors=clip)])
-    assert ledger.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
+    assert ledger.objects.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
     assert [one.obj for one in ledger.intend(STORAGE, ["a"], "delete")] == [stored("a")]
 
 

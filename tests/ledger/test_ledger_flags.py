@@ -36,7 +36,7 @@ def at_the_door(ledger, content, outcome, detectors, *, rules="rules-1", **more)
 
 
 def verdict(ledger, content, detectors=frozenset(), rules=None):
-    return ledger.verdict_for(sha256_of(content), detectors=detectors, rules_version=rules)
+    return ledger.objects.verdict_for(sha256_of(content), detectors=detectors, rules_version=rules)
 
 
 def outcome_of(ledger, content, detectors=frozenset(), rules=None):
@@ -73,7 +73,7 @@ def test_other_detectors_replace_no_flag_wherever_they_look(ledger) -> None:
     in_storage(ledger, "a", Outcome.CLEAR, CLIP, storage=OTHER)
     at_the_door(ledger, "a", Outcome.CLEAR, CLIP)
     assert outcome_of(ledger, "a") is Outcome.FLAGGED
-    assert {(row.storage, row.key) for row in ledger.flagged()} == {
+    assert {(row.storage, row.key) for row in ledger.reviews.flagged()} == {
         (STORAGE, "key"),
         (STORAGE, "copy"),
         (OTHER, "key"),
@@ -85,14 +85,14 @@ def test_an_object_whose_bytes_were_flagged_at_the_door_is_acted_on(ledger) -> N
     """It was known to be clear; a pass reads it again, and so does one of the daemon, however old it is."""
     in_storage(ledger, "a", Outcome.CLEAR, BOTH)
     obj = stored("key", "a")
-    assert ledger.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
+    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
     at_the_door(ledger, "a", Outcome.FLAGGED, HASHES, rules="rules-2")
-    assert ledger.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {}
-    assert ledger.retryable(STORAGE, 10) == ["key"]
+    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {}
+    assert ledger.objects.retryable(STORAGE, 10) == ["key"]
     (pending,) = in_storage(ledger, "a", Outcome.CLEAR, CLIP)
     assert pending.obj.key == "key"
-    assert ledger.retryable(STORAGE, 10) == []
-    assert ledger.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
+    assert ledger.objects.retryable(STORAGE, 10) == []
+    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
 
 
 def test_a_new_object_with_flagged_bytes_is_flagged_whatever_others_say_of_it(ledger) -> None:
@@ -117,13 +117,13 @@ def test_a_verdict_that_was_taken_over_is_no_look(ledger) -> None:
 def test_what_a_human_cleared_is_not_flagged_until_that_is_taken_back(ledger) -> None:
     """Their decision is about the bytes."""
     at_the_door(ledger, "a", Outcome.FLAGGED, HASHES)
-    ledger.review([sha256_of("a")], Review.CLEARED)
+    ledger.reviews.decide([sha256_of("a")], Review.CLEARED)
     known = verdict(ledger, "a")
     assert (known.verdict.outcome, known.review) == (Outcome.FLAGGED, Review.CLEARED)
     assert in_storage(ledger, "a", Outcome.CLEAR, CLIP) == []
     assert outcome_of(ledger, "a", CLIP, "rules-1") is Outcome.CLEAR
-    assert ledger.retryable(STORAGE, 10) == []
-    ledger.review([sha256_of("a")], Review.NONE)
+    assert ledger.objects.retryable(STORAGE, 10) == []
+    ledger.reviews.decide([sha256_of("a")], Review.NONE)
     assert outcome_of(ledger, "a") is Outcome.FLAGGED
     assert outcome_of(ledger, "a", CLIP, "rules-1") is None
 
@@ -217,7 +217,7 @@ def test_any_history_ends_as_the_rule_says(tmp_path) -> None:
             for event in history:
                 if isinstance(event, Review):
                     if seen:
-                        ledger.review([sha256_of(content)], event)
+                        ledger.reviews.decide([sha256_of(content)], event)
                         expected.cleared = event is Review.CLEARED
                     continue
                 place, detectors, outcome, rules = event

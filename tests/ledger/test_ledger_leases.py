@@ -197,7 +197,7 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
         (pending,) = record(ledger, [flagged("a")])
         run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         writes = [
-            lambda: ledger.record(
+            lambda: ledger.objects.record(
                 STORAGE, [checked("b")], run_id=run_id, dry_run=False, action="delete", decoder=DECODER
             ),
             lambda: ledger.intend(STORAGE, ["a"], "delete"),
@@ -300,7 +300,7 @@ def test_a_pool_of_connections_is_as_good_as_a_server(pgbouncer, postgres) -> No
             try:
                 for number in range(12):
                     record(mine, [flagged(f"{letter}/{number}"), checked(f"{letter}/clear {number}")])
-                    assert mine.described(STORAGE, f"{letter}/{number}") is not None
+                    assert mine.objects.described(STORAGE, f"{letter}/{number}") is not None
             except BaseException as error:  # noqa: BLE001 - handed to the test
                 failures.append(error)
 

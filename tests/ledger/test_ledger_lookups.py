@@ -14,7 +14,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 
 def look_up(ledger, *objects, storage=STORAGE, detectors=DETECTORS, decoder=DECODER):
-    return ledger.known(storage, list(objects), detectors=detectors, decoder=decoder)
+    return ledger.objects.known(storage, list(objects), detectors=detectors, decoder=decoder)
 
 
 def test_unchanged_objects_are_settled_and_unknown_ones_are_not_mentioned(ledger) -> None:
@@ -78,7 +78,7 @@ def test_flagged_rows_of_a_dry_run_are_pending(ledger) -> None:
     """A live pass that meets what a dry run flagged still has something to do."""
     record(ledger, [flagged("a")], dry_run=True, action=None)
     assert look_up(ledger, stored("a")) == {"a": Known.PENDING}
-    ledger.review(["a"], Review.CLEARED)
+    ledger.reviews.decide(["a"], Review.CLEARED)
     assert look_up(ledger, stored("a")) == {"a": Known.SETTLED}
 
 
@@ -111,7 +111,7 @@ def test_a_verdict_serves_for_the_same_bytes_in_any_storage(ledger) -> None:
     """By SHA-256, with everything that was learned of the bytes."""
     result = flagged("a", "some bytes")
     record(ledger, [result], storage="local:/other")
-    found = ledger.verdict_for(sha256_of("some bytes"), detectors=frozenset({"clip"}))
+    found = ledger.objects.verdict_for(sha256_of("some bytes"), detectors=frozenset({"clip"}))
     assert (found.key, found.assessment) == ("a", result.assessment)
     assert found.review is Review.NONE
 
@@ -120,17 +120,17 @@ def test_a_verdict_by_fewer_detectors_does_not_serve(ledger) -> None:
     """The latest verdict that satisfies is taken, not simply the latest."""
     record(ledger, [checked("a", content="same")])
     record(ledger, [checked("b", content="same", detectors=frozenset({"hashes"}))])
-    assert ledger.verdict_for(sha256_of("same"), detectors=DETECTORS).key == "a"
-    assert ledger.verdict_for(sha256_of("same"), detectors=frozenset({"hashes"})).key == "b"
-    assert ledger.verdict_for(sha256_of("same"), detectors=frozenset({"nudenet"})) is None
-    assert ledger.verdict_for(sha256_of("other"), detectors=frozenset()) is None
+    assert ledger.objects.verdict_for(sha256_of("same"), detectors=DETECTORS).key == "a"
+    assert ledger.objects.verdict_for(sha256_of("same"), detectors=frozenset({"hashes"})).key == "b"
+    assert ledger.objects.verdict_for(sha256_of("same"), detectors=frozenset({"nudenet"})) is None
+    assert ledger.objects.verdict_for(sha256_of("other"), detectors=frozenset()) is None
 
 
 def test_an_object_that_was_replaced_lends_no_verdict(ledger) -> None:
     """The verdict goes with the bytes it was about."""
     record(ledger, [checked("a", content="old")])
     record(ledger, [failed("a", content="new and unreadable", status=ItemStatus.UNREADABLE)])
-    assert ledger.verdict_for(sha256_of("old"), detectors=frozenset()) is None
+    assert ledger.objects.verdict_for(sha256_of("old"), detectors=frozenset()) is None
 
 
 def test_retryable_gives_what_waited_longest_first(ledger) -> None:
@@ -138,28 +138,28 @@ def test_retryable_gives_what_waited_longest_first(ledger) -> None:
     record(ledger, [failed("a", ItemStatus.DENIED)])
     record(ledger, [failed("b"), checked("fine"), failed("odd", ItemStatus.UNREADABLE)])
     record(ledger, [failed("c", ItemStatus.DETECTOR_FAILED)])
-    assert ledger.retryable(STORAGE, 2) == ["a", "b"]
+    assert ledger.objects.retryable(STORAGE, 2) == ["a", "b"]
     record(ledger, [failed("a")])
-    assert ledger.retryable(STORAGE, 10) == ["b", "c", "a"]
+    assert ledger.objects.retryable(STORAGE, 10) == ["b", "c", "a"]
     record(ledger, [checked("b"), failed("c", ItemStatus.GONE)])
-    assert ledger.retryable(STORAGE, 10) == ["a"]
-    assert ledger.retryable("local:/other", 10) == []
+    assert ledger.objects.retryable(STORAGE, 10) == ["a"]
+    assert ledger.objects.retryable("local:/other", 10) == []
 
 
 def test_what_changed_before_its_action_is_to_be_looked_at_again_until_it_is_gone(ledger) -> None:
     """Whatever its date: a daemon that only lists what is new would never meet it."""
     (intent,) = record(ledger, [flagged("a")])
     ledger.finish_action(intent.id, ActionState.REFUSED, "changed")
-    assert ledger.retryable(STORAGE, 10) == ["a"]
+    assert ledger.objects.retryable(STORAGE, 10) == ["a"]
     record(ledger, [failed("a", ItemStatus.GONE)])
-    assert ledger.retryable(STORAGE, 10) == []
+    assert ledger.objects.retryable(STORAGE, 10) == []
 
 
 def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> None:
     """Asked directly before the deed."""
     first, second = record(ledger, [flagged("a"), flagged("b")])
     assert ledger.is_intended(first.id)
-    ledger.review(["a"], Review.CLEARED)
+    ledger.reviews.decide(["a"], Review.CLEARED)
     ledger.finish_action(second.id, ActionState.DONE, "deleted")
     assert not ledger.is_intended(first.id)
     assert not ledger.is_intended(second.id)
@@ -168,10 +168,13 @@ def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> No
 def test_a_verdict_by_other_rules_is_not_offered(ledger) -> None:
     """Asked for the very rules and versions, an older verdict on the same bytes does not answer."""
     record(ledger, [checked("a")])
-    known = ledger.verdict_for(sha256_of("a"), detectors=DETECTORS)
+    known = ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS)
     assert known is not None
-    assert ledger.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version=known.verdict.rules_version) == known
-    assert ledger.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version="newer") is None
+    assert (
+        ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version=known.verdict.rules_version)
+        == known
+    )
+    assert ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version="newer") is None
 
 
 def test_a_failed_attempt_keeps_the_verdict_on_the_same_content(ledger) -> None:
@@ -179,31 +182,31 @@ def test_a_failed_attempt_keeps_the_verdict_on_the_same_content(ledger) -> None:
     record(ledger, [flagged("a")], dry_run=True, action=None)
     record(ledger, [failed("a")])
     assert look_up(ledger, stored("a")) == {"a": Known.PENDING}
-    (row,) = ledger.flagged()
+    (row,) = ledger.reviews.flagged()
     assert (row.status, row.reason, row.outcome) == (ItemStatus.FETCH_FAILED, "why fetch_failed", Outcome.FLAGGED)
-    assert ledger.retryable(STORAGE, 10) == ["a"]
+    assert ledger.objects.retryable(STORAGE, 10) == ["a"]
 
 
 def test_a_failed_attempt_on_new_content_takes_the_old_verdict_away(ledger) -> None:
     """What was said of other bytes is not said of these."""
     record(ledger, [flagged("a", "old")], dry_run=True, action=None)
     record(ledger, [failed("a", content="new!")])
-    assert list(ledger.flagged(include_settled=True)) == []
+    assert list(ledger.reviews.flagged(include_settled=True)) == []
     assert look_up(ledger, stored("a", "old"), stored("a", "new!")) == {}
 
 
 def test_described_gives_the_object_as_last_recorded(ledger) -> None:
     """For objects that vanished since."""
     record(ledger, [failed("a")])
-    assert ledger.described(STORAGE, "a") == stored("a")
-    assert ledger.described(STORAGE, "b") is None
+    assert ledger.objects.described(STORAGE, "a") == stored("a")
+    assert ledger.objects.described(STORAGE, "b") is None
 
 
 @pytest.mark.parametrize("key", ["", "a\0b", "lone \udc80 surrogate"])
 def test_keys_that_no_database_holds_are_refused_by_name(ledger, key) -> None:
     """With our error, before anything is asked or written."""
     with pytest.raises(LedgerError, match="cannot be recorded"):
-        ledger.known(STORAGE, [stored(key, "content")], detectors=DETECTORS, decoder=DECODER)
+        ledger.objects.known(STORAGE, [stored(key, "content")], detectors=DETECTORS, decoder=DECODER)
     with pytest.raises(LedgerError, match="cannot be recorded"):
         record(ledger, [checked("fine"), checked(key, content="content")])
     assert ledger.stats().objects == 0

@@ -197,7 +197,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=KEYS, decision=st.sampled_from(Review))
     def review(self, key, decision) -> None:
         key = self.key(key)
-        result = self.ledger.review([key], decision)
+        result = self.ledger.reviews.decide([key], decision)
         row = self.rows.get(key)
         if row is None:
             assert result.unknown == (key,)
@@ -224,7 +224,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.reviews.get(row.content, Review.NONE)
 
     def actual(self):
-        return {row.key: row for row in self.ledger.flagged(storage=self.storage, include_settled=True)}
+        return {row.key: row for row in self.ledger.reviews.flagged(storage=self.storage, include_settled=True)}
 
     @invariant()
     def every_flagged_row_is_in_exactly_the_state_it_should_be(self) -> None:
@@ -238,7 +238,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert unfinished == {key for key, row in self.rows.items() if row.state is ActionState.INTENDED}
         assert {one.obj.key for one in pending if one.unreadable} == {key for key in unfinished if self.rows[key].empty}
         assert all(self.ledger.is_intended(one.id) for one in pending)
-        listed = {row.key: row for row in self.ledger.unreadable(storage=self.storage, include_settled=True)}
+        listed = {row.key: row for row in self.ledger.reviews.unreadable(storage=self.storage, include_settled=True)}
         assert {key: row.action_state for key, row in listed.items() if not row.decoder_broke} == {
             key: row.state for key, row in self.rows.items() if row.empty
         }
@@ -248,7 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def only_unchanged_objects_are_known(self) -> None:
         for content in WORDS:
             objects = [stored(key, self.own(content)) for key in map(self.key, "ab")]
-            found = self.ledger.known(self.storage, objects, detectors=DETECTORS, decoder=DECODER)
+            found = self.ledger.objects.known(self.storage, objects, detectors=DETECTORS, decoder=DECODER)
             for key, answer in found.items():
                 row = self.rows[key]
                 assert row.content == content
@@ -271,7 +271,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 and row.status is not ItemStatus.GONE
             )
         }
-        assert set(self.ledger.retryable(self.storage, 10)) == failing
+        assert set(self.ledger.objects.retryable(self.storage, 10)) == failing
 
 
 def test_the_rules_hold_whatever_happens(tmp_path) -> None:

@@ -85,7 +85,7 @@ def test_looking_only_makes_and_changes_nothing(tmp_path) -> None:
     with open_ledger(sqlite_url(path), upgrade=False) as ledger:
         assert ledger.schema_version() == ("", "0009")
         with pytest.raises(LedgerError, match="no such table") as caught:
-            list(ledger.flagged())
+            list(ledger.reviews.flagged())
     assert "db upgrade" in caught.value.hint
     assert digest(path) == before
 
@@ -148,7 +148,7 @@ def test_a_damaged_database_is_said_to_be_damaged(made) -> None:
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
     with pytest.raises(LedgerDamaged), open_ledger(sqlite_url(made)) as ledger:
-        list(ledger.flagged())
+        list(ledger.reviews.flagged())
 
 
 def test_places_that_cannot_hold_a_database(tmp_path) -> None:
@@ -239,10 +239,10 @@ def test_a_locked_database_is_said_to_be_locked(made) -> None:
         with pytest.raises(LedgerLocked):
             open_ledger(sqlite_url(made), busy_timeout_s=SHORT_S)
         with pytest.raises(LedgerLocked):
-            ledger.record(STORAGE, [checked("b")], run_id=run_id, dry_run=False, action=None, decoder="")
+            ledger.objects.record(STORAGE, [checked("b")], run_id=run_id, dry_run=False, action=None, decoder="")
         with pytest.raises(LedgerLocked):
             ledger.check_writable()
-        assert len(list(ledger.flagged())) == 1
+        assert len(list(ledger.reviews.flagged())) == 1
         other.execute("ROLLBACK")
         ledger.check_writable()
 
@@ -297,7 +297,7 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
 
         def write():
             batch = [checked(f"k{number}" + "x" * 500) for number in range(200)]
-            return ledger.record(STORAGE, batch, run_id=run_id, dry_run=False, action="delete", decoder="")
+            return ledger.objects.record(STORAGE, batch, run_id=run_id, dry_run=False, action="delete", decoder="")
 
         with pytest.raises(LedgerFull) as caught:
             write()

@@ -13,15 +13,15 @@ PASSING = (ItemStatus.DENIED, ItemStatus.FETCH_FAILED, ItemStatus.DETECTOR_FAILE
 
 
 def unjudged(ledger, **how):
-    return {row.key: row for row in ledger.unjudged(**how)}
+    return {row.key: row for row in ledger.reviews.unjudged(**how)}
 
 
 def ask(ledger, *keys):
-    return ledger.ask_for_another_look([row.id for key, row in unjudged(ledger).items() if key in keys])
+    return ledger.reviews.read_again([row.id for key, row in unjudged(ledger).items() if key in keys])
 
 
 def known(ledger, key):
-    return ledger.known(STORAGE, [stored(key)], detectors=DETECTORS, decoder=DECODER).get(key)
+    return ledger.objects.known(STORAGE, [stored(key)], detectors=DETECTORS, decoder=DECODER).get(key)
 
 
 def unreadable(key, **more):
@@ -45,13 +45,13 @@ def test_every_object_without_a_verdict_is_listed_with_its_reason(ledger) -> Non
 def test_an_object_that_is_asked_for_is_read_by_the_next_pass(ledger, status) -> None:
     """Also by one that lists only what is new; whatever the pass finds out settles it again."""
     record(ledger, [failed("a", status), failed("b", status)])
-    assert (known(ledger, "a"), ledger.retryable(STORAGE, 10)) == (Known.SETTLED, [])
+    assert (known(ledger, "a"), ledger.objects.retryable(STORAGE, 10)) == (Known.SETTLED, [])
     assert ask(ledger, "a") == 1
-    assert (known(ledger, "a"), ledger.retryable(STORAGE, 10)) == (None, ["a"])
+    assert (known(ledger, "a"), ledger.objects.retryable(STORAGE, 10)) == (None, ["a"])
     assert unjudged(ledger)["a"].to_be_read
     assert known(ledger, "b") is Known.SETTLED
     record(ledger, [failed("a", status)])
-    assert (known(ledger, "a"), ledger.retryable(STORAGE, 10)) == (Known.SETTLED, [])
+    assert (known(ledger, "a"), ledger.objects.retryable(STORAGE, 10)) == (Known.SETTLED, [])
 
 
 def test_a_deletion_for_being_unreadable_is_dropped_until_it_is_read_again(ledger) -> None:
@@ -61,7 +61,7 @@ def test_a_deletion_for_being_unreadable_is_dropped_until_it_is_read_again(ledge
     assert not ledger.is_intended(pending.id)
     assert ledger.unfinished_actions(STORAGE) == []
     assert ledger.intend(STORAGE, ["a"], None) == []
-    assert [event.kind for event in ledger.history("a")] == [EventKind.INTENDED, EventKind.DROPPED]
+    assert [event.kind for event in ledger.reviews.history("a")] == [EventKind.INTENDED, EventKind.DROPPED]
     (again,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     assert ledger.is_intended(again.id)
 
@@ -83,7 +83,7 @@ def test_a_flag_keeps_its_action_whatever_a_later_read_came_to(ledger, status) -
     assert unjudged(ledger)["a"].outcome is Outcome.FLAGGED
     assert ask(ledger, "a") == 1
     assert ledger.is_intended(pending.id)
-    assert ledger.retryable(STORAGE, 10) == ["a"]
+    assert ledger.objects.retryable(STORAGE, 10) == ["a"]
 
 
 def test_what_is_deleted_gone_or_cleared_is_not_read_again(ledger) -> None:
@@ -91,18 +91,18 @@ def test_what_is_deleted_gone_or_cleared_is_not_read_again(ledger) -> None:
     (done,) = record(ledger, [unreadable("deleted")], action=None, unreadable_action="delete")
     ledger.finish_action(done.id, ActionState.DONE)
     record(ledger, [unreadable("cleared"), failed("gone", ItemStatus.GONE)], action=None)
-    ledger.review(["cleared"], Review.CLEARED)
+    ledger.reviews.decide(["cleared"], Review.CLEARED)
     rows = unjudged(ledger, include_settled=True)
     assert set(rows) == {"deleted", "cleared", "gone"}
-    assert ledger.ask_for_another_look([row.id for row in rows.values()]) == 0
-    assert ledger.retryable(STORAGE, 10) == []
+    assert ledger.reviews.read_again([row.id for row in rows.values()]) == 0
+    assert ledger.objects.retryable(STORAGE, 10) == []
     assert known(ledger, "cleared") is Known.SETTLED
 
 
 def test_asking_for_many_takes_every_one_of_them(quick_ledger) -> None:
     """More than a database takes in one statement."""
     record(quick_ledger, [unreadable(f"k{number}") for number in range(1200)], action=None)
-    rows = list(quick_ledger.unjudged())
+    rows = list(quick_ledger.reviews.unjudged())
     assert len(rows) == 1200
-    assert quick_ledger.ask_for_another_look([row.id for row in rows]) == 1200
-    assert len(quick_ledger.retryable(STORAGE, 5000)) == 1200
+    assert quick_ledger.reviews.read_again([row.id for row in rows]) == 1200
+    assert len(quick_ledger.objects.retryable(STORAGE, 5000)) == 1200

@@ -50,10 +50,10 @@ ODD_KEYS = [
 def test_odd_keys_are_kept_apart_and_whole(ledger) -> None:
     """Upper and lower case, composed and decomposed letters: a key is its code points."""
     record(ledger, [flagged(key) for key in ODD_KEYS], dry_run=True)
-    assert [row.key for row in ledger.flagged()] == ODD_KEYS
-    found = ledger.known(STORAGE, [stored(key) for key in ODD_KEYS], detectors=DETECTORS, decoder="")
+    assert [row.key for row in ledger.reviews.flagged()] == ODD_KEYS
+    found = ledger.objects.known(STORAGE, [stored(key) for key in ODD_KEYS], detectors=DETECTORS, decoder="")
     assert found == dict.fromkeys(ODD_KEYS, Known.PENDING)
-    assert ledger.review(ODD_KEYS, Review.CLEARED).unknown == ()
+    assert ledger.reviews.decide(ODD_KEYS, Review.CLEARED).unknown == ()
 
 
 def test_a_flagged_row_says_everything_that_was_recorded(ledger) -> None:
@@ -126,7 +126,7 @@ def test_a_batch_is_written_whole_or_not_at_all(ledger) -> None:
         record(ledger, [checked("a"), checked("b", sha256="not hexadecimal")])
     assert ledger.stats().objects == 0
     with pytest.raises(LedgerError):
-        ledger.record(STORAGE, [checked("a")], run_id=12345, dry_run=False, action=None, decoder="")
+        ledger.objects.record(STORAGE, [checked("a")], run_id=12345, dry_run=False, action=None, decoder="")
     assert ledger.stats().objects == 0
 
 
@@ -234,4 +234,4 @@ def test_results_of_the_smallest_kind_are_recorded(ledger) -> None:
     """Nothing but an object and a status is known of most failures."""
     obj = StoredObject(key="a", size=0, modified_at=NOON)
     record(ledger, [result(obj=obj, status=ItemStatus.UNREADABLE)])
-    assert ledger.described(STORAGE, "a") == obj
+    assert ledger.objects.described(STORAGE, "a") == obj

@@ -123,14 +123,16 @@ def uses_of(ledger, run_id):
             pass
 
     return [
-        lambda: ledger.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER),
-        lambda: ledger.verdict_for("0" * 64, detectors=frozenset()),
-        lambda: list(ledger.flagged()),
+        lambda: ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER),
+        lambda: ledger.objects.verdict_for("0" * 64, detectors=frozenset()),
+        lambda: list(ledger.reviews.flagged()),
         ledger.uploads.count_unchecked,
         lambda: ledger.passes.cursor("scope", "watermark"),
         lambda: ledger.is_intended(1),
-        lambda: ledger.record(STORAGE, [checked("b")], run_id=run_id, dry_run=True, action=None, decoder=DECODER),
-        lambda: ledger.review(["a"], Review.CLEARED),
+        lambda: ledger.objects.record(
+            STORAGE, [checked("b")], run_id=run_id, dry_run=True, action=None, decoder=DECODER
+        ),
+        lambda: ledger.reviews.decide(["a"], Review.CLEARED),
         ledger.check_writable,
         take_the_lease,
     ]

@@ -32,7 +32,7 @@ def taken_over(tmp_path):
 
 
 def look_up(ledger, *keys):
-    return ledger.known(STORAGE, [stored(key) for key in keys], detectors=DETECTORS, decoder=DECODER)
+    return ledger.objects.known(STORAGE, [stored(key) for key in keys], detectors=DETECTORS, decoder=DECODER)
 
 
 def test_its_rows_still_dedup_by_key(taken_over) -> None:
@@ -44,7 +44,7 @@ def test_its_rows_still_dedup_by_key(taken_over) -> None:
 
 def test_its_flagged_rows_are_listed_as_acted_on_unknown(taken_over) -> None:
     """With the time it noted, and with nothing that it did not know."""
-    rows = list(taken_over.flagged(storage=STORAGE))
+    rows = list(taken_over.reviews.flagged(storage=STORAGE))
     assert [row.key for row in rows] == ["01/flagged.webp", "01/ü \N{CAT FACE}'.webp"]
     assert (rows[0].storage, rows[0].origin, rows[0].obj) == (ANCESTOR, "ancestor", None)
     assert (rows[0].outcome, rows[0].action_state) == (Outcome.FLAGGED, ActionState.UNKNOWN)
@@ -85,9 +85,9 @@ def test_a_scan_supersedes_its_row(taken_over) -> None:
 
 def test_what_it_could_not_read_is_judged_by_us(taken_over) -> None:
     """And a failed attempt of ours is one of the storage's, so that the next pass retries it."""
-    assert taken_over.retryable(STORAGE, 10) == []
+    assert taken_over.objects.retryable(STORAGE, 10) == []
     record(taken_over, [failed("01/failed.webp")])
-    assert taken_over.retryable(STORAGE, 10) == ["01/failed.webp"]
+    assert taken_over.objects.retryable(STORAGE, 10) == ["01/failed.webp"]
     record(taken_over, [checked("01/failed.webp")])
     assert look_up(taken_over, "01/failed.webp") == {"01/failed.webp": Known.SETTLED}
     assert taken_over.stats().objects == len(ROWS)
@@ -99,13 +99,13 @@ def test_a_failed_attempt_does_not_erase_its_verdict(taken_over) -> None:
     assert row_of(taken_over, "01/flagged.webp").outcome is Outcome.FLAGGED
     record(taken_over, [failed("01/flagged.webp", ItemStatus.GONE)])
     assert row_of(taken_over, "01/flagged.webp").outcome is Outcome.FLAGGED
-    assert len(list(taken_over.flagged())) == 1
+    assert len(list(taken_over.reviews.flagged())) == 1
     assert look_up(taken_over, "01/flagged.webp") == {}
 
 
 def test_a_decision_on_its_row_stays_when_the_object_is_judged(taken_over) -> None:
     """It knew no hash, but pict-rs gives a key to one object only."""
-    taken_over.review(["01/flagged.webp"], Review.CLEARED, note="my cat")
+    taken_over.reviews.decide(["01/flagged.webp"], Review.CLEARED, note="my cat")
     assert record(taken_over, [flagged("01/flagged.webp")]) == []
     assert row_of(taken_over, "01/flagged.webp").review_note == "my cat"
 
@@ -129,9 +129,9 @@ def test_adopting_a_row_says_which_object_it_is_about(taken_over) -> None:
     assert look_up(taken_over, "01/flagged.webp") == {"01/flagged.webp": Known.PENDING}
     (again,) = taken_over.intend(STORAGE, ["01/flagged.webp"], "delete")
     taken_over.finish_action(again.id, ActionState.DONE)
-    assert [open_row.key for open_row in taken_over.flagged()] == ["01/ü \N{CAT FACE}'.webp"]
+    assert [open_row.key for open_row in taken_over.reviews.flagged()] == ["01/ü \N{CAT FACE}'.webp"]
     assert taken_over.adopt(row.id, STORAGE, obj, "delete") is None
-    kinds = [event.kind for event in taken_over.history("01/flagged.webp")]
+    kinds = [event.kind for event in taken_over.reviews.history("01/flagged.webp")]
     assert kinds == [EventKind.INTENDED, EventKind.FAILED, EventKind.INTENDED, EventKind.DONE]
 
 
@@ -143,7 +143,7 @@ def test_only_its_rows_can_be_adopted(taken_over) -> None:
         taken_over.adopt(row_of(taken_over, "ours").id, STORAGE, stored("ours"), "delete")
     with pytest.raises(LedgerError, match="earlier tool"):
         taken_over.adopt(row.id, STORAGE, stored("01/other.webp"), "delete")
-    taken_over.review(["01/flagged.webp"], Review.CLEARED)
+    taken_over.reviews.decide(["01/flagged.webp"], Review.CLEARED)
     assert taken_over.adopt(row.id, STORAGE, stored("01/flagged.webp"), "delete") is None
 
 
@@ -161,7 +161,7 @@ def test_keys_of_an_ancestor_on_windows_get_slashes(tmp_path) -> None:
     rows = [("a\\b\\c.webp", None, False), ("a/b/c.webp", None, True), ("d\\e.webp", None, True), ("f", None, False)]
     path = write_ancestor_database(tmp_path / "lemmy_safety.db", rows)
     with open_ledger(sqlite_url(path)) as ledger:
-        assert [row.key for row in ledger.flagged()] == ["a/b/c.webp", "d/e.webp"]
+        assert [row.key for row in ledger.reviews.flagged()] == ["a/b/c.webp", "d/e.webp"]
         assert ledger.stats().objects == 3
 
 
@@ -173,7 +173,7 @@ def test_odd_rows_do_not_stop_the_take_over(tmp_path) -> None:
         connection.execute("INSERT INTO images (filename, csam, created) VALUES ('b', 1, '2024-05-06')")
         connection.commit()
     with open_ledger(sqlite_url(path)) as ledger:
-        assert [(row.key, row.checked_at.year) for row in ledger.flagged()] == [("a", 1970), ("b", 2024)]
+        assert [(row.key, row.checked_at.year) for row in ledger.reviews.flagged()] == [("a", 1970), ("b", 2024)]
 
 
 def test_an_empty_ancestor_database_is_taken_over(tmp_path) -> None:

@@ -20,15 +20,17 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
 
         def write(number):
             results = [flagged(f"{number}/{item}") for item in range(size)]
-            return ledger.record(STORAGE, results, run_id=run_id, dry_run=False, action="delete", decoder=DECODER)
+            return ledger.objects.record(
+                STORAGE, results, run_id=run_id, dry_run=False, action="delete", decoder=DECODER
+            )
 
         def read(number):
             rounds = 0
             objects = [stored(f"{number}/{item}") for item in range(size)]
             while not done.is_set() or rounds == 0:
-                found = ledger.known(STORAGE, objects, detectors=DETECTORS, decoder=DECODER)
+                found = ledger.objects.known(STORAGE, objects, detectors=DETECTORS, decoder=DECODER)
                 assert len(found) in (0, size)
-                ledger.verdict_for(sha256_of(f"{number}/0"), detectors=DETECTORS)
+                ledger.objects.verdict_for(sha256_of(f"{number}/0"), detectors=DETECTORS)
                 rounds += 1
             return rounds
 
@@ -43,7 +45,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
         stats = ledger.stats()
         assert (stats.objects, stats.flagged_open) == (batches * size, batches * size)
         assert len({one.id for one in pending}) == batches * size
-        kinds = [event.kind for event in ledger.history("7/7")]
+        kinds = [event.kind for event in ledger.reviews.history("7/7")]
         assert kinds == [EventKind.FLAGGED, EventKind.INTENDED, EventKind.FAILED]
 
 
@@ -51,9 +53,11 @@ def test_a_slow_reader_holds_nobody_back(database_file) -> None:
     """Somebody pages through ``flagged`` while a pass writes on."""
     with open_ledger(sqlite_url(database_file), busy_timeout_s=0.05) as ledger:
         record(ledger, [flagged("a"), flagged("b")], dry_run=True)
-        rows = ledger.flagged()
+        rows = ledger.reviews.flagged()
         next(rows)
         record(ledger, [checked("c")])
         ledger.check_writable()
-        assert ledger.known(STORAGE, [stored("c")], detectors=DETECTORS, decoder=DECODER) == {"c": Known.SETTLED}
+        assert ledger.objects.known(STORAGE, [stored("c")], detectors=DETECTORS, decoder=DECODER) == {
+            "c": Known.SETTLED
+        }
         assert [row.key for row in rows] == ["b"]

@@ -19,15 +19,15 @@ def act(ledger, *results, **how):
 
 
 def open_rows(ledger, **how):
-    return [(row.key, row.action_state) for row in ledger.unreadable(**how)]
+    return [(row.key, row.action_state) for row in ledger.reviews.unreadable(**how)]
 
 
 def kinds(ledger, key="a"):
-    return [event.kind for event in ledger.history(key)]
+    return [event.kind for event in ledger.reviews.history(key)]
 
 
 def known(ledger, obj):
-    return ledger.known(STORAGE, [obj], detectors=DETECTORS, decoder=DECODER).get(obj.key)
+    return ledger.objects.known(STORAGE, [obj], detectors=DETECTORS, decoder=DECODER).get(obj.key)
 
 
 def test_it_is_intended_and_never_flagged(ledger) -> None:
@@ -36,7 +36,7 @@ def test_it_is_intended_and_never_flagged(ledger) -> None:
     assert (pending.obj, pending.action, pending.unreadable) == (stored("a"), "delete", True)
     assert ledger.unfinished_actions(STORAGE) == [pending]
     assert ledger.is_intended(pending.id)
-    assert list(ledger.flagged(include_settled=True)) == []
+    assert list(ledger.reviews.flagged(include_settled=True)) == []
     assert open_rows(ledger) == [("a", ActionState.INTENDED)]
     stats = ledger.stats()
     assert (stats.unreadable_open, stats.flagged_open, stats.acted) == (1, 0, 0)
@@ -74,7 +74,7 @@ def test_what_may_hold_a_picture_is_never_acted_on(quick_ledger, result) -> None
     assert act(quick_ledger, result) == []
     assert quick_ledger.intend(STORAGE, ["a"], None, unreadable_action="delete") == []
     assert known(quick_ledger, stored("a")) is not Known.PENDING
-    assert all(row.decoder_broke for row in quick_ledger.unreadable())
+    assert all(row.decoder_broke for row in quick_ledger.reviews.unreadable())
 
 
 def test_a_dry_run_and_a_report_decide_nothing_and_later_passes_do(ledger) -> None:
@@ -102,7 +102,7 @@ def test_how_an_action_ends(quick_ledger, state, expected) -> None:
     (pending,) = act(quick_ledger, unreadable())
     quick_ledger.finish_action(pending.id, state, "why")
     assert known(quick_ledger, stored("a")) is expected
-    assert quick_ledger.retryable(STORAGE, 10) == (["a"] if state is ActionState.REFUSED else [])
+    assert quick_ledger.objects.retryable(STORAGE, 10) == (["a"] if state is ActionState.REFUSED else [])
     assert bool(quick_ledger.intend(STORAGE, ["a"], None, unreadable_action="delete")) is (state is ActionState.FAILED)
 
 
@@ -144,13 +144,13 @@ def test_a_dry_run_that_finds_the_same_leaves_an_intent_standing(quick_ledger) -
 def test_a_human_protects_it(ledger) -> None:
     """Before and after it is intended, and under other keys; taken back, it is open again."""
     (pending,) = act(ledger, unreadable("a", "same"))
-    ledger.review(["a"], Review.CLEARED)
+    ledger.reviews.decide(["a"], Review.CLEARED)
     assert not ledger.is_intended(pending.id)
     assert act(ledger, unreadable("a", "same"), unreadable("b", "same")) == []
     assert ledger.intend(STORAGE, ["a", "b"], None, unreadable_action="delete") == []
     assert open_rows(ledger) == []
     assert known(ledger, stored("a", "same")) is Known.SETTLED
-    ledger.review(["a"], Review.NONE)
+    ledger.reviews.decide(["a"], Review.NONE)
     assert len(ledger.intend(STORAGE, ["a", "b"], None, unreadable_action="delete")) == 2
 
 
@@ -158,7 +158,7 @@ def test_what_could_be_read_once_is_never_taken_for_unreadable(quick_ledger) -> 
     """A decoder that does worse today does not make a picture disappear."""
     record(quick_ledger, [checked("a"), flagged("b")], dry_run=True)
     assert act(quick_ledger, unreadable("a"), unreadable("b")) == []
-    assert list(quick_ledger.unreadable()) == []
+    assert list(quick_ledger.reviews.unreadable()) == []
     assert row_of(quick_ledger, "b").outcome is Outcome.FLAGGED
 
 
@@ -173,11 +173,11 @@ def test_flagged_bytes_that_became_unreadable_ones_are_no_longer_flagged(quick_l
 
 def test_it_is_listed_by_storage_in_order_and_resumes(ledger, monkeypatch) -> None:
     """As flagged rows are."""
-    monkeypatch.setattr("lemmy_safety.ledger.lookups.FLAGGED_PAGE", 3)
+    monkeypatch.setattr("lemmy_safety.ledger.reviews.PAGE", 3)
     act(ledger, *(unreadable(f"k{number}") for number in range(8)), flagged("f"))
     act(ledger, unreadable("elsewhere"), storage="local:/other")
-    rows = list(ledger.unreadable(storage=STORAGE))
+    rows = list(ledger.reviews.unreadable(storage=STORAGE))
     assert [row.key for row in rows] == [f"k{number}" for number in range(8)]
-    assert [row.key for row in ledger.unreadable(storage=STORAGE, after_id=rows[5].id)] == ["k6", "k7"]
+    assert [row.key for row in ledger.reviews.unreadable(storage=STORAGE, after_id=rows[5].id)] == ["k6", "k7"]
     assert not any(row.decoder_broke for row in rows)
     assert rows[0].reason == "why unreadable"

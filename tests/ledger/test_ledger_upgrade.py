@@ -55,7 +55,7 @@ def make_old(url: str, *, revision: str = "0001") -> None:
 def check(url: str) -> None:
     with open_ledger(url) as ledger:
         assert ledger.schema_version() == ("0009", "0009")
-        (row,) = ledger.flagged()
+        (row,) = ledger.reviews.flagged()
         assert (row.key, row.outcome, row.info.frame_count, row.info.duration_s) == (
             "flagged",
             Outcome.FLAGGED,
@@ -78,7 +78,10 @@ def test_a_database_of_the_first_schema_is_upgraded_with_its_rows(url) -> None:
     check(url)
     check(url)
     with open_ledger(url) as ledger:
-        assert ledger.verdict_for(sha256_of("flagged"), detectors=DETECTORS).assessment.info.anomalies[0].detail != ""
+        assert (
+            ledger.objects.verdict_for(sha256_of("flagged"), detectors=DETECTORS).assessment.info.anomalies[0].detail
+            != ""
+        )
         ledger.uploads.record([upload("a")])
         assert len(waiting(ledger)) == 1
 
@@ -87,12 +90,12 @@ def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
     """It did not say whether its decoder broke, so it may hold a picture; judged again by this one, it is known."""
     make_old(url)
     with open_ledger(url) as ledger:
-        (row,) = ledger.unreadable()
+        (row,) = ledger.reviews.unreadable()
         assert (row.key, row.decoder_broke, row.action_state) == ("unreadable", True, ActionState.NONE)
         assert ledger.intend(STORAGE, ["unreadable"], "delete", unreadable_action="delete") == []
         result = failed("unreadable", ItemStatus.UNREADABLE, sha256=sha256_of("unreadable"))
         assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1
-        found = ledger.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)
+        found = ledger.objects.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)
         assert found == {"unreadable": Known.SETTLED}
 
 
@@ -109,13 +112,13 @@ def test_what_was_taken_for_an_upload_by_its_md5_is_read(url) -> None:
     make_uploads_and_their_objects(url)
     for _ in range(2):
         with open_ledger(url) as ledger:
-            assert ledger.retryable(STORAGE, 10) == ["unread"]
+            assert ledger.objects.retryable(STORAGE, 10) == ["unread"]
             listed = [stored(key) for key in ("unread", "read")]
-            known = ledger.known(STORAGE, listed, detectors=DETECTORS, decoder=DECODER)
+            known = ledger.objects.known(STORAGE, listed, detectors=DETECTORS, decoder=DECODER)
             assert known == {"read": Known.SETTLED}
-            assert [row.key for row in ledger.flagged()] == ["flagged"]
-            assert ledger.verdict_for(sha256_of("unread"), detectors=DETECTORS) is None
-            assert ledger.verdict_for(sha256_of("read"), detectors=DETECTORS).verdict.outcome is Outcome.CLEAR
+            assert [row.key for row in ledger.reviews.flagged()] == ["flagged"]
+            assert ledger.objects.verdict_for(sha256_of("unread"), detectors=DETECTORS) is None
+            assert ledger.objects.verdict_for(sha256_of("read"), detectors=DETECTORS).verdict.outcome is Outcome.CLEAR
             assert row_for(ledger, "accepted").times == 3
             assert waiting(ledger) == [upload("unchecked").sha256]
             inspector = inspect(ledger.engine)

@@ -42,7 +42,7 @@ def test_a_listed_file_is_flagged_although_no_picture_can_be_decoded(store, data
     hashes.write_text(f"sha256 {hashlib.sha256(video).hexdigest()} case 7\n")
     with scanner_over(store, database, detectors=[HashesDetector(hashes)], prefix="v/") as scanner:
         summary = scanner.run(SWEEP)
-        row = next(scanner.ledger.flagged(include_settled=True))
+        row = next(scanner.ledger.reviews.flagged(include_settled=True))
     assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)
     assert summary.unreadable == {"unreadable": 1}
     assert (row.key, row.findings[0].label) == ("v/listed.mp4", "sha256-list")
@@ -139,7 +139,7 @@ def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
         for _ in range(2):
             summary = scanner.run(SWEEP)
             assert (summary.acted, summary.refused, summary.action_failed) == (0, 0, 1)
-        assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.FAILED]
+        assert [row.action_state for row in scanner.ledger.reviews.flagged()] == [ActionState.FAILED]
     assert undeletable in keys_in(store)
 
 

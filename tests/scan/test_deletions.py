@@ -22,7 +22,7 @@ def test_a_store_that_is_not_mounted_finishes_no_deletion(store, database):
     away = store.rename(store.with_name("away"))
     store.mkdir()
     with scanner_over(store, database) as scanner:
-        rows = list(scanner.ledger.flagged())
+        rows = list(scanner.ledger.reviews.flagged())
         reports = list(scanner._runner.act_on_flagged(rows, "delete"))
         assert [report.state for report in reports] == [ActionState.INTENDED] * 2
     store.rmdir()
@@ -42,7 +42,7 @@ def test_an_ancestors_object_that_comes_back_is_not_deleted_unseen(store, databa
 
     before = keys_in(store)
     with scanner_over(store, database, storage=ComingBack(store)) as scanner:
-        rows = list(scanner.ledger.flagged())
+        rows = list(scanner.ledger.reviews.flagged())
         reports = list(scanner._runner.act_on_flagged(rows, "delete"))
     assert [report.detail for report in reports] == ["was already gone"]
     assert scanner.storage.deletes == []
@@ -68,7 +68,7 @@ def test_an_ancestors_object_is_deleted_only_if_its_date_proves_that_it_is_the_j
     put(store, key, canary_png(), modified_at=modified_at)
     with scanner_over(store, database) as scanner:
         scanner.storage.clock_ahead = -behind
-        rows = [row for row in scanner.ledger.flagged() if row.key == key]
+        rows = [row for row in scanner.ledger.reviews.flagged() if row.key == key]
         (report,) = scanner._runner.act_on_flagged(rows, "delete")
         assert (report.state is ActionState.DONE, key not in keys_in(store)) == (deleted, deleted)
 
@@ -78,7 +78,7 @@ def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
         queued = scanner.ledger.intend(scanner.storage.name, sorted(CANARIES), "delete")
-        scanner.ledger.review(["2/13/99/canary"], Review.CLEARED)
+        scanner.ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
         reports = {report.key: report.state for report in map(scanner._runner.carry_out, queued)}
     assert reports["2/13/99/canary"] is ActionState.NONE
     assert CANARIES & keys_in(store) == {"2/13/99/canary"}
@@ -91,7 +91,7 @@ def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(
         scanner.run(SWEEP)
         put(store, key, canary_thumbnail() + b"x", modified_at=minutes_ago(90))
         for _ in range(2):
-            rows = [row for row in scanner.ledger.flagged() if row.key == key]
+            rows = [row for row in scanner.ledger.reviews.flagged() if row.key == key]
             assert [report.state for report in scanner._runner.act_on_flagged(rows, "delete")] == [ActionState.REFUSED]
     with scanner_over(store, database, prefix="2/") as scanner:
         summary = scanner.run(PassRequest(kind="daemon", since=minutes_ago(5)))
@@ -116,7 +116,7 @@ def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, d
     with scanner_over(store, database, storage=storage, detectors=[CutBeforeDeleting()], prefix="only/") as scanner:
         summary = scanner.run(SWEEP)
         assert (summary.flagged, summary.acted) == (1, 0)
-        assert [row.action_state for row in scanner.ledger.flagged()] == [ActionState.INTENDED]
+        assert [row.action_state for row in scanner.ledger.reviews.flagged()] == [ActionState.INTENDED]
     with scanner_over(store, database, prefix="nothing-new/") as scanner:
         summary = scanner.run(SWEEP)
         assert scanner.storage.reads == []
@@ -149,14 +149,22 @@ def test_nothing_is_deleted_when_nothing_can_be_recorded(store, database):
     with scanner_over(store, database) as scanner:
         ledger = scanner.ledger
 
-        class Full:
-            """The real ledger, on a disk that is full."""
+        class FullObjects:
+            """The real objects of the ledger, on a disk that is full."""
 
             def __getattr__(self, name):
-                return getattr(ledger, name)
+                return getattr(ledger.objects, name)
 
             def record(self, *_args, **_more):
                 raise LedgerFull("the disk is full")
+
+        class Full:
+            """The real ledger with them."""
+
+            objects = FullObjects()
+
+            def __getattr__(self, name):
+                return getattr(ledger, name)
 
         with (
             scanner_over(store, database, ledger=Full(), storage=WatchedStorage(store)) as full,

@@ -59,13 +59,13 @@ def test_what_an_earlier_version_decided_about_it_is_not_done(store, database, s
         run_id = scanner.ledger.passes.start(scanner.storage.name, "sweep", dry_run=False, detectors={"hashes"})
         assessment = Assessment(status=status, reason="empty", sha256="e3" * 32)
         result = ItemResult(obj=obj, assessment=assessment)
-        scanner.ledger.record(
+        scanner.ledger.objects.record(
             scanner.storage.name, [result], run_id=run_id, dry_run=False, action="delete",
             unreadable_action="delete", decoder="an earlier one",
         )  # fmt: skip
         scanner.run(SWEEP)
-        assert [row.key for row in scanner.ledger.unjudged()] == []
-        assert scanner.ledger.retryable(scanner.storage.name, 10) == []
+        assert [row.key for row in scanner.ledger.reviews.unjudged()] == []
+        assert scanner.ledger.objects.retryable(scanner.storage.name, 10) == []
         later = scanner.run(SWEEP)
         stuck = scanner.ledger.stuck_actions(due_before=datetime.now(UTC) + timedelta(hours=2))
     assert (later.unreadable, later.failed, later.refused) == ({}, {}, 0)

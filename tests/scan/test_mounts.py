@@ -28,7 +28,7 @@ def test_what_failed_is_not_noted_as_gone_in_an_empty_folder(store, database):
         away = store.rename(store.with_name("away"))
         store.mkdir()
         scanner.run(cycle())
-        assert scanner.ledger.retryable(storage.name, 10) == [KEY]
+        assert scanner.ledger.objects.retryable(storage.name, 10) == [KEY]
         store.rmdir()
         away.rename(store)
         assert scanner.run(cycle()).flagged == 1
@@ -51,8 +51,8 @@ def test_another_folder_in_the_middle_of_a_pass_ends_it(store, database):
         with pytest.raises(StorageUnreachable, match="no longer the folder"):
             scanner.run(SWEEP)
         assert scanner.watermark() is None
-        recorded = {key for key in storage.reads if scanner.ledger.described(storage.name, key)}
-        assert recorded <= set(scanner.ledger.retryable(storage.name, 100))
+        recorded = {key for key in storage.reads if scanner.ledger.objects.described(storage.name, key)}
+        assert recorded <= set(scanner.ledger.objects.retryable(storage.name, 100))
 
 
 def test_uploads_that_wait_are_not_given_up_for_an_empty_folder(tmp_path, database):

@@ -152,7 +152,7 @@ def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, datab
     """The lease goes between the record and the deed: the next pass finishes what was intended, once."""
     with open_ledger(sqlite_url(database)) as other, scanner_over(store, database, prefix="2/13/99/") as loser:
         ledger = loser.ledger
-        record = ledger.record
+        record = ledger.objects.record
 
         def record_and_lose(*args, **more):
             pending = record(*args, **more)
@@ -160,12 +160,12 @@ def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, datab
                 connection.execute(lease_rows.update().values(token="its"))
             return pending
 
-        ledger.record = record_and_lose
+        ledger.objects.record = record_and_lose
         with pytest.raises(PassRunning):
             loser.run(SWEEP)
         assert loser.storage.deletes == []
         assert keys_in(store) >= CANARIES
-        ledger.record = record
+        ledger.objects.record = record
         with other.engine.begin() as connection:
             connection.execute(lease_rows.delete())
         summary = loser.run(SWEEP)

@@ -29,7 +29,7 @@ class Refusing(WatchedStorage):
 
 
 def rows(scanner, **how):
-    return {row.key: row for row in scanner.ledger.flagged(**how)}
+    return {row.key: row for row in scanner.ledger.reviews.flagged(**how)}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_a_reviewer_cleared_is_stuck_no_more(store, database):
     """A person has looked."""
     with scanner_over(store, database, storage=Refusing(store)) as scanner:
         scanner.run(SWEEP)
-        scanner.ledger.review(sorted(CANARIES), Review.CLEARED)
+        scanner.ledger.reviews.decide(sorted(CANARIES), Review.CLEARED)
         stuck = scanner.ledger.stuck_actions(due_before=datetime.now(UTC) + timedelta(days=1))
         assert (stuck.failed, stuck.refused_again, stuck.overdue) == (0, 0, 0)
         assert scanner.run(SWEEP).not_carried_out == 0

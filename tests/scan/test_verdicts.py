@@ -53,7 +53,7 @@ def test_a_dry_run_marks_and_touches_nothing_and_a_live_sweep_acts_without_readi
     before = keys_in(store)
     with scanner_over(store, database, dry_run=True) as scanner:
         summary = scanner.run(SWEEP)
-        rows = list(scanner.ledger.flagged())
+        rows = list(scanner.ledger.reviews.flagged())
     assert keys_in(store) == before
     assert (summary.flagged, summary.acted) == (2, 0)
     assert {row.key for row in rows} == CANARIES
@@ -78,7 +78,7 @@ def test_what_a_reviewer_cleared_is_left_alone_also_under_another_key(store, dat
     """A false positive that was cleared stays, and so does the same picture uploaded again."""
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
-        scanner.ledger.review(sorted(CANARIES), Review.CLEARED)
+        scanner.ledger.reviews.decide(sorted(CANARIES), Review.CLEARED)
     put(store, "2/14/0/again", canary_png())
     with scanner_over(store, database) as scanner:
         summary = scanner.run(SWEEP)
@@ -107,7 +107,7 @@ def test_what_a_name_says_of_a_file_is_judged_for_each_name(tmp_path, database, 
         for name in names:
             put(store, name, picture(1))
             scanner.run(SWEEP)
-        assert [row.key for row in scanner.ledger.flagged()] == ["x.jpg"]
+        assert [row.key for row in scanner.ledger.reviews.flagged()] == ["x.jpg"]
         put(store, f"as-{names[1]}", picture(1))
         assert scanner.run(SWEEP).reused == 1
 
@@ -140,7 +140,7 @@ def test_every_object_has_exactly_one_row_with_its_verdict(store, database):
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
         stats = scanner.ledger.stats()
-        done = [row.action_state for row in scanner.ledger.flagged(include_settled=True)]
+        done = [row.action_state for row in scanner.ledger.reviews.flagged(include_settled=True)]
     assert stats.objects == 12
     assert stats.by_outcome == {Outcome.CLEAR: 10, Outcome.FLAGGED: 2}
     assert done == [ActionState.DONE, ActionState.DONE]

@@ -108,12 +108,14 @@ def record(
 ) -> list[PendingAction]:
     """Record in a run of its own."""
     run_id = ledger.passes.start(storage, "sweep", dry_run=dry_run, detectors=DETECTORS)
-    return ledger.record(storage, list(results), run_id=run_id, dry_run=dry_run, action=action, decoder=decoder, **more)
+    return ledger.objects.record(
+        storage, list(results), run_id=run_id, dry_run=dry_run, action=action, decoder=decoder, **more
+    )
 
 
 def row_of(ledger: Ledger, key: str) -> Any:
     """The flagged row of a key, open or not; None when it is not flagged."""
-    rows = [row for row in ledger.flagged(include_settled=True) if row.key == key]
+    rows = [row for row in ledger.reviews.flagged(include_settled=True) if row.key == key]
     assert len(rows) <= 1
     return rows[0] if rows else None
 

@@ -139,7 +139,7 @@ def test_sweep_knows_what_the_hook_has_judged(tmp_path):
     put(tmp_path / "files", "a/b/harmless.png", HARMLESS)
     with scanner_over(tmp_path / "files", tmp_path / "hook.db", action=None) as scanner:
         counts = scanner.run(PassRequest(kind="sweep"))
-        (row,) = scanner.ledger.flagged()
+        (row,) = scanner.ledger.reviews.flagged()
     assert row.key == "a/b/stored.png"
     assert row.reused_from == FROM_UPLOAD
     assert (counts.bytes_read, counts.checked, counts.reused) == (len(CANARY) + len(HARMLESS), 2, 2)
@@ -211,7 +211,7 @@ def test_what_is_known_to_be_flagged_is_not_let_in_for_want_of_time(tmp_path, wh
         assert hook.ask(CANARY).status == 406
         assert sha256(CANARY) not in {row.sha256 for row in hook.ledger.uploads.unchecked()}
         if held is not None:
-            hook.ledger.review([sha256(CANARY)], Review.CLEARED)
+            hook.ledger.reviews.decide([sha256(CANARY)], Review.CLEARED)
             assert hook.ask(CANARY).status == 200
         waiting.gate.set()
 
@@ -249,7 +249,7 @@ def test_a_flag_by_other_detectors_wins_also_where_there_is_time_to_look(tmp_pat
         )
         assert hook.ask(flagged_bytes).status == 406
         assert hook.ask(picture(4)).status == 200
-        hook.ledger.review([sha256(flagged_bytes)], Review.CLEARED)
+        hook.ledger.reviews.decide([sha256(flagged_bytes)], Review.CLEARED)
         assert hook.ask(flagged_bytes).status == 200
 
 
@@ -314,7 +314,7 @@ def test_cleared_by_a_human_is_accepted(tmp_path):
     put(root, "a/b/stored.png", CANARY)
     with scanner_over(root, tmp_path / "hook.db", action=None) as scanner:
         scanner.run(PassRequest(kind="sweep"))
-        scanner.ledger.review(["a/b/stored.png"], Review.CLEARED)
+        scanner.ledger.reviews.decide(["a/b/stored.png"], Review.CLEARED)
     with running_hook(tmp_path) as hook:
         assert hook.ask(CANARY).status == 200
         assert hook.ask(encode(canary_image(), "webp")).status == 406

@@ -302,7 +302,7 @@ def test_flagged_bytes_that_were_cleared_at_the_relay_are_let_in(relay) -> None:
     tell(relay, name, refuse=True)
     assert asked.answer().status == 406
     relay.recorded(b"one")
-    assert relay.ledger.review([sha256(b"one")[:16]], Review.CLEARED).unknown == ()
+    assert relay.ledger.reviews.decide([sha256(b"one")[:16]], Review.CLEARED).unknown == ()
     asked = relay.ask_later(b"one")
     name, _ = pop(relay)
     tell(relay, name, refuse=True)

@@ -108,7 +108,7 @@ def test_a_deletion_that_the_account_may_not_do_counts_as_failed(backend: SshBac
         for _ in range(2):
             summary = scanner.run(SWEEP)
             assert (summary.acted, summary.refused, summary.action_failed) == (0, 0, 1)
-        (row,) = scanner.ledger.flagged()
+        (row,) = scanner.ledger.reviews.flagged()
         assert (row.action_state, row.refusals) == (ActionState.FAILED, 2)
         assert "permission denied" in row.action_detail
         (backend.root / "a").chmod(0o777)
