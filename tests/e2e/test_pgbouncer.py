@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 
 import pytest
 from support import pgbouncer as pgbouncer_support
 from support import postgres as postgres_support
+from support.servers import free_port, not_tested
 
 from lemmy_safety.cli.demo_pictures import sample_pictures
 from lemmy_safety.detectors.canary import canary_png
@@ -29,10 +29,7 @@ def pooled():
     """A database URL through the pool."""
     for missing in (postgres_support.missing_postgres(), pgbouncer_support.missing_pgbouncer()):
         if missing:
-            message = f"NOT TESTED ON PGBOUNCER: {missing}"
-            if os.environ.get("CI"):
-                pytest.fail(message)
-            pytest.skip(message)
+            not_tested(f"NOT TESTED ON PGBOUNCER: {missing}")
     with postgres_support.postgres_server() as base, pgbouncer_support.pgbouncer_before(base) as pool:
         name = postgres_support.create_database(base, "commands").rpartition("/")[2]
         yield f"{pool}/{name}"
@@ -47,9 +44,7 @@ def test_every_command_works_through_a_pool_of_transactions(pooled, tmp_path) ->
     (files / "canary.png").write_bytes(canary_png())
     for path in files.iterdir():
         os.utime(path, (1_700_000_000, 1_700_000_000))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "DATABASE_URL": pooled,

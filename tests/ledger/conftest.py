@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 from support import pgbouncer as pgbouncer_support
 from support import postgres as postgres_support
 from support.ledgers import StepClock
+from support.servers import not_tested
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
@@ -22,18 +22,11 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
-def _not_tested(on: str, missing: str) -> None:
-    message = f"NOT TESTED ON {on}: {missing}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The base URL of a server that runs for the session."""
     if missing := postgres_support.missing_postgres():
-        _not_tested("POSTGRESQL", missing)
+        not_tested(f"NOT TESTED ON POSTGRESQL: {missing}")
     with postgres_support.postgres_server() as base:
         yield base
 
@@ -42,7 +35,7 @@ def postgres() -> Iterator[str]:
 def pgbouncer(postgres: str) -> Iterator[str]:
     """The base URL of a pool before that server, which gives each transaction to any of its few sessions."""
     if missing := pgbouncer_support.missing_pgbouncer():
-        _not_tested("PGBOUNCER", missing)
+        not_tested(f"NOT TESTED ON PGBOUNCER: {missing}")
     with pgbouncer_support.pgbouncer_before(postgres) as base:
         yield base
 

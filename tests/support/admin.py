@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from support.servers import free_port as free_port  # noqa: PLC0414 - tests of commands take both from here
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,10 +105,3 @@ def eventually(true: Any, what: str, *, patience_s: float = PATIENCE_S, process:
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience_s:.0f} s: {what}")
         time.sleep(0.1)  # a poll from outside: the other process offers no event to wait on
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import socket
 import subprocess
-import threading
 from pathlib import Path
 from typing import Self
 
-import pytest
-
-_NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+from support.servers import free_port, not_tested, program, wait_until_it_listens
 
 ROOT = Path(__file__).resolve().parents[2]
-
-#: Tries, 20 ms apart, until it listens.
-_START_TRIES = 1000
 
 _BLOCK = re.compile(r"^```nginx\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -51,12 +42,10 @@ def documented_location(document: str) -> str:
 
 def require_nginx() -> str:
     """The path of nginx; without one the test is skipped, or fails where CI promised one."""
-    if _NGINX is None:
-        reason = "nginx is not installed (apt-get install nginx): THE DOCUMENTED PROXY IS NOT TESTED"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return _NGINX
+    nginx = program("nginx")
+    if nginx is None:
+        not_tested("nginx is not installed (apt-get install nginx): THE DOCUMENTED PROXY IS NOT TESTED")
+    return nginx
 
 
 class Nginx:
@@ -66,9 +55,7 @@ class Nginx:
         self._nginx = require_nginx()
         self.folder = folder
         folder.mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         locations = locations.replace("127.0.0.1:14051", f"127.0.0.1:{upstream_port}")
         locations = locations.replace("/var/log/nginx/", f"{folder}/")
         self._file = folder / "nginx.conf"
@@ -82,19 +69,12 @@ class Nginx:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        pause = threading.Event()
-        for _ in range(_START_TRIES):
-            if self._process.poll() is not None:
-                break
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-            except OSError:
-                pause.wait(0.02)
-            else:
-                return self
-        said = self.logs()
-        self.__exit__()
-        raise AssertionError(f"nginx did not start:\n{said}")
+        try:
+            wait_until_it_listens(self.port, self._process, self.logs)
+        except AssertionError:
+            self.__exit__()
+            raise
+        return self
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import make_url
+from support.servers import account_for, free_port, program, wait_until_it_listens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,19 +19,12 @@ if TYPE_CHECKING:
 #: Account that runs it when the tests run as root, which it refuses.
 _SERVER_USER = "nobody"
 
-#: Tries, a tenth of a second apart, until it listens.
-_START_TRIES = 300
-
-
-def _program() -> str | None:
-    return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-
 
 def missing_pgbouncer() -> str:
     """Why it cannot be started here; empty when it can."""
     if os.name != "posix":
         return "the suite starts PgBouncer on POSIX systems only"
-    return "" if _program() else "pgbouncer was not found; install it"
+    return "" if program("pgbouncer") else "pgbouncer was not found; install it"
 
 
 @contextmanager
@@ -40,13 +32,8 @@ def pgbouncer_before(base: str) -> Iterator[str]:
     """Pool the connections to the server at ``base``, by transaction; yields the base of the URLs through the pool."""
     server = make_url(base)
     folder = Path(tempfile.mkdtemp(prefix="pgb."))
-    account = {}
-    if os.geteuid() == 0:
-        shutil.chown(folder, user=_SERVER_USER)
-        account = {"user": _SERVER_USER, "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    account = account_for(folder, _SERVER_USER)
+    port = free_port()
     settings, log = folder / "pgbouncer.ini", folder / "log"
     settings.write_text(
         "[databases]\n"
@@ -62,7 +49,7 @@ def pgbouncer_before(base: str) -> Iterator[str]:
         with (
             log.open("wb") as output,
             subprocess.Popen(
-                [str(_program()), str(settings)],
+                [str(program("pgbouncer")), str(settings)],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -71,23 +58,9 @@ def pgbouncer_before(base: str) -> Iterator[str]:
             ) as pool,
         ):
             try:
-                _wait_until_up(port, pool, log)
+                wait_until_it_listens(port, pool, lambda: log.read_text(errors="replace"))
                 yield f"{server.drivername}://{server.username}:secret-word@127.0.0.1:{port}"
             finally:
                 pool.kill()
     finally:
         shutil.rmtree(folder)
-
-
-def _wait_until_up(port: int, pool: subprocess.Popen[bytes], log: Path) -> None:
-    pause = threading.Event()
-    for _ in range(_START_TRIES):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            if pool.poll() is not None:
-                break
-            pause.wait(0.1)
-        else:
-            return
-    raise RuntimeError("pgbouncer does not answer:\n" + log.read_text(errors="replace"))

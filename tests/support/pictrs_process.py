@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import threading
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import httpx
 import pytest
+from support.servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,9 +98,7 @@ class Pictrs:
         self.version = version
         self.folder = folder
         self.files = folder / "files"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         for needed in (self.files, folder / "bin", folder / "tmp"):
             needed.mkdir(parents=True, exist_ok=True)
         if shutil.which("magick") is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from support.servers import account_for, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,13 +44,8 @@ def postgres_server() -> Iterator[str]:
     """Start a server; yields the base of its URLs, to which ``/database`` is added. Stopped and removed at the end."""
     # Not pytest's folder: its parents belong to root alone, and a socket's path may have 107 characters only.
     folder = Path(tempfile.mkdtemp(prefix="pg."))
-    account = {}
-    if os.geteuid() == 0:
-        shutil.chown(folder, user=_SERVER_USER)
-        account = {"user": _SERVER_USER, "group": _SERVER_USER, "extra_groups": []}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    account = account_for(folder, _SERVER_USER)
+    port = free_port()
     data, log = folder / "data", folder / "log"
 
     def run(name: str, *arguments: str) -> None:

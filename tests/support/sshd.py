@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import psutil
 import pytest
 from support.backends import LocalBackend
+from support.servers import free_port, not_tested
 
 from lemmy_safety.storage.ssh import SshStorage
 
@@ -55,10 +56,7 @@ KEY_KINDS = {
 def require_sshd() -> str:
     """The path of sshd; without one the test is skipped, or fails where CI promised one."""
     if _SSHD is None:
-        reason = "OpenSSH's sshd is not installed (apt-get install openssh-server): SSH IS NOT TESTED"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        not_tested("OpenSSH's sshd is not installed (apt-get install openssh-server): SSH IS NOT TESTED")
     return _SSHD
 
 
@@ -117,9 +115,7 @@ class SshServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.host_keys: list[Path] = []
         self.new_host_keys(host_key_types)
-        with socket.socket() as free:
-            free.bind((self.host, 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.trust()
 
     def new_host_keys(self, types: Sequence[str]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
+
+from support.servers import free_port
 
 
 class SwiftUnavailable(Exception):
@@ -33,9 +34,7 @@ class SwiftServer:
         self._log = self._folder / "requests"
         self._errors = self._folder / "errors"
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._buckets = 0
         self._client: Any = None

@@ -6,6 +6,7 @@ import contextlib
 import socket
 
 import pytest
+from support.servers import free_port
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.web.listening import hosts_in, listeners
@@ -20,11 +21,6 @@ def has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-
-
-def free_port() -> int:
-    with socket.create_server((V4, 0)) as taken:
-        return taken.getsockname()[1]
 
 
 def answers(host: str, port: int, sockets: list[socket.socket]) -> bool:

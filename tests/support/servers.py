@@ -1,0 +1,63 @@
+"""What all servers that tests start have in common: their program, their port, their account, and that they came up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: Tries, a fiftieth of a second apart, until a server listens.
+_START_TRIES = 1500
+
+
+def program(name: str) -> str | None:
+    """Where a server's program lies, if anywhere: Debian keeps them off the PATH of users."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+
+
+def not_tested(what: str) -> NoReturn:
+    """Skip the test loudly; fail it where the gate promised the server."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def account_for(folder: Path, user: str) -> dict[str, Any]:
+    """How ``subprocess`` starts a server that refuses root: as ``user``, who then owns the folder; empty if we are not root."""
+    if os.geteuid() != 0:
+        return {}
+    import pwd  # noqa: PLC0415 - Windows has none
+
+    shutil.chown(folder, user=user)
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+def wait_until_it_listens(port: int, server: subprocess.Popen[bytes], said: Callable[[], str]) -> None:
+    """Wait until the server takes connections; where it ends before, the error holds what it ``said``."""
+    pause = threading.Event()
+    for _ in range(_START_TRIES):
+        if server.poll() is not None:
+            break
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            pause.wait(0.02)
+        else:
+            return
+    raise AssertionError(f"the server does not answer:\n{said()}")
