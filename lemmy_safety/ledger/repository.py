@@ -258,6 +258,6 @@ class Ledger(Database):
 
     def _write_and_restore(self) -> None:
         with self.writing() as connection:
-            # There and back: servers write nothing for a value that stays the same.
+            # There and back, so that something is written whatever a database makes of a value that stays the same.
             connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=f"{ANCESTOR}."))
             connection.execute(storages.update().where(storages.c.name == f"{ANCESTOR}.").values(name=ANCESTOR))

@@ -20,7 +20,7 @@ from support.old_ledgers import insert, insert_object, old_ledger, revisions
 from support.small_disk import fill, small_disk
 
 from lemmy_safety.errors import ActionRefused, LedgerError, LedgerFull
-from lemmy_safety.ledger import migrations, open_ledger, sqlite_url
+from lemmy_safety.ledger import backup, migrations, open_ledger, sqlite_url
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
 
@@ -258,6 +258,23 @@ def test_a_backup_is_whole_while_another_writes(database_file) -> None:
     assert [count % 50 for count in counts] == [0] * 5
     assert counts == sorted(counts)
     assert counts[-1] >= 200
+
+
+def test_a_backup_is_of_the_moment_when_it_began(database_file, monkeypatch) -> None:
+    """What is written between two of its steps is not in it, and does not make it start over."""
+    steps = []
+    with open_ledger(sqlite_url(database_file)) as ledger, open_ledger(sqlite_url(database_file)) as other:
+        record(ledger, [checked(f"before {number}") for number in range(50)])
+
+        def write_between(*_) -> None:
+            steps.append(record(other, [checked(f"meanwhile {len(steps)}")]))
+
+        monkeypatch.setattr(backup, "_STEP_PAGES", 8)
+        monkeypatch.setattr(backup, "_hear_signals", write_between)
+        copy = ledger.back_up(database_file.with_name("copy"))
+    assert 2 <= len(steps) <= copy.stat().st_size // 4096
+    with open_ledger(sqlite_url(copy)) as opened:
+        assert opened.stats().objects == 50
 
 
 def test_a_backup_overwrites_nothing_that_it_should_not(database_file, tmp_path) -> None:
