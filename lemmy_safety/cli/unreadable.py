@@ -32,7 +32,9 @@ _CSV_HEADER = (
 @settings_options()
 @click.option("--all", "settled", is_flag=True, help="Also those that were deleted, are gone, or were cleared.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many, the oldest first.")
-@click.option("--retry", is_flag=True, help="Let the next pass read them again, whatever it is that lists them.")
+@click.option(
+    "--retry", is_flag=True, help="Let the next pass read them again. To read them now: recheck --unreadable."
+)
 @click.option("--json", "form", flag_value="json", help="As JSON.")
 @click.option("--csv", "form", flag_value="csv", help="As CSV.")
 @click.argument("keys", nargs=-1, metavar="[KEY...]")
