@@ -113,7 +113,7 @@ step build
 
 # What goes into the image, with one line of code changed.
 mkdir "$work/changed"
-cp -r Dockerfile .dockerignore pyproject.toml README.md LICENSE alembic lemmy_safety "$work/changed"
+cp -rp Dockerfile .dockerignore pyproject.toml README.md LICENSE alembic lemmy_safety "$work/changed"
 echo "# One line more." >>"$work/changed/lemmy_safety/__init__.py"
 build "$work/changed" changed
 new=$(comm -13 <(layers lemmy-safety | sort) <(layers changed | sort) | wc -l)
