@@ -36,7 +36,8 @@ def doctor(ctx: click.Context, *, quick: bool, as_json: bool) -> None:
     checks = []
     area = ""
     for check in _redacted(
-        invocation, check_all(invocation.settings, env_file=env_file_in_use(invocation.env_file), load=not quick)
+        invocation,
+        check_all(invocation.settings_in_part(), env_file=env_file_in_use(invocation.env_file), load=not quick),
     ):
         checks.append(check)
         if not as_json:

@@ -1,4 +1,4 @@
-"""What ``doctor`` looks at. Each check stands for itself: a fault in one never keeps the others from being made."""
+"""What ``doctor`` checks. Each check stands for itself: a fault in one never keeps the others from being made."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from lemmy_safety.errors import (
     SettingsError,
     StorageError,
 )
-from lemmy_safety.settings import choose_storage
+from lemmy_safety.settings import OPTIONS, choose_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.ledger import GarbledRequests, Ledger
-    from lemmy_safety.settings import Settings
+    from lemmy_safety.settings import Reading, Settings
 
 #: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
 #: some 400,000 objects more.
@@ -74,7 +74,7 @@ def _fault(area: str, name: str, error: LemmySafetyError) -> Check:
     return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
 
 
-def check_all(load_settings: Callable[[], Settings], *, env_file: Path, load: bool) -> Iterator[Check]:
+def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     """Everything, in the order in which a person would fix it. ``load`` also loads the detectors' models."""
     yield Check(
         area="Program",
@@ -84,22 +84,58 @@ def check_all(load_settings: Callable[[], Settings], *, env_file: Path, load: bo
     )
     yield from check_extras()
     yield from _exposed("Settings", (env_file,))
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        for line in error.message.splitlines():
-            yield _fault("Settings", "fault", SettingsError(line, hint="Correct it in .env or the environment."))
-        yield Check(
-            area="Settings", name="rest", ok=None, detail="storage, database and detectors wait for the settings"
-        )
-        return
-    yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
+    settings = reading.settings
+    for line in "\n".join(reading.faults).splitlines():
+        yield _fault("Settings", "fault", SettingsError(line, hint="Correct it in .env or the environment."))
+    if not reading.faults:
+        yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     yield _at_once(settings)
     if settings.ssh_hostname and settings.ssh_privkey:
         yield from _exposed("Settings", (settings.ssh_privkey,))
-    yield from check_storage(settings)
-    yield from check_database(settings)
-    yield from check_detectors(settings, load=load)
+    yield from _unless_unknown(reading, "Upload hook", "hook_secret", check_hook(settings))
+    yield from _unless_unknown(reading, "Storage", "storage", check_storage(settings))
+    yield from _unless_unknown(reading, "Database", "database_url", check_database(settings))
+    yield from _unless_unknown(reading, "Detectors", "detectors", check_detectors(settings, load=load))
+
+
+def _unless_unknown(reading: Reading, area: str, option: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks, unless a setting in the section of ``option`` has a fault: they would be about the wrong thing."""
+    section = OPTIONS[option].section
+    waited_for = sorted(OPTIONS[name].env[0] for name in reading.unknown if OPTIONS[name].section == section)
+    if waited_for:
+        yield Check(area=area, name="not checked", ok=None, detail=f"first correct {', '.join(waited_for)}")
+        return
+    for check in checks:
+        # A line of .env that cannot be read may hold the storage that is missing here.
+        is_missing = area == "Storage" and check.ok is False and check.exit_code == SettingsError.exit_code
+        yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
+
+
+def check_hook(settings: Settings) -> Iterator[Check]:
+    """Who may ask the hook, and which workers a relay believes; ``serve`` refuses to start with these faults."""
+    from lemmy_safety.web.access import Access, check_key  # noqa: PLC0415 - only here
+    from lemmy_safety.web.listening import hosts_in  # noqa: PLC0415 - only here
+
+    area, found = "Upload hook", False
+    try:
+        access = Access(
+            secrets=[settings.hook_secret] if settings.hook_secret else [],
+            networks=settings.hook_networks,
+            trusted_proxies=settings.hook_trusted_proxies,
+        )
+        for host in hosts_in(settings.hook_host):
+            access.check_bind(host)
+    except SettingsError as error:
+        found = True
+        yield _fault(area, "access", error)
+    if settings.relay_apikey:
+        try:
+            check_key(settings.relay_apikey)
+        except SettingsError as error:
+            found = True
+            yield _fault(area, "workers", error)
+    if not found and (settings.hook_secret or settings.hook_networks or settings.relay_apikey):
+        yield Check(area=area, name="access", ok=True, detail="only those may ask who are meant to")
 
 
 def check_extras() -> Iterator[Check]:

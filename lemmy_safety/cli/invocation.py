@@ -16,7 +16,17 @@ import click
 
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option, Settings, load_settings, proxies, read_alone
+from lemmy_safety.settings import (
+    ENV_FILE_NAME,
+    OPTIONS,
+    Option,
+    Reading,
+    Settings,
+    load_settings,
+    proxies,
+    read_alone,
+    read_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +59,12 @@ class Invocation:
             self._settings = load_settings(self.flags, env_file=self.env_file)
             self.redaction.learn(self._settings, urls=proxies())
         return self._settings
+
+    def settings_in_part(self) -> Reading:
+        """What can be read of the settings, for ``doctor``, which goes on in spite of faults. Their secrets are hidden."""
+        reading = read_settings(self.flags, env_file=self.env_file)
+        self.redaction.learn(reading.settings, urls=proxies())
+        return reading
 
     def fault_file(self) -> Path | None:
         """Where a service is to say why it waits; also where the settings cannot be read, which can be that fault."""

@@ -6,7 +6,15 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import choose_storage
-from lemmy_safety.settings.loading import env_file_in_use, load_settings, proxies, read_alone, variable
+from lemmy_safety.settings.loading import (
+    Reading,
+    env_file_in_use,
+    load_settings,
+    proxies,
+    read_alone,
+    read_settings,
+    variable,
+)
 from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
@@ -16,11 +24,13 @@ __all__ = [
     "ENV_PREFIX",
     "OPTIONS",
     "Option",
+    "Reading",
     "Settings",
     "choose_storage",
     "env_file_in_use",
     "load_settings",
     "proxies",
     "read_alone",
+    "read_settings",
     "variable",
 ]

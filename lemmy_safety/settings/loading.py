@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,18 @@ from lemmy_safety.settings.env_file import DEFAULT_FILE, EnvFile, read_env_file
 from lemmy_safety.settings.table import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from lemmy_safety.settings.option import Option
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What could be read of the settings. Those in ``unknown`` (field names) have a fault, and here their default."""
+
+    settings: Settings
+    faults: tuple[str, ...]
+    unknown: frozenset[str]
 
 
 def load_settings(
@@ -31,21 +41,45 @@ def load_settings(
     :raises SettingsError: with all faults at once.
     """
     environ = os.environ if environ is None else environ
-    file = read_env_file(_named_env_file(env_file, environ))
-    faults = [*_misnamed(environ), *file.faults, *_misnamed_in(file)]
+    reading = _read(flags or {}, environ, read_env_file(_named_env_file(env_file, environ)))
+    if reading.faults:
+        raise SettingsError("\n".join(reading.faults), hint="")
+    return reading.settings
+
+
+def read_settings(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+) -> Reading:
+    """As ``load_settings``, for someone who wants to go on in spite of faults. Not for anything that acts on objects."""
+    environ = os.environ if environ is None else environ
+    path = _named_env_file(env_file, environ)
+    try:
+        file = read_env_file(path)
+    except SettingsError as error:
+        file = EnvFile(path or DEFAULT_FILE, faults=[str(error)])
+    return _read(flags or {}, environ, file)
+
+
+def _read(flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile) -> Reading:
+    around, inside = list(_misnamed(environ)), list(_misnamed_in(file))
+    faults = [*(fault for fault, _ in around), *file.faults, *(fault for fault, _ in inside)]
     values: dict[str, Any] = {}
+    unknown = {names.OURS[right].name for _, right in around + inside if right in names.OURS}
     for item in OPTIONS.values():
         try:
-            raw, source = _find(item, flags or {}, environ, file)
+            raw, source = _find(item, flags, environ, file)
             if raw is not None:
                 values[item.name] = item.parse(raw, source)
             elif item.brake and (empty := _left_empty(item, environ, file)):
                 faults.append(f"{empty} has no value. Set it to one of: {item.allowed}; or remove it.")
+                unknown.add(item.name)
         except SettingsError as error:
             faults.append(str(error))
-    if faults:
-        raise SettingsError("\n".join(faults), hint="")
-    return Settings(**values)
+            unknown.add(item.name)
+    return Reading(settings=Settings(**values), faults=tuple(faults), unknown=frozenset(unknown))
 
 
 def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
@@ -110,24 +144,24 @@ def _left_empty(item: Option, environ: Mapping[str, str], file: EnvFile) -> str 
     return None
 
 
-def _misnamed(environ: Mapping[str, str]) -> list[str]:
-    """Variables that were meant for us and have no name of ours, also where compose's ``env_file`` brought them."""
-    faults = []
+def _misnamed(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables that were meant for us and have no name of ours, also where compose's ``env_file`` brought them.
+
+    Each as the fault in words, and the name that is right.
+    """
     for name, value in environ.items():
         right = names.meant(name, in_file=False)
         if right is not None and not _is_anothers(name, value, environ, in_file=False):
             shown = name if names.is_plain(name) else "a variable"
-            faults.append(f"environment: {names.is_not_a_setting(shown, right)}")
-    return faults
+            yield f"environment: {names.is_not_a_setting(shown, right)}", right
 
 
-def _misnamed_in(file: EnvFile) -> list[str]:
-    """Names in ``.env`` that are ours but for the prefix."""
-    return [
-        f"{file.at(file.lines[name])}: {names.is_not_a_setting(name, twin)}"
-        for name, value in file.values.items()
-        if (twin := names.bare_twin(name, in_file=True)) and not _is_anothers(name, value, file.values, in_file=True)
-    ]
+def _misnamed_in(file: EnvFile) -> Iterator[tuple[str, str]]:
+    """Names in ``.env`` that are ours but for the prefix; as ``_misnamed``."""
+    for name, value in file.values.items():
+        twin = names.bare_twin(name, in_file=True)
+        if twin and not _is_anothers(name, value, file.values, in_file=True):
+            yield f"{file.at(file.lines[name])}: {names.is_not_a_setting(name, twin)}", twin
 
 
 def _is_anothers(name: str, value: str, values: Mapping[str, str], *, in_file: bool) -> bool:

@@ -212,6 +212,20 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
+def check_key(key: str) -> None:
+    """Whether it can be the key of a relay's workers: they get every upload, and say what is accepted.
+
+    :raises SettingsError: there is none, or one that can be guessed.
+    """
+    if not key:
+        raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {SECRET_HINT}")
+    if len(key) < SHORTEST_SECRET:
+        raise SettingsError(
+            f"The relay's key is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
+            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {SECRET_HINT}",
+        )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a service that listens on ``host``; a name that does not resolve is not."""
     address = parse_address(host)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import SettingsError
-from lemmy_safety.web.access import SECRET_HINT, SHORTEST_SECRET
+from lemmy_safety.web.access import check_key
 from lemmy_safety.web.relay import RelayEngine
 from lemmy_safety.web.relay_routes import relay_router
 from lemmy_safety.web.server import serve
@@ -53,17 +52,3 @@ def serve_relay(
         stop=stop,
         listening=listening,
     )
-
-
-def check_key(key: str) -> None:
-    """Whoever has this key gets every upload and says what is let in.
-
-    :raises SettingsError: there is none, or one that can be guessed.
-    """
-    if not key:
-        raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {SECRET_HINT}")
-    if len(key) < SHORTEST_SECRET:
-        raise SettingsError(
-            f"The relay's key is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
-            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {SECRET_HINT}",
-        )

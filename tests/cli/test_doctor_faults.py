@@ -114,6 +114,11 @@ FAULTS = {
     "an unknown action": (settings(LEMMY_SAFETY_ACTION="burn"), errors.SettingsError, ["LEMMY_SAFETY_ACTION"]),
     "an unknown detector": (settings(DETECTORS="hashes,eyes"), errors.SettingsError, ["DETECTORS", "eyes"]),
     "a port out of range": (settings(HOOK_PORT="0"), errors.SettingsError, ["HOOK_PORT", "65535"]),
+    "a short secret of the hook": (settings(HOOK_SECRET="x"), errors.SettingsError, ["16", "HOOK_SECRET"]),
+    "a secret of the hook that fits no URL": (settings(HOOK_SECRET="sixteen letters / or more"), errors.SettingsError, ["URL"]),
+    "a hook open to strangers": (settings(HOOK_HOST="::"), errors.SettingsError, ["::", "HOOK_SECRET"]),
+    "a network of the hook that is none": (settings(HOOK_NETWORKS="10.0.0.0/99"), errors.SettingsError, ["10.0.0.0/99"]),
+    "a short key of the relay": (settings(RELAY_APIKEY="x"), errors.SettingsError, ["16", "RELAY_APIKEY"]),
     "a colon in .env": (env_file("LEMMY_SAFETY_DRY_RUN: true\n"), errors.SettingsError, [".env", "line 1"]),
     "a list in .env": (env_file("- LEMMY_SAFETY_DRY_RUN=true\n"), errors.SettingsError, [".env", "line 1"]),
     "a quote forgotten in .env": (env_file('\nLEMMY_SAFETY_ACTION="report\n'), errors.SettingsError, [".env", "line 2"]),
@@ -197,3 +202,48 @@ def test_without_a_fault_nothing_is_found(call, tmp_path, monkeypatch) -> None:
     result = call("doctor", "--quick", "--json")
     assert [check for check in json.loads(result.stdout)["checks"] if check["ok"] is False] == []
     assert result.exit_code == 0
+
+
+def doctored(call, **env):
+    """What ``doctor`` says: the faults, and the areas in which something was found to be good."""
+    checks = json.loads(call("doctor", "--quick", "--json", env=env).stdout)["checks"]
+    return [check for check in checks if check["ok"] is False], {check["area"] for check in checks if check["ok"]}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_fault_of_the_settings_postpones_no_other_check(call, tmp_path, monkeypatch) -> None:
+    """Every fault at once: the missing list is found beside the wrong number, the folder and the database are tried."""
+    monkeypatch.chdir(tmp_path)
+    list_of_hashes = str(tmp_path / "list.txt")
+    found, good = doctored(call, LEMMY_SAFETY_MINUTES="0", HOOK_SECRET="x", HASH_LIST=list_of_hashes)
+    assert [fault["area"] for fault in found] == ["Settings", "Upload hook", "Detectors"]
+    assert {"Storage", "Database"} <= good
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("wrong", "area"),
+    [({"SSH_PORT": "0"}, "Storage"), ({"DETECTORS": "eyes"}, "Detectors"), ({"HOOK_PORT": "0"}, "Upload hook")],
+)
+def test_what_a_faulty_setting_is_about_is_not_checked_with_its_default(
+    call, tmp_path, monkeypatch, wrong, area
+) -> None:
+    """It would be the wrong storage or detector; everything else is checked."""
+    monkeypatch.chdir(tmp_path)
+    found, good = doctored(call, **wrong)
+    assert [fault["area"] for fault in found] == ["Settings"]
+    assert good >= {"Storage", "Database", "Detectors"} - {area}
+    assert area not in good
+
+
+@pytest.mark.usefixtures("store")
+def test_a_settings_file_that_cannot_be_read_postpones_no_check(call, tmp_path, monkeypatch) -> None:
+    """The storage is in the environment here; where it is in that file, its absence is no second fault."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").mkdir()
+    found, good = doctored(call)
+    assert [fault["area"] for fault in found] == ["Settings"]
+    assert {"Storage", "Database", "Detectors"} <= good
+    found, good = doctored(call, PICTRS_FILES_DIRECTORY="")
+    assert [fault["area"] for fault in found] == ["Settings"]
+    assert "Storage" not in good

@@ -12,7 +12,7 @@ from support.relaying import KEY, AncestorWorker, call, running_relay, until
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 from lemmy_safety.records import ItemStatus, Outcome, Review
-from lemmy_safety.web.relay_service import check_key
+from lemmy_safety.web.access import check_key
 
 POP = "/api/v1/pop"
 UNCHECKED = "/api/v1/unchecked"
