@@ -15,7 +15,7 @@ from lemmy_safety.cli.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
-from lemmy_safety.errors import ActionRefused, LemmySafetyError
+from lemmy_safety.errors import ActionRefused, LemmySafetyError, PassRunning
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
@@ -58,7 +58,12 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
             _hint(summary, settings)
 
     with StopSignals() as signals:
-        summary = sweep(settings, signals, show_broken=show)
+        try:
+            summary = sweep(settings, signals, show_broken=show)
+        except PassRunning:
+            if signals.event.is_set():  # it waited for a pass of the daemon, and was asked to stop
+                return INTERRUPTED
+            raise
     show(summary)
     if summary.stopped:
         return INTERRUPTED

@@ -7,7 +7,7 @@ import io
 import unicodedata
 from typing import TYPE_CHECKING
 
-from lemmy_safety.cli.text import printable, write_bytes
+from lemmy_safety.cli.text import printable, without_controls, write_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,14 +52,15 @@ def as_text_cell(cell: str) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """Rows as CSV, None as an empty cell, and no cell that a spreadsheet would calculate.
+    """Rows as CSV, None as an empty cell, no cell that a spreadsheet would calculate, and nothing that steers a terminal.
 
+    Control characters are written as in the table; ``--json`` has the exact text.
     Every cell is in quotes, so that a ``;`` in a key begins no new cell where spreadsheets separate by that.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(header)
-    writer.writerows([as_text_cell(cell or "") for cell in row] for row in rows)
+    writer.writerows([as_text_cell(without_controls(cell or "")) for cell in row] for row in rows)
     return text.getvalue()
 
 

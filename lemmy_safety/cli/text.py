@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,13 @@ def printable(name: str) -> str:
     stays one, for Windows paths; ``--json`` has the exact text.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
+
+
+def without_controls(text: str) -> str:
+    """The text with its control characters (ESC, line ends and the like) written as escapes, and all else as it is."""
+    return "".join(
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) == "Cc" else char for char in text
+    )
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -44,9 +52,14 @@ def counted(numbers: Mapping[Any, int]) -> str:
     )
 
 
+def json_text(value: Any) -> str:
+    """One JSON document. ASCII only, as keys may hold what no output encoding can, and without control characters."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")  # the only one that json leaves as it is
+
+
 def write_json(value: Any) -> None:
-    """Print one JSON document on stdout. ASCII only: keys may hold what no output encoding can."""
-    click.echo(json.dumps(value, indent=2))
+    """Print one JSON document on stdout, as ``json_text``."""
+    click.echo(json_text(value))
 
 
 def write_bytes(text: str) -> None:

@@ -7,10 +7,11 @@ import io
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lemmy_safety.cli.tables import as_text_cell, csv_text
+from lemmy_safety.cli.text import json_text, printable, without_controls
 from lemmy_safety.detectors.canary import canary_png
 
 FORMULAS = (
@@ -52,9 +53,12 @@ def test_other_cells_stay_as_they_are(cell) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=4))
 def test_no_cell_begins_as_a_formula_and_none_is_lost(cells) -> None:
-    """Whatever the text: read back, each cell is the text itself or that behind an apostrophe."""
-    _, row = _read(csv_text(("a",) * len(cells), [cells]))
-    assert [cell in {text, f"'{text}"} for cell, text in zip(row, cells, strict=True)] == [True] * len(cells)
+    """Whatever the text: read back, each cell is the text, its controls as escapes, itself or behind an apostrophe."""
+    written = csv_text(("a",) * len(cells), [cells])
+    _, row = _read(written)
+    texts = [without_controls(text) for text in cells]
+    assert [cell in {text, f"'{text}"} for cell, text in zip(row, texts, strict=True)] == [True] * len(cells)
+    assert {char for char in written if unicodedata.category(char) == "Cc"} == {"\n"}
     for cell in row:
         assert unicodedata.normalize("NFKC", cell.lstrip())[:1] not in set("=+-@")
         assert cell[:1] not in {"\t", "\r", "\n"}
@@ -75,3 +79,16 @@ def test_the_list_of_unreadable_objects_holds_no_formula(call, store) -> None:
     store.put("=1.png", b"no picture")
     call("--all", "--dry-run")
     assert [row[0] for row in _read(call("unreadable", "--csv").stdout)] == ["key", "'=1.png"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("\x1b[2J\x7f\x9b\r")
+def test_no_form_of_output_has_a_control_character_that_steers_a_terminal(text) -> None:
+    """Tables, CSV and JSON: ESC, the 8-bit CSI and carriage returns are written as escapes."""
+    for written in (printable(text), without_controls(text), csv_text(("a",), [(text,)]), json_text(text)):
+        assert {char for char in written if unicodedata.category(char) == "Cc"} <= {"\n"}
+
+
+def test_controls_are_written_as_the_table_has_them() -> None:
+    """What a file's name or a decoder's words hold."""
+    assert without_controls("a\x1b[2J\r\x9b\tb\\é") == "a\\x1b[2J\\r\\x9b\\tb\\é"

@@ -11,6 +11,10 @@ import time
 
 import pytest
 
+from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.ledger.leases import DAEMON
+from lemmy_safety.storage.local import LocalStorage
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by number here")
 
 BUSY = {
@@ -73,3 +77,26 @@ def test_no_moment_loses_a_signal():
             assert process.stdout.readline() == b"asked\n"
             assert time.monotonic() - began < 2
             process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_sweep_that_waits_for_the_daemon_is_interrupted(command, store, tmp_path, number):
+    """It did not fail because another pass has the storage: it was asked to stop before its turn came."""
+    database = tmp_path / "waiting.db"
+    storage = LocalStorage(store.folder)
+    with open_ledger(sqlite_url(database)) as ledger, ledger.passes.lease(storage.name, DAEMON):
+        process = command(
+            "--all",
+            env={
+                "PICTRS_FILES_DIRECTORY": str(store.folder),
+                "DETECTORS": "hashes",
+                "SQLITE_FILENAME": str(database),
+            },
+        )
+        for line in process.stderr:
+            if "waiting for a pass of the daemon" in line:
+                break
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
