@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -157,3 +158,53 @@ def test_the_first_process_of_a_container_heeds_sigterm_from_its_start(first_pro
     assert code == CODES[args]
     assert "Traceback" not in told
     assert seconds < 5
+
+
+def _handles_sigterm(process):
+    """Whether the process has a handler for SIGTERM, as the kernel knows it; Python itself has one for SIGINT only."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("args", [DAEMON, DOCTOR], ids=["daemon", "doctor"])
+def test_ctrl_c_at_any_moment_of_the_first_400_ms_is_answered_cleanly(command, store, args):
+    """Every 8 ms from the very start: from the moment that we have handlers no traceback, and the command's own code.
+
+    Before that it is Python's own start, which no program can change; ``test_nothing_slow...`` holds what we add to it.
+    """
+    environment = _environment(store)
+    del environment["PYTHONPROFILEIMPORTTIME"]
+    answered = 0
+    for after_ms in range(0, 400, 8):
+        process = command(*args, env=environment)
+        time.sleep(after_ms / 1000)  # the moment itself is what is tried
+        ours = process.poll() is None and _handles_sigterm(process)
+        process.send_signal(signal.SIGINT)
+        code, told, seconds = _ended(process)
+        if ours:
+            answered += 1
+            assert "Traceback" not in told
+            # doctor may have been done already.
+            assert code == CODES[args] or (args == DOCTOR and code == 0)
+            assert seconds < 5
+    assert answered >= 25
+
+
+def test_nothing_slow_is_imported_before_the_handlers_are_there(command):
+    """What Python has not loaded by then itself: the package, and the module for signals with what it needs."""
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import signal\n"
+        "signal.signal = lambda *_: (print(*sorted(set(sys.modules) - before)), sys.exit())\n"
+        "sys.argv[1:] = ['--all']\n"
+        "from lemmy_safety.cli import main\n"
+        "main()\n"
+    )
+    out, errors = command(code=code).communicate(timeout=60)
+    loaded = {name for name in out.split() if not name.startswith("lemmy_safety")}
+    assert loaded <= {"__future__", "signal", "enum", "_signal", "types", "operator", "_operator", "functools"}, errors
+    assert "lemmy_safety.cli.starting" in out
+    assert "lemmy_safety.cli.streams" not in out
