@@ -171,7 +171,7 @@ def _env_file_option(command: F) -> F:
         "--env-file",
         "--env_file",
         "env_file",
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False),
         default=None,
         expose_value=False,
         callback=_remember_env_file,
@@ -179,6 +179,9 @@ def _env_file_option(command: F) -> F:
     )(command)
 
 
-def _remember_env_file(ctx: click.Context, _param: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        ctx.ensure_object(Invocation).env_file = value
+def _remember_env_file(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is None:
+        return
+    if not value.strip():
+        raise click.BadParameter("it is empty. Name a file, or leave the option out; then it is .env, if there is one.")
+    ctx.ensure_object(Invocation).env_file = Path(value)

@@ -7,6 +7,7 @@ cannot be parsed may hide a setting of ours, whoever it belongs to.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -69,7 +70,7 @@ def read_env_file(path: Path | None) -> EnvFile:
         # Docker makes a folder of a file that is to be mounted and does not exist.
         raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
     except UnicodeDecodeError as error:
-        raise _unreadable(file.path, str(error), "Save it as UTF-8 text.") from error
+        raise _unreadable(file.path, _encoding_fault(error), "Save it as UTF-8 text.") from error
     except ValueError as error:  # NUL in the name
         raise _unreadable(file.path, str(error), "Check --env-file.") from error
     except OSError as error:
@@ -88,6 +89,12 @@ def read_env_file(path: Path | None) -> EnvFile:
 
 def _unreadable(path: Path, why: str, hint: str) -> SettingsError:
     return SettingsError(f"The settings file {path} cannot be read: {why}.", hint=hint)
+
+
+def _encoding_fault(error: UnicodeDecodeError) -> str:
+    if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "it is UTF-16, which some editors call Unicode and which PowerShell's > writes"
+    return str(error)
 
 
 def _odd_lines(file: EnvFile, text: str) -> list[str]:

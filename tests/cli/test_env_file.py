@@ -196,6 +196,26 @@ def test_a_word_alone_below_an_empty_setting_is_refused(tmp_path, name):
     )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_saved_as_utf_16_is_named_as_that(tmp_path, encoding):
+    """Notepad's "Unicode", and what PowerShell writes: no talk of a byte that cannot be decoded."""
+    file = tmp_path / "utf16.env"
+    file.write_bytes(f"\ufeff{DRY_RUN}=true\n".encode(encoding))
+    said = refused(file)
+    assert "UTF-16" in said
+    assert "Save it as UTF-8 text." in said
+    assert "0xf" not in said
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_name_of_the_settings_file_is_told_as_that(empty):
+    """``--env-file "$FILE"`` with FILE not set; it is neither the folder "." nor no option at all."""
+    done = CliRunner().invoke(app, ["--all", "--env-file", empty])
+    assert done.exit_code == 2
+    assert "--env-file" in done.output
+    assert "it is empty" in done.output
+
+
 def test_a_pass_with_such_a_file_deletes_nothing(tmp_path):
     """The program itself, as a process: nothing in the storage is touched."""
     store = tmp_path / "files"
