@@ -28,7 +28,7 @@ import psutil
 from machine import print_header
 from made_up_bucket import BUCKET
 
-from lemmy_safety.actions import ActionRunner
+from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
@@ -108,7 +108,9 @@ def run_job(job: str, endpoint: str, database: Path, new: int) -> None:
             detectors=[detector],
             policy=build_policy(nudenet_flags=False),
             decoder=InlineDecoder(MediaLimits(max_bytes=1 << 26, max_pixels=100_000_000)),
-            runner=ActionRunner(storage=storage, ledger=ledger, actions={}),
+            runner=ActionRunner(
+                storage=storage, ledger=ledger, actions={}, guard=CircuitBreaker(ledger, ActionLimits())
+            ),
             options=ScanOptions(
                 threads=10, decode_workers=2, max_bytes=1 << 26, memory_bytes=1 << 29, dry_run=True, action=None
             ),

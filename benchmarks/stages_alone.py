@@ -74,7 +74,7 @@ class Bench:
                 detectors=self._detectors,
                 policy=wiring.build_policy(settings),
                 decoder=self._decoder,
-                runner=wiring.build_runner(self._storage, ledger),
+                runner=wiring.build_runner(self._settings, self._storage, ledger),
                 options=ScanOptions(
                     threads=settings.threads,
                     decode_workers=wiring.decode_workers(settings),
@@ -111,6 +111,7 @@ class Bench:
             ledger=ledger,
             detectors=names,
             decoder=self._decoder.version,
+            hold=False,
             counter=counter,
             stop=threading.Event(),
             rules_version=judge.rules_version,
@@ -126,6 +127,7 @@ class Bench:
             rules_version=judge.rules_version,
             max_bytes=wiring.max_bytes(settings),
             budget=budget,
+            hold=False,
             counter=counter,
             to_decode=fetched,
             to_record=judged,
@@ -140,12 +142,13 @@ class Bench:
         run_id = ledger.passes.start(self._storage.name, "sweep", dry_run=True, detectors=tuple(sorted(names)))
         recorder = Recorder(
             ledger=ledger,
-            runner=wiring.build_runner(self._storage, ledger),
+            runner=wiring.build_runner(self._settings, self._storage, ledger),
             run_id=run_id,
             decoder=self._decoder.version,
             dry_run=True,
             action=None,
             unreadable_action=None,
+            hold=False,
             counter=counter,
             halted=lambda: False,
         )

@@ -324,6 +324,13 @@ class OutputFailed(LemmySafetyError):
     default_hint = "What was to be done is done and recorded; see 'lemmy-safety flagged --all'."
 
 
+class BreakerTripped(LemmySafetyError):
+    """The circuit breaker tripped: more was to be deleted than the limits allow without a person. Nothing more is deleted."""
+
+    exit_code = 62
+    default_hint = "See what waits, clear what is innocent ('lemmy-safety review clear'), then: lemmy-safety resume"
+
+
 class WorkerDied(LemmySafetyError):
     """A worker of the pipeline ended with an unexpected error; the run stops with that error as its cause."""
 

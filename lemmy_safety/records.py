@@ -301,6 +301,15 @@ class ItemResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassSoFar:
+    """What a pass has judged: ``judged`` objects, and by detector how many of them it flagged."""
+
+    run_id: int
+    judged: int = 0
+    flagged_by: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageStatistics:
     """Of one fast encoder that screens before the reference: how many frames it was asked about and cleared; the bound
     on its errors (similarities), the largest error seen, how many times the bound grew and how many errors were beyond it.

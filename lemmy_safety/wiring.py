@@ -240,18 +240,22 @@ def _storage_name(settings: Settings) -> str:
         return UNSAID
 
 
-def build_runner(storage: Storage, ledger: Ledger) -> ActionRunner:
-    """The runner with every action it may meet in an intent."""
-    from lemmy_safety.actions import ActionRunner, DeleteAction
+def build_runner(settings: Settings, storage: Storage, ledger: Ledger) -> ActionRunner:
+    """The runner with every action it may meet in an intent, behind the circuit breaker."""
+    from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker, DeleteAction
 
-    return ActionRunner(storage=storage, ledger=ledger, actions={DeleteAction.name: DeleteAction()})
+    limits = ActionLimits(
+        first=settings.max_first_actions, per_day=settings.max_actions_per_day, share=settings.max_action_share
+    )
+    actions = {DeleteAction.name: DeleteAction()}
+    return ActionRunner(storage=storage, ledger=ledger, actions=actions, guard=CircuitBreaker(ledger, limits))
 
 
 @contextmanager
 def open_runner(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Iterator[ActionRunner]:
     """For ``delete-flagged``: ledger and storage opened, no detector, so that no object can be read or judged."""
     with open_ledger(settings) as ledger, build_storage(settings, ask_passphrase=ask_passphrase) as storage:
-        yield build_runner(storage, ledger)
+        yield build_runner(settings, storage, ledger)
 
 
 @contextmanager
@@ -286,7 +290,7 @@ def open_scanner(
             detectors=detectors,
             policy=build_policy(settings),
             decoder=decoder,
-            runner=build_runner(storage, ledger),
+            runner=build_runner(settings, storage, ledger),
             options=ScanOptions(
                 threads=settings.threads,
                 decode_workers=decode_workers(settings),

@@ -1,7 +1,16 @@
-"""What is done about a verdict: the intent is on disk before the deed, the outcome after it."""
+"""What is done about a verdict: the intent is on disk before the action, the outcome after it."""
 
 from lemmy_safety.actions.base import Action
 from lemmy_safety.actions.delete import DeleteAction
+from lemmy_safety.actions.guard import ActionLimits, CircuitBreaker, Limit
 from lemmy_safety.actions.runner import ActionReport, ActionRunner
 
-__all__ = ["Action", "ActionReport", "ActionRunner", "DeleteAction"]
+__all__ = [
+    "Action",
+    "ActionLimits",
+    "ActionReport",
+    "ActionRunner",
+    "CircuitBreaker",
+    "DeleteAction",
+    "Limit",
+]

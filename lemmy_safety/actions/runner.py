@@ -1,8 +1,8 @@
 """Carries out actions so that ``kill -9`` at any moment loses nothing and does nothing twice.
 
-Order, always: the intent is in the ledger (``ledger.objects.record`` or ``Ledger.intend``), then the deed, then the outcome
-(``Ledger.finish_action``). Killed before the deed or before the outcome, the intent is found at the next start and the
-idempotent deed is done again.
+Order, always: the intent is in the ledger (``ledger.objects.record`` or ``Ledger.intend``), then the circuit breaker lets it through
+and its start is in the ledger, then the action, then the outcome (``Ledger.finish_action``). Killed anywhere before the
+outcome, the intent is found at the next start and the idempotent action is carried out again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lemmy_safety.actions.base import Action
+    from lemmy_safety.actions.guard import CircuitBreaker
     from lemmy_safety.ledger import FlaggedRow, Ledger, PendingAction
-    from lemmy_safety.records import StoredObject
+    from lemmy_safety.records import PassSoFar, StoredObject
     from lemmy_safety.storage.base import Storage
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,8 @@ _REST_OF_UNREADABLE = timedelta(minutes=10)
 class ActionReport:
     """What became of one intent. INTENDED means: not now, but it stays on the list.
 
-    ``rests``: nothing went wrong, the object has to be left alone for a while first.
+    ``rests``: nothing went wrong, the object has to be left alone for a while first. ``held``: the circuit breaker is
+    tripped, and a person has to decide.
     """
 
     key: str
@@ -50,18 +52,25 @@ class ActionReport:
     state: ActionState
     detail: str
     rests: bool = False
+    held: bool = False
 
 
 class ActionRunner:
     """Intents in, reports out, for one storage."""
 
-    def __init__(self, *, storage: Storage, ledger: Ledger, actions: Mapping[str, Action]) -> None:
+    def __init__(
+        self, *, storage: Storage, ledger: Ledger, actions: Mapping[str, Action], guard: CircuitBreaker
+    ) -> None:
         self.storage = storage
         self.ledger = ledger
+        self.guard = guard
         self._actions = actions
 
-    def carry_out(self, pending: PendingAction) -> ActionReport:
+    def carry_out(self, pending: PendingAction, so_far: PassSoFar | None = None) -> ActionReport:
         """Do what was intended and record how it went; a passing fault leaves the intent for later.
+
+        ``so_far`` is what the pass has judged, None for a command. The circuit breaker is asked last, so that it counts
+        only what is carried out.
 
         :raises LedgerError: the outcome could not be recorded; the intent stands and is repeated at the next start.
         """
@@ -77,6 +86,9 @@ class ActionRunner:
             detail = "may still be in writing; done when it has rested"
             log.info("action postponed key=%r action=%s reason=%s", key, pending.action, detail)
             return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail, rests=True)
+        if not self.guard.admits(pending.id, so_far):
+            detail = "the circuit breaker is tripped; see 'lemmy-safety resume'"
+            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail, held=True)
         try:
             detail = self._actions[pending.action].carry_out(self.storage, pending.obj, pending.sha256)
             state = ActionState.DONE
@@ -102,7 +114,9 @@ class ActionRunner:
         """Now, by the clock that dates the objects."""
         return datetime.now(UTC) + self.storage.clock_ahead
 
-    def finish_unfinished(self, action: str | None, unreadable_action: str | None = None) -> Iterator[ActionReport]:
+    def finish_unfinished(
+        self, action: str | None, unreadable_action: str | None = None, so_far: PassSoFar | None = None
+    ) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.
 
         Only intents of the action that is wanted now for flagged, and for unreadable objects: whoever has switched to
@@ -110,13 +124,23 @@ class ActionRunner:
         """
         for pending in self.ledger.unfinished_actions(self.storage.name):
             if pending.action == (unreadable_action if pending.unreadable else action):
-                yield self.carry_out(pending)
+                yield self.carry_out(pending, so_far)
 
-    def act_on_flagged(self, rows: Sequence[FlaggedRow], action: str) -> Iterator[ActionReport]:
-        """Write the intent for each row and carry it out, without reading or judging an object again."""
+    def act_on_flagged(
+        self, rows: Sequence[FlaggedRow], action: str, *, approved: bool = False
+    ) -> Iterator[ActionReport]:
+        """Write the intent for each row and carry it out, without reading or judging an object again.
+
+        ``approved``: a person was shown these very rows and said yes, so that the circuit breaker lets them through.
+        """
         for row in rows:
             pending = self._intend(row, action)
-            yield pending if isinstance(pending, ActionReport) else self.carry_out(pending)
+            if isinstance(pending, ActionReport):
+                yield pending
+                continue
+            if approved:
+                self.ledger.approve_actions([pending.id])
+            yield self.carry_out(pending)
 
     def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
         if row.origin == "ancestor":

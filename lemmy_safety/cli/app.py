@@ -20,6 +20,7 @@ from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
 from lemmy_safety.cli.processor import too_old
 from lemmy_safety.cli.recheck import recheck
+from lemmy_safety.cli.resume import resume
 from lemmy_safety.cli.review import review
 from lemmy_safety.cli.run import run
 from lemmy_safety.cli.serve import serve
@@ -92,9 +93,10 @@ class Application(click.Group):
 )
 @click.version_option(__version__, prog_name="lemmy-safety")
 @settings_options(*_FLAGS)
+@click.option("-y", "--yes", is_flag=True, help="With --all: do not ask before the first deletion.")
 @click.option("--json", "as_json", is_flag=True, help="With --all: print the summary as JSON.")
 @click.pass_context
-def app(ctx: click.Context, *, as_json: bool) -> None:
+def app(ctx: click.Context, *, yes: bool, as_json: bool) -> None:
     """Find possibly illegal pictures in a Lemmy instance's pict-rs storage and remove them, in memory only.
 
     Without a command: watch the storage and check what is newly uploaded, until stopped.
@@ -106,7 +108,7 @@ def app(ctx: click.Context, *, as_json: bool) -> None:
         forget_fault(file)
     if ctx.invoked_subcommand is None:
         invocation.is_service = "all" not in invocation.flags
-        ctx.exit(run(invocation, as_json=as_json))
+        ctx.exit(run(invocation, as_json=as_json, yes=yes))
     if ctx.invoked_subcommand in _SERVICES:
         invocation.is_service = True
         START_UP.ends_with(0)
@@ -124,6 +126,7 @@ for command in (
     unreadable,
     recheck,
     delete_flagged,
+    resume,
     review,
     serve,
     worker,

@@ -9,15 +9,17 @@ import click
 
 from lemmy_safety.cli.asking import asker, someone_is_there
 from lemmy_safety.cli.database import existing_ledger
+from lemmy_safety.cli.failures import warn
 from lemmy_safety.cli.flagged import why
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.logs import set_up_logging
+from lemmy_safety.cli.resume import show_counts
 from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.telling import Teller
 from lemmy_safety.cli.text import plural, printable, write_json
-from lemmy_safety.errors import ActionRefused, LemmySafetyError
+from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.records import ActionState, Review
 
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
 
     from lemmy_safety.actions import ActionReport, ActionRunner
     from lemmy_safety.ledger import FlaggedRow, Ledger
+    from lemmy_safety.policy import Policy
     from lemmy_safety.settings import Settings
 
 #: The name of the action, whatever ACTION says: whoever types this command means it.
 DELETE = "delete"
+
+#: What to do about it.
+BREAKER_HELP = "the circuit breaker is tripped. To see why, and to go on: lemmy-safety resume"
 
 #: How many rows are shown before the question; the rest is in ``lemmy-safety flagged``.
 _SHOWN = 10
@@ -46,7 +52,8 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
     """Delete what is flagged and still there, without reading or judging any picture again.
 
     All of it, or only the KEYs named ("-" reads them from stdin, one a line). Objects that changed since they were
-    judged and objects that a reviewer cleared are left alone. Ends with 60 when something could not be deleted.
+    judged and objects that a reviewer cleared are left alone. Ends with 60 when something could not be deleted, and
+    with 62 when --yes would delete more than the limits allow without a person.
     """
     invocation = current()
     settings = invocation.settings()
@@ -61,26 +68,38 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
     with wiring.open_runner(settings, ask_passphrase=asker()) as runner:
         rows = open_rows(runner.ledger, runner.storage.name, wanted)
         if rows and not yes:
-            _ask(rows)
+            _ask(rows, room=runner.guard.room(), policy=wiring.build_policy(settings))
+            runner.ledger.breaker.note_decision()
         # Only now: until the question is answered, Ctrl-C is to end the command and nothing else.
         with StopSignals() as signals:
-            outcome = carry_out(runner, rows, stop=signals.event, quiet=as_json)
+            outcome = carry_out(runner, rows, stop=signals.event, quiet=as_json, approved=not yes)
     if as_json:
         write_json(outcome.as_dict())
     if outcome.stopped:
         ctx.exit(INTERRUPTED)
+    if outcome.held:
+        warn(f"{plural(outcome.held, 'object')} not deleted: {BREAKER_HELP}")
+        ctx.exit(BreakerTripped.exit_code)
     if outcome.left:
         ctx.exit(ActionRefused.exit_code)
 
 
-def _ask(rows: Sequence[FlaggedRow]) -> None:
+def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
+    """Ask a person; for more than the circuit breaker would let through, the number has to be typed."""
     _preview(rows)
     if not someone_is_there():
         raise ActionRefused(
             f"{plural(len(rows), 'object')} would be deleted, and there is nobody to ask.",
             hint="Add --yes to delete without asking, or --dry-run to see the list only.",
         )
-    click.confirm(f"Delete {plural(len(rows), 'object')} for good?", abort=True, err=True)
+    if len(rows) <= room:
+        click.confirm(f"Delete {plural(len(rows), 'object')} for good?", abort=True, err=True)
+        return
+    show_counts(rows, policy)
+    click.echo(f"The limits let {plural(room, 'object')} through without a person.", err=True)
+    typed = click.prompt(f"To delete {plural(len(rows), 'object')} for good, type their number", err=True, default="")
+    if typed.replace(",", "").strip() != str(len(rows)):
+        raise ActionRefused("Another number was typed; nothing was deleted.", hint="Repeat the command to try again.")
 
 
 @dataclass(slots=True)
@@ -94,11 +113,17 @@ class DeletionOutcome:
     def left(self) -> int:
         return sum(report.state is not ActionState.DONE for report in self.reports)
 
+    @property
+    def held(self) -> int:
+        """Of those left: how many the circuit breaker keeps for a person."""
+        return sum(report.held for report in self.reports)
+
     def as_dict(self) -> dict[str, object]:
         """Plain JSON types; ``state`` is done, refused (changed since), failed (for good) or intended (later)."""
         return {
             "done": len(self.reports) - self.left,
             "left": self.left,
+            "held": self.held,
             "stopped": self.stopped,
             "results": [
                 {
@@ -113,18 +138,25 @@ class DeletionOutcome:
 
 
 def carry_out(
-    runner: ActionRunner, rows: Sequence[FlaggedRow], *, stop: threading.Event, quiet: bool
+    runner: ActionRunner,
+    rows: Sequence[FlaggedRow],
+    *,
+    stop: threading.Event,
+    quiet: bool,
+    approved: bool = False,
 ) -> DeletionOutcome:
     """Delete these rows' objects; one line a result, and one at the end, unless ``quiet``.
+
+    ``approved``: a person said yes to these very rows.
 
     :raises LedgerError: nothing can be recorded; then nothing more is deleted.
     """
     outcome = DeletionOutcome()
     try:
         with Teller() as tell:
-            for report in runner.act_on_flagged(rows, DELETE):
+            for report in runner.act_on_flagged(rows, DELETE, approved=approved):
                 outcome.reports.append(report)
-                if not quiet:
+                if not quiet and not report.held:
                     tell(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
                 if stop.is_set():
                     outcome.stopped = len(outcome.reports) < len(rows)

@@ -19,6 +19,7 @@ from lemmy_safety.cli.exposed_files import BESIDE_A_DATABASE, exposed
 from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,
+    BreakerTripped,
     LedgerError,
     LedgerFull,
     LedgerReadOnly,
@@ -289,7 +290,11 @@ def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
 def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
     """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
     stuck = ledger.stuck_actions(due_before=datetime.now(UTC) - _OVERDUE)
-    acts = settings.action == "delete" and not settings.dry_run
+    breaker = ledger.breaker.state()
+    if breaker.is_tripped:
+        message = f"The circuit breaker tripped at {iso(breaker.tripped_at)}: {breaker.reason}."
+        yield _fault("Database", "circuit breaker", BreakerTripped(message))
+    acts = settings.action == "delete" and not settings.dry_run and not breaker.is_tripped
     counted = [
         (stuck.failed, "refused by the storage"),
         (stuck.refused_again, "refused again and again as changed, though the bytes are the same"),

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.asking import asker
+from lemmy_safety.cli.asking import asker, someone_is_there
 from lemmy_safety.cli.failures import warn
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.progress import progress
+from lemmy_safety.cli.resume import approve, held_rows, show_counts
 from lemmy_safety.cli.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
-from lemmy_safety.errors import ActionRefused, LemmySafetyError, PassRunning
+from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError, PassRunning
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lemmy_safety.cli.invocation import Invocation
+    from lemmy_safety.ledger import FlaggedRow
+    from lemmy_safety.policy import Policy
     from lemmy_safety.scan import Scanner
     from lemmy_safety.scan.progress import PassSummary
     from lemmy_safety.settings import Settings
@@ -31,11 +34,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def run(invocation: Invocation, *, as_json: bool) -> int:
+def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
     """Sweep or watch, as the settings say; returns the exit code.
 
-    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130, and one that could
-    not carry out an action with 60.
+    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130, one that the circuit
+    breaker kept from an action with 62, and one that could not carry out an action with 60. ``yes``: no person is asked
+    before the first deletion with a database.
     """
     settings = invocation.settings()
     if as_json and not settings.all:
@@ -58,8 +62,9 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
             _hint(summary, settings)
 
     with StopSignals() as signals:
+        ask = None if yes or as_json or settings.dry_run or not someone_is_there() else confirm_first_deletions
         try:
-            summary = sweep(settings, signals, show_broken=show)
+            summary = sweep(settings, signals, show_broken=show, ask=ask)
         except PassRunning:
             if signals.event.is_set():  # it waited for a pass of the daemon, and was asked to stop
                 return INTERRUPTED
@@ -67,21 +72,30 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
     show(summary)
     if summary.stopped:
         return INTERRUPTED
+    if summary.held:
+        return BreakerTripped.exit_code
     if summary.not_carried_out:
         return ActionRefused.exit_code
     return settings.exit_code_flagged if summary.flagged else 0
 
 
 def sweep(
-    settings: Settings, signals: StopSignals, *, show_broken: Callable[[PassSummary], None] = lambda _: None
+    settings: Settings,
+    signals: StopSignals,
+    *,
+    show_broken: Callable[[PassSummary], None] = lambda _: None,
+    ask: Callable[[Sequence[FlaggedRow], Policy], bool] | None = None,
 ) -> PassSummary:
     """One pass over everything in the storage.
 
-    ``show_broken`` is told what a pass had done before an error ended it: what is deleted is deleted all the same.
+    ``show_broken`` is told what a pass had done before an error ended it: what is deleted is deleted all the same. With
+    ``ask``, the first pass that would delete anything with this database judges everything before it deletes; then
+    ``ask`` is shown what would be deleted. After a no, nothing is until a person resumes.
 
     :raises LemmySafetyError: whatever ended the pass; what was checked before is recorded.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
+    from lemmy_safety.actions import Limit  # noqa: PLC0415
     from lemmy_safety.ledger import SWEEP  # noqa: PLC0415
     from lemmy_safety.scan import PassRequest  # noqa: PLC0415
 
@@ -92,11 +106,30 @@ def sweep(
             wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
         ):
             log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
-            return scanner.run(PassRequest(kind=SWEEP))
+            hold = ask is not None and scanner.ledger.breaker.is_untouched()
+            summary = scanner.run(PassRequest(kind=SWEEP, hold=hold))
+            if ask is None or not hold or not summary.held or summary.stopped:
+                return summary
+            rows = held_rows(scanner.ledger, scanner.storage.name)
+            if not ask(rows, wiring.build_policy(settings)):
+                scanner.ledger.breaker.trip(Limit.PERSON, "a person said no before the first deletion", summary.run_id)
+                return summary
+            approve(scanner.ledger, rows)
+            scanner.ledger.breaker.note_decision()
+            return scanner.carry_out_held(summary)
     except LemmySafetyError:
         if scanner is not None and scanner.broken_pass is not None:
             show_broken(scanner.broken_pass)
         raise
+
+
+def confirm_first_deletions(rows: Sequence[FlaggedRow], policy: Policy) -> bool:
+    """Whether a person wants what was flagged deleted: asked once, before the first deletion with a database."""
+    show_counts(rows, policy)
+    click.echo(
+        "Most flags are innocent. To look first, say no: lemmy-safety flagged; then lemmy-safety resume", err=True
+    )
+    return click.confirm(f"Delete {plural(len(rows), 'object')} now?", err=True)
 
 
 def _watch(settings: Settings) -> None:
@@ -118,6 +151,12 @@ def _hint(summary: PassSummary, settings: Settings) -> None:
             f"\n{plural(left, 'object')} flagged and left alone. To see them: lemmy-safety flagged; "
             "to act on them: lemmy-safety delete-flagged\n"
             f"A later pass {later} deletes them as well. To keep one: lemmy-safety review clear KEY"
+        )
+    elif summary.held:
+        warn(
+            f"{plural(summary.held, 'object')} {'waits' if summary.held == 1 else 'wait'} for a person: the circuit breaker "
+            "is tripped, and nothing more is deleted. To see why, and to go on: lemmy-safety resume. "
+            "To see them first: lemmy-safety flagged"
         )
     elif left > 0 and not summary.stopped:
         warn(f"{plural(left, 'flagged object')} could not be acted on. To see why: lemmy-safety flagged")

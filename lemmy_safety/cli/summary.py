@@ -40,6 +40,7 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         ("not acted on, refused by the storage", summary.action_failed),
         ("not acted on, storage not reached", summary.action_postponed),
         ("refused again and again", summary.stuck),
+        ("waiting for a person", summary.held),
         ("still being written", summary.waiting),
     ]
     lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]

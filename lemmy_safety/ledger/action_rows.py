@@ -91,6 +91,11 @@ def approve(connection: Connection, action_ids: Sequence[int], now: datetime) ->
     return approved
 
 
+def is_approved(connection: Connection, action_id: int) -> bool:
+    query = select(actions.c.id).where(actions.c.id == action_id, actions.c.approved_at.is_not(None))
+    return connection.execute(query).first() is not None
+
+
 def close(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
     """Write how one ended, also when it was dropped while it was under way."""
     values = {"state": state, "detail": clean_text(detail), "changed_at": now}

@@ -163,6 +163,23 @@ actions = Table(
     Column("approved_at", UtcDateTime),
     Index("ix_actions_image_id", "image_id"),
     Index("ix_actions_started_at", "started_at"),
+    Index("ix_actions_subject", "subject"),
+)
+
+# The state of the circuit breaker; one row.
+breaker = Table(
+    "breaker",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # When, why and in which pass it tripped; NULL while it is armed.
+    Column("tripped_at", UtcDateTime),
+    Column("limit_name", String(32)),
+    Column("reason", Text, nullable=False),
+    Column("run_id", ForeignKey("runs.id")),
+    # When a person first decided about flags on this database.
+    Column("decided_at", UtcDateTime),
+    # Actions up to this number are of a version without a breaker and count towards no limit. A number, because clocks lie.
+    Column("counts_after", BigInteger, nullable=False),
 )
 
 # What humans decided about bytes, so that it outlives every object that held them.

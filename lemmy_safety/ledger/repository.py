@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, stuck
+from lemmy_safety.ledger.breaker import Breaker
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database, now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
@@ -116,6 +117,7 @@ class Ledger(Database):
         self.reviews = Reviews(self)
         self.uploads = Uploads(self)
         self.garbled = GarbledCounts(self)
+        self.breaker = Breaker(self)
         self.passes = Passes(self)
         self.rechecks = Rechecks(self)
 
@@ -193,6 +195,11 @@ class Ledger(Database):
         """
         with self.writing() as connection:
             deeds.finish(connection, id, state, detail, self.now())
+
+    def is_approved(self, action_id: int) -> bool:
+        """Whether a person approved this very action."""
+        with self.reading() as connection:
+            return action_rows.is_approved(connection, action_id)
 
     def approve_actions(self, action_ids: Sequence[int]) -> int:
         """Note that a person approved these very actions; those that are not intended any more are left out.

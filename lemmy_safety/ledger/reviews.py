@@ -9,6 +9,7 @@ from sqlalchemy import select
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.action_rows import drop
 from lemmy_safety.ledger.audit import entry, place_of
+from lemmy_safety.ledger.breaker import note_decision
 from lemmy_safety.ledger.codec import NO_DECODER, checked_keys, flagged_row_of
 from lemmy_safety.ledger.columns import clean_text
 from lemmy_safety.ledger.lookups import FLAGGED, FULL_ROW, UNJUDGED, UNREADABLE, is_open
@@ -139,6 +140,8 @@ class Reviews:
             for chunk in chunks(hashes):
                 copies = EARLIER.where(images.c.sha256.in_(chunk))
                 hits.update((row.id, row) for row in connection.execute(copies))
+            if hits or named:
+                note_decision(connection, now)
 
             # A dropped action still counts for its object: if it is under way, the ledger must learn that it was done.
             dropped = [

@@ -185,6 +185,25 @@ class FlaggedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerState:
+    """The circuit breaker: ``tripped_at`` is None while it is armed, ``decided_at`` until a person has decided once.
+
+    ``limit`` and ``reason`` say why it tripped. Actions up to the number ``counts_after`` are of a version
+    without a breaker.
+    """
+
+    tripped_at: datetime | None
+    limit: str | None
+    reason: str
+    decided_at: datetime | None
+    counts_after: int
+
+    @property
+    def is_tripped(self) -> bool:
+        return self.tripped_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StuckActions:
     """Numbers of open actions that need a person.
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from lemmy_safety.records import ActionState, ItemStatus, Outcome
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, PassSoFar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from lemmy_safety.records import Assessment, ItemResult, ScreenStatistics
+    from lemmy_safety.actions import ActionReport
+    from lemmy_safety.records import Assessment, Finding, ItemResult, ScreenStatistics
 
 #: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
@@ -50,7 +52,8 @@ class PassCounts:
     ``reasons`` has the commonest reason of each status in these two, but of what was gone.
     ``waiting`` were still being written when the pass ended.
     Of the others that were to be acted on, ``refused`` had changed since they were judged, ``action_failed`` the storage
-    refused to give up (rights, object lock), and ``action_postponed`` could not be reached; all are tried again.
+    refused to give up (rights, object lock), and ``action_postponed`` could not be reached; all are tried again. ``held``
+    wait for a person: the circuit breaker is tripped. ``flagged_by`` counts the flagged by detector.
     """
 
     seen: int = 0
@@ -63,10 +66,12 @@ class PassCounts:
     refused: int = 0
     action_failed: int = 0
     action_postponed: int = 0
+    held: int = 0
     waiting: int = 0
     unreadable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, Reason] = field(default_factory=dict)
+    flagged_by: Mapping[str, int] = field(default_factory=dict)
     bytes_read: int = 0
     seconds: float = 0.0
 
@@ -121,6 +126,8 @@ class PassSummary(PassCounts):
             "action_failed": self.action_failed,
             "action_postponed": self.action_postponed,
             "stuck": self.stuck,
+            "held": self.held,
+            "flagged_by": dict(self.flagged_by),
             "waiting": self.waiting,
             "unreadable": dict(self.unreadable),
             "failed": dict(self.failed),
@@ -140,9 +147,11 @@ class ProgressListener(Protocol):
 
 
 class PassCounter:
-    """The counts while they grow; safe from any thread."""
+    """The counts while they grow; safe from any thread. ``flags`` says whether a finding flags its object by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, flags: Callable[[Finding], bool] = operator.attrgetter("hit")) -> None:
+        self._flags = flags
+        self._flagged_by: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
         self._unreadable: Counter[str] = Counter()
@@ -163,6 +172,8 @@ class PassCounter:
                 self._numbers["reused"] += result.reused_from is not None
                 self._numbers["flagged"] += verdict.outcome is Outcome.FLAGGED
                 self._numbers["borderline"] += verdict.outcome is Outcome.BORDERLINE
+                if verdict.outcome is Outcome.FLAGGED:
+                    self._flagged_by.update({one.detector for one in verdict.findings if self._flags(one)})
                 return
             counted = self._unreadable if status in _UNREADABLE else self._failed
             counted[status.value] += 1
@@ -178,11 +189,16 @@ class PassCounter:
         elif len(known) < _MOST_REASONS:
             known[kind] = Reason(assessment.reason, 1)
 
-    def add_action(self, state: ActionState, *, rests: bool = False) -> None:
-        """Count how an action ended; ``rests`` says of one that is still intended that nothing went wrong."""
-        name = _COUNTED.get(state)
-        if name is not None and not rests:
+    def add_action(self, report: ActionReport) -> None:
+        """Count how an action ended; not one whose object has to rest first, nothing went wrong there."""
+        name = "held" if report.held else _COUNTED.get(report.state)
+        if name is not None and not report.rests:
             self.add(name)
+
+    def so_far(self, run_id: int) -> PassSoFar:
+        """What the circuit breaker has to know of the pass."""
+        with self._lock:
+            return PassSoFar(run_id=run_id, judged=self._numbers["checked"], flagged_by=dict(self._flagged_by))
 
     def snapshot(self, seconds: float) -> PassCounts:
         with self._lock:
@@ -194,5 +210,6 @@ class PassCounter:
                     status: max(known.values(), key=lambda reason: reason.number)
                     for status, known in sorted(self._reasons.items())
                 },
+                flagged_by=dict(self._flagged_by),
                 seconds=seconds,
             )

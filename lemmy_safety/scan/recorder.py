@@ -36,6 +36,7 @@ class Recorder:
         dry_run: bool,
         action: str | None,
         unreadable_action: str | None,
+        hold: bool,
         counter: PassCounter,
         halted: Callable[[], bool],
     ) -> None:
@@ -46,6 +47,7 @@ class Recorder:
         self._dry_run = dry_run
         self._action = action
         self._unreadable_action = unreadable_action
+        self._hold = hold
         self._counter = counter
         self._halted = halted
 
@@ -89,8 +91,10 @@ class Recorder:
                 storage, open_keys, wanted, unreadable_action=unreadable, run_id=self._run_id
             )
             pending = [*pending, *intended]
+        if self._hold:
+            self._counter.add("held", len(pending))  # a person is asked when everything is judged
+            return
         for intent in pending:
             if self._halted():
                 return  # stopped or broken: the intents are on disk; the next start finishes them
-            report = self._runner.carry_out(intent)
-            self._counter.add_action(report.state, rests=report.rests)
+            self._counter.add_action(self._runner.carry_out(intent, self._counter.so_far(self._run_id)))

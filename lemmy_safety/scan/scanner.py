@@ -92,12 +92,15 @@ class PassRequest:
 
     ``keys`` are judged again, and nothing else: also when they are unchanged, by the detectors themselves, and without any
     action. Such a pass is not exhaustive.
+
+    With ``hold`` every action that is wanted is recorded and none is carried out.
     """
 
     kind: str
     since: datetime | None = None
     exhaustive: bool = True
     keys: tuple[str, ...] | None = None
+    hold: bool = False
 
 
 class Scanner:
@@ -165,7 +168,7 @@ class Scanner:
 
     def _run(self, request: PassRequest, lease: Lease) -> PassSummary:
         began, started = datetime.now(UTC), time.monotonic()
-        counter = PassCounter()
+        counter = PassCounter(self._policy.flags)
         summarize = partial(self._summary, request, counter, started, self._screen_statistics())
         self.storage.open()
         run_id = self.ledger.passes.start(
@@ -173,11 +176,11 @@ class Scanner:
         )
         waiting = self._waiting_uploads(request)
         try:
-            if request.keys is None:
-                self._finish_unfinished(counter)
+            if request.keys is None and not request.hold:
+                self._finish_unfinished(counter, run_id)
             intake = self._run_stages(request, run_id, counter, started, lease)
-            if intake is not None and request.exhaustive:
-                self._try_failed_again(counter, began)
+            if intake is not None and request.exhaustive and not request.hold:
+                self._try_failed_again(counter, began, run_id)
             stuck = self._stuck(began)
         except BaseException:
             broken = summarize(run_id, complete=False)
@@ -285,17 +288,42 @@ class Scanner:
         except LedgerError as error:
             log.warning("the end of run %d could not be recorded: %s", summary.run_id, error.message)
 
-    def _finish_unfinished(self, counter: PassCounter) -> None:
+    def _finish_unfinished(self, counter: PassCounter, run_id: int) -> None:
         options = self._options
         if options.dry_run:
             return
-        for report in self._runner.finish_unfinished(options.action, options.unreadable_action):
+        so_far = counter.so_far(run_id)
+        for report in self._runner.finish_unfinished(options.action, options.unreadable_action, so_far):
+            counter.add_action(report)
+            if report.held:
+                continue
             log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
-            counter.add_action(report.state, rests=report.rests)
             if self._stop.is_set():
                 return
 
-    def _try_failed_again(self, counter: PassCounter, began: datetime) -> None:
+    def carry_out_held(self, summary: PassSummary) -> PassSummary:
+        """What a pass with ``hold`` left for a person, who has said yes; the summary with how it went."""
+        counter = PassCounter(self._policy.flags)
+        options = self._options
+        for report in self._runner.finish_unfinished(options.action, options.unreadable_action):
+            counter.add_action(report)
+            if self._stop.is_set():
+                break
+        counts = counter.snapshot(0)
+        done = counts.acted + counts.refused + counts.action_failed + counts.action_postponed
+        whole = replace(
+            summary,
+            acted=summary.acted + counts.acted,
+            refused=summary.refused + counts.refused,
+            action_failed=summary.action_failed + counts.action_failed,
+            action_postponed=summary.action_postponed + counts.action_postponed,
+            held=max(0, summary.held - done),
+            stopped=self._stop.is_set(),
+        )
+        self.ledger.passes.finish(summary.run_id, whole.as_dict(), complete=whole.complete)
+        return whole
+
+    def _try_failed_again(self, counter: PassCounter, began: datetime, run_id: int) -> None:
         """What the storage refused in an earlier pass, of objects that this one did not list: gone, or too old for it.
 
         Otherwise an object that is gone would stay on the list of failures for good.
@@ -312,8 +340,7 @@ class Scanner:
         ):
             if self._stop.is_set():
                 return
-            report = self._runner.carry_out(pending)
-            counter.add_action(report.state, rests=report.rests)
+            counter.add_action(self._runner.carry_out(pending, counter.so_far(run_id)))
 
     def _stuck(self, began: datetime) -> int:
         if self._options.dry_run or self._options.action is None:
@@ -370,6 +397,7 @@ class Scanner:
             dry_run=options.dry_run,
             action=options.action if request.keys is None else None,
             unreadable_action=options.unreadable_action if request.keys is None else None,
+            hold=request.hold,
             counter=counter,
             halted=lambda: self._stop.is_set() or pipeline.failed or lease.is_lost,
         )

@@ -88,6 +88,30 @@ class RunSettings:
             "frames_left_out",
         ),
     )
+    max_actions_per_day: int = option(
+        200,
+        "How many images may be deleted in a day (UTC) without a person. Past it nothing is deleted until 'resume'.",
+        kind=int,
+        section=SECTION,
+        minimum=1,
+        maximum=100_000_000,
+    )
+    max_action_share: float = option(
+        2.0,
+        "How many percent of the images that a pass has checked it may delete; of 1,000 if it has checked fewer.",
+        kind=float,
+        section=SECTION,
+        minimum=0.001,
+        maximum=100,
+    )
+    max_first_actions: int = option(
+        20,
+        "How many images may be deleted in all until a person has decided once (resume, review or delete-flagged).",
+        kind=int,
+        section=SECTION,
+        minimum=1,
+        maximum=100_000_000,
+    )
     skip_unreadable: bool = option(
         False,
         "Never delete what cannot be read, whatever UNREADABLE_ACTION says.",

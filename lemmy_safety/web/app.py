@@ -231,4 +231,5 @@ def _add_service(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None
             return refusal
         parts.meters.held(parts.reader.bytes_held)
         parts.meters.unchecked_open(await parts.probe.unchecked_open())
+        parts.meters.breaker_tripped(await parts.probe.breaker_tripped())
         return Response(parts.meters.exposition(), media_type=CONTENT_TYPE)

@@ -33,6 +33,7 @@ class LedgerProbe:
         self._thread = WorkerThreads("probe-ledger")
         self._writable = _Probe(self._thread, ledger.check_writable, fresh_s=_WRITABLE_FRESH_S)
         self._unchecked = _Probe(self._thread, ledger.uploads.count_unchecked, fresh_s=_COUNT_FRESH_S)
+        self._breaker = _Probe(self._thread, ledger.breaker.state, fresh_s=_COUNT_FRESH_S)
 
     async def writable(self) -> bool:
         """Whether verdicts can be recorded."""
@@ -42,6 +43,11 @@ class LedgerProbe:
         """How many uploads were accepted unchecked and have no verdict yet; None when the ledger does not say."""
         answer = await self._unchecked.ask()
         return None if answer is None else answer[0]
+
+    async def breaker_tripped(self) -> bool | None:
+        """Whether the circuit breaker keeps passes from deleting; None when the ledger does not say."""
+        answer = await self._breaker.ask()
+        return None if answer is None else answer[0].is_tripped
 
     async def watch(self) -> None:
         """Look every ten seconds whether the ledger is still there, until it is not. Other faults of it may pass.

@@ -64,6 +64,10 @@ class Meters:
         self._unchecked_open = self._gauge(
             "unchecked_open", "Uploads accepted unchecked that have no verdict yet; -1 when the database does not say."
         )
+        self._breaker = self._gauge(
+            "breaker_tripped",
+            "1 while the circuit breaker keeps passes from deleting; -1 when the database does not say.",
+        )
         self._model = Gauge(
             _PREFIX + "model", "1 for the state that the models are in.", ["state"], registry=self._registry
         )
@@ -128,6 +132,9 @@ class Meters:
 
     def unchecked_open(self, count: int | None) -> None:
         self._unchecked_open.set(-1 if count is None else count)
+
+    def breaker_tripped(self, tripped: bool | None) -> None:
+        self._breaker.set(-1 if tripped is None else int(tripped))
 
     def model(self, state: ModelState) -> None:
         for known in get_args(ModelState):

@@ -104,6 +104,18 @@ def test_on_a_terminal_deleting_asks_first(call, swept, monkeypatch, answer, cod
     assert swept.present() == swept.pictures | (swept.canaries if code else set())
 
 
+@pytest.mark.parametrize(("answer", "code"), [("2\n", 0), ("1\n", 60), ("y\n", 60), ("\n", 60)])
+def test_beyond_the_limits_the_number_is_typed(call, swept, monkeypatch, answer, code):
+    """The counts are shown first. Only the right number deletes, and it is a person's decision about these objects."""
+    monkeypatch.setattr("lemmy_safety.cli.delete_flagged.someone_is_there", lambda: True)
+    monkeypatch.setenv("LEMMY_SAFETY_MAX_FIRST_ACTIONS", "1")
+    result = call("delete-flagged", stdin=answer)
+    assert "2  hashes: canary" in result.output
+    assert "The limits let 1 object through without a person" in result.output
+    assert result.exit_code == code
+    assert swept.present() == swept.pictures | (swept.canaries if code else set())
+
+
 def test_deleting_takes_exactly_what_is_flagged(call, swept):
     """With --yes the flagged objects go, each with its line, and a second call finds nothing left."""
     result = call("delete-flagged", "-y")

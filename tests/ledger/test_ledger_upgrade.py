@@ -54,7 +54,7 @@ def make_old(url: str, *, revision: str = "0001") -> None:
 
 def check(url: str) -> None:
     with open_ledger(url) as ledger:
-        assert ledger.schema_version() == ("0009", "0009")
+        assert ledger.schema_version() == ("0010", "0010")
         (row,) = ledger.reviews.flagged()
         assert (row.key, row.outcome, row.info.frame_count, row.info.duration_s) == (
             "flagged",

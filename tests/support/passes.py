@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lemmy_safety.actions import ActionRunner, DeleteAction
+from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker, DeleteAction
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.ledger import open_ledger, sqlite_url
@@ -77,6 +77,10 @@ class WatchedStorage(LocalStorage):
         return super()._delete(key, expected)
 
 
+#: For passes whose subject is not the circuit breaker.
+UNLIMITED = ActionLimits(first=1_000_000, per_day=1_000_000, share=100.0)
+
+
 @contextmanager
 def scanner_over(
     root: Path,
@@ -89,6 +93,7 @@ def scanner_over(
     storage: LocalStorage | None = None,
     listener=None,
     ledger=None,
+    limits: ActionLimits = UNLIMITED,
     **options,
 ):
     """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
@@ -112,7 +117,12 @@ def scanner_over(
             detectors=detectors,
             policy=build_policy(nudenet_flags=nudenet_flags, anomaly_flags=anomaly_flags),
             decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
-            runner=ActionRunner(storage=storage, ledger=ledger, actions={DeleteAction.name: DeleteAction()}),
+            runner=ActionRunner(
+                storage=storage,
+                ledger=ledger,
+                actions={DeleteAction.name: DeleteAction()},
+                guard=CircuitBreaker(ledger, limits),
+            ),
             options=ScanOptions(**settings),
             stop=stop or threading.Event(),
             listener=listener,

@@ -1,0 +1,177 @@
+"""The circuit breaker in front of every action: a rule or a model gone wrong must not empty a store.
+
+Most of what is flagged is innocent, about 230 for each true match, and a faulty hash list or threshold flags thousands. So
+actions are counted, in the ledger, over all processes that use it. Past a limit the breaker trips: nothing more is carried
+out, everything stays recorded as intended, and only a person arms it again (``lemmy-safety resume``). The idea, and the
+200 a day, are those of the moderation engine of Bluesky (indigo, ``automod/engine``), which calls it a quota.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger.breaker import Turn
+    from lemmy_safety.records import PassSoFar
+
+log = logging.getLogger(__name__)
+
+#: A share of fewer objects than these says nothing yet: 2 % of them are 20.
+LEAST_JUDGED = 1_000
+
+#: A detector is compared with its share of so many objects judged in earlier passes.
+_COMPARED_WITH = 10_000
+
+#: How many times its usual share a detector may flag, once it has flagged ``_ENOUGH_FLAGS`` in the pass.
+_TIMES_USUAL = 10
+_ENOUGH_FLAGS = 20
+
+
+class Limit(StrEnum):
+    """Why the breaker tripped."""
+
+    FIRST = "first_actions"
+    DAY = "per_day"
+    SHARE = "share_of_pass"
+    DETECTOR = "detector"
+    PERSON = "person"
+    """A person said no when asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionLimits:
+    """Numbers of different pictures that may be acted on without a person.
+
+    ``first`` in all, until a person has decided once on this ledger; ``per_day`` from midnight to midnight UTC; ``share``
+    within a pass, in percent of the objects that it has judged so far, at least of ``LEAST_JUDGED``.
+    """
+
+    first: int = 20
+    per_day: int = 200
+    share: float = 2.0
+
+
+class CircuitBreaker:
+    """Asked before each action."""
+
+    def __init__(self, ledger: Ledger, limits: ActionLimits) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._usual: tuple[int, Mapping[str, int]] | None = None
+        self._usual_for: int | None = None
+        self._said = False
+
+    def admits(self, action_id: int, so_far: PassSoFar | None) -> bool:
+        """Whether this action may be carried out now; if so, that it was started is on disk.
+
+        ``so_far`` is None outside a pass. What a person approved is let through always, and counted never. The same
+        bytes count once a day, and an action that was started before is not counted again.
+        """
+        breaker = self._ledger.breaker
+        if breaker.state().is_tripped and not self._ledger.is_approved(action_id):
+            self._say_that_it_is_tripped()
+            return False
+        usual = None if so_far is None else self._usual_shares(so_far.run_id)
+        with breaker.turn(action_id) as turn:
+            if not turn.is_approved:
+                if turn.state.is_tripped:
+                    return False
+                exceeded = self._exceeded(turn, so_far, usual)
+                if exceeded is not None:
+                    limit, reason = exceeded
+                    turn.trip(limit, reason, None if so_far is None else so_far.run_id)
+                    log.error(
+                        "the circuit breaker tripped: %s. Nothing more is deleted until 'lemmy-safety resume'", reason
+                    )
+                    self._said = True
+                    return False
+            turn.start(None if so_far is None else so_far.run_id)
+        return True
+
+    def room(self) -> int:
+        """How many different pictures could be acted on now without a person, outside of a pass."""
+        breaker = self._ledger.breaker
+        state = breaker.state()
+        if state.is_tripped:
+            return 0
+        today, in_all = breaker.started(midnight(self._ledger.now()))
+        left = self._limits.per_day - today
+        if state.decided_at is None:
+            left = min(left, self._limits.first - in_all)
+        return max(0, left)
+
+    def _exceeded(
+        self, turn: Turn, so_far: PassSoFar | None, usual: tuple[int, Mapping[str, int]] | None
+    ) -> tuple[Limit, str] | None:
+        today = midnight(turn.now)
+        if turn.was_started or turn.is_counted_since(today):
+            return None
+        limits = self._limits
+        if turn.state.decided_at is None and turn.started_in_all() >= limits.first:
+            return Limit.FIRST, (
+                f"{_plural(limits.first, 'action')} were carried out with this database, "
+                "and no person has looked at the flags yet"
+            )
+        if turn.started_since(today) >= limits.per_day:
+            return Limit.DAY, f"{_plural(limits.per_day, 'action')} were carried out today (UTC)"
+        if so_far is not None and usual is not None:
+            allowed = allowed_in_pass(so_far.judged, limits.share)
+            if turn.started_in_pass(so_far.run_id) >= allowed:
+                return Limit.SHARE, (
+                    f"this pass acted on {_plural(allowed, 'object')}, "
+                    f"{limits.share:g} % of {max(LEAST_JUDGED, so_far.judged):,}"
+                )
+            if (unusual := unusual_detector(so_far, *usual)) is not None:
+                return Limit.DETECTOR, unusual
+        return None
+
+    def _usual_shares(self, run_id: int) -> tuple[int, Mapping[str, int]]:
+        if self._usual is None or self._usual_for != run_id:
+            self._usual, self._usual_for = self._ledger.breaker.recent_shares(_COMPARED_WITH), run_id
+            self._said = False
+        return self._usual
+
+    def _say_that_it_is_tripped(self) -> None:
+        if not self._said:
+            self._said = True
+            state = self._ledger.breaker.state()
+            log.warning("the circuit breaker is tripped: %s. See 'lemmy-safety resume'", state.reason)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def midnight(moment: datetime) -> datetime:
+    """When the day of an aware UTC time began."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def allowed_in_pass(judged: int, share: float) -> int:
+    """How many objects a pass may act on that has judged so many; ``share`` in percent. At least one."""
+    return max(1, int(max(LEAST_JUDGED, judged) * share / 100))
+
+
+def unusual_detector(so_far: PassSoFar, judged: int, flagged: Mapping[str, int]) -> str | None:
+    """What is unusual about a detector that flags more than ten times its share of the objects judged before; else None.
+
+    ``judged`` and ``flagged`` are of earlier passes. Fewer than ``LEAST_JUDGED`` are no measure. One that has flagged
+    nothing there counts as if it had flagged one.
+    """
+    if judged < LEAST_JUDGED or not so_far.judged:
+        return None
+    for detector, number in sorted(so_far.flagged_by.items()):
+        before = max(1, flagged.get(detector, 0))
+        if number >= _ENOUGH_FLAGS and number * judged > _TIMES_USUAL * before * so_far.judged:
+            return (
+                f"{detector} flagged {number:,} of {so_far.judged:,} objects in this pass, "
+                f"and {flagged.get(detector, 0):,} of {judged:,} before"
+            )
+    return None
