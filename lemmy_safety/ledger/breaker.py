@@ -140,8 +140,11 @@ class Breaker:
         """
         judged, flagged = 0, dict[str, int]()
         query = select(runs.c.counts).where(runs.c.finished_at.is_not(None)).order_by(runs.c.id.desc())
-        with self._database.reading() as connection:
-            for counts in connection.execute(query.execution_options(yield_per=100)).scalars():
+        with (
+            self._database.reading() as connection,
+            connection.execute(query.execution_options(yield_per=100)) as result,
+        ):
+            for counts in result.scalars():
                 if judged >= most:
                     break
                 if not counts or "flagged_by" not in counts:
