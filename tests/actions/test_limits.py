@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lemmy_safety.actions import ActionLimits, PassSoFar
+from lemmy_safety.actions import ActionLimits
 from lemmy_safety.actions.guard import LEAST_JUDGED, allowed_in_pass, midnight, unusual_detector
+from lemmy_safety.records import PassSoFar
 
 NUMBERS = st.integers(0, 10_000_000)
 SHARES = st.floats(0.001, 100)

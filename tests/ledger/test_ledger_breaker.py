@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.ledgers import NOON, STORAGE, StepClock, checked, flagged, record
 
-from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit, PassSoFar
+from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.ledger.models import breaker
-from lemmy_safety.records import ActionState, Review
+from lemmy_safety.records import ActionState, PassSoFar, Review
 
 if TYPE_CHECKING:
     from datetime import datetime
