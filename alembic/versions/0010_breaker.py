@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("run_id", _ID),
         sa.Column("decided_at", _TIME),
-        sa.Column("counts_after", sa.BigInteger(), nullable=False),
+        sa.Column("started_before", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_breaker"),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name="fk_breaker_run_id"),
     )
@@ -40,8 +40,9 @@ def upgrade() -> None:
     if connection.dialect.name == "sqlite":
         now = now.replace(tzinfo=None)
     decided_at = now if reviewed else None
-    last = connection.exec_driver_sql("SELECT coalesce(max(id), 0) FROM actions").scalar_one()
-    op.execute(table.insert().values(id=1, reason="", decided_at=decided_at, counts_after=last))
+    started = "SELECT count(DISTINCT subject) FROM actions WHERE started_at IS NOT NULL"
+    before = connection.exec_driver_sql(started).scalar_one()
+    op.execute(table.insert().values(id=1, reason="", decided_at=decided_at, started_before=before))
 
 
 def downgrade() -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.database import Database
 
 _ROW = 1
+
+#: Passes that are asked for what is usual, at most: a week of a daemon that judges nothing.
+_MOST_PASSES = 20_000
 _IS_IT = breaker.c.id == _ROW
 
 
@@ -50,7 +53,7 @@ class Turn:
 
     def started_in_all(self) -> int:
         """How many other subjects were ever acted on without a person's approval, since there is a breaker."""
-        return self._count(actions.c.id > self.state.counts_after)
+        return self._count(actions.c.started_at.is_not(None)) - self.state.started_before
 
     def started_in_pass(self, run_id: int) -> int:
         """How many other subjects that pass acted on without a person's approval."""
@@ -106,9 +109,9 @@ class Breaker:
             actions.c.started_at.is_not(None), actions.c.approved_at.is_(None)
         )
         with self._database.reading() as connection:
-            after = _state(connection).counts_after
+            before = _state(connection).started_before
             today = connection.execute(counted.where(actions.c.started_at >= since)).scalar_one()
-            return int(today), int(connection.execute(counted.where(actions.c.id > after)).scalar_one())
+            return int(today), int(connection.execute(counted).scalar_one()) - before
 
     @contextmanager
     def turn(self, action_id: int) -> Iterator[Turn]:
@@ -139,7 +142,9 @@ class Breaker:
         many of them it flagged.
         """
         judged, flagged = 0, dict[str, int]()
-        query = select(runs.c.counts).where(runs.c.finished_at.is_not(None)).order_by(runs.c.id.desc())
+        query = (
+            select(runs.c.counts).where(runs.c.finished_at.is_not(None)).order_by(runs.c.id.desc()).limit(_MOST_PASSES)
+        )
         with (
             self._database.reading() as connection,
             connection.execute(query.execution_options(yield_per=100)) as result,
@@ -171,5 +176,5 @@ def _state(connection: Connection) -> BreakerState:
         limit=row.limit_name,
         reason=row.reason,
         decided_at=row.decided_at,
-        counts_after=row.counts_after,
+        started_before=row.started_before,
     )

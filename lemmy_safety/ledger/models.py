@@ -178,8 +178,8 @@ breaker = Table(
     Column("run_id", ForeignKey("runs.id")),
     # When a person first decided about flags on this database.
     Column("decided_at", UtcDateTime),
-    # Actions up to this number are of a version without a breaker and count towards no limit. A number, because clocks lie.
-    Column("counts_after", BigInteger, nullable=False),
+    # How many different subjects had been acted on before there was a breaker; they count towards no limit.
+    Column("started_before", BigInteger, nullable=False),
 )
 
 # What humans decided about bytes, so that it outlives every object that held them.

@@ -188,15 +188,15 @@ class FlaggedRow:
 class BreakerState:
     """The circuit breaker: ``tripped_at`` is None while it is armed, ``decided_at`` until a person has decided once.
 
-    ``limit`` and ``reason`` say why it tripped. Actions up to the number ``counts_after`` are of a version
-    without a breaker.
+    ``limit`` and ``reason`` say why it tripped. ``started_before`` subjects had been acted on before there
+    was a breaker.
     """
 
     tripped_at: datetime | None
     limit: str | None
     reason: str
     decided_at: datetime | None
-    counts_after: int
+    started_before: int
 
     @property
     def is_tripped(self) -> bool:

@@ -95,6 +95,7 @@ class RunSettings:
         section=SECTION,
         minimum=1,
         maximum=100_000_000,
+        brake=True,
     )
     max_action_share: float = option(
         2.0,
@@ -103,6 +104,7 @@ class RunSettings:
         section=SECTION,
         minimum=0.001,
         maximum=100,
+        brake=True,
     )
     max_first_actions: int = option(
         20,
@@ -111,6 +113,7 @@ class RunSettings:
         section=SECTION,
         minimum=1,
         maximum=100_000_000,
+        brake=True,
     )
     skip_unreadable: bool = option(
         False,

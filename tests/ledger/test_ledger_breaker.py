@@ -294,12 +294,14 @@ def test_whatever_happens_the_limits_are_kept(
 
 
 def test_actions_of_a_version_without_a_breaker_are_no_first_actions(ledger) -> None:
-    """An old database may hold thousands: the admin who upgrades still has 20 before a person must decide."""
+    """An old database may hold thousands: the admin who upgrades still has 20 before a person must decide. What was only
+    intended then counts when it is carried out.
+    """
     ids = wanted(ledger, 4)
     before = guard_of(ledger)
     assert all(before.admits(one, None) for one in ids[:3])
     with ledger.writing() as connection:
-        connection.execute(breaker.update().values(counts_after=ids[2]))
+        connection.execute(breaker.update().values(started_before=3))
     now = guard_of(ledger, first=1)
     assert now.room() == 1
     assert now.admits(ids[3], None)
