@@ -83,6 +83,7 @@ class MissingExtra(LemmySafetyError):
 
     def __init__(self, extra: str, *, needed_for: str, cause: str = "", damaged: bool = False) -> None:
         detail = f" ({cause})" if cause else ""
+        self.damaged = damaged
         if damaged:
             super().__init__(
                 f"{needed_for} needs packages that are damaged here{detail}.",

@@ -60,6 +60,15 @@ def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=True) from error
 
 
+def to_install(extra: str, error: MissingExtra) -> str:
+    """What a person has to install where a medium cannot be read without an extra."""
+    return (
+        f"install lemmy-safety[{extra}] again, its packages are damaged"
+        if error.damaged
+        else f"install lemmy-safety[{extra}]"
+    )
+
+
 def at_fault(error: BaseException) -> str | None:
     """The package because of which an unexpected error came, where its installation is the reason."""
     if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "lemmy_safety":

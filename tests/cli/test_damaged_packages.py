@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING
@@ -139,3 +140,21 @@ def test_our_own_faults_stay_bugs() -> None:
         object().nothing  # noqa: B018
     assert at_fault(caught.value) is None
     assert at_fault(ImportError("x", name="lemmy_safety.nothing")) is None
+
+
+@pytest.mark.parametrize(("package", "kind", "extra"), [("pillow_jxl", "JXL", "jxl"), ("pillow_heif", "HEIC", "heic")])
+@pytest.mark.parametrize("content", [content for content in CONTENTS if content is not None])
+def test_a_damaged_decoder_costs_its_own_format_only(tmp_path, package, kind, extra, content):
+    """Everything else is read. What cannot be read says what to install again; decoding processes start all the same."""
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text(content, encoding="utf-8")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from lemmy_safety.media import sniff\n"
+        "from lemmy_safety.media.stills import formats\n"
+        "from lemmy_safety.media.workers.confinement import decode_in_one_thread\n"
+        "decode_in_one_thread()\n"
+        f"print(formats.missing(sniff.{kind}), formats.missing(sniff.AVIF), formats.readable(sniff.WEBP))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"install lemmy-safety[{extra}] again, its packages are damaged None True\n"

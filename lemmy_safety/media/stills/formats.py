@@ -26,15 +26,17 @@ from PIL import (
     features,
 )
 
+from lemmy_safety.errors import MissingExtra
 from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.stills import jxl
+from lemmy_safety.packages import imported, to_install
 
+_heif_missing: str | None = None
 try:
-    from pillow_heif import HeifImageFile
-except ImportError:
-    _HEIF_INSTALLED = False
-else:
-    _HEIF_INSTALLED = True
+    with imported("pillow_heif", extra="heic", needed_for="HEIC"):
+        from pillow_heif import HeifImageFile
+except MissingExtra as error:
+    _heif_missing = to_install("heic", error)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,14 +139,14 @@ _NOT_IN_PILLOW: Final = "the installed Pillow was built without that format"
 # Distributions build Pillow without some of its libraries; the extras are not installed by default.
 _MISSING: Final[dict[sniff.Kind, str]] = {
     kind: words
-    for kind, words, there in (
-        (sniff.WEBP, _NOT_IN_PILLOW, WebPImagePlugin.SUPPORTED),
-        (sniff.AVIF, _NOT_IN_PILLOW, AvifImagePlugin.SUPPORTED),
-        (sniff.JPEG2000, _NOT_IN_PILLOW, features.check_codec("jpg_2000")),
-        (sniff.HEIC, "install lemmy-safety[heic]", _HEIF_INSTALLED),
-        (sniff.JXL, "install lemmy-safety[jxl]", jxl.INSTALLED),
+    for kind, words in (
+        (sniff.WEBP, None if WebPImagePlugin.SUPPORTED else _NOT_IN_PILLOW),
+        (sniff.AVIF, None if AvifImagePlugin.SUPPORTED else _NOT_IN_PILLOW),
+        (sniff.JPEG2000, None if features.check_codec("jpg_2000") else _NOT_IN_PILLOW),
+        (sniff.HEIC, _heif_missing),
+        (sniff.JXL, jxl.MISSING),
     )
-    if not there
+    if words is not None
 }
 
 #: The formats at hand that another installation may lack, as the last part of their media types, sorted.

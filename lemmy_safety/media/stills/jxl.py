@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import Image, JpegImagePlugin
 
+from lemmy_safety.errors import MissingExtra
 from lemmy_safety.media.structure.boxes import boxes
+from lemmy_safety.packages import imported, to_install
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _opener_was_there: Final = "JXL" in Image.OPEN
+#: What to install, for a person; None where the extra ``jxl`` is there, whole.
+MISSING: str | None = None
 try:
-    from pillow_jxl import Decoder
-except ImportError:
-    #: Whether the extra ``jxl`` is installed.
-    INSTALLED = False
+    with imported("pillow_jxl", extra="jxl", needed_for="JPEG XL"):
+        from pillow_jxl import Decoder
+except MissingExtra as error:
+    MISSING = to_install("jxl", error)
 else:
-    INSTALLED = True
     if not _opener_was_there and "JXL" in Image.OPEN:
         # Importing the plugin makes every Image.open of this process read JPEG XL; only this room asked for it.
         del Image.OPEN["JXL"]

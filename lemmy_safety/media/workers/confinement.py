@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from PIL import AvifImagePlugin
 
+from lemmy_safety.errors import MissingExtra
 from lemmy_safety.media.memory import MOST_AT_ONCE
+from lemmy_safety.packages import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +72,7 @@ def decode_in_one_thread() -> None:
     For those libraries only that take it for the whole process; others are told with each medium.
     """
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(MissingExtra), imported("pillow_heif", extra="heic", needed_for="HEIC"):
         from pillow_heif import options  # noqa: PLC0415 - an extra
 
         options.DECODE_THREADS = 1
