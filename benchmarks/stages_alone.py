@@ -111,10 +111,8 @@ class Bench:
             ledger=ledger,
             detectors=names,
             decoder=self._decoder.version,
-            hold=False,
             counter=counter,
             stop=threading.Event(),
-            rules_version=judge.rules_version,
         )
         turns["list"] = _alone(
             lambda: intake.run(since=None, prefix="", exhaustive=True, to_fetch=listed, to_record=judged)
@@ -127,7 +125,6 @@ class Bench:
             rules_version=judge.rules_version,
             max_bytes=wiring.max_bytes(settings),
             budget=budget,
-            hold=False,
             counter=counter,
             to_decode=fetched,
             to_record=judged,

@@ -42,7 +42,15 @@ def test_every_promise_survives_kill_9(tmp_path):
             others.add(key)
     admin = Admin(
         tmp_path,
-        {"PICTRS_FILES_DIRECTORY": str(root), "LEMMY_SAFETY_DETECTORS": "hashes", "LEMMY_SAFETY_THREADS": "4"},
+        {
+            "PICTRS_FILES_DIRECTORY": str(root),
+            "LEMMY_SAFETY_DETECTORS": "hashes",
+            "LEMMY_SAFETY_THREADS": "4",
+            # More than a person would let it delete without a look.
+            "LEMMY_SAFETY_MAX_FIRST_ACTIONS": "1000",
+            "LEMMY_SAFETY_MAX_ACTIONS_PER_DAY": "1000",
+            "LEMMY_SAFETY_MAX_ACTION_SHARE": "100",
+        },
     )
     killed = 0
     longest = 4.0
