@@ -62,7 +62,7 @@ def upgrade() -> None:
 
 
 def _move() -> None:
-    """Whatever was done or refused had been started then, as far as anything is known of it."""
+    """What was done or failed had been started then, as far as anything is known of it."""
     connection = op.get_bind()
     hex_digits = "lower(hex(sha256))" if connection.dialect.name == "sqlite" else "encode(sha256, 'hex')"
     connection.exec_driver_sql(
