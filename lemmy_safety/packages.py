@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+#: What reads media and makes hashes, apart from the extras.
+DECODING_PACKAGES = ("av", "numpy", "PIL", "pdqhash")
+
+
 def is_there(name: str) -> bool:
     """Whether a module can be found at all, whole or not."""
     try:
@@ -34,6 +38,18 @@ def is_leftover(name: str) -> bool:
     except (ImportError, ValueError):
         return False
     return spec is not None and spec.origin is None
+
+
+def check_whole(*names: str, needed_for: str) -> None:
+    """See that packages of the program itself, not of an extra, are more than a folder.
+
+    Without this, a decoder that is gone would say of every file that it cannot be decoded.
+
+    :raises MissingExtra: only a folder is left of one.
+    """
+    for name in names:
+        if is_leftover(name):
+            raise MissingExtra("", needed_for=needed_for, cause=f"only a folder is left of {name}", damaged=True)
 
 
 @contextmanager
@@ -76,6 +92,8 @@ def at_fault(error: BaseException) -> str | None:
     module = error.obj if isinstance(error, AttributeError) else None
     if isinstance(module, ModuleType) and getattr(module, "__file__", None) is None and is_leftover(module.__name__):
         return module.__name__
+    if isinstance(error, ImportError | AttributeError):  # of a library that does not say which other one it missed
+        return next((name for name in DECODING_PACKAGES if is_leftover(name)), None)
     return None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, SettingsError
 from lemmy_safety.home import expanded
+from lemmy_safety.packages import DECODING_PACKAGES, check_whole
 from lemmy_safety.settings import choose_storage, variable
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 def start_decoder(settings: Settings) -> Decoder:
     """Decoding in processes of their own; a context manager. They start meanwhile: models take longer to load."""
+    check_whole(*DECODING_PACKAGES, needed_for="Decoding")
     from lemmy_safety.media.workers.pool import ProcessDecoder
 
     decoder = ProcessDecoder(

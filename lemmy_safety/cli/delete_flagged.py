@@ -90,7 +90,11 @@ def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
     if not someone_is_there():
         raise ActionRefused(
             f"{plural(len(rows), 'object')} would be deleted, and there is nobody to ask.",
-            hint="Add --yes to delete without asking, or --dry-run to see the list only.",
+            hint=(
+                "Add --yes to delete without asking, or --dry-run to see the list only."
+                if len(rows) <= room
+                else f"Without a person the limits let {plural(room, 'object')} through. See: lemmy-safety resume"
+            ),
         )
     if len(rows) <= room:
         click.confirm(f"Delete {plural(len(rows), 'object')} for good?", abort=True, err=True)

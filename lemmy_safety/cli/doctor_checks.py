@@ -24,9 +24,11 @@ from lemmy_safety.errors import (
     LedgerFull,
     LedgerReadOnly,
     LemmySafetyError,
+    MissingExtra,
     SettingsError,
     StorageError,
 )
+from lemmy_safety.packages import DECODING_PACKAGES, check_whole
 from lemmy_safety.settings import OPTIONS, choose_storage
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
         detail=f"lemmy-safety {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
     )
     yield from check_extras()
+    yield from _check_libraries()
     yield from _exposed("Settings", (env_file,))
     settings = reading.settings
     for line in "\n".join(reading.faults).splitlines():
@@ -137,6 +140,13 @@ def check_hook(settings: Settings) -> Iterator[Check]:
             yield _fault(area, "workers", error)
     if not found and (settings.hook_secret or settings.hook_networks or settings.relay_apikey):
         yield Check(area=area, name="access", ok=True, detail="only those may ask who are meant to")
+
+
+def _check_libraries() -> Iterator[Check]:
+    try:
+        check_whole(*DECODING_PACKAGES, needed_for="Decoding")
+    except MissingExtra as error:
+        yield _fault("Program", "libraries", error)
 
 
 def check_extras() -> Iterator[Check]:

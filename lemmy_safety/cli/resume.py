@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.asking import someone_is_there
+from lemmy_safety.cli.asking import confirmed, someone_is_there
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.flag_reasons import counted_by
 from lemmy_safety.cli.invocation import current, settings_options
@@ -60,7 +60,11 @@ def resume(*, yes: bool, as_json: bool) -> None:
         write_json(_as_dict(state, rows, policy, approved=approved))
         return
     click.echo(f"{plural(approved, 'action')} approved. The circuit breaker is armed again.")
-    if approved:
+    if approved and settings.action == "report":
+        click.echo(
+            "Passes delete nothing while LEMMY_SAFETY_ACTION is report. To do it now: lemmy-safety delete-flagged"
+        )
+    elif approved:
         click.echo("The next pass carries them out. To do it now: lemmy-safety delete-flagged")
 
 
@@ -109,7 +113,8 @@ def _ask(number: int) -> None:
             hint="Look at 'lemmy-safety flagged' first. Then add --yes to approve without asking.",
         )
     question = f"Approve the deletion of {plural(number, 'object')}?" if number else "Arm it again?"
-    click.confirm(question, abort=True, err=True)
+    if not confirmed(question):
+        raise ActionRefused("Nothing was approved.", hint="To keep what is innocent: lemmy-safety review clear")
 
 
 def _as_dict(state: BreakerState, rows: Sequence[FlaggedRow], policy: Policy, *, approved: int) -> dict[str, object]:

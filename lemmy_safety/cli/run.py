@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.asking import asker, someone_is_there
+from lemmy_safety.cli.asking import asker, confirmed, someone_is_there
 from lemmy_safety.cli.failures import warn
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.progress import progress
@@ -102,14 +103,17 @@ def sweep(
     scanner: Scanner | None = None
     try:
         with (
-            progress() as listener,
-            wiring.open_scanner(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as scanner,
+            ExitStack() as shown,
+            wiring.open_scanner(
+                settings, stop=signals.event, listener=shown.enter_context(progress()), ask_passphrase=asker()
+            ) as scanner,
         ):
             log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
             hold = ask is not None and scanner.ledger.breaker.is_untouched()
             summary = scanner.run(PassRequest(kind=SWEEP, hold=hold))
             if ask is None or not hold or not summary.held or summary.stopped:
                 return summary
+            shown.close()  # a bar that is drawn would take the question's line
             rows = held_rows(scanner.ledger, scanner.storage.name)
             if not ask(rows, wiring.build_policy(settings)):
                 scanner.ledger.breaker.trip(Limit.PERSON, "a person said no before the first deletion", summary.run_id)
@@ -129,7 +133,7 @@ def confirm_first_deletions(rows: Sequence[FlaggedRow], policy: Policy) -> bool:
     click.echo(
         "Most flags are innocent. To look first, say no: lemmy-safety flagged; then lemmy-safety resume", err=True
     )
-    return click.confirm(f"Delete {plural(len(rows), 'object')} now?", err=True)
+    return confirmed(f"Delete {plural(len(rows), 'object')} now?")
 
 
 def _watch(settings: Settings) -> None:

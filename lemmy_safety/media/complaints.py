@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from lemmy_safety.errors import MissingExtra
+from lemmy_safety.packages import at_fault
+
 _MAX_LENGTH: Final = 200
 
 
 def complaint_of(error: Exception) -> str:
-    """The error's text on one line, printable and short; with its class before it where it has no word, such as "0"."""
+    """The error's text on one line, printable and short; with its class before it where it has no word, such as "0".
+
+    :raises MissingExtra: it is not about the bytes: the library is installed in part.
+    """
+    if isinstance(error, AttributeError) and (package := at_fault(error)):
+        cause = f"only a folder is left of {package}"
+        raise MissingExtra("", needed_for="Decoding", cause=cause, damaged=True) from error
     # FFmpeg's errors carry a number, a file name and a log line around what matters.
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     text = "".join(char if char.isprintable() else "?" for char in text)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from lemmy_safety.cli.doctor_checks import check_all
 from lemmy_safety.cli.extras import require_web
 from lemmy_safety.cli.failures import present
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.detectors.openvino_encoder import has_openvino
 from lemmy_safety.errors import MissingExtra
 from lemmy_safety.ledger.urls import parse_url
-from lemmy_safety.packages import at_fault, imported, is_leftover
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from lemmy_safety.media.complaints import complaint_of
+from lemmy_safety.packages import DECODING_PACKAGES, at_fault, check_whole, imported, is_leftover
+from lemmy_safety.settings import Settings
+from lemmy_safety.settings.loading import Reading
 
 AGAIN = "Install them again: pip install --force-reinstall 'lemmy-safety[{}]'"
 
@@ -158,3 +160,30 @@ def test_a_damaged_decoder_costs_its_own_format_only(tmp_path, package, kind, ex
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == f"install lemmy-safety[{extra}] again, its packages are damaged None True\n"
+
+
+def test_a_decoder_of_which_only_a_folder_is_left_says_nothing_of_a_file(damage):
+    """It would say of every video that it cannot be decoded, and UNREADABLE_ACTION=delete would do the rest."""
+    damage("av")
+    with pytest.raises(MissingExtra, match="only a folder is left of av") as caught:
+        check_whole(*DECODING_PACKAGES, needed_for="Decoding")
+    assert caught.value.hint == "Install them again: pip install --force-reinstall lemmy-safety"
+    left = importlib.import_module("av")
+    with pytest.raises(MissingExtra, match="only a folder is left of av"):
+        complaint_of(AttributeError("module 'av' has no attribute 'open'", name="open", obj=left))
+
+
+def test_doctor_names_such_a_decoder_and_goes_on(damage):
+    """The storage is checked as well."""
+    damage("av")
+    reading = Reading(settings=Settings(), faults=(), unknown=frozenset())
+    found = list(check_all(reading, env_file=Path(".env"), load=False))
+    assert [check.exit_code for check in found if check.name == "libraries"] == [4]
+    assert "Storage" in {check.area for check in found}
+
+
+def test_a_library_that_does_not_say_what_it_missed_is_no_bug_of_ours(damage):
+    """pdqhash over half a numpy: an ImportError without a name."""
+    assert at_fault(ImportError("numpy.core.multiarray failed to import")) is None
+    damage("numpy")
+    assert at_fault(ImportError("numpy.core.multiarray failed to import")) == "numpy"

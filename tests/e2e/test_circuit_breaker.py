@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -138,3 +139,39 @@ def test_kill_9_around_it_loses_nothing_and_does_nothing_twice(tmp_path):
     rows = json.loads(admin.run("flagged", "--all", "--json").stdout)
     assert {row["action_state"] for row in rows} == {"done"}
     assert len(rows) == 60
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+@pytest.mark.parametrize(("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", TRIPPED, 3), (b"\x03", TRIPPED, 3)])
+def test_on_a_real_terminal_the_question_has_a_line_of_its_own(tmp_path, answer, code, left):
+    """No bar is drawn over it. Ctrl-C is a no."""
+    import fcntl  # noqa: PLC0415 - POSIX only
+    import pty  # noqa: PLC0415
+    import termios  # noqa: PLC0415
+
+    root = tmp_path / "files"
+    flagged = fill(root, 3, 3)
+    admin = admin_of(tmp_path, root)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        admin.command("--all"),
+        env={**admin.environment(), "TERM": "xterm"},
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
+    )
+    os.close(theirs)
+    shown = b""
+    while b"[y/N]: " not in shown:
+        shown += os.read(ours, 4096)
+    assert shown.endswith(b"Delete 3 objects now? [y/N]: ")
+    os.write(ours, answer)
+    with contextlib.suppress(OSError):  # Linux: the other end was closed
+        while os.read(ours, 4096):
+            pass
+    assert process.wait(timeout=60) == code
+    os.close(ours)
+    assert len(keys_in(root) & flagged) == left
