@@ -170,7 +170,7 @@ def _in_pieces(scanner: Scanner, choice: Choice, policy: Policy, stop: threading
         outcome.add(summary, before, ledger.rechecks.flagged(storage, piece))
         if summary.stopped:
             return outcome
-    ledger.passes.set_cursor(scope, _BEGAN, UNKNOWN_TIME)  # done: the same command begins anew
+    ledger.passes.set_cursor(scope, _BEGAN, UNKNOWN_TIME)  # done: the same command begins again
     outcome.complete = True
     return outcome
 

@@ -29,5 +29,5 @@ class Since(click.ParamType):  # type: ignore[type-arg]  # generic in newer vers
                 return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             moment = datetime.fromisoformat(text)
         except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time. Examples: 12h, 7d, 2026-11-30, 2026-11-30T08:00+01:00.", param, ctx)
+            self.fail(f"{text!r} is not a time. Examples: 12h, 7d, 2026-11-30, 2026-11-30T08:00+01:00.", param, ctx)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -124,7 +124,7 @@ class Objects:
                 .limit(limit)
             )
             failed = list(connection.execute(query).scalars())
-            # An object that was not what had been judged is to be judged anew, however old its time of modification is.
+            # An object that was not what had been judged is to be judged again, however old its time of modification is.
             refused = (
                 select(images.c.key)
                 .select_from(ACTING)

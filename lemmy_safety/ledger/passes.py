@@ -137,7 +137,7 @@ class Passes:
     def see_that_no_sweep_runs(self, storage: str) -> None:
         """Before gigabytes of models are loaded in vain. Passes of the daemon are short, and waited for.
 
-        :raises PassRunning: a sweep of somebody who is alive as far as can be told.
+        :raises PassRunning: a sweep of a process that is alive as far as can be told.
         """
         with self._database.reading() as connection:
             present = leases.holder(connection, storage)

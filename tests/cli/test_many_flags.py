@@ -130,7 +130,7 @@ def test_a_wrong_time_is_one_clear_line(call, database):
     """With examples of right ones."""
     result = call("review", "clear", "--since", "yesterday", "--yes")
     assert result.exit_code == 2
-    assert "'yesterday' is no time. Examples: 12h, 7d, 2026-11-30" in result.output
+    assert "'yesterday' is not a time. Examples: 12h, 7d, 2026-11-30" in result.output
 
 
 @pytest.mark.parametrize("arguments", [(), ("--yes",), ("low", "--detector", "nudenet")])
