@@ -8,9 +8,9 @@ from sqlalchemy import and_, or_, select
 
 from lemmy_safety.ledger import recording, verdicts
 from lemmy_safety.ledger.codec import checked_keys, object_of
-from lemmy_safety.ledger.current_action import ACTING, ACTION_COLUMNS, WITH_ACTION
+from lemmy_safety.ledger.current_action import ACTING
 from lemmy_safety.ledger.flags import flagged_at_the_door, stands_at_the_door
-from lemmy_safety.ledger.merging import EarlierRow, standing
+from lemmy_safety.ledger.merging import standing
 from lemmy_safety.ledger.models import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE, images
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR, Known
@@ -59,39 +59,11 @@ class Objects:
             found: dict[str, Known] = {}
             for chunk in chunks(objects):
                 listed = {obj.key: obj for obj in chunk}
-                query = select(
-                    images.c.key,
-                    images.c.size,
-                    images.c.modified_at,
-                    images.c.etag,
-                    images.c.sha256,
-                    images.c.status,
-                    images.c.decoder,
-                    images.c.decoder_broke,
-                    images.c.outcome,
-                    images.c.detectors,
-                    *ACTION_COLUMNS,
-                    images.c.review,
-                    images.c.origin,
-                    _IS_OUTDONE.label("is_outdone"),
-                )
-                query = query.select_from(WITH_ACTION).where(
+                query = recording.EARLIER.add_columns(_IS_OUTDONE.label("is_outdone")).where(
                     images.c.storage_id.in_(places), images.c.key.in_(list(listed))
                 )
                 for row in connection.execute(query):
-                    before = EarlierRow(
-                        obj=object_of(row),
-                        sha256=row.sha256,
-                        status=row.status,
-                        decoder=row.decoder,
-                        decoder_broke=row.decoder_broke,
-                        outcome=row.outcome,
-                        detectors=row.detectors,
-                        action_state=row.action_state,
-                        review=row.review,
-                        origin=row.origin,
-                        judgement=0,  # of no matter here
-                    )
+                    before = recording.earlier_row_of(row)
                     answer = standing(before, listed[row.key], detectors=detectors, decoder=decoder)
                     if answer is not None and not row.is_outdone:
                         found[row.key] = answer
