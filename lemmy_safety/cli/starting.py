@@ -5,8 +5,9 @@ process of a container (PID 1) is not even told: the kernel drops a signal that 
 waits in vain. So this is the first thing that runs, and it imports nothing that takes time. What comes before is Python's
 own start, of some 15 ms to 30 ms: in it the system's answer or a traceback of Python's own cannot be avoided.
 
-A signal becomes a flag while the program loads, not an exception: an exception in the middle of an import can end in one
-of the import system's callbacks, which Python prints and forgets.
+A signal becomes a flag while the program loads, not an exception: nothing is known yet of how the command should end.
+After that it is an exception. One that is raised where Python cannot pass it on (a generator that is being closed, a
+callback of the import system) is printed and forgotten there, so it is raised again a moment later.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import sys
 
 # typing takes longer to import than all else here, so its constant is spelled out. Type checkers know it by its name.
 TYPE_CHECKING = False
@@ -28,10 +30,6 @@ INTERRUPTED = 130
 STOP_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP")
 
 
-#: The file name of the import system's code. In one of its callbacks an exception is printed and forgotten.
-_IMPORT_SYSTEM = "<frozen importlib"
-
-
 class StartUp:
     """What a signal to stop means at each moment outside of ``StopSignals``; does nothing before ``begin``.
 
@@ -43,10 +41,12 @@ class StartUp:
         self._asked = False
         self._code: int | None = None
         self._interrupts = False
+        self._forgot = sys.unraisablehook
 
     def begin(self) -> None:
         """Take the signals over. One that is ignored on purpose (``nohup``, ``&`` in a script) stays so."""
         self._begun = True
+        self._forgot, sys.unraisablehook = sys.unraisablehook, self._forgotten
         for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
@@ -75,13 +75,33 @@ class StartUp:
             os._exit(self._code)
         if self._asked:
             os._exit(INTERRUPTED)
-        if self._interrupts and frame is not None and frame.f_code.co_filename.startswith(_IMPORT_SYSTEM):
-            # A command may import more while it works: the signal comes again a moment later.
-            _thread.start_new_thread(lambda: _thread.interrupt_main(signal.Signals(number)), ())
+        if frame is not None and frame.f_code is StartUp._forgotten.__code__:
+            _again_in_a_moment(number)  # an exception would be forgotten there, too
             return
         self._asked = True
         if self._interrupts:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
+
+    def _forgotten(self, lost: sys.UnraisableHookArgs) -> None:
+        """Called by Python instead of passing on an exception that it has nowhere to pass on to."""
+        if self._interrupts and isinstance(lost.exc_value, KeyboardInterrupt) and lost.exc_value.args:
+            self._asked = False
+            _again_in_a_moment(lost.exc_value.args[0])
+        else:
+            self._forgot(lost)
+
+
+def _again_in_a_moment(number: int) -> None:
+    """Send the signal to the main thread again, once it has left the place where an exception is forgotten."""
+    main = _thread.get_ident()
+
+    def send() -> None:
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, number)
+        else:  # Windows, where nothing ends a wait of the main thread
+            _thread.interrupt_main(signal.Signals(number))
+
+    _thread.start_new_thread(send, ())
 
 
 #: Of this process; there is one set of handlers.

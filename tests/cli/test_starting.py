@@ -101,6 +101,48 @@ def test_there_is_no_moment_at_which_a_signal_is_lost(command, store, number, im
     assert seconds < 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["a generator that is closed", "a weak reference's callback", "__del__"])
+def test_a_signal_where_python_forgets_exceptions_still_interrupts_the_command(command, place, number):
+    """Python prints an exception from there and goes on; the command must end all the same, and without a traceback."""
+    code = (
+        "import os, signal, threading, weakref\n"
+        "from lemmy_safety.cli.starting import START_UP\n"
+        "START_UP.begin()\n"
+        "START_UP.interrupts()\n"
+        "def ask(*_):\n"
+        f"    os.kill(os.getpid(), {int(number)})\n"
+        "def pictures():\n"
+        "    try:\n"
+        "        yield\n"
+        "    finally:\n"
+        "        ask()\n"
+        "class Picture:\n"
+        "    pass\n"
+        "class Last:\n"
+        "    __del__ = ask\n"
+        "places = {\n"
+        "    'a generator that is closed': pictures,\n"
+        '    "a weak reference\'s callback": Picture,\n'
+        "    '__del__': Last,\n"
+        "}\n"
+        f"held = places[{place!r}]()\n"
+        "if isinstance(held, Picture):\n"
+        "    watched = weakref.ref(held, ask)\n"
+        "elif not isinstance(held, Last):\n"
+        "    next(held)\n"
+        "try:\n"
+        "    del held\n"
+        "    print('went on', flush=True)\n"
+        "    threading.Event().wait(30)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    out, errors = command(code=code).communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert errors == ""
+
+
 def test_a_signal_that_is_ignored_on_purpose_stays_ignored(command, store):
     """Under ``nohup`` a terminal that goes away is no reason to stop, also during the start."""
     code = (
