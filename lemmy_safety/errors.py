@@ -275,7 +275,7 @@ class LedgerFull(LedgerError):
 
 
 class LedgerDamaged(LedgerError):
-    """The file is not a database, or is one of another program."""
+    """The file is not a database, or is one of another program, or tables or columns of it are missing."""
 
     exit_code = 55
     lasting = True

@@ -234,6 +234,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
                 if database is not None:
                     check_locks(database)
                 present, needed = ledger.schema_version()
+                ledger.check_whole()
                 if present == needed:
                     ledger.check_writable()
                     yield from _unchecked_uploads(ledger.uploads.count_unchecked())

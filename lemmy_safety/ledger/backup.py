@@ -42,6 +42,9 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 #: How the name of a copy goes on after the name of the database: its schema, and the time as above.
 _END_OF_COPY = re.compile(r"\.schema-(\w{1,32})-(\d{8}T\d{6}Z)")
 
+#: The same of any copy that is made here.
+_END_OF_ANY_COPY = re.compile(r"\.(?:schema-\w{1,32}|backup)-(\d{8}T\d{6}Z)")
+
 _NOTHING_CHANGED = "Nothing was changed."
 
 _SYSTEM_FAULTS: Mapping[int, type[LedgerError]] = {
@@ -104,6 +107,15 @@ def back_up(engine: Engine, target: Path | None, *, overwrite: bool, now: dateti
             _check_room(file, place.parent, _bytes_of(source), what="the backup")
             _write(source, place.with_name(f"{place.name}.{secrets.token_hex(4)}.part"), place)
     return place
+
+
+def copies_of(file: Path) -> list[Path]:
+    """The copies and backups beside a SQLite database that have the names given here, the latest first."""
+    try:
+        found = sorted(((match[1], path) for match, path in _copies(file, _END_OF_ANY_COPY)), reverse=True)
+    except OSError:  # a folder that may be entered and not listed
+        return []
+    return [path for _, path in found]
 
 
 def dump_command(url: URL) -> str:
@@ -194,9 +206,7 @@ def _remove_older(file: Path, copy: Path, revision: str) -> None:
 
     So a start that is killed while it upgrades, again and again, neither fills the disk nor pushes out the copy of before.
     """
-    beside = [path for path in file.parent.iterdir() if path.name.startswith(file.name)]
-    matches = [(_END_OF_COPY.fullmatch(path.name.removeprefix(file.name)), path) for path in beside]
-    found = [(match[2], match[1], path) for match, path in matches if match]
+    found = [(match[2], match[1], path) for match, path in _copies(file, _END_OF_COPY)]
     others = sorted((one for one in found if one[2] != copy), reverse=True)
     kept = [path for _, older, path in others if older != revision][: KEPT - 1]
     for _, _, path in others:
@@ -209,6 +219,13 @@ def _remove_older(file: Path, copy: Path, revision: str) -> None:
             _log.warning("The old copy %s cannot be removed: %s.", path, error.strerror)
         else:
             _log.info("The old copy %s is removed; the last %d are kept.", path, KEPT)
+
+
+def _copies(file: Path, ending: re.Pattern[str]) -> Iterator[tuple[re.Match[str], Path]]:
+    for path in file.parent.iterdir():
+        match = ending.fullmatch(path.name.removeprefix(file.name)) if path.name.startswith(file.name) else None
+        if match:
+            yield match, path
 
 
 @contextmanager

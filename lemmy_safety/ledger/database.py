@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger import wholeness
 from lemmy_safety.ledger.engine import writing as transaction
 from lemmy_safety.ledger.faults import translated
 from lemmy_safety.ledger.file_watch import FileWatch
@@ -69,7 +70,7 @@ class Database:
         """
         self._check_open()
         self.check_present()
-        with translated(self.where, made=self._is_made), self.engine.connect() as connection:
+        with translated(self.where, what_is_lost=self._what_is_lost), self.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -83,7 +84,7 @@ class Database:
         self.check_present()
         with (
             self._writer,
-            translated(self.where, made=self._is_made),
+            translated(self.where, what_is_lost=self._what_is_lost),
             transaction(self.engine) as connection,
         ):
             self.prove(connection)
@@ -104,6 +105,9 @@ class Database:
         """
         if self._watch is not None:
             self._watch.check()
+
+    def _what_is_lost(self) -> LedgerError | None:
+        return wholeness.what_is_lost(self.engine, where=self.where) if self._is_made else None
 
     def _check_open(self) -> None:
         if self._closed:

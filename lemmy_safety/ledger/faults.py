@@ -15,11 +15,10 @@ from lemmy_safety.errors import (
     LedgerFull,
     LedgerLocked,
     LedgerReadOnly,
-    LedgerReplaced,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are not here
 #: (a mistake in SQL, a constraint, no memory) are plain ledger errors.
@@ -47,16 +46,14 @@ _POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
     "XX002": LedgerDamaged,  # index_corrupted
 }
 
-#: undefined_table: one of ours is not there. For a schema that was seen to be whole that means that the server has another
-#: database under the name, or an empty one.
-_NO_TABLE = "42P01"
+#: undefined_table and undefined_column. SQLite has no code of its own for them.
+_NOT_THERE = {"42P01", "42703"}
 
 _WORDS: Mapping[type[LedgerError], str] = {
     LedgerDamaged: "is not a database, or is damaged",
     LedgerFull: "cannot grow: the disk is full",
     LedgerLocked: "is held by another process",
     LedgerReadOnly: "cannot be written",
-    LedgerReplaced: "was emptied or replaced while it was in use",
 }
 
 _SQLITE_HINTS: Mapping[int, str] = {
@@ -75,36 +72,40 @@ _SERVER_HINT = "Check that the database server is up and that DATABASE_URL names
 
 
 @contextmanager
-def translated(where: str, *, made: bool = False) -> Iterator[None]:
+def translated(where: str, *, what_is_lost: Callable[[], LedgerError | None] = lambda: None) -> Iterator[None]:
     """Run a block; what the database throws leaves as a ``LedgerError`` that names ``where``.
 
-    ``made``: our tables were all there when it was opened.
+    ``what_is_lost`` is asked where a table or column may be missing; what it returns is raised in place of what was thrown.
 
     :raises LedgerError: LedgerReplaced, LedgerLocked, LedgerReadOnly, LedgerFull, LedgerDamaged, or itself.
     """
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
-        raise _from_driver(error.orig, where, made=made) from error
+        raise _from_driver(error.orig, where, what_is_lost) from error
     except sqlite3.Error as error:
-        raise _from_driver(error, where, made=made) from error
+        raise _from_driver(error, where, what_is_lost) from error
     except (sqlalchemy.exc.SQLAlchemyError, CommandError) as error:
         raise LedgerError(f"The database {where} failed: {type(error).__name__}.") from error
 
 
-def _from_driver(error: BaseException | None, where: str, *, made: bool) -> LedgerError:
+def _from_driver(
+    error: BaseException | None, where: str, what_is_lost: Callable[[], LedgerError | None]
+) -> LedgerError:
     state = getattr(error, "sqlstate", None)
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         kind = SQLITE_FAULTS.get(primary, LedgerError)
         hint = _SQLITE_HINTS.get(primary)
+        may_be_lost = primary == sqlite3.SQLITE_ERROR
     else:
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
         # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
         hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
-    if made and state == _NO_TABLE:
-        kind, hint = LedgerReplaced, None
+        may_be_lost = state in _NOT_THERE
+    if may_be_lost and (lost := what_is_lost()) is not None:
+        return lost
     said = " ".join(str(error).split())
     return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)
 

@@ -69,10 +69,10 @@ def newest() -> str:
 def present(connection: Connection) -> str | None:
     """The revision a database is at; None for an empty one and for one of the ancestor.
 
-    Changes nothing.
+    Changes nothing. What belongs to the revision may be missing; see ``wholeness``.
 
     :raises LedgerTooNew: made by a version of the program that we do not know.
-    :raises LedgerDamaged: the tables are another program's.
+    :raises LedgerDamaged: the tables are another program's, or do not say their revision.
     """
     tables = set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
     revisions = MigrationContext.configure(connection).get_current_heads()
@@ -80,11 +80,17 @@ def present(connection: Connection) -> str | None:
         foreign = tables - {"alembic_version"}
         if not foreign or (foreign == {"images"} and is_ancestor(connection)):
             return None
+        if foreign >= _OUR_TABLES:
+            raise LedgerDamaged(
+                "The database is damaged: the table alembic_version, which names its schema, is missing or empty.",
+                hint='Stop everything that uses it, and put back a copy ("A damaged database" in docs/upgrading.md).',
+            )
         raise LedgerDamaged(f"The database holds another program's tables ({', '.join(sorted(foreign)[:5])}).")
-    if not tables >= _OUR_TABLES:
-        raise LedgerDamaged("The database is kept by another program's migrations.")
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     unknown = sorted(set(revisions) - known)
+    # Of a schema that we know some of them may be lost; without any of them the names of its revisions are alike by chance.
+    if not (tables >= _OUR_TABLES if unknown else tables & _OUR_TABLES):
+        raise LedgerDamaged("The database is kept by another program's migrations.")
     if unknown:
         raise LedgerTooNew(f"The database was made by a newer version (its schema is {', '.join(unknown)}).")
     return revisions[0]
@@ -110,13 +116,18 @@ def room_needed(present: str | None) -> int:
     return max((getattr(script.module, "ROOM", 0) for script in scripts), default=0)
 
 
+def bring_to(connection: Connection, revision: str) -> None:
+    """Make or upgrade the schema to a revision, within the connection's transaction; see ``upgrade`` for rows."""
+    with _alembic_lock:
+        command.upgrade(_config(connection), revision)
+
+
 def upgrade(connection: Connection) -> None:
     """Bring the database to the newest revision, within the connection's transaction, which is of ``engine.upgrading``.
 
     :raises LedgerDamaged: rows refer to others that are not there; nothing of the upgrade may be kept.
     """
-    with _alembic_lock:
-        command.upgrade(_config(connection), "head")
+    bring_to(connection, "head")
     if connection.dialect.name == "sqlite":
         lost = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchmany(1)
         if lost:

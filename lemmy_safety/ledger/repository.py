@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, stuck
+from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, stuck, wholeness
 from lemmy_safety.ledger.breaker import Breaker
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database, now_utc
@@ -63,7 +63,7 @@ def open_ledger(
     :raises LedgerNoLocks: SQLite cannot work on the file system below.
     :raises LedgerReadOnly: file or folder (or server) cannot be written.
     :raises LedgerFull: the disk is full, or has no room for the copy.
-    :raises LedgerDamaged: not a database, or another program's.
+    :raises LedgerDamaged: not a database, or another program's, or tables or columns of it are missing.
     :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
     :raises SettingsError: the URL is of another kind of database.
     :raises MissingExtra: the driver is not installed and one of our extras brings it.
@@ -80,6 +80,8 @@ def open_ledger(
                 # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
                 with upgrading(engine) as connection:
                     present = migrations.present(connection)
+                    if present is not None:
+                        wholeness.check_whole(connection, present, where=where)
                     if present != migrations.newest():
                         if engine.dialect.name == "sqlite" and not migrations.is_empty(connection):
                             room = migrations.room_needed(present)
@@ -250,6 +252,16 @@ class Ledger(Database):
         """The revision of the database (empty when it has none yet) and the one this version needs."""
         with self.reading() as connection:
             return migrations.present(connection) or "", migrations.newest()
+
+    def check_whole(self) -> None:
+        """See that the database has the tables and columns of its schema, whichever that is.
+
+        :raises LedgerDamaged: some are missing.
+        """
+        with self.reading() as connection:
+            present = migrations.present(connection)
+            if present is not None:
+                wholeness.check_whole(connection, present, where=self.where)
 
     def check_writable(self) -> None:
         """Prove by a committed transaction that verdicts can be recorded now, and that the next ones will find room.

@@ -82,10 +82,15 @@ def refused_twice(ledger):
         ledger.finish_action(action.id, ActionState.REFUSED, "changed")
 
 
-def newer(place):
-    open_ledger(sqlite_url(place)).close()
-    with closing(sqlite3.connect(place)) as connection:
-        connection.executescript("UPDATE alembic_version SET version_num = '9999'")
+def altered(statement):
+    """A database of ours, changed by another program."""
+
+    def target(place):
+        open_ledger(sqlite_url(place)).close()
+        with closing(sqlite3.connect(place)) as connection:
+            connection.executescript(statement)
+
+    return database(target)
 
 
 def hash_list(text):
@@ -154,7 +159,10 @@ FAULTS = {
         errors.LedgerDamaged,
         ["another program", "SQLITE_FILENAME"],
     ),
-    "a database of a newer version": (database(newer), errors.LedgerTooNew, ["9999", "newer"]),
+    "a database of a newer version": (altered("UPDATE alembic_version SET version_num = '9999'"), errors.LedgerTooNew, ["9999", "newer"]),
+    "a lost table": (altered("DROP TABLE flags"), errors.LedgerDamaged, ["no table flags", "docs/upgrading.md"]),
+    "a lost column": (altered("ALTER TABLE runs DROP COLUMN counts"), errors.LedgerDamaged, ["no column runs.counts", "docs/upgrading.md"]),
+    "a lost version of the schema": (altered("DROP TABLE alembic_version"), errors.LedgerDamaged, ["alembic_version", "docs/upgrading.md"]),
     "no folder for the database": (settings(SQLITE_FILENAME="no/a.db"), errors.LedgerError, ["SQLITE_FILENAME"]),
     "a DATABASE_URL that is none": (settings(DATABASE_URL="nonsense"), errors.LedgerError, ["DATABASE_URL", "sqlite:////"]),
     "an unknown kind of database": (settings(DATABASE_URL="nosuch://h/x"), errors.SettingsError, ["nosuch", "PostgreSQL"]),
