@@ -23,9 +23,10 @@ from lemmy_safety.web.messages import encode_answer
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
 from lemmy_safety.web.recording import UploadRecorder
 from lemmy_safety.web.room import Room
+from lemmy_safety.web.server_address import is_open_to_listeners
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.unchecked_mirror import UncheckedMirror
-from lemmy_safety.web.worker_client import ServerTrouble, WorkerClient, is_open_to_listeners
+from lemmy_safety.web.worker_client import ServerTrouble, WorkerClient
 
 if TYPE_CHECKING:
     import threading

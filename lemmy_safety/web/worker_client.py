@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -19,10 +18,10 @@ from lemmy_safety.errors import SettingsError
 from lemmy_safety.installing import how_to_install
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import hide_logins
-from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.bounded_json import read_json
 from lemmy_safety.web.fields import entries, mapping
 from lemmy_safety.web.receiving import BadBody
+from lemmy_safety.web.server_address import checked_url
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
@@ -296,25 +295,3 @@ def _is_about_certificates(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def checked_url(text: str) -> str:
-    """The server's address without what stands behind its host and path.
-
-    :raises SettingsError: it is no address of an HTTP server, or media would travel in clear over a network.
-    """
-    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org, without a login"
-    try:
-        parts = urlsplit(text.strip())
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.query or parts.fragment or "@" in text:
-        raise SettingsError("PICTRS_SAFETY_URL is not the address of a server.", hint=hint)
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def is_open_to_listeners(url: str) -> bool:
-    """Whether what is said to this server can be read on the way."""
-    parts = urlsplit(url)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

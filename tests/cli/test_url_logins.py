@@ -17,7 +17,7 @@ from lemmy_safety.ledger.urls import parse_url, shown_url
 from lemmy_safety.settings import load_settings, proxies
 from lemmy_safety.storage.s3.client import shown_endpoint
 from lemmy_safety.url_logins import hide_logins, secrets_of, without_login
-from lemmy_safety.web.worker_client import checked_url
+from lemmy_safety.web.server_address import checked_url
 
 #: What ends a user, a password or a host for one parser or another, between letters that are found again in an output.
 LOGINS = st.lists(

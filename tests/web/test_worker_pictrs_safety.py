@@ -14,7 +14,7 @@ from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome
-from lemmy_safety.web.worker_client import checked_url, is_open_to_listeners
+from lemmy_safety.web.server_address import checked_url, is_open_to_listeners
 
 
 def png(number: int) -> bytes:

@@ -1,0 +1,30 @@
+"""The address of the relay, or of a pictrs-safety server, that a worker works for. No HTTP library here."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.web.access import is_loopback
+
+
+def checked_url(text: str) -> str:
+    """The server's address without what stands behind its host and path.
+
+    :raises SettingsError: it is no address of an HTTP server, or media would travel in clear over a network.
+    """
+    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org, without a login"
+    try:
+        parts = urlsplit(text.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment or "@" in text:
+        raise SettingsError("PICTRS_SAFETY_URL is not the address of a server.", hint=hint)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def is_open_to_listeners(url: str) -> bool:
+    """Whether what is said to this server can be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
