@@ -17,7 +17,7 @@ from lemmy_safety.settings import choose_storage, variable
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.detectors.base import Detector
@@ -105,22 +105,23 @@ def _at_home(path: Path | None, what: str) -> Path | None:
 
 
 def build_detectors(
-    settings: Settings, *, lazy: bool = False, stop: threading.Event | None = None
+    settings: Settings, names: Collection[str] = (), *, lazy: bool = False, stop: threading.Event | None = None
 ) -> tuple[Detector, ...]:
-    """The detectors that the settings name, cheapest first, not yet opened.
+    """The detectors that ``names`` or else the settings name, cheapest first, not yet opened.
 
     With ``lazy`` models are loaded with the first picture, and only looked for before. ``stop`` ends lengthy preparations.
     """
     made: list[Detector] = []
-    if "hashes" in settings.detectors:
+    names = names or settings.detectors
+    if "hashes" in names:
         from lemmy_safety.detectors.hashes import HashesDetector
 
         made.append(HashesDetector(_at_home(settings.hash_list, "HASH_LIST")))
-    if "nudenet" in settings.detectors:
+    if "nudenet" in names:
         from lemmy_safety.detectors.nudenet import NudenetDetector
 
         made.append(NudenetDetector(min_score=settings.nudenet_min_score))
-    if "clip" in settings.detectors:
+    if "clip" in names:
         from lemmy_safety.detectors.clip import ClipDetector
 
         made.append(

@@ -16,6 +16,7 @@ from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, is_missing, shown_name
 from lemmy_safety.cli.exposed_files import BESIDE_A_DATABASE, exposed
+from lemmy_safety.cli.service_checks import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
 from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,
@@ -29,12 +30,13 @@ from lemmy_safety.errors import (
     StorageError,
 )
 from lemmy_safety.packages import DECODING_PACKAGES, check_whole
-from lemmy_safety.settings import OPTIONS, choose_storage
+from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from lemmy_safety.cli.service_checks import ServiceCheck, Written
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.ledger import GarbledRequests, Ledger
     from lemmy_safety.settings import Reading, Settings
@@ -96,50 +98,63 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
     yield _at_once(settings)
     if settings.ssh_hostname and settings.ssh_privkey:
         yield from _exposed("Settings", (settings.ssh_privkey,))
-    yield from _unless_unknown(reading, "Upload hook", "hook_secret", check_hook(settings))
-    yield from _unless_unknown(reading, "Storage", "storage", check_storage(settings))
-    yield from _unless_unknown(reading, "Database", "database_url", check_database(settings))
-    yield from _unless_unknown(reading, "Detectors", "detectors", check_detectors(settings, load=load))
+    yield from _check_hook(reading)
+    yield from _check_worker(reading)
+    yield from _unless_unknown("Storage", _check_chosen_storage(reading))
+    yield from _unless_unknown("Database", check_database(_section_of(reading, "database_url")))
+    yield from _unless_unknown("Detectors", check_detectors(_section_of(reading, "detectors"), load=load))
 
 
-def _unless_unknown(reading: Reading, area: str, option: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks, unless a setting in the section of ``option`` has a fault: they would be about the wrong thing."""
-    section = OPTIONS[option].section
-    waited_for = sorted(OPTIONS[name].env[0] for name in reading.unknown if OPTIONS[name].section == section)
-    if waited_for:
-        yield Check(area=area, name="not checked", ok=None, detail=f"first correct {', '.join(waited_for)}")
-        return
-    for check in checks:
-        # A line of .env that cannot be read may hold the storage that is missing here.
-        is_missing = area == "Storage" and check.ok is False and check.exit_code == SettingsError.exit_code
-        yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
+def _section_of(reading: Reading, option: str) -> Settings:
+    return reading.strict(OPTIONS[option].section)
 
 
-def check_hook(settings: Settings) -> Iterator[Check]:
-    """Who may ask the hook, and which workers a relay believes; ``serve`` refuses to start with these faults."""
-    from lemmy_safety.web.access import Access, check_key  # noqa: PLC0415 - only here
-    from lemmy_safety.web.listening import hosts_in  # noqa: PLC0415 - only here
-
-    area, found = "Upload hook", False
+def _unless_unknown(area: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks, until one needs a setting that has a fault: it would be about the wrong thing."""
     try:
-        access = Access(
-            secrets=[settings.hook_secret] if settings.hook_secret else [],
-            networks=settings.hook_networks,
-            trusted_proxies=settings.hook_trusted_proxies,
-        )
-        for host in hosts_in(settings.hook_host):
-            access.check_bind(host)
-    except SettingsError as error:
-        found = True
-        yield _fault(area, "access", error)
-    if settings.relay_apikey:
+        yield from checks
+    except UnknownSetting as unknown:
+        yield _not_checked(area, unknown)
+
+
+def _not_checked(area: str, unknown: UnknownSetting) -> Check:
+    return Check(area=area, name="not checked", ok=None, detail=f"first correct {unknown}")
+
+
+def _check_hook(reading: Reading) -> Iterator[Check]:
+    """Who may ask the hook, and which workers a relay believes; ``serve`` refuses to start with these faults."""
+    settings = _section_of(reading, "hook_secret")
+    found = list(_check_service("Upload hook", (*HOOK_CHECKS, key_of_workers), settings, reading.written))
+    yield from found
+    if not found and {"hook_secret", "hook_networks", "relay_apikey"} & reading.sources.keys():
+        yield Check(area="Upload hook", name="access", ok=True, detail="only those may ask who are meant to")
+
+
+def _check_worker(reading: Reading) -> Iterator[Check]:
+    """``worker`` refuses to start with these faults. A machine that is not a worker has no such settings."""
+    if "pictrs_safety_url" in reading.sources:
+        settings = _section_of(reading, "pictrs_safety_url")
+        found = list(_check_service("Worker", WORKER_CHECKS, settings, reading.written))
+        yield from found or [Check(area="Worker", name="server", ok=True, detail="its address and a key are set")]
+
+
+def _check_service(area: str, checks: Iterable[ServiceCheck], settings: Settings, written: Written) -> Iterator[Check]:
+    unknown = None
+    for check in checks:
         try:
-            check_key(settings.relay_apikey)
-        except SettingsError as error:
-            found = True
-            yield _fault(area, "workers", error)
-    if not found and (settings.hook_secret or settings.hook_networks or settings.relay_apikey):
-        yield Check(area=area, name="access", ok=True, detail="only those may ask who are meant to")
+            for error in faults((check,), settings, written):
+                yield _fault(area, "access", error)
+        except UnknownSetting as error:
+            unknown = error
+    if unknown:
+        yield _not_checked(area, unknown)
+
+
+def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
+    for check in check_storage(_section_of(reading, "storage")):
+        # A line of .env that cannot be read may hold the storage that is missing here.
+        is_missing = check.ok is False and check.exit_code == SettingsError.exit_code
+        yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
 
 
 def _check_libraries() -> Iterator[Check]:
@@ -341,22 +356,25 @@ def _check_space(settings: Settings) -> Iterator[Check]:
 
 def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
     """Each chosen detector by itself, so that all that are missing something are named."""
+    for name in settings.detectors:
+        yield from _unless_unknown("Detectors", _check_detector(name, settings, load=load))
+
+
+def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Check]:
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
-    for name in settings.detectors:
-        try:
-            for detector in wiring.build_detectors(dataclasses.replace(settings, detectors=(name,))):
-                if not load:
-                    yield Check(
-                        area="Detectors", name=name, ok=True, detail=f"{detector.version}; model not loaded (--quick)"
-                    )
-                    continue
-                with detector:
-                    detail = f"{detector.version}; loaded{_where(detector)}"
-                    yield Check(area="Detectors", name=name, ok=True, detail=detail)
-                    yield from _speed(name, detector.try_speed())
-        except LemmySafetyError as error:
-            yield _fault("Detectors", name, error)
+    try:
+        for detector in wiring.build_detectors(settings, (name,)):
+            if not load:
+                detail = f"{detector.version}; model not loaded (--quick)"
+                yield Check(area="Detectors", name=name, ok=True, detail=detail)
+                continue
+            with detector:
+                detail = f"{detector.version}; loaded{_where(detector)}"
+                yield Check(area="Detectors", name=name, ok=True, detail=detail)
+                yield from _speed(name, detector.try_speed())
+    except LemmySafetyError as error:
+        yield _fault("Detectors", name, error)
 
 
 def _where(detector: Detector) -> str:

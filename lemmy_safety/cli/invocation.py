@@ -66,6 +66,10 @@ class Invocation:
         self.redaction.learn(reading.settings, urls=proxies())
         return reading
 
+    def written(self, name: str) -> str:
+        """What messages call an option of this call: its name as it is written, with file and line."""
+        return read_settings(self.flags, env_file=self.env_file).written(name)
+
     def fault_file(self) -> Path | None:
         """Where a service is to say why it waits; also where the settings cannot be read, which can be that fault."""
         if self._settings is not None:

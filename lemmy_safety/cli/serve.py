@@ -10,6 +10,7 @@ import click
 from lemmy_safety.cli.extras import require_web
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.service_checks import HOOK_CHECKS, RELAY_CHECKS, access, refuse_faults
 from lemmy_safety.cli.stopping import StopSignals
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.settings import Settings
-    from lemmy_safety.web.access import Access
     from lemmy_safety.web.server import ServerOptions
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ def serve(*, relay: bool) -> None:
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=False)
     forbid_core_dumps()
     require_web("The upload hook")
+    refuse_faults(RELAY_CHECKS if relay else HOOK_CHECKS, settings, invocation.written)
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
     with StopSignals(exit_code=0) as signals, wiring.open_upload_ledger(settings) as ledger:
@@ -63,7 +64,7 @@ def _serve_hook(settings: Settings, ledger: Ledger, stop: threading.Event) -> No
         run(
             make_engine=lambda meters: Validator(inspector=inspector, ledger=ledger, options=options, meters=meters),
             ledger=ledger,
-            access=_access(settings),
+            access=access(settings),
             options=_server_options(settings),
             stop=stop,
         )
@@ -76,7 +77,7 @@ def _serve_relay(settings: Settings, ledger: Ledger, stop: threading.Event) -> N
     serve_relay(
         ledger=ledger,
         key=settings.relay_apikey or "",
-        access=_access(settings),
+        access=access(settings),
         options=_server_options(settings),
         relay=RelayOptions(
             accept_unchecked=settings.hook_on_failure == "accept",
@@ -85,16 +86,6 @@ def _serve_relay(settings: Settings, ledger: Ledger, stop: threading.Event) -> N
             dry_run=settings.dry_run,
         ),
         stop=stop,
-    )
-
-
-def _access(settings: Settings) -> Access:
-    from lemmy_safety.web.access import Access as Rules  # noqa: PLC0415
-
-    return Rules(
-        secrets=[settings.hook_secret] if settings.hook_secret else [],
-        networks=settings.hook_networks,
-        trusted_proxies=settings.hook_trusted_proxies,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import click
@@ -9,9 +10,8 @@ import click
 from lemmy_safety.cli.extras import require_web
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.service_checks import WORKER_CHECKS, refuse_faults
 from lemmy_safety.cli.stopping import StopSignals
-from lemmy_safety.errors import SettingsError
-from lemmy_safety.url_logins import without_login
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +30,20 @@ def worker(url: str | None) -> None:
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=False)
     forbid_core_dumps()
     require_web("A worker")
-    address = url or settings.pictrs_safety_url
-    if not address:
-        raise SettingsError("It is not said which server to work for.", hint="Give --url, or set PICTRS_SAFETY_URL.")
-    if not settings.pictrs_safety_apikey:
-        raise SettingsError(f"There is no key for {without_login(address)}.", hint="Set PICTRS_SAFETY_APIKEY.")
+    if url:
+        settings = dataclasses.replace(settings, pictrs_safety_url=url)
+    refuse_faults(
+        WORKER_CHECKS,
+        settings,
+        lambda name: "--url" if url and name == "pictrs_safety_url" else invocation.written(name),
+    )
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
     from lemmy_safety.web.meters import Meters  # noqa: PLC0415 - idem
     from lemmy_safety.web.worker import WorkerOptions, work  # noqa: PLC0415
 
     options = WorkerOptions(
-        url=address,
-        key=settings.pictrs_safety_apikey,
+        url=settings.pictrs_safety_url or "",
+        key=settings.pictrs_safety_apikey or "",
         max_bytes=wiring.max_bytes(settings),
         memory_bytes=wiring.memory_bytes(settings),
         decode_workers=wiring.decode_workers(settings),

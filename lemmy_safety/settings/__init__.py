@@ -8,6 +8,7 @@ environment; rooms receive values from ``wiring.py``, never these settings.
 from lemmy_safety.settings.choosing import choose_storage
 from lemmy_safety.settings.loading import (
     Reading,
+    UnknownSetting,
     env_file_in_use,
     load_settings,
     proxies,
@@ -26,6 +27,7 @@ __all__ = [
     "Option",
     "Reading",
     "Settings",
+    "UnknownSetting",
     "choose_storage",
     "env_file_in_use",
     "load_settings",

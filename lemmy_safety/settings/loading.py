@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import names
@@ -13,7 +13,7 @@ from lemmy_safety.settings.env_file import DEFAULT_FILE, EnvFile, read_env_file
 from lemmy_safety.settings.table import OPTIONS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from lemmy_safety.settings.option import Option
 
@@ -25,6 +25,40 @@ class Reading:
     settings: Settings
     faults: tuple[str, ...]
     unknown: frozenset[str]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """By field name: where the option is set, as it is written there. Options that are not set are missing."""
+
+    def written(self, name: str) -> str:
+        """What messages call an option: its name as the admin wrote it, with file and line; else its usual name."""
+        return self.sources.get(name, OPTIONS[name].env[0])
+
+    def strict(self, section: str) -> Settings:
+        """The settings, where to ask for one of this section that has a fault raises ``UnknownSetting``.
+
+        A default in its place would be another storage or detector than the one that is meant.
+        """
+        unknown = sorted(name for name in self.unknown if OPTIONS[name].section == section)
+        strict = _StrictSettings(**{name: getattr(self.settings, name) for name in OPTIONS})
+        object.__setattr__(strict, "_unknown", {name: [self.written(other) for other in unknown] for name in unknown})
+        return strict
+
+
+class UnknownSetting(LookupError):
+    """A setting was asked for whose value is not known, because it has a fault. ``names`` are to be corrected first."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+class _StrictSettings(Settings):
+    _unknown: ClassVar[Mapping[str, Sequence[str]]] = {}
+
+    def __getattribute__(self, name: str) -> Any:
+        unknown = super().__getattribute__("_unknown")
+        if name in unknown:
+            raise UnknownSetting(unknown[name])
+        return super().__getattribute__(name)
 
 
 def load_settings(
@@ -67,11 +101,13 @@ def _read(flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
     around, inside = list(_misnamed(environ)), list(_misnamed_in(file))
     faults = [*(fault for fault, _ in around), *file.faults, *(fault for fault, _ in inside)]
     values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
     unknown = {names.OURS[right].name for _, right in around + inside if right in names.OURS}
     for item in OPTIONS.values():
         try:
             raw, source = _find(item, flags, environ, file)
             if raw is not None:
+                sources[item.name] = source
                 values[item.name] = item.parse(raw, source)
             elif item.brake and (empty := _left_empty(item, environ, file)):
                 faults.append(f"{empty} has no value. Set it to one of: {item.allowed}; or remove it.")
@@ -79,7 +115,7 @@ def _read(flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
         except SettingsError as error:
             faults.append(str(error))
             unknown.add(item.name)
-    return Reading(settings=Settings(**values), faults=tuple(faults), unknown=frozenset(unknown))
+    return Reading(settings=Settings(**values), faults=tuple(faults), unknown=frozenset(unknown), sources=sources)
 
 
 def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:

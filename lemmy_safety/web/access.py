@@ -75,25 +75,11 @@ class Access:
 
         ``trusted_proxies`` are those whose ``X-Forwarded-For`` is believed.
 
-        :raises SettingsError: a secret that can be guessed or does not fit into a URL, or text that is no network.
+        :raises SettingsError: a secret that can be guessed or does not fit into a URL, or text that is not a network.
         """
         secrets = tuple(secrets)
-        if any(secret.upper() == BY_ADDRESS for secret in secrets):
-            # Not named: the log would hide the word, as it hides every secret.
-            raise SettingsError(
-                "The hook's secret is pictrs-safety's word for access by address, which is no secret.",
-                hint=SECRET_HINT,
-            )
-        if not all(_SECRET.fullmatch(secret) for secret in secrets):
-            raise SettingsError(
-                "The hook's secret may hold letters, digits and . _ ~ - only, because it stands in a URL.",
-                hint=SECRET_HINT,
-            )
-        if any(len(secret) < SHORTEST_SECRET for secret in secrets):
-            raise SettingsError(
-                f"The hook's secret is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
-                hint=f"Set a longer HOOK_SECRET, here and in pict-rs. {SECRET_HINT}",
-            )
+        for secret in secrets:
+            check_secret(secret)
         self._digests = tuple(_digest(secret) for secret in secrets)
         self._networks = parse_networks(networks)
         self._proxies = parse_networks(trusted_proxies)
@@ -185,22 +171,33 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
-def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """:raises SettingsError: naming what is no network, or one with bits set behind its prefix."""
-    return tuple(_network(text.strip()) for text in texts)
+def parse_networks(texts: Iterable[str], *, what: str = "The list of networks") -> tuple[Network, ...]:
+    """The networks; ``what`` names the setting that lists them.
+
+    :raises SettingsError: naming everything that is not a network, or has bits set behind its prefix.
+    """
+    found: list[Network] = []
+    faults: list[str] = []
+    hints: list[str] = []
+    for text in texts:
+        try:
+            found.append(ipaddress.ip_network(text.strip()))
+        except ValueError:
+            fault, hint = _not_a_network(text.strip())
+            faults.append(fault)
+            hints.append(hint)
+    if faults:
+        raise SettingsError(f"{what}: {'; '.join(faults)}.", hint=" ".join(dict.fromkeys(hints)))
+    return tuple(found)
 
 
-def _network(text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError:
-        pass
+def _not_a_network(text: str) -> tuple[str, str]:
+    """What is wrong with a text, and how to fix it."""
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        hint = "Write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32."
-        raise SettingsError(f"{text!r} is no IP network.", hint=hint) from None
-    raise SettingsError(f"{text!r} is an address with a prefix length.", hint=f"The network is {meant}.")
+        return f"{text!r} is not an IP network", "Write it as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32."
+    return f"{text!r} is an address with a prefix length", f"The network of {text} is {meant}."
 
 
 def _is_own(network: Network) -> bool:
@@ -212,17 +209,37 @@ def _within(address: Address, networks: Iterable[Network]) -> bool:
     return any(address in network for network in networks)
 
 
-def check_key(key: str) -> None:
+def check_secret(secret: str, *, what: str = "The hook's secret") -> None:
+    """Whether it can be a secret of the hook. ``what`` names the setting; the secret is never part of the message.
+
+    :raises SettingsError: it can be guessed, or does not fit into a URL.
+    """
+    if secret.upper() == BY_ADDRESS:
+        raise SettingsError(
+            f"{what} is pictrs-safety's word for access by address, which is no secret.", hint=SECRET_HINT
+        )
+    if not _SECRET.fullmatch(secret):
+        raise SettingsError(
+            f"{what} may hold letters, digits and . _ ~ - only, because it is part of a URL.", hint=SECRET_HINT
+        )
+    if len(secret) < SHORTEST_SECRET:
+        raise SettingsError(
+            f"{what} is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
+            hint=f"Set a longer one, here and in pict-rs. {SECRET_HINT}",
+        )
+
+
+def check_key(key: str, *, what: str = "The relay's key") -> None:
     """Whether it can be the key of a relay's workers: they get every upload, and say what is accepted.
 
-    :raises SettingsError: there is none, or one that can be guessed.
+    :raises SettingsError: there is none, or one that can be guessed. It is never part of the message.
     """
     if not key:
         raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {SECRET_HINT}")
     if len(key) < SHORTEST_SECRET:
         raise SettingsError(
-            f"The relay's key is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
-            hint=f"Set a longer RELAY_APIKEY, here and at the workers. {SECRET_HINT}",
+            f"{what} is shorter than {SHORTEST_SECRET} characters, so it can be guessed.",
+            hint=f"Set a longer one, here and at the workers. {SECRET_HINT}",
         )
 
 

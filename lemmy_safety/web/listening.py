@@ -36,9 +36,20 @@ def hosts_in(text: str) -> tuple[str, ...]:
     return hosts
 
 
+def check_host(host: str) -> None:
+    """Whether this machine can listen on ``host``, tried on a free port.
+
+    :raises SettingsError: it has no such address, or may not use it.
+    """
+    with listeners([host], 0):
+        pass
+
+
 @contextlib.contextmanager
 def listeners(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
     """Listening sockets on every address of every host; ``::`` takes IPv4 as well where the system can do that.
+
+    Port 0 is a free one, another for each address.
 
     :raises SettingsError: a host has no address here, or one is taken or may not be used.
     """
@@ -57,7 +68,7 @@ def listeners(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
 def _of_host(
     host: str, port: int, *, both: bool, known: dict[tuple[object, ...], socket.socket]
 ) -> dict[tuple[object, ...], socket.socket]:
-    where = f"{host} port {port}"
+    where = f"{host} port {port}" if port else host
     made: dict[tuple[object, ...], socket.socket] = {}
     found = False
     try:

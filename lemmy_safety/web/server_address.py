@@ -8,19 +8,20 @@ from lemmy_safety.errors import SettingsError
 from lemmy_safety.web.access import is_loopback
 
 
-def checked_url(text: str) -> str:
-    """The server's address without what stands behind its host and path.
+def checked_url(text: str, *, what: str = "PICTRS_SAFETY_URL") -> str:
+    """The server's address without a slash at its end. ``what`` names the setting; the text may hold a login.
 
-    :raises SettingsError: it is no address of an HTTP server, or media would travel in clear over a network.
+    :raises SettingsError: it is not the address of an HTTP server, or has a login, a query or a fragment.
     """
-    hint = "PICTRS_SAFETY_URL looks like https://relay.example.org, without a login"
     try:
         parts = urlsplit(text.strip())
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment or "@" in text:
-        raise SettingsError("PICTRS_SAFETY_URL is not the address of a server.", hint=hint)
+        raise SettingsError(
+            f"{what} is not the address of a server.", hint="Write it as https://relay.example.org, without a login."
+        )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 

@@ -17,6 +17,7 @@ from lemmy_safety.records import ActionState
 
 S3 = {"AWS_ACCESS_KEY_ID": "key-of-test", "AWS_SECRET_ACCESS_KEY": "secret-of-test", "AWS_DEFAULT_REGION": "us-east-1"}
 SSH = {"SSH_USERNAME": "me"}
+OVER_SSH = SSH | {"SSH_HOSTNAME": "127.0.0.1", "LEMMY_SAFETY_STORAGE": "ssh"}
 
 
 def env_file(text):
@@ -122,7 +123,17 @@ FAULTS = {
     "a short secret of the hook": (settings(HOOK_SECRET="x"), errors.SettingsError, ["16", "HOOK_SECRET"]),
     "a secret of the hook that fits no URL": (settings(HOOK_SECRET="sixteen letters / or more"), errors.SettingsError, ["URL"]),
     "a hook open to strangers": (settings(HOOK_HOST="::"), errors.SettingsError, ["::", "HOOK_SECRET"]),
-    "a network of the hook that is none": (settings(HOOK_NETWORKS="10.0.0.0/99"), errors.SettingsError, ["10.0.0.0/99"]),
+    "a network of the hook that is none": (settings(HOOK_NETWORKS="10.0.0.0/99"), errors.SettingsError, ["HOOK_NETWORKS", "10.0.0.0/99", "10.0.0.0/8"]),
+    "two networks of the hook that are none": (settings(HOOK_NETWORKS="here, 10.0.0.5/8"), errors.SettingsError, ["'here'", "'10.0.0.5/8'", "is 10.0.0.0/8"]),
+    "a proxy of the hook that is none": (settings(HOOK_TRUSTED_PROXIES="foo/8"), errors.SettingsError, ["HOOK_TRUSTED_PROXIES", "foo/8"]),
+    "a hook on an address that is none": (settings(HOOK_HOST="999.1.1.1"), errors.SettingsError, ["HOOK_HOST", "999.1.1.1", "this machine"]),
+    "a hook on an address of another machine": (settings(HOOK_HOST="127.0.0.1,192.0.2.1"), errors.SettingsError, ["HOOK_HOST", "192.0.2.1"]),
+    "a worker's server that is none": (
+        settings(PICTRS_SAFETY_URL="relay", PICTRS_SAFETY_APIKEY="secret-key"), errors.SettingsError, ["PICTRS_SAFETY_URL", "https://"],
+    ),
+    "a worker without a key": (
+        settings(PICTRS_SAFETY_URL="http://127.0.0.1:1"), errors.SettingsError, ["http://127.0.0.1:1", "PICTRS_SAFETY_APIKEY"],
+    ),
     "a short key of the relay": (settings(RELAY_APIKEY="x"), errors.SettingsError, ["16", "RELAY_APIKEY"]),
     "a colon in .env": (env_file("LEMMY_SAFETY_DRY_RUN: true\n"), errors.SettingsError, [".env", "line 1"]),
     "a list in .env": (env_file("- LEMMY_SAFETY_DRY_RUN=true\n"), errors.SettingsError, [".env", "line 1"]),
@@ -231,7 +242,11 @@ def test_a_fault_of_the_settings_postpones_no_other_check(call, tmp_path, monkey
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("wrong", "area"),
-    [({"SSH_PORT": "0"}, "Storage"), ({"DETECTORS": "eyes"}, "Detectors"), ({"HOOK_PORT": "0"}, "Upload hook")],
+    [
+        (OVER_SSH | {"SSH_PORT": "0"}, "Storage"),
+        ({"DETECTORS": "eyes"}, "Detectors"),
+        ({"HOOK_PORT": "0"}, "Upload hook"),
+    ],
 )
 def test_what_a_faulty_setting_is_about_is_not_checked_with_its_default(
     call, tmp_path, monkeypatch, wrong, area
@@ -242,6 +257,71 @@ def test_what_a_faulty_setting_is_about_is_not_checked_with_its_default(
     assert [fault["area"] for fault in found] == ["Settings"]
     assert good >= {"Storage", "Database", "Detectors"} - {area}
     assert area not in good
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("wrong", "hidden", "area"),
+    [
+        ({"SSH_PORT": "0"}, {"PICTRS_FILES_DIRECTORY": "missing"}, "Storage"),
+        ({"CACHE_DIR": "~nobody-here/x"}, {"SQLITE_FILENAME": "missing/x.db"}, "Database"),
+        ({"NUDENET_MIN_SCORE": "7", "CLIP_BATCH": "x"}, {"HASH_LIST": "missing"}, "Detectors"),
+        ({"HOOK_QUEUE": "0"}, {"HOOK_HOST": "0.0.0.0"}, "Upload hook"),  # noqa: S104
+        ({"HOOK_SECRET": "'"}, {"HOOK_NETWORKS": "here"}, "Upload hook"),
+    ],
+)
+def test_a_faulty_setting_hides_no_fault_of_its_neighbours(call, tmp_path, monkeypatch, *, wrong, hidden, area) -> None:
+    """Only what needs it waits, not all that is set in the same section."""
+    monkeypatch.chdir(tmp_path)
+    found, _ = doctored(call, **wrong, **hidden)
+    assert [fault["area"] for fault in found] == ["Settings"] * len(wrong) + [area]
+    (name,) = hidden
+    assert name in f"{found[-1]['detail']} {found[-1]['fix']}"
+
+
+#: Every setting of the hook and of the relay that can be wrong by itself, as an admin may write it.
+WRONG_HOOK = {
+    "HOOK_HOST": "999.1.1.1",
+    "HOOK_NETWORKS": "10.0.0.0/99",
+    "HOOK_TRUSTED_PROXIES": "foo/8",
+    "HOOK_SECRET": "short",
+    "RELAY_APIKEY": "~brief",
+}
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("prefix", ["", "LEMMY_SAFETY_"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_each_wrong_setting_of_the_hook_is_a_fault_by_the_name_it_is_written_with(
+    call, tmp_path, monkeypatch, prefix, in_file
+) -> None:
+    """All at once, with a fix each; ``serve`` refuses to start with the same words. No secret is shown."""
+    monkeypatch.chdir(tmp_path)
+    wrong = {f"{prefix}{name}": value for name, value in WRONG_HOOK.items()}
+    if in_file:
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in wrong.items()), encoding="utf-8")
+        (tmp_path / ".env").chmod(0o600)
+    env = {} if in_file else wrong
+    found, _ = doctored(call, **env)
+    assert [fault["area"] for fault in found] == ["Upload hook"] * len(wrong)
+    refused = call("serve", "--relay", env=env)
+    assert refused.exit_code == errors.SettingsError.exit_code
+    for line, name in enumerate(wrong, start=1):
+        written = f".env, line {line}: {name}" if in_file else name
+        (fault,) = [fault for fault in found if fault["detail"].startswith(written)]
+        assert fault["fix"]
+        assert f" {fault['detail']} {fault['fix']}\n" in refused.output
+    assert "~brief" not in f"{found}{refused.output}"
+
+
+@pytest.mark.usefixtures("store")
+def test_everything_that_a_worker_lacks_is_said_at_once(call) -> None:
+    """The address is that of the flag where there is one."""
+    refused = call("worker", "--url", "relay")
+    assert refused.exit_code == errors.SettingsError.exit_code
+    assert "--url is not the address of a server." in refused.output
+    assert "PICTRS_SAFETY_APIKEY" in refused.output
+    assert "--url" in call("worker").output
 
 
 @pytest.mark.usefixtures("store")
