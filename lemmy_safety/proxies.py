@@ -7,14 +7,36 @@ domains, IP addresses and networks, separated by commas, that are asked directly
 
 from __future__ import annotations
 
+import http
 import ipaddress
 import os
+import re
+import socket
+import ssl
 import urllib.request
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-#: What a proxy speaks, and what a port may be.
+from lemmy_safety.errors import SettingsError
+from lemmy_safety.url_logins import ENCODING_HINT, hide_logins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
+
+#: What some tools leave in the value: "docker --env-file" keeps the quotes of its file, and word processors bend them.
+_QUOTES = tuple("\"'`\u2018\u2019\u201c\u201d")
+
+#: Names in other scripts count too. Underscores occur in the names of containers.
+_HOST_NAME = re.compile(r"[\w.-]+")
+
+_FIRST_PART = re.compile("[^:/]*")
+
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +50,11 @@ class Proxy:
     def shown(self) -> str:
         """Host and port, without a login."""
         return self.url.rpartition("@")[2].rpartition("//")[2].rstrip("/") or "(nothing)"
+
+    @property
+    def named(self) -> str:
+        """Which proxy, and where it is set, for a message."""
+        return f"the proxy {self.shown} in {self.variable}"
 
     @property
     def hint(self) -> str:
@@ -45,29 +72,52 @@ class Proxy:
     def speaks_socks(self) -> bool:
         return self.url.lower().startswith("socks")
 
-    def fault(self) -> str | None:
-        """Why this cannot be a proxy; None where it can."""
-        try:
-            parts = urlsplit(self.url)
-            port_is_right = parts.port != 0
-        except ValueError:
-            return f"{self.variable} is not the URL of a proxy."
-        if parts.scheme not in _SCHEMES:
-            return f"{self.variable} names a proxy with the scheme {parts.scheme}://, which no proxy has."
-        if not parts.hostname or not port_is_right or any(char.isspace() for char in self.url):
-            return f"{self.variable} is not the URL of a proxy."
-        return None
+    def refusal(self, status: int) -> str:
+        """What this answer of the proxy in place of the server's means: a whole sentence but for its capital letter."""
+        if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return f"{self.named} wants a login ({status})"
+        if status == http.HTTPStatus.FORBIDDEN:
+            return f"{self.named} forbids connections to this server ({status})"
+        return f"{self.named} answered {status} instead of connecting to the server"
+
+    def failure(self, error: BaseException) -> str:
+        """Why there is no connection to the proxy itself: a whole sentence but for its capital letter."""
+        for cause in _causes(error):
+            match cause:
+                case socket.gaierror(errno=socket.EAI_AGAIN):
+                    return f"the host name of {self.named} cannot be looked up at present"
+                case socket.gaierror():
+                    return f"the host name of {self.named} does not resolve"
+                case ssl.SSLError():
+                    return f"{self.named} does not speak TLS, or its certificate is not accepted"
+                case ConnectionRefusedError():
+                    return f"{self.named} refused the connection"
+                case TimeoutError():
+                    return f"{self.named} did not answer in time"
+        words = hide_logins(" ".join(str(error).split()))[:300]
+        return f"{self.named} cannot be reached ({words or type(error).__name__})"
 
 
 def proxy_for(url: str, *, all_counts: bool = True) -> Proxy | None:
-    """The proxy that requests to this URL go through; None for none. ``all_counts``: whether ``ALL_PROXY`` counts."""
+    """The proxy that requests to this URL go through; None for none. ``all_counts``: whether ``ALL_PROXY`` counts.
+
+    :raises SettingsError: the variable holds what cannot be the URL of a proxy. A library would take part of it for a host,
+        look that up for ever, or blame the server.
+    """
     known = urllib.request.getproxies()
     parts = urlsplit(url)
     for name in (parts.scheme, "all") if all_counts else (parts.scheme,):
-        text = known.get(name, "").strip()
-        if text and not _is_exempt(parts.hostname or "", parts.port, known.get("no", "")):
-            return Proxy(variable_of(name), text if "://" in text else f"http://{text}")
+        text = known.get(name, "")
+        if text.strip() and not _is_exempt(parts.hostname or "", parts.port, known.get("no", "")):
+            _check(text, variable_of(name))
+            return Proxy(variable_of(name), _with_scheme(text))
     return None
+
+
+def refusal_of_tunnel(error: BaseException) -> int | None:
+    """The status with which a proxy refused a tunnel to the server, as ``http.client`` says it; None for other faults."""
+    status = _TUNNEL_REFUSED.search(str(error))
+    return int(status[1]) if status else None
 
 
 def variables_that_name(url: str) -> str:
@@ -79,6 +129,76 @@ def variables_that_name(url: str) -> str:
         if name != "no" and Proxy("", text).shown == shown
     )
     return ", ".join(found) or "HTTPS_PROXY or HTTP_PROXY"
+
+
+def _with_scheme(text: str) -> str:
+    return text if "://" in text else f"http://{text}"
+
+
+def _check(text: str, variable: str) -> None:
+    why = _fault(text)
+    if why is None:
+        return
+    encoding = f" {ENCODING_HINT}" if "@" in text else ""
+    raise SettingsError(
+        f"{variable} is not the URL of a proxy: {why}.",
+        hint=f"Write it as http://host:port, unset it, or add the server to {variable_of('no')}.{encoding}",
+    )
+
+
+def _fault(text: str) -> str | None:
+    """Why this is not the URL of a proxy; None where it is one. Nothing of a login is in the answer."""
+    if text.startswith(_QUOTES) or text.endswith(_QUOTES):
+        return "there are quotation marks around it"
+    if any(char.isspace() or not char.isprintable() for char in text):
+        return "there is a blank, a line break or an invisible character in it"
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.lower() not in _SCHEMES:
+        return f"{f'{scheme}://' if _SCHEME.fullmatch(scheme) else 'what is before ://'} is not a scheme of proxies"
+    first = _FIRST_PART.match(text)
+    if not separator and first and first[0].lower() in _SCHEMES:
+        return f"there is no :// after {first[0]}"
+    return _fault_of_place(_with_scheme(text))
+
+
+def _fault_of_place(url: str) -> str | None:
+    """As ``_fault``, of a URL whose scheme is right."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that do not match, or hold no IPv6 address
+        return "its host is not a name or an address"
+    host = parts.hostname or ""
+    if not host or host.isdecimal():  # "3128" alone is a port; as a host, systems take it for the address 0.0.12.56
+        return "it has no host"
+    if not (_HOST_NAME.fullmatch(host) or _is_ipv6(host)):
+        return "its host is not a name or an address"
+    try:
+        port_is_right = parts.port != 0
+    except ValueError:
+        port_is_right = False
+    if not port_is_right:
+        return "its port is not a number from 1 to 65535"
+    if parts.path.rstrip("/") or parts.query or parts.fragment:
+        return "something follows its host and port"
+    return None
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and what led to it; urllib3 and urllib keep that in the arguments of theirs."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        inner = next((given for given in error.args if isinstance(given, BaseException)), None)
+        error = error.__cause__ or error.__context__ or inner
 
 
 def variable_of(kind: str) -> str:

@@ -50,6 +50,9 @@ _DAY_S = 24 * 60 * 60
 #: A pass carries out at once what is due, and the next one what was left: an hour is many passes of a daemon.
 _OVERDUE = timedelta(hours=1)
 
+#: The name of the check which storage the settings mean.
+_CHOSEN = "chosen"
+
 _HINT_STUCK = (
     "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock; then: "
     "lemmy-safety delete-flagged. To keep one: lemmy-safety review clear KEY"
@@ -153,7 +156,7 @@ def _check_service(area: str, checks: Iterable[ServiceCheck], settings: Settings
 def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
     for check in check_storage(_section_of(reading, "storage")):
         # A line of .env that cannot be read may hold the storage that is missing here.
-        is_missing = check.ok is False and check.exit_code == SettingsError.exit_code
+        is_missing = check.name == _CHOSEN and check.ok is False and check.exit_code == SettingsError.exit_code
         yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
 
 
@@ -214,7 +217,11 @@ def check_storage(settings: Settings) -> Iterator[Check]:
     try:
         kind = choose_storage(settings)
         storage = wiring.build_storage(settings, ask_passphrase=asker())
-        yield Check(area=area, name="chosen", ok=True, detail=f"{kind}, {storage.name}")
+    except LemmySafetyError as error:
+        yield _fault(area, _CHOSEN, error)
+        return
+    yield Check(area=area, name=_CHOSEN, ok=True, detail=f"{kind}, {storage.name}")
+    try:
         with storage:
             for step in storage.probe():
                 yield Check(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
@@ -136,6 +137,16 @@ def _server(settings: Settings, written: Written) -> None:
         checked_url(settings.pictrs_safety_url, what=written("pictrs_safety_url"))
 
 
+def _proxy_to_server(settings: Settings, _written: Written) -> None:
+    from lemmy_safety.web.server_address import checked_url  # noqa: PLC0415
+
+    url = None
+    with contextlib.suppress(SettingsError):  # which the check above says
+        url = checked_url(settings.pictrs_safety_url or "")
+    if url:
+        proxy_for(url)
+
+
 def _key_of_server(settings: Settings, _written: Written) -> None:
     if settings.pictrs_safety_url and not settings.pictrs_safety_apikey:
         raise SettingsError(
@@ -145,4 +156,4 @@ def _key_of_server(settings: Settings, _written: Written) -> None:
 
 HOOK_CHECKS: tuple[ServiceCheck, ...] = (_secret, _networks, _proxies, _addresses, _strangers)
 RELAY_CHECKS: tuple[ServiceCheck, ...] = (*HOOK_CHECKS, key_of_workers, _has_key_of_workers)
-WORKER_CHECKS: tuple[ServiceCheck, ...] = (_has_server, _server, _key_of_server)
+WORKER_CHECKS: tuple[ServiceCheck, ...] = (_has_server, _server, _proxy_to_server, _key_of_server)

@@ -10,6 +10,8 @@ import ssl
 import urllib.error
 import urllib.request
 
+from lemmy_safety.proxies import proxy_for, refusal_of_tunnel
+
 #: Seconds for one answer. A name that does not resolve fails at once; only a network that swallows packets takes this.
 TIMEOUT_S = 8.0
 
@@ -19,15 +21,27 @@ def why_unreachable(url: str, *, timeout_s: float = TIMEOUT_S) -> str | None:
 
     A refusal (401, 404, 503) or a certificate that this Python does not know is an answer: whether the file can be
     had is then for the library to find out.
+
+    :raises SettingsError: a variable holds what cannot be the URL of a proxy, which ends urllib and the libraries alike.
     """
+    proxy_for(url)
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - https addresses of the vendors' own hubs
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
+        # urlopen() would go on using the proxies of its first call.
+        with urllib.request.build_opener().open(request, timeout=timeout_s):
             return None
     except urllib.error.HTTPError as error:
         error.close()
         return None
     except urllib.error.URLError as error:
-        return None if isinstance(error.reason, ssl.SSLError) else str(error.reason)
+        return None if isinstance(error.reason, ssl.SSLError) else _reason(url, error.reason)
     except OSError as error:
+        return _reason(url, error)
+
+
+def _reason(url: str, error: BaseException | str) -> str:
+    proxy = proxy_for(url, all_counts=False)  # urllib does not look at ALL_PROXY
+    if proxy is None or isinstance(error, str):
         return str(error) or type(error).__name__
+    status = refusal_of_tunnel(error)
+    return proxy.failure(error) if status is None else proxy.refusal(status)

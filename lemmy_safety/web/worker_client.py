@@ -52,7 +52,8 @@ _MEDIUM_S = 30.0
 _OK = 200
 _CREATED = 201
 _NOTHING = 204
-_DENIED = frozenset({401, 403})
+_FORBIDDEN = 403
+_DENIED = frozenset({401, _FORBIDDEN})
 _NOT_FOUND = 404
 _PROXY_LOGIN = 407
 
@@ -64,6 +65,7 @@ _WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
 _MOST_SHOWN = 200
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
+_STATUS = re.compile(r"[0-9]{3}\b")
 
 
 class ServerTrouble(Exception):
@@ -213,7 +215,7 @@ class WorkerClient:
             return SettingsError(
                 f"{self.url} refuses PICTRS_SAFETY_APIKEY ({status}).",
                 hint="Set it to the key that the server knows: RELAY_APIKEY of a relay, FEDIVERSE_SAFETY_WORKER_AUTH of "
-                "pictrs-safety.",
+                f"pictrs-safety.{self._doubt_about_the_proxy(response)}",
             )
         if status in _WRONG_ADDRESS and self.is_relay is None:
             there = ascii(response.headers.get("location", ""))[1:-1][:_MOST_SHOWN]
@@ -223,15 +225,19 @@ class WorkerClient:
             return SettingsError(f"There is no pictrs-safety server or relay at {self.url} ({status}).", hint=hint)
         return ServerTrouble(f"it answered with status {status}")
 
+    def _doubt_about_the_proxy(self, response: httpx.Response) -> str:
+        """Without TLS a proxy's 403 looks like the server's: what else the fix can be then, for the end of a hint."""
+        may_be_its = response.status_code == _FORBIDDEN and RELAY_HEADER not in response.headers
+        if self._proxy is None or not may_be_its or not self.url.startswith("http://"):
+            return ""
+        return f" Or {self._proxy.refusal(_FORBIDDEN)}. {self._proxy.hint}"
+
 
 def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
     """How the server is reached. httpx does not read the variables itself: it takes IPv6 in ``NO_PROXY`` for a faulty URL.
 
     :raises SettingsError: the proxy, or certificates that variables name, cannot be used.
     """
-    fault = None if proxy is None else proxy.fault()
-    if proxy is not None and fault is not None:
-        raise SettingsError(fault, hint=proxy.hint)
     try:
         made = None if proxy is None else httpx.Proxy(proxy.url)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -256,10 +262,8 @@ def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
 
 
 def _login_wanted(proxy: Proxy) -> SettingsError:
-    return SettingsError(
-        f"The proxy {proxy.shown} in {proxy.variable} wants a login (407).",
-        hint=proxy.login_hint,
-    )
+    said = proxy.refusal(_PROXY_LOGIN)
+    return SettingsError(f"{said[0].upper()}{said[1:]}.", hint=proxy.login_hint)
 
 
 @contextmanager
@@ -283,10 +287,12 @@ def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
     words = hide_logins(f"{type(error).__name__}: {error}".rstrip(": "))
     if proxy is None:
         return words
-    named = f"the proxy {proxy.shown} in {proxy.variable}"
+    if isinstance(error, httpx.ProxyError):
+        status = _STATUS.match(str(error))  # of its answer to CONNECT; none of a SOCKS proxy
+        return proxy.refusal(int(status[0])) if status else f"{proxy.named} reports a failure ({words})"
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _is_about_certificates(error):
-        return f"{named} cannot be reached ({words})"
-    return f"{named} refuses ({words})" if isinstance(error, httpx.ProxyError) else f"{words}, by way of {named}"
+        return proxy.failure(error)
+    return f"{words}, by way of {proxy.named}"
 
 
 def _is_about_certificates(error: BaseException | None) -> bool:

@@ -152,6 +152,16 @@ FAULTS = {
         errors.HostUnknown,
         ["nowhere.invalid", "OBJECT_STORAGE_ENDPOINT"],
     ),
+    "a proxy with one slash": (
+        settings(OBJECT_STORAGE_ENDPOINT="http://a.invalid", LEMMY_SAFETY_STORAGE="s3", HTTP_PROXY="http:/127.0.0.1:1", **S3),
+        errors.SettingsError,
+        ["HTTP_PROXY", "http://host:port"],
+    ),
+    "a worker's proxy in quotes": (
+        settings(PICTRS_SAFETY_URL="http://a.invalid", PICTRS_SAFETY_APIKEY="key-of-the-workers", http_proxy='"http://a:1"'),
+        errors.SettingsError,
+        ["http_proxy", "quotation marks", "http://host:port"],
+    ),
     "an SSH host that does not exist": (
         settings(SSH_HOSTNAME="nowhere.invalid", LEMMY_SAFETY_STORAGE="ssh", **SSH),
         errors.HostUnknown,
@@ -335,3 +345,12 @@ def test_a_settings_file_that_cannot_be_read_postpones_no_check(call, tmp_path, 
     found, good = doctored(call, PICTRS_FILES_DIRECTORY="")
     assert [fault["area"] for fault in found] == ["Settings"]
     assert "Storage" not in good
+
+
+@pytest.mark.usefixtures("store")
+def test_a_fault_of_a_proxy_is_not_taken_for_a_storage_that_is_missing(call, tmp_path, monkeypatch) -> None:
+    """No file of settings holds it, so that it is a fault beside one of theirs as well."""
+    monkeypatch.chdir(tmp_path)
+    plant, _, _ = FAULTS["a proxy with one slash"]
+    found, _ = doctored(call, LEMMY_SAFETY_MINUTES="0", **plant(tmp_path))
+    assert [fault["area"] for fault in found] == ["Settings", "Storage"]

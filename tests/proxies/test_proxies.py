@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.proxying import set_proxies
 
+from lemmy_safety.errors import SettingsError
 from lemmy_safety.proxies import Proxy, proxy_for, variables_that_name
 
 PROXY = "http://proxy.example:3128"
@@ -88,16 +90,92 @@ def test_the_hint_names_the_list_of_exceptions_that_counts(monkeypatch, exempt, 
     assert proxy.login_hint.endswith(f"in http_proxy, or add the server to {named}.")
 
 
-@pytest.mark.parametrize("url", ["http://[", "http://", "http://a:99999", "http://a:0", "http://a b", "http://a:x"])
-def test_what_is_not_the_url_of_a_proxy_is_said_with_its_variable(url):
-    """Before a library takes it for a fault of the server."""
-    assert Proxy("ALL_PROXY", url).fault() == "ALL_PROXY is not the URL of a proxy."
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("http:/127.0.0.1:3128", "no :// after http"),
+        ("http:127.0.0.1:3128", "no :// after http"),
+        ("http:3128", "no :// after http"),
+        ("HTTPS//proxy.example", "no :// after HTTPS"),
+        ('"http://127.0.0.1:3128"', "quotation marks"),
+        ("'127.0.0.1:3128'", "quotation marks"),
+        ("\u201chttp://127.0.0.1\u201d", "quotation marks"),
+        ("http://127.0.0.1:3128\n", "line break"),
+        (" http://127.0.0.1:3128", "blank"),
+        ("http://a b", "blank"),
+        ("http://a\u202eb", "invisible character"),
+        ("socks://127.0.0.1:1080/", "socks:// is not a scheme"),
+        ("ftp://127.0.0.1:1080", "ftp:// is not a scheme"),
+        ("://127.0.0.1", "what is before :// is not a scheme"),
+        ("http://", "no host"),
+        ("http://:3128", "no host"),
+        ("http://me@:3128", "no host"),
+        ("3128", "no host"),
+        ("http://[", "host is not a name or an address"),
+        ("http://[::g]:1", "host is not a name or an address"),
+        ("http://a,b", "host is not a name or an address"),
+        ("http://a:99999", "port"),
+        ("http://a:0", "port"),
+        ("http://a:x", "port"),
+        ("a:-1", "port"),
+        ("http://a:1/proxy.pac", "something follows"),
+        ("http://a?b", "something follows"),
+        ("http://http://a:1", "something follows"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
+def test_what_cannot_be_the_url_of_a_proxy_is_said_with_its_variable(monkeypatch, value, why, variable):
+    """Before a library takes a part of it for a host, or it for a fault of the server."""
+    set_proxies(monkeypatch, **{variable: value})
+    with pytest.raises(SettingsError) as caught:
+        proxy_for("http://a.example")
+    assert caught.value.message.startswith(f"{variable} is not the URL of a proxy: ")
+    assert why in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "http://host:port" in caught.value.hint
 
 
-@pytest.mark.parametrize("scheme", ["socks", "ftp", "tcp", "quic"])
-def test_schemes_that_no_proxy_has_are_named(scheme):
-    """``socks://`` is what desktops write into ``all_proxy``."""
-    assert f"scheme {scheme}://" in (Proxy("ALL_PROXY", f"{scheme}://127.0.0.1:1080/").fault() or "")
+@pytest.mark.parametrize(
+    "value",
+    [
+        "proxy", "proxy:3128", "127.0.0.1:3128", "http://127.0.0.1:3128/", "HTTP://Proxy.Example", "https://p:1",
+        "socks5h://me:word@127.0.0.1", "http://[::1]:3128", "http://[fe80::1%eth0]:3128", "squid_1:3128", "http://b\u00fcro.example",
+        "http://me:p@ss@a:1",
+    ],
+)  # fmt: skip
+def test_what_works_elsewhere_works_here(monkeypatch, value):
+    """With and without a scheme, a login, a port; names of containers and of other scripts; IPv6."""
+    set_proxies(monkeypatch, http_proxy=value)
+    assert proxy_for("http://a.example").url == (value if "://" in value else f"http://{value}")
+
+
+@pytest.mark.parametrize(
+    "value", ["http://me:secret/word@a:1", "http://me:1/secret@a", "me:secret@http://a", '"me:secret@a"']
+)
+def test_nothing_of_a_password_is_said_of_what_is_not_a_proxy(monkeypatch, value):
+    """A password whose signs are not encoded is what makes many a URL wrong; the fix says how to write them."""
+    set_proxies(monkeypatch, http_proxy=value)
+    with pytest.raises(SettingsError) as caught:
+        proxy_for("http://a.example")
+    assert "secret" not in str(caught.value)
+    assert "%2F for /" in caught.value.hint
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
+def test_any_text_is_a_proxy_with_a_host_or_one_line_that_names_the_variable(monkeypatch, text):
+    """Nothing else is raised, and no fault gets past the check."""
+    set_proxies(monkeypatch, http_proxy=text)
+    said, proxy = "", None
+    try:
+        proxy = proxy_for("http://a.example")
+    except SettingsError as error:
+        said = error.message
+    if proxy is None:
+        assert text.isspace() or (said.startswith("http_proxy is not the URL of a proxy: ") and said.isprintable())
+    else:
+        assert urlsplit(proxy.url).hostname
+        assert proxy.shown.isprintable()
 
 
 def test_a_password_is_not_shown():

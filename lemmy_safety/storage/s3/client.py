@@ -9,7 +9,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lemmy_safety.errors import StorageError
+from lemmy_safety.errors import SettingsError, StorageError
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.storage.s3.answers import drop_absurd_fields, drop_absurd_headers
 from lemmy_safety.storage.s3.errors import translated
@@ -38,7 +38,8 @@ def connect(
 ) -> S3Client:
     """A client, which has not sent anything yet. ``login`` is access key, secret key and session token.
 
-    :raises StorageError: the endpoint is no URL, or a variable names a proxy that cannot be used; LoginRefused when boto3's own places hold no login that can be used.
+    :raises StorageError: the endpoint is not a URL; LoginRefused when boto3's own places hold no login that can be used.
+    :raises SettingsError: a variable names a proxy that cannot be used.
     """
     url = _normalised(endpoint)
     if url is None:
@@ -82,11 +83,10 @@ def _proxies(url: str) -> dict[str, str]:
     proxy = proxy_for(url, all_counts=False)
     if proxy is None:
         return {}
-    fault = proxy.fault()
-    if fault is None and proxy.speaks_socks:
-        fault = f"{proxy.variable} names a SOCKS proxy, which S3 servers cannot be reached through."
-    if fault is not None:
-        raise StorageError(fault, hint=proxy.hint)
+    if proxy.speaks_socks:
+        raise SettingsError(
+            f"{proxy.variable} names a SOCKS proxy, which S3 servers cannot be reached through.", hint=proxy.hint
+        )
     return {urlsplit(url).scheme: proxy.url}
 
 

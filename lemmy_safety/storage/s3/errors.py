@@ -28,7 +28,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
-from lemmy_safety.proxies import Proxy, variable_of, variables_that_name
+from lemmy_safety.proxies import Proxy, refusal_of_tunnel, variable_of, variables_that_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,9 +48,6 @@ VENDOR_ERRORS = (
 #: What parsing raises when an answer is not of the form that boto3 expects: a date that is none, a missing field. Nothing
 #: but boto3's calls and the reading of their answers runs inside ``translated``.
 ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
-
-#: In the words of http.client for a proxy's refusal to pass a connection on.
-_PROXY_LOGIN = "Tunnel connection failed: 407"
 
 _LOGIN_HINT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
 _CLOCK_HINT = "Set this machine's clock; S3 refuses requests that are more than 15 minutes off."
@@ -223,14 +220,14 @@ def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
     """What went wrong before the server was reached is not the server's fault."""
     url = str(error.kwargs.get("proxy_url", ""))
     proxy = Proxy(variables_that_name(url), url)
-    named = f"the proxy {proxy.shown} in {proxy.variable}"
-    inner = error.kwargs.get("error")
-    if _name_does_not_resolve(error):
-        return HostUnknown(f"{subject}: the host name of {named} does not resolve.", hint=proxy.hint)
-    if _PROXY_LOGIN in str(inner):
-        return LoginRefused(f"{subject}: {named} wants a login (407).", hint=proxy.login_hint)
-    words = getattr(inner, "original_error", None) or inner or error
-    return StorageUnreachable(f"{subject}: {named} does not let us through: {_reason(words)}", hint=proxy.hint)
+    inner = error.kwargs.get("error") or error
+    if status := refusal_of_tunnel(inner):
+        refusal = proxy.refusal(status)
+        if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return LoginRefused(f"{subject}: {refusal}.", hint=proxy.login_hint)
+        return StorageUnreachable(f"{subject}: {refusal}.", hint=proxy.hint)
+    kind = HostUnknown if _name_does_not_resolve(error) else StorageUnreachable
+    return kind(f"{subject}: {proxy.failure(inner)}.", hint=proxy.hint)
 
 
 def _by_status(status: int) -> type[StorageError]:

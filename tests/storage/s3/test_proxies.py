@@ -6,7 +6,7 @@ import pytest
 from support.proxying import port_that_refuses, refusing_proxy, set_proxies
 from support.scripted_s3 import EMPTY_LISTING, scripted_s3
 
-from lemmy_safety.errors import HostUnknown, LoginRefused, StorageError, StorageUnreachable
+from lemmy_safety.errors import HostUnknown, LoginRefused, SettingsError, StorageUnreachable
 from lemmy_safety.storage.s3.client import connect
 from lemmy_safety.storage.s3.errors import translated
 
@@ -37,7 +37,7 @@ def test_a_proxy_that_refuses_connections_is_named(monkeypatch, scheme):
     """It may be starting, so it is waited for."""
     with port_that_refuses() as port:
         set_proxies(monkeypatch, **{f"{scheme}_proxy": f"127.0.0.1:{port}"})
-        with pytest.raises(StorageUnreachable, match=rf"the proxy 127.0.0.1:{port} in {scheme}_proxy"):
+        with pytest.raises(StorageUnreachable, match=rf"the proxy 127.0.0.1:{port} in {scheme}_proxy refused the c"):
             ask(f"{scheme}://s3.example.invalid")
 
 
@@ -51,21 +51,38 @@ def test_a_proxy_that_wants_a_login_is_named(monkeypatch, scheme):
         assert "AWS_ACCESS_KEY_ID" not in caught.value.hint
 
 
-def test_a_tunnel_that_the_proxy_refuses_is_its_refusal(monkeypatch):
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(403, "forbids connections to this server (403)"), (503, "answered 503 instead of connecting to the server")],
+)
+def test_a_tunnel_that_the_proxy_refuses_is_its_refusal(monkeypatch, status, said):
     """The server was not asked."""
-    with refusing_proxy(503) as port:
+    with refusing_proxy(status) as port:
         set_proxies(monkeypatch, https_proxy=f"http://127.0.0.1:{port}")
-        with pytest.raises(StorageUnreachable, match=r"in https_proxy does not let us through: .*503"):
+        with pytest.raises(StorageUnreachable) as caught:
+            ask("https://s3.example.invalid")
+        assert caught.value.message == f"{PLACE}: the proxy 127.0.0.1:{port} in https_proxy {said}."
+
+
+def test_a_proxy_that_does_not_speak_tls_is_named(monkeypatch):
+    """``https://`` before a proxy is for one that speaks TLS itself, which few do."""
+    with refusing_proxy(503) as port:
+        set_proxies(monkeypatch, https_proxy=f"https://127.0.0.1:{port}")
+        with pytest.raises(StorageUnreachable, match=rf"the proxy 127.0.0.1:{port} in https_proxy does not speak TLS"):
             ask("https://s3.example.invalid")
 
 
 @pytest.mark.parametrize(
-    "value", ["socks5://127.0.0.1:1080", "socks://127.0.0.1", "ftp://a", "http://[", "http://a:99999", "http://a:port"]
-)
+    "value",
+    [
+        "socks5://127.0.0.1:1080", "socks://127.0.0.1", "ftp://a", "http://[", "http://a:99999", "http://a:port",
+        "http:/127.0.0.1:3128", '"http://127.0.0.1:3128"', "http://127.0.0.1:3128\n",
+    ],
+)  # fmt: skip
 def test_a_proxy_that_cannot_be_used_is_named_before_anything_is_sent(monkeypatch, value):
-    """boto3 speaks no SOCKS, and takes ``socks5`` for the host of an HTTP proxy."""
+    """It is a fault of the settings. boto3 speaks no SOCKS, and takes ``socks5`` for the host of an HTTP proxy."""
     set_proxies(monkeypatch, HTTP_PROXY=value)
-    with pytest.raises(StorageError, match=r"^HTTP_PROXY ") as caught:
+    with pytest.raises(SettingsError, match=r"^HTTP_PROXY ") as caught:
         ask("http://s3.example.invalid")
     assert "NO_PROXY" in caught.value.hint
 
