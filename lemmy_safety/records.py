@@ -7,7 +7,7 @@ Words are those of ``docs/architecture.md``: an *object* lies in a storage, *fra
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -284,8 +284,22 @@ class Assessment:
     decoder_broke: bool = False
 
     @property
+    def outcome(self) -> Outcome | None:
+        return None if self.verdict is None else self.verdict.outcome
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return () if self.verdict is None else self.verdict.findings
+
+    @property
     def flagged(self) -> bool:
-        return self.verdict is not None and self.verdict.outcome is Outcome.FLAGGED
+        return self.outcome is Outcome.FLAGGED
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON types (and numbers that need not be finite), for scripts and for other machines."""
+        plain = asdict(self)
+        plain["detectors"] = sorted(self.detectors)
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

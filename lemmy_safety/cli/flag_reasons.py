@@ -28,7 +28,7 @@ _UNKNOWN = "not kept"
 
 def reasons(row: FlaggedRow, policy: Policy) -> list[Finding]:
     """The findings that flag the row by themselves; all hits where it was flagged by other rules than today's."""
-    hits = [finding for finding in row.findings if finding.hit]
+    hits = [finding for finding in row.assessment.findings if finding.hit]
     return [finding for finding in hits if policy.flags(finding)] or hits
 
 

@@ -5,7 +5,7 @@ The JSON is a list of rows; ``as_json`` says what a row holds. Fields are only e
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from lemmy_safety.records import Finding
 
 _CSV_HEADER = ("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage")
+
+
+#: What a row says of its medium, beside its anomalies.
+_MEDIUM = ("media_type", "width", "height", "frame_count", "duration_s")
 
 
 @click.command(short_help="List what is flagged and not yet acted on.")
@@ -93,7 +97,9 @@ def storage_filter(invocation: Invocation) -> str | None:
 
 def why(row: FlaggedRow) -> str:
     """The findings that count and where in the file, such as ``hashes: canary (frame 412 at 13.7 s); clip: ...``."""
-    hits = sorted({f"{finding.detector}: {finding.label}{place(finding)}" for finding in row.findings if finding.hit})
+    hits = sorted(
+        {f"{finding.detector}: {finding.label}{place(finding)}" for finding in row.assessment.findings if finding.hit}
+    )
     if hits:
         return "; ".join(hits)
     return "flagged by the earlier tool, reason not kept" if row.origin == "ancestor" else "no single finding"
@@ -125,51 +131,35 @@ def state(row: FlaggedRow) -> str:
         words += f" ({row.refusals:,} times)"
     if row.action_detail and row.action_state.value != "done":
         words += f": {row.action_detail}"
-    if row.outcome is not None and row.status not in (ItemStatus.CHECKED, ItemStatus.GONE):
-        words += f"; could not be read again since: {row.reason}"
+    if row.assessment.outcome is not None and row.assessment.status not in (ItemStatus.CHECKED, ItemStatus.GONE):
+        words += f"; could not be read again since: {row.assessment.reason}"
     return words
 
 
 def as_json(row: FlaggedRow) -> dict[str, Any]:
     """One row as plain JSON types; times are ISO 8601 in UTC."""
+    known = row.assessment.as_dict()
+    verdict = known["verdict"] or {"outcome": None, "nsfw": None, "rules_version": ""}
+    info = known["info"] or {"anomalies": [], **dict.fromkeys(_MEDIUM)}
     return {
         "id": row.id,
         "storage": row.storage,
         "key": row.key,
         "checked_at": iso(row.checked_at),
-        "status": row.status.value,
-        "reason": row.reason,
-        "decoder_broke": row.decoder_broke,
+        "status": known["status"],
+        "reason": known["reason"],
+        "decoder_broke": known["decoder_broke"],
         "to_be_read": row.to_be_read,
-        "outcome": row.outcome.value if row.outcome else None,
-        "nsfw": row.nsfw,
+        "outcome": verdict["outcome"],
+        "nsfw": verdict["nsfw"],
         "why": why(row),
-        "findings": [
-            {
-                "detector": finding.detector,
-                "version": finding.version,
-                "label": finding.label,
-                "score": finding.score,
-                "threshold": finding.threshold,
-                "hit": finding.hit,
-                "frame": finding.frame,
-                "at_s": finding.at_s,
-                "view": finding.view,
-                "details": dict(finding.details),
-            }
-            for finding in row.findings
-        ],
-        "detectors": sorted(row.detectors),
-        "rules_version": row.rules_version,
-        "sha256": row.sha256,
+        "findings": [{**asdict(finding), "hit": finding.hit} for finding in row.assessment.findings],
+        "detectors": known["detectors"],
+        "rules_version": verdict["rules_version"],
+        "sha256": known["sha256"],
         "size": row.obj.size if row.obj else None,
         "modified_at": iso(row.obj.modified_at) if row.obj else None,
-        "media_type": row.info.media_type if row.info else None,
-        "width": row.info.width if row.info else None,
-        "height": row.info.height if row.info else None,
-        "frame_count": row.info.frame_count if row.info else None,
-        "duration_s": row.info.duration_s if row.info else None,
-        "anomalies": [dataclasses.asdict(anomaly) for anomaly in row.info.anomalies] if row.info else [],
+        **{name: info[name] for name in (*_MEDIUM, "anomalies")},
         "reused_from": row.reused_from,
         "dry_run": row.dry_run,
         "action_wanted": row.action_wanted,
@@ -192,7 +182,7 @@ def _csv_cells(row: FlaggedRow) -> tuple[str | None, ...]:
         row.action_state.value,
         row.action_detail,
         row.review.value,
-        row.sha256,
+        row.assessment.sha256,
         row.storage,
     )
 

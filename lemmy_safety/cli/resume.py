@@ -89,7 +89,7 @@ def approve(ledger: Ledger, rows: Sequence[FlaggedRow]) -> int:
 
 def show_counts(rows: Sequence[FlaggedRow], policy: Policy) -> None:
     """What would be acted on, by detector, by label and by score: a faulty list or threshold shows there."""
-    flagged = [row for row in rows if row.outcome is not None]
+    flagged = [row for row in rows if row.assessment.outcome is not None]
     click.echo(f"{plural(len(flagged), 'flagged object')} waiting to be deleted", err=True)
     for by in ("detector", "label", "score"):
         _, counts = counted_by(flagged, by, policy)
@@ -118,7 +118,7 @@ def _ask(number: int) -> None:
 
 
 def _as_dict(state: BreakerState, rows: Sequence[FlaggedRow], policy: Policy, *, approved: int) -> dict[str, object]:
-    flagged = [row for row in rows if row.outcome is not None]
+    flagged = [row for row in rows if row.assessment.outcome is not None]
     return {
         "tripped": state.is_tripped,
         "tripped_at": iso(state.tripped_at),

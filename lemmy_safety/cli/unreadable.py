@@ -79,7 +79,7 @@ def _rows(
 
 def _what_next(row: FlaggedRow) -> str:
     """What happens to the object without anybody's doing, in a few words."""
-    if row.status is ItemStatus.GONE:
+    if row.assessment.status is ItemStatus.GONE:
         return "gone"
     if row.action_state is not ActionState.NONE:
         return state(row)
@@ -90,20 +90,20 @@ def _what_next(row: FlaggedRow) -> str:
 
 def _as_json(row: FlaggedRow) -> dict[str, Any]:
     """As for ``flagged``; ``why`` is the reason that there is no verdict."""
-    return {**as_json(row), "why": row.reason}
+    return {**as_json(row), "why": row.assessment.reason}
 
 
 def _csv_cells(row: FlaggedRow) -> tuple[str | None, ...]:
     return (
         row.key,
         iso(row.checked_at),
-        row.status.value,
-        row.reason,
+        row.assessment.status.value,
+        row.assessment.reason,
         "yes" if row.to_be_read else "no",
         row.action_state.value,
         row.action_detail,
         row.review.value,
-        row.sha256,
+        row.assessment.sha256,
         row.storage,
     )
 
@@ -119,8 +119,8 @@ def _show(rows: Sequence[FlaggedRow]) -> None:
             (
                 row.checked_at.strftime("%Y-%m-%d %H:%M"),
                 row.key,
-                row.status.value.replace("_", " "),
-                row.reason,
+                row.assessment.status.value.replace("_", " "),
+                row.assessment.reason,
                 _what_next(row),
                 *[row.storage] * several,
             )
@@ -129,5 +129,5 @@ def _show(rows: Sequence[FlaggedRow]) -> None:
     )
     numbers: dict[str, int] = {}
     for row in rows:
-        numbers[row.status.value] = numbers.get(row.status.value, 0) + 1
+        numbers[row.assessment.status.value] = numbers.get(row.assessment.status.value, 0) + 1
     click.echo(f"{plural(len(rows), 'object')} without a verdict: {counted(numbers)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lemmy_safety.errors import LedgerError
@@ -222,19 +223,25 @@ def pending_action_of(row: AnyRow) -> PendingAction:
     )
 
 
-def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
-    """``row`` is one of ``images`` or ``uploads`` that has a verdict."""
-    verdict = verdict_of(row)
-    if verdict is None:
-        raise ValueError(f"{row.sha256} was never judged")
-    assessment = Assessment(
-        status=ItemStatus.CHECKED,
+def assessment_of(row: AnyRow) -> Assessment:
+    """``row`` is one of ``images`` or ``uploads``; a verdict may stand beside the status of a later attempt.
+
+    The status is None where an upload was judged once, and accepted without being examined since.
+    """
+    return Assessment(
+        status=row.status or ItemStatus.CHECKED,
+        reason=row.reason,
         sha256=row.sha256,
         pdq=pdq_of(row),
         info=info_of(row),
-        verdict=verdict,
+        verdict=verdict_of(row),
         detectors=row.detectors,
     )
+
+
+def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
+    """``row`` is one of ``images`` or ``uploads`` that has a verdict."""
+    assessment = replace(assessment_of(row), status=ItemStatus.CHECKED, reason="")
     return KnownVerdict(key=key, assessment=assessment, review=review)
 
 
@@ -258,21 +265,15 @@ def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
 
 def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
     """``row`` is one of ``images`` with its action, and the storage's name as ``storage``."""
+    may_hold_a_picture = row.decoder_broke is not False or row.sha256 is None
+    broke = row.status is ItemStatus.UNREADABLE and may_hold_a_picture
+    assessment = replace(assessment_of(row), decoder_broke=broke)
     return FlaggedRow(
         id=row.id,
         storage=row.storage,
         key=row.key,
         obj=object_of(row),
-        status=row.status,
-        reason=row.reason,
-        decoder_broke=row.status is ItemStatus.UNREADABLE and (row.decoder_broke is not False or row.sha256 is None),
-        outcome=row.outcome,
-        nsfw=row.nsfw,
-        findings=findings_of(row.findings),
-        detectors=row.detectors,
-        rules_version=row.rules_version,
-        sha256=row.sha256,
-        info=info_of(row),
+        assessment=assessment,
         reused_from=row.reused_from,
         dry_run=row.dry_run,
         checked_at=row.checked_at,

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from lemmy_safety.records import (
         ActionState,
         Assessment,
-        Finding,
         ItemStatus,
-        MediaInfo,
         Outcome,
-        Pdq,
         StoredObject,
         Verdict,
     )
@@ -154,16 +151,7 @@ class FlaggedRow:
     storage: str
     key: str
     obj: StoredObject | None
-    status: ItemStatus
-    reason: str
-    decoder_broke: bool
-    outcome: Outcome | None
-    nsfw: bool | None
-    findings: tuple[Finding, ...]
-    detectors: frozenset[str]
-    rules_version: str
-    sha256: str | None
-    info: MediaInfo | None
+    assessment: Assessment
     reused_from: str | None
     dry_run: bool
     checked_at: datetime
@@ -270,8 +258,9 @@ class UploadResult:
 class UploadRow:
     """What is known of some bytes that were uploaded.
 
-    ``answer`` is the last one given. ``judged_at`` is None until there was a verdict, or no picture could be made of
-    them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged, ``storage_key``
+    ``answer`` is the last one given, ``reason`` the last word on why there was no verdict. ``assessment`` is None where the
+    bytes were never examined; its verdict stays beside the status of a later attempt without one. ``judged_at`` is None
+    until there was a verdict, or no picture could be made of them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged, ``storage_key``
     where pict-rs said that it had stored them when it asked last (None before 0.6); it drops a copy of what it has already.
     """
 
@@ -279,13 +268,9 @@ class UploadRow:
     size: int
     media_type: str | None
     answer: UploadAnswer
-    status: ItemStatus | None
+    assessment: Assessment | None
     reason: str
     judged_at: datetime | None
-    verdict: Verdict | None
-    detectors: frozenset[str]
-    pdq: Pdq | None
-    info: MediaInfo | None
     first_at: datetime
     last_at: datetime
     times: int

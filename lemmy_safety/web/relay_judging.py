@@ -22,7 +22,6 @@ from lemmy_safety.records import Assessment, ItemStatus, Outcome, Verdict
 from lemmy_safety.web.handing_out import LEASE_S, HandingOut, Item
 from lemmy_safety.web.judging import Job
 from lemmy_safety.web.known import Learned, Questions, learned_from, outranks
-from lemmy_safety.web.messages import decode_learned
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import UNKNOWN_RULES, BadMessage, image_name
 
@@ -278,7 +277,7 @@ def _learned(job: Job, answer: WorkerAnswer) -> Learned:
         outcome = Outcome.FLAGGED if answer.refuse else Outcome.CLEAR
         verdict = Verdict(outcome=outcome, nsfw=answer.nsfw, findings=(), rules_version=UNKNOWN_RULES)
         return Learned(Assessment(status=ItemStatus.CHECKED, sha256=sha256, verdict=verdict))
-    said = decode_learned(answer.learned, sha256=sha256)
+    said = answer.learned.assessment(sha256)
     if said.status not in _POSSIBLE:
         raise BadMessage(f"no worker can have found {said.status}")
     return Learned(said, cleared=said.flagged and not answer.refuse)

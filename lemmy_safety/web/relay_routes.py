@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,7 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.rows import UploadResult
 from lemmy_safety.web.access import fingerprint
 from lemmy_safety.web.bounded_json import TooMuchJson, read_json
-from lemmy_safety.web.fields import entries, mapping, moment
-from lemmy_safety.web.messages import SHA256, decode_answer, decode_judged, encode_unchecked
+from lemmy_safety.web.messages import decode_answer, decode_judged_page, encode_unchecked, moment
 from lemmy_safety.web.protocol import HUNG_UP
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
@@ -62,6 +62,8 @@ _COMPLAIN_EVERY_S = 10.0
 
 #: Seconds for a worker's message. It is sent at once, over whatever line a person has at home.
 _MESSAGE_S = 15.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _OF_RELAY = {RELAY_HEADER: "1", "Cache-Control": "no-store"}
 
@@ -125,8 +127,7 @@ def _add_unchecked(router: APIRouter, gate: _Gate, books: _Books) -> None:
         return JSONResponse({"uploads": page}, 200, _OF_RELAY)
 
     async def settle(request: Request, _caller: _Caller) -> Response:
-        judged = entries(mapping(await _message(request)), "judged", most=PAGE)
-        await books.settle([decode_judged(entry) for entry in judged])
+        await books.settle(decode_judged_page(await _message(request)))
         return JSONResponse({"message": "OK"}, 200, _OF_RELAY)
 
     router.get(UNCHECKED_PATH, summary="What was accepted without a verdict, for a worker.", responses=_ERRORS)(
@@ -213,8 +214,8 @@ class _Books:
 
     async def settle(self, judged: Sequence[tuple[str, Assessment]]) -> None:
         def write() -> None:
-            rows = [(self._ledger.uploads.get(sha256), learned) for sha256, learned in judged]
-            self._ledger.uploads.record([_judgement(row, learned) for row, learned in rows if row is not None])
+            asked = [(self._ledger.uploads.get(sha256), learned) for sha256, learned in judged]
+            self._ledger.uploads.record([_judgement(row, learned) for row, learned in asked if row is not None])
 
         await self._judging.in_thread(write)
 
@@ -248,7 +249,7 @@ def _place(text: str | None) -> tuple[datetime, str] | None:
     if text is None:
         return None
     at, _, sha256 = text.partition(",")
-    if not SHA256.fullmatch(sha256):
+    if not _SHA256.fullmatch(sha256):
         raise BadMessage("not a place in the list")
     return moment(at), sha256
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.web.bounded_json import MOST_JSON_BYTES
-from lemmy_safety.web.messages import decode_unchecked, encode_learned
+from lemmy_safety.web.messages import decode_unchecked, encode_judged
 from lemmy_safety.web.threads import WorkerThreads
 from lemmy_safety.web.wire import BadMessage
 from lemmy_safety.web.worker_client import ServerTrouble
@@ -121,13 +121,12 @@ class UncheckedMirror:
 
     async def _report(self) -> None:
         """Tell what was judged meanwhile, here or by the daemon, or was nowhere to be found."""
-        judged = [
-            {"sha256": row.sha256, "learned": encode_learned(row)} for row in await self._thread.run(self._judged)
-        ]
+        told = (encode_judged(row) for row in await self._thread.run(self._judged))
+        judged = [entry for entry in told if entry is not None]
         for some in _messages(judged):
             await self._client.settle(some)
-            for told in some:
-                self._open.pop(told["sha256"], None)
+            for entry in some:
+                self._open.pop(entry["sha256"], None)
 
     def close(self) -> None:
         """Let the thread end."""

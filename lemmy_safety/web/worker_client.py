@@ -19,13 +19,12 @@ from lemmy_safety.installing import how_to_install
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import hide_logins
 from lemmy_safety.web.bounded_json import read_json
-from lemmy_safety.web.fields import entries, mapping
+from lemmy_safety.web.messages import decode_unchecked_page
 from lemmy_safety.web.receiving import BadBody
 from lemmy_safety.web.server_address import checked_url
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
-    PAGE,
     POP_PATH,
     RELAY_HEADER,
     RULES_HEADER,
@@ -195,7 +194,7 @@ class WorkerClient:
         async with self._answer("GET", UNCHECKED_PATH, params=params) as response:
             if response.status_code != _OK:
                 raise self._unexpected(response)
-            return entries(mapping(await read_json(response.aiter_raw())), "uploads", most=PAGE)
+            return decode_unchecked_page(await read_json(response.aiter_raw()))
 
     async def settle(self, judged: list[dict[str, Any]]) -> None:
         """Tell a relay what became of some of them.

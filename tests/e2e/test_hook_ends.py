@@ -81,7 +81,7 @@ def test_what_was_accepted_unchecked_is_on_record_before_the_answer_leaves(tmp_p
         listed = {row.sha256 for row in ledger.uploads.unchecked()}
         rows = [ledger.uploads.get(sha256(data)) for data in accepted]
     assert all(row is not None for row in rows)
-    assert {row.sha256 for row in rows if row.verdict is None} <= listed
+    assert {row.sha256 for row in rows if row.assessment is None or row.assessment.verdict is None} <= listed
     assert listed
     again = admin.start("serve")
     ready(port, again)
@@ -111,7 +111,7 @@ def test_a_hook_that_is_stopped_while_a_model_computes_ends_well(tmp_path):
             ledger.uploads.get(sha256(data)) for data, status in zip(pictures, statuses, strict=True) if status == 200
         ]
     assert {row.answer for row in rows} <= {UploadAnswer.ACCEPTED, UploadAnswer.UNCHECKED}
-    assert all(row.verdict is not None for row in rows if row.answer is UploadAnswer.ACCEPTED)
+    assert all(row.assessment.verdict is not None for row in rows if row.answer is UploadAnswer.ACCEPTED)
 
 
 def test_a_worker_that_is_stopped_with_uploads_in_hand_ends_well(tmp_path):
@@ -146,4 +146,7 @@ def test_a_worker_that_is_stopped_with_uploads_in_hand_ends_well(tmp_path):
         assert stop(process)[0] == 0
     with open_ledger(sqlite_url(folders[0] / "lemmy_safety.db")) as ledger:
         rows = [ledger.uploads.get(sha256(data)) for data in pictures]
-    assert all(row.verdict is not None or row.answer is UploadAnswer.UNCHECKED for row in rows)
+    assert all(
+        (row.assessment is not None and row.assessment.verdict is not None) or row.answer is UploadAnswer.UNCHECKED
+        for row in rows
+    )

@@ -125,4 +125,4 @@ def test_relay_and_worker_write_their_databases_and_nothing_else(tmp_path):
     for admin in (relay, home):
         with open_ledger(sqlite_url(admin.folder / "lemmy_safety.db")) as ledger:
             known = [ledger.uploads.get(hashlib.sha256(data).hexdigest()) for data, _ in uploads()[:10]]
-        assert all(row is not None and row.verdict is not None for row in known)
+        assert all(row is not None and row.assessment.verdict is not None for row in known)

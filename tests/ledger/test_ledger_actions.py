@@ -154,8 +154,8 @@ def test_a_gone_object_keeps_its_verdict_and_deed(ledger) -> None:
     ledger.finish_action(pending.id, ActionState.DONE)
     record(ledger, [failed("a", ItemStatus.GONE)])
     row = row_of(ledger, "a")
-    assert (row.status, row.action_state) == (ItemStatus.GONE, ActionState.DONE)
-    assert row.findings == flagged("a").assessment.verdict.findings
+    assert (row.assessment.status, row.action_state) == (ItemStatus.GONE, ActionState.DONE)
+    assert row.assessment.findings == flagged("a").assessment.verdict.findings
 
 
 def test_flagged_streams_in_order_and_resumes(ledger, monkeypatch) -> None:
@@ -190,7 +190,7 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
     record(ledger, [flagged("a", detectors=frozenset({"hashes"}))], action=None)
     record(ledger, [checked("a", detectors=frozenset({"clip"}))], action=None)
     row = row_of(ledger, "a")
-    assert (row.outcome, row.action_state) == (Outcome.FLAGGED, ActionState.NONE)
+    assert (row.assessment.outcome, row.action_state) == (Outcome.FLAGGED, ActionState.NONE)
     both = ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER)
     assert both == {"a": Known.PENDING}
     record(ledger, [checked("a", content="other", detectors=frozenset({"clip"}))], action=None)

@@ -78,7 +78,7 @@ def test_other_detectors_replace_no_flag_wherever_they_look(ledger) -> None:
         (STORAGE, "copy"),
         (OTHER, "key"),
     }
-    assert ledger.uploads.get(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
+    assert ledger.uploads.get(sha256_of("a")).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 def test_an_object_whose_bytes_were_flagged_at_the_door_is_acted_on(ledger) -> None:
@@ -101,7 +101,7 @@ def test_a_new_object_with_flagged_bytes_is_flagged_whatever_others_say_of_it(le
     (pending,) = in_storage(ledger, "a", Outcome.CLEAR, CLIP)
     assert pending.obj.key == "key"
     row = row_of(ledger, "key")
-    assert (row.detectors, row.reused_from) == (BOTH, FROM_UPLOAD)
+    assert (row.assessment.detectors, row.reused_from) == (BOTH, FROM_UPLOAD)
 
 
 def test_a_verdict_that_was_taken_over_is_no_look(ledger) -> None:
@@ -141,13 +141,13 @@ def test_what_was_let_in_unchecked_is_flagged_as_its_bytes_are(ledger) -> None:
     in_storage(ledger, "a", Outcome.FLAGGED, HASHES, key="one")
     in_storage(ledger, "a", Outcome.CLEAR, CLIP, key="two")
     ledger.uploads.record([upload("a")])
-    assert ledger.uploads.get(sha256_of("a")).verdict.outcome is Outcome.FLAGGED
+    assert ledger.uploads.get(sha256_of("a")).assessment.verdict.outcome is Outcome.FLAGGED
     ledger.uploads.record([upload("b")])
     at_the_door(ledger, "b", Outcome.FLAGGED, HASHES, answer=None)
     ledger.uploads.record([upload("b", at=None)])  # and in again
     in_storage(ledger, "b", Outcome.CLEAR, CLIP)
     row = ledger.uploads.get(sha256_of("b"))
-    assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
+    assert (row.answer, row.assessment.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
 def test_flags_of_before_there_was_a_table_for_them_are_taken_over(url) -> None:

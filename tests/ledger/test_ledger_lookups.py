@@ -183,7 +183,11 @@ def test_a_failed_attempt_keeps_the_verdict_on_the_same_content(ledger) -> None:
     record(ledger, [failed("a")])
     assert look_up(ledger, stored("a")) == {"a": Known.PENDING}
     (row,) = ledger.reviews.flagged()
-    assert (row.status, row.reason, row.outcome) == (ItemStatus.FETCH_FAILED, "why fetch_failed", Outcome.FLAGGED)
+    assert (row.assessment.status, row.assessment.reason, row.assessment.outcome) == (
+        ItemStatus.FETCH_FAILED,
+        "why fetch_failed",
+        Outcome.FLAGGED,
+    )
     assert ledger.objects.retryable(STORAGE, 10) == ["a"]
 
 

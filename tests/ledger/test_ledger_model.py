@@ -230,7 +230,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def every_flagged_row_is_in_exactly_the_state_it_should_be(self) -> None:
         actual = self.actual()
         flagged = {key: row for key, row in self.rows.items() if row.outcome is Outcome.FLAGGED}
-        assert {key: (row.action_state, row.status) for key, row in actual.items()} == {
+        assert {key: (row.action_state, row.assessment.status) for key, row in actual.items()} == {
             key: (row.state, row.status) for key, row in flagged.items()
         }
         pending = self.ledger.unfinished_actions(self.storage)
@@ -239,7 +239,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {one.obj.key for one in pending if one.unreadable} == {key for key in unfinished if self.rows[key].empty}
         assert all(self.ledger.is_intended(one.id) for one in pending)
         listed = {row.key: row for row in self.ledger.reviews.unreadable(storage=self.storage, include_settled=True)}
-        assert {key: row.action_state for key, row in listed.items() if not row.decoder_broke} == {
+        assert {key: row.action_state for key, row in listed.items() if not row.assessment.decoder_broke} == {
             key: row.state for key, row in self.rows.items() if row.empty
         }
         assert [key for key in unfinished if {**actual, **listed}[key].review is Review.CLEARED] == []

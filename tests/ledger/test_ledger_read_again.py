@@ -33,7 +33,7 @@ def test_every_object_without_a_verdict_is_listed_with_its_reason(ledger) -> Non
     results = [failed(status.value, status) for status in (*UNDECODED, *PASSING, ItemStatus.GONE)]
     record(ledger, [*results, checked("clear"), flagged("flagged")])
     rows = unjudged(ledger)
-    assert {key: row.reason for key, row in rows.items()} == {
+    assert {key: row.assessment.reason for key, row in rows.items()} == {
         status.value: f"why {status.value}" for status in (*UNDECODED, *PASSING)
     }
     assert {key for key, row in rows.items() if row.to_be_read} == {status.value for status in PASSING}
@@ -80,7 +80,7 @@ def test_a_flag_keeps_its_action_whatever_a_later_read_came_to(ledger, status) -
     """The bytes are the flagged ones: asking for another look undoes no decision about them."""
     (pending,) = record(ledger, [flagged("a")])
     record(ledger, [failed("a", status)])
-    assert unjudged(ledger)["a"].outcome is Outcome.FLAGGED
+    assert unjudged(ledger)["a"].assessment.outcome is Outcome.FLAGGED
     assert ask(ledger, "a") == 1
     assert ledger.is_intended(pending.id)
     assert ledger.objects.retryable(STORAGE, 10) == ["a"]

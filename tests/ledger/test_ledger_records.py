@@ -62,15 +62,25 @@ def test_a_flagged_row_says_everything_that_was_recorded(ledger) -> None:
     record(ledger, [result], dry_run=True)
     row = row_of(ledger, "a")
     assert (row.storage, row.obj, row.key) == (STORAGE, result.obj, "a")
-    assert (row.outcome, row.nsfw, row.findings, row.rules_version) == (
+    assert (
+        row.assessment.outcome,
+        row.assessment.verdict.nsfw,
+        row.assessment.findings,
+        row.assessment.verdict.rules_version,
+    ) == (
         Outcome.FLAGGED,
         None,
         result.assessment.verdict.findings,
         "rules-1",
     )
-    assert (row.detectors, row.reused_from) == (DETECTORS, "b")
-    assert (row.sha256, row.info) == (result.assessment.sha256, result.assessment.info)
-    assert (row.status, row.reason, row.dry_run, row.origin) == (ItemStatus.CHECKED, "", True, "scan")
+    assert (row.assessment.detectors, row.reused_from) == (DETECTORS, "b")
+    assert (row.assessment.sha256, row.assessment.info) == (result.assessment.sha256, result.assessment.info)
+    assert (row.assessment.status, row.assessment.reason, row.dry_run, row.origin) == (
+        ItemStatus.CHECKED,
+        "",
+        True,
+        "scan",
+    )
     assert row.checked_at > NOON
     assert row.checked_at.tzinfo is UTC
     assert (row.action_at, row.action_detail, row.review, row.review_at) == (None, "", Review.NONE, None)
@@ -82,9 +92,9 @@ def test_any_score_is_kept(ledger, score) -> None:
     finding = Finding(detector="clip", version="1", label="x", score=score, threshold=score, frame=3, at_s=score)
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=True, findings=(finding,), rules_version="1")
     record(ledger, [flagged("a", verdict=verdict)], dry_run=True)
-    (back,) = row_of(ledger, "a").findings
+    (back,) = row_of(ledger, "a").assessment.findings
     assert repr(back.score) == repr(float(score)) == repr(back.threshold) == repr(back.at_s)
-    assert (back.frame, row_of(ledger, "a").nsfw) == (3, True)
+    assert (back.frame, row_of(ledger, "a").assessment.verdict.nsfw) == (3, True)
 
 
 def test_texts_of_decoders_are_kept_as_far_as_databases_can(ledger) -> None:
@@ -96,13 +106,13 @@ def test_texts_of_decoders_are_kept_as_far_as_databases_can(ledger) -> None:
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(finding,), rules_version="1")
     record(ledger, [unread, flagged("b", info=info, verdict=verdict)])
     row = row_of(ledger, "b")
-    assert row.info == MediaInfo(
+    assert row.assessment.info == MediaInfo(
         media_type="image/\N{REPLACEMENT CHARACTER}odd",
         width=1,
         height=2,
         anomalies=(dataclasses.replace(odd[0], detail="trailing ?"), odd[1]),
     )
-    assert row.findings[0].details == {"n\N{REPLACEMENT CHARACTER}": ["?", [1], 2.5, None]}
+    assert row.assessment.findings[0].details == {"n\N{REPLACEMENT CHARACTER}": ["?", [1], 2.5, None]}
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_cleared_bytes_stay_cleared_under_new_keys(ledger) -> None:
     ledger.reviews.decide(["a"], Review.CLEARED, note="my cat")
     assert record(ledger, [flagged("b", "same"), flagged("a", "same")]) == []
     row = row_of(ledger, "b")
-    assert (row.outcome, row.review, row.review_note) == (Outcome.FLAGGED, Review.CLEARED, "my cat")
-    assert ledger.objects.verdict_for(row.sha256, detectors=frozenset()).review is Review.CLEARED
+    assert (row.assessment.outcome, row.review, row.review_note) == (Outcome.FLAGGED, Review.CLEARED, "my cat")
+    assert ledger.objects.verdict_for(row.assessment.sha256, detectors=frozenset()).review is Review.CLEARED
     assert list(ledger.reviews.flagged()) == []
 
 
@@ -109,4 +109,4 @@ def test_many_keys_are_decided_at_once(ledger) -> None:
     record(ledger, [checked("clear")])
     result = ledger.reviews.decide([*(f"k{number}" for number in range(1200)), "clear"], Review.CLEARED)
     assert (len(result.changed), len(result.unknown)) == (701, 500)
-    assert result.changed[-1].outcome is Outcome.CLEAR
+    assert result.changed[-1].assessment.outcome is Outcome.CLEAR

@@ -47,10 +47,10 @@ def test_its_flagged_rows_are_listed_as_acted_on_unknown(taken_over) -> None:
     rows = list(taken_over.reviews.flagged(storage=STORAGE))
     assert [row.key for row in rows] == ["01/flagged.webp", "01/ü \N{CAT FACE}'.webp"]
     assert (rows[0].storage, rows[0].origin, rows[0].obj) == (ANCESTOR, "ancestor", None)
-    assert (rows[0].outcome, rows[0].action_state) == (Outcome.FLAGGED, ActionState.UNKNOWN)
-    assert (rows[0].nsfw, rows[1].nsfw) == (None, False)
+    assert (rows[0].assessment.outcome, rows[0].action_state) == (Outcome.FLAGGED, ActionState.UNKNOWN)
+    assert (rows[0].assessment.verdict.nsfw, rows[1].assessment.verdict.nsfw) == (None, False)
     assert rows[0].checked_at == FIRST_SEEN + timedelta(seconds=2)
-    assert (rows[0].findings, rows[0].sha256, rows[0].info) == ((), None, None)
+    assert (rows[0].assessment.findings, rows[0].assessment.sha256, rows[0].assessment.info) == ((), None, None)
 
 
 def test_stats_speak_of_its_rows_too(taken_over) -> None:
@@ -96,9 +96,9 @@ def test_what_it_could_not_read_is_judged_by_us(taken_over) -> None:
 def test_a_failed_attempt_does_not_erase_its_verdict(taken_over) -> None:
     """Nor does the object's end; it is only no longer open."""
     record(taken_over, [failed("01/flagged.webp")])
-    assert row_of(taken_over, "01/flagged.webp").outcome is Outcome.FLAGGED
+    assert row_of(taken_over, "01/flagged.webp").assessment.outcome is Outcome.FLAGGED
     record(taken_over, [failed("01/flagged.webp", ItemStatus.GONE)])
-    assert row_of(taken_over, "01/flagged.webp").outcome is Outcome.FLAGGED
+    assert row_of(taken_over, "01/flagged.webp").assessment.outcome is Outcome.FLAGGED
     assert len(list(taken_over.reviews.flagged())) == 1
     assert look_up(taken_over, "01/flagged.webp") == {}
 

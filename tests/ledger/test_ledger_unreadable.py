@@ -74,7 +74,7 @@ def test_what_may_hold_a_picture_is_never_acted_on(quick_ledger, result) -> None
     assert act(quick_ledger, result) == []
     assert quick_ledger.intend(STORAGE, ["a"], None, unreadable_action="delete") == []
     assert known(quick_ledger, stored("a")) is not Known.PENDING
-    assert all(row.decoder_broke for row in quick_ledger.reviews.unreadable())
+    assert all(row.assessment.decoder_broke for row in quick_ledger.reviews.unreadable())
 
 
 def test_a_dry_run_and_a_report_decide_nothing_and_later_passes_do(ledger) -> None:
@@ -159,7 +159,7 @@ def test_what_could_be_read_once_is_never_taken_for_unreadable(quick_ledger) -> 
     record(quick_ledger, [checked("a"), flagged("b")], dry_run=True)
     assert act(quick_ledger, unreadable("a"), unreadable("b")) == []
     assert list(quick_ledger.reviews.unreadable()) == []
-    assert row_of(quick_ledger, "b").outcome is Outcome.FLAGGED
+    assert row_of(quick_ledger, "b").assessment.outcome is Outcome.FLAGGED
 
 
 def test_flagged_bytes_that_became_unreadable_ones_are_no_longer_flagged(quick_ledger) -> None:
@@ -179,5 +179,5 @@ def test_it_is_listed_by_storage_in_order_and_resumes(ledger, monkeypatch) -> No
     rows = list(ledger.reviews.unreadable(storage=STORAGE))
     assert [row.key for row in rows] == [f"k{number}" for number in range(8)]
     assert [row.key for row in ledger.reviews.unreadable(storage=STORAGE, after_id=rows[5].id)] == ["k6", "k7"]
-    assert not any(row.decoder_broke for row in rows)
-    assert rows[0].reason == "why unreadable"
+    assert not any(row.assessment.decoder_broke for row in rows)
+    assert rows[0].assessment.reason == "why unreadable"

@@ -56,19 +56,19 @@ def check(url: str) -> None:
     with open_ledger(url) as ledger:
         assert ledger.schema_version() == ("0010", "0010")
         (row,) = ledger.reviews.flagged()
-        assert (row.key, row.outcome, row.info.frame_count, row.info.duration_s) == (
+        assert (row.key, row.assessment.outcome, row.assessment.info.frame_count, row.assessment.info.duration_s) == (
             "flagged",
             Outcome.FLAGGED,
             9,
             None,
         )
-        assert row.info.anomalies == (
+        assert row.assessment.info.anomalies == (
             Anomaly(kind=AnomalyKind.TRUNCATED, detail="image file is truncated"),
             Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail="only the first of 9 frames"),
             Anomaly(kind=AnomalyKind.DAMAGED, detail="bad: chunk"),
             Anomaly(kind=AnomalyKind.DAMAGED, detail="unheard of"),
         )
-        (finding,) = row.findings
+        (finding,) = row.assessment.findings
         assert (finding.frame, finding.at_s, finding.view) == (3, None, "")
 
 
@@ -91,7 +91,7 @@ def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
     make_old(url)
     with open_ledger(url) as ledger:
         (row,) = ledger.reviews.unreadable()
-        assert (row.key, row.decoder_broke, row.action_state) == ("unreadable", True, ActionState.NONE)
+        assert (row.key, row.assessment.decoder_broke, row.action_state) == ("unreadable", True, ActionState.NONE)
         assert ledger.intend(STORAGE, ["unreadable"], "delete", unreadable_action="delete") == []
         result = failed("unreadable", ItemStatus.UNREADABLE, sha256=sha256_of("unreadable"))
         assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1

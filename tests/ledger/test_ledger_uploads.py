@@ -26,13 +26,13 @@ def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
     ledger.uploads.record([result])
     row = row_for(ledger, "a")
     assert (row.sha256, row.size, row.answer) == (result.sha256, 1, UploadAnswer.ACCEPTED)
-    assert (row.verdict, row.detectors, row.pdq, row.info) == (
+    assert (row.assessment.verdict, row.assessment.detectors, row.assessment.pdq, row.assessment.info) == (
         result.assessment.verdict,
         result.assessment.detectors,
         result.assessment.pdq,
         result.assessment.info,
     )
-    assert (row.media_type, row.status, row.reason) == (
+    assert (row.media_type, row.assessment.status, row.reason) == (
         "image/webp",
         ItemStatus.CHECKED,
         "odd \N{REPLACEMENT CHARACTER}",
@@ -46,7 +46,7 @@ def test_an_upload_says_everything_that_was_recorded(ledger) -> None:
 def test_what_is_said_of_the_type_is_kept_until_it_is_known(quick_ledger) -> None:
     """A request may call anything anything."""
     quick_ledger.uploads.record([upload("a", media_type="image/j\udc80")])
-    assert (row_for(quick_ledger, "a").media_type, row_for(quick_ledger, "a").info) == ("image/j?", None)
+    assert (row_for(quick_ledger, "a").media_type, row_for(quick_ledger, "a").assessment) == ("image/j?", None)
 
 
 def test_uploads_are_counted(ledger) -> None:
@@ -95,12 +95,12 @@ def test_a_verdict_outlives_a_later_attempt_without_one(quick_ledger) -> None:
     quick_ledger.uploads.record([upload("a", **later), upload("b", **later)])
     assert waiting(quick_ledger) == [of("b")]
     assert (row_for(quick_ledger, "a").times, row_for(quick_ledger, "a").answer) == (2, UploadAnswer.ACCEPTED)
-    assert (row_for(quick_ledger, "b").answer, row_for(quick_ledger, "b").verdict.outcome) == (
+    assert (row_for(quick_ledger, "b").answer, row_for(quick_ledger, "b").assessment.verdict.outcome) == (
         UploadAnswer.UNCHECKED,
         Outcome.FLAGGED,
     )
     quick_ledger.uploads.record([upload("a", UploadAnswer.REFUSED, status=ItemStatus.UNREADABLE, **later)])
-    assert row_for(quick_ledger, "a").verdict.outcome is Outcome.CLEAR
+    assert row_for(quick_ledger, "a").assessment.verdict.outcome is Outcome.CLEAR
     assert quick_ledger.objects.verdict_for(of("b"), detectors=DETECTORS).verdict.outcome is Outcome.FLAGGED
 
 
@@ -109,7 +109,7 @@ def test_a_late_judgement_settles_without_counting(quick_ledger) -> None:
     quick_ledger.uploads.record([upload("a")])
     quick_ledger.uploads.record([judged("a", answer=None), judged("never asked", answer=None)])
     row = row_for(quick_ledger, "a")
-    assert (row.answer, row.verdict.outcome, row.times) == (UploadAnswer.UNCHECKED, Outcome.CLEAR, 1)
+    assert (row.answer, row.assessment.verdict.outcome, row.times) == (UploadAnswer.UNCHECKED, Outcome.CLEAR, 1)
     assert waiting(quick_ledger) == []
     assert quick_ledger.uploads.get(of("never asked")) is None
 
@@ -122,7 +122,7 @@ def test_a_pass_that_judges_the_bytes_settles_it(ledger, outcome) -> None:
     assert bool(pending) is (outcome is Outcome.FLAGGED)
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
-    assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, outcome)
+    assert (row.answer, row.assessment.verdict.outcome) == (UploadAnswer.UNCHECKED, outcome)
     assert (row.found_storage, row.found_key) == (STORAGE, "01/key")
 
 
@@ -133,7 +133,7 @@ def test_a_pass_that_can_make_no_picture_of_it_settles_it_too(quick_ledger) -> N
     assert waiting(quick_ledger) == [of("a")]
     record(quick_ledger, [failed("01/key", ItemStatus.UNREADABLE, sha256=of("a"))])
     assert waiting(quick_ledger) == []
-    assert row_for(quick_ledger, "a").status is ItemStatus.UNREADABLE
+    assert row_for(quick_ledger, "a").assessment.status is ItemStatus.UNREADABLE
 
 
 def test_what_a_pass_judged_before_it_was_told_of_is_settled_at_once(ledger) -> None:
@@ -142,7 +142,7 @@ def test_what_a_pass_judged_before_it_was_told_of_is_settled_at_once(ledger) -> 
     ledger.uploads.record([upload("a"), upload("b")])
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
-    assert (row.verdict.outcome, row.found_key) == (Outcome.CLEAR, "key")
+    assert (row.assessment.verdict.outcome, row.found_key) == (Outcome.CLEAR, "key")
 
 
 def test_uploads_belong_to_the_storage_that_the_hook_named_or_that_receives_later_ones(ledger) -> None:
@@ -169,7 +169,11 @@ def test_what_is_nowhere_to_be_found_is_taken_off_the_list(ledger) -> None:
     assert ledger.uploads.settle_lost(AT + MINUTE, storage=STORAGE) == 1
     assert waiting(ledger) == [of("b")]
     row = row_for(ledger, "a")
-    assert (row.status, row.answer, row.verdict) == (ItemStatus.GONE, UploadAnswer.UNCHECKED, None)
+    assert (row.assessment.status, row.answer, row.assessment.verdict) == (
+        ItemStatus.GONE,
+        UploadAnswer.UNCHECKED,
+        None,
+    )
     assert STORAGE in row.reason
     ledger.uploads.record([upload("a", at=AT + 3 * MINUTE)])
     assert waiting(ledger) == [of("a"), of("b")]
@@ -182,11 +186,11 @@ def test_somebody_else_can_say_that_it_is_nowhere_to_be_found(quick_ledger) -> N
         [upload(name, None, status=ItemStatus.GONE, reason="not met") for name in ("a", "b", "c")]
     )
     assert waiting(quick_ledger) == []
-    assert (row_for(quick_ledger, "a").status, row_for(quick_ledger, "a").answer) == (
+    assert (row_for(quick_ledger, "a").assessment.status, row_for(quick_ledger, "a").answer) == (
         ItemStatus.GONE,
         UploadAnswer.UNCHECKED,
     )
-    assert row_for(quick_ledger, "b").status is ItemStatus.CHECKED
+    assert row_for(quick_ledger, "b").assessment.status is ItemStatus.CHECKED
     assert quick_ledger.uploads.get(of("c")) is None
 
 

@@ -45,7 +45,7 @@ def test_a_listed_file_is_flagged_although_no_picture_can_be_decoded(store, data
         row = next(scanner.ledger.reviews.flagged(include_settled=True))
     assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)
     assert summary.unreadable == {"unreadable": 1}
-    assert (row.key, row.findings[0].label) == ("v/listed.mp4", "sha256-list")
+    assert (row.key, row.assessment.findings[0].label) == ("v/listed.mp4", "sha256-list")
     assert "v/other.mp4" in keys_in(store)
 
 

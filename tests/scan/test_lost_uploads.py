@@ -49,7 +49,7 @@ def test_what_is_not_in_its_storage_any_more_comes_off_the_list(store, database)
         let_in(scanner.ledger, stored_in=scanner.storage.name)
         assert open_after(scanner) == 0
         row = scanner.ledger.uploads.get(hashlib.sha256(LOST).hexdigest())
-        assert row.status is ItemStatus.GONE
+        assert row.assessment.status is ItemStatus.GONE
 
 
 def break_a_read(scanner, store):
@@ -220,7 +220,7 @@ def test_what_is_still_there_is_judged(store, database):
         let_in(scanner.ledger, stored_in=scanner.storage.name)
         assert open_after(scanner) == 0
         row = scanner.ledger.uploads.get(hashlib.sha256(LOST).hexdigest())
-        assert (row.status, row.found_key) == (ItemStatus.CHECKED, "here")
+        assert (row.assessment.status, row.found_key) == (ItemStatus.CHECKED, "here")
 
 
 def test_an_empty_folder_proves_nothing(database, tmp_path):

@@ -81,7 +81,9 @@ class Running:
 
         def there() -> bool:
             row = self.ledger.uploads.get(sha256)
-            return row is not None and (row.verdict is not None or not verdict)
+            return row is not None and (
+                not verdict or (row.assessment is not None and row.assessment.verdict is not None)
+            )
 
         until(there, "the record")
         row = self.ledger.uploads.get(sha256)

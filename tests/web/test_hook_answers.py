@@ -42,7 +42,7 @@ def test_harmless_is_accepted_and_canary_refused(tmp_path):
         assert hook.ask(encode(canary_image(), "webp"), media_type="image/webp").status == 406
         known = hook.ledger.uploads.get(sha256(CANARY))
         assert known.answer is UploadAnswer.REFUSED
-        assert known.verdict.outcome is Outcome.FLAGGED
+        assert known.assessment.verdict.outcome is Outcome.FLAGGED
         assert known.media_type == "image/png"
         assert hook.ledger.uploads.get(sha256(HARMLESS)).answer is UploadAnswer.ACCEPTED
         assert hook.metric('answers_total{answer="refused"}') == 2
@@ -62,7 +62,7 @@ def test_unreadable_follows_the_setting(tmp_path, accept, status):
         assert hook.ask(UNREADABLE).status == status
         assert hook.ask(truncated(HARMLESS, 0.001)).status == status
         row = hook.ledger.uploads.get(sha256(UNREADABLE))
-        assert row.status is ItemStatus.UNREADABLE
+        assert row.assessment.status is ItemStatus.UNREADABLE
         assert row.answer is (UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED)
         assert row.reason
         assert hook.metric('unchecked_total{cause="unreadable"}') == 2
@@ -91,7 +91,7 @@ def test_late_verdict_is_recorded(tmp_path):
     with running_hook(tmp_path) as hook:
         row = hook.ledger.uploads.get(sha256(CANARY))
         assert row.answer is UploadAnswer.UNCHECKED
-        assert row.verdict.outcome is Outcome.FLAGGED
+        assert row.assessment.verdict.outcome is Outcome.FLAGGED
         assert hook.ledger.uploads.count_unchecked() == 0
 
 
@@ -325,7 +325,7 @@ def test_dry_run_refuses_nothing(tmp_path):
     with running_hook(tmp_path, dry_run=True) as hook:
         assert hook.ask(CANARY).status == 200
         assert hook.metric('answers_total{answer="accepted_dry_run"}') == 1
-        assert hook.ledger.uploads.get(sha256(CANARY)).verdict.outcome is Outcome.FLAGGED
+        assert hook.ledger.uploads.get(sha256(CANARY)).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 class LockedLedger:

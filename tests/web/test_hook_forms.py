@@ -66,7 +66,7 @@ def test_recorded_requests_are_judged_by_their_file(hook, version):
     assert (answer.status, answer.body) == (200, b"accepted")
     known = hook.ledger.uploads.get(hashlib.sha256(picture_in(request)).hexdigest())
     assert known is not None
-    assert (known.size, known.verdict.outcome, known.media_type) == (RECORDED_SIZE, "clear", "image/png")
+    assert (known.size, known.assessment.verdict.outcome, known.media_type) == (RECORDED_SIZE, "clear", "image/png")
 
 
 @pytest.mark.parametrize("size", [1, 7, 70, 1000, 65_536])

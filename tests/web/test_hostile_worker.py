@@ -10,7 +10,6 @@ import socket
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pytest
 from hypothesis import given
@@ -122,7 +121,7 @@ def test_a_field_out_of_its_bounds_is_not_recorded(relay, path, value):
     assert len(reply.body) < 200
     row = relay.ledger.uploads.get(waiting.sha256)
     assert row is not None
-    assert (row.judged_at, row.verdict) == (None, None)
+    assert (row.judged_at, row.assessment) == (None, None)
 
 
 def test_a_bad_answer_about_a_medium_leaves_it_to_other_workers(relay):
@@ -273,6 +272,11 @@ def outcome_of(read, message):
         return None, str(error)
 
 
+def judged_now(message):
+    ((_, judged),) = messages.decode_judged_page({"judged": [{"sha256": "ab" * 32, "learned": message}]})
+    return judged
+
+
 @given(st.data())
 def test_what_is_taken_is_always_small_and_can_be_written(data):
     """Whatever stands in the place of whatever field: BadMessage, or something that every database takes."""
@@ -286,7 +290,7 @@ def test_what_is_taken_is_always_small_and_can_be_written(data):
                 inside[key] = data.draw(LEAVES)
                 break
             inside = deeper
-    said, refusal = outcome_of(partial(messages.decode_learned, sha256="ab" * 32), message)
+    said, refusal = outcome_of(judged_now, message)
     assert len(refusal) < 200
     if said is None:
         return

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import UTC
-from functools import partial
 
 import pytest
 from hypothesis import given
@@ -80,6 +80,14 @@ def over_the_wire(message):
     return json.loads(json.dumps(message, allow_nan=False))
 
 
+def learned(message):
+    """What a relay takes from a worker's word on these bytes."""
+    answer = {"image": "a", "is_csam": False, "is_nsfw": False, "learned": message}
+    ((_, judged),) = messages.decode_judged_page({"judged": [{"sha256": "ab" * 32, "learned": message}]})
+    assert messages.decode_answer(answer).learned.assessment("ab" * 32) == judged
+    return judged
+
+
 @given(VERDICTS | st.none(), st.frozensets(WORDS, max_size=3), st.none() | INFOS, st.none() | PDQS, TEXT)
 def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> None:
     """Of the findings those that count, and of the medium what is worth keeping."""
@@ -92,7 +100,7 @@ def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> N
         pdq=pdq,
         sha256="ab" * 32,
     )
-    assert messages.decode_learned(over_the_wire(messages.encode_learned(said)), sha256="ab" * 32) == said
+    assert learned(over_the_wire(messages.encode_learned(said))) == said
 
 
 def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
@@ -105,7 +113,7 @@ def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
     )
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=findings, rules_version="1")
     said = checked("a", verdict=verdict).assessment
-    back = messages.decode_learned(over_the_wire(messages.encode_learned(said)), sha256="ab" * 32)
+    back = learned(over_the_wire(messages.encode_learned(said)))
     assert [(finding.label, dict(finding.details)) for finding in back.verdict.findings] == [("hit", {})]
 
 
@@ -119,27 +127,60 @@ def test_an_answer_is_one_for_pictrs_safety_as_well(refuse) -> None:
     assert messages.decode_answer({key: message[key] for key in ("image", "is_csam", "is_nsfw")}).learned is None
 
 
-def test_an_unchecked_upload_comes_back() -> None:
-    """With the time at which it was let in."""
-    made = upload("a", reason="timed_out")
-    row = UploadRow(
+def unchecked(assessment=None) -> UploadRow:
+    made = upload("a")
+    return UploadRow(
         sha256=made.sha256,
         size=made.size,
         media_type=made.media_type,
         answer=UploadAnswer.UNCHECKED,
-        status=None,
+        assessment=assessment,
         reason="timed_out",
         judged_at=None,
-        verdict=None,
-        detectors=frozenset(),
-        pdq=None,
-        info=None,
         first_at=NOON.astimezone(UTC),
         last_at=NOON,
         times=1,
         found_storage=None,
         found_key=None,
     )
+
+
+def test_a_verdict_is_told_although_a_later_attempt_brought_none() -> None:
+    """The ledger keeps both; a relay that heard of an unreadable upload with a verdict would refuse the whole page."""
+    known = dataclasses.replace(checked("a").assessment, status=ItemStatus.UNREADABLE, reason="damaged since")
+    entry = over_the_wire(messages.encode_judged(unchecked(known)))
+    ((sha256, told),) = messages.decode_judged_page({"judged": [entry]})
+    assert (sha256, told.status) == (unchecked().sha256, ItemStatus.CHECKED)
+    assert told.verdict.outcome is known.verdict.outcome
+    assert messages.encode_judged(unchecked()) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ([], "not an object of JSON"),
+        ({"image": "a", "is_csam": 1, "is_nsfw": False}, "is_csam: Input should be a valid boolean"),
+        ({"image": "a", "is_csam": True}, "is_nsfw: Field required"),
+        (
+            {"image": "a", "is_csam": True, "is_nsfw": True, "learned": {"status": "SECRET"}},
+            "learned.status: none of those that there are",
+        ),
+        (
+            {"image": "a", "is_csam": True, "is_nsfw": True, "learned": {"status": "checked"}},
+            "learned: a verdict is set exactly when the status is checked",
+        ),
+    ],
+)
+def test_a_refusal_names_the_field_and_quotes_nothing(message, said) -> None:
+    """One line that an admin can act on; what the other side sent may be anything."""
+    with pytest.raises(BadMessage) as raised:
+        messages.decode_answer(message)
+    assert str(raised.value) == said
+
+
+def test_an_unchecked_upload_comes_back() -> None:
+    """With the time at which it was let in."""
+    row = unchecked()
     back = messages.decode_unchecked(over_the_wire(messages.encode_unchecked(row)))
     assert back == upload("a", reason="timed_out", at=NOON)
 
@@ -149,9 +190,10 @@ def test_nonsense_is_a_bad_message_and_nothing_else(message) -> None:
     """Whatever somebody with the key sends."""
     for decode in (
         messages.decode_answer,
-        partial(messages.decode_learned, sha256="ab" * 32),
+        learned,
         messages.decode_unchecked,
-        messages.decode_judged,
+        messages.decode_judged_page,
+        messages.decode_unchecked_page,
     ):
         try:
             decode(message)

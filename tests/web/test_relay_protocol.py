@@ -93,7 +93,7 @@ def test_a_worker_of_the_ancestors_kind_answers_for_us(relay, path, csam, status
     assert worker.tell(name, csam=csam).json["message"] == "OK"
     assert asked.answer().status == status
     row = relay.recorded(data)
-    assert row.verdict.outcome is (Outcome.FLAGGED if csam else Outcome.CLEAR)
+    assert row.assessment.verdict.outcome is (Outcome.FLAGGED if csam else Outcome.CLEAR)
     assert row.answer is (UploadAnswer.REFUSED if csam else UploadAnswer.ACCEPTED)
 
 
@@ -110,13 +110,13 @@ def test_a_worker_of_ours_waits_for_work_and_says_what_it_found(relay) -> None:
     assert reply.headers["x-lemmy-safety-relay"] == "1"
     assert (asked.answer().status, asked.answer().body) == (406, b"refused")
     row = relay.recorded(data)
-    assert (row.verdict.outcome, row.verdict.rules_version, row.detectors) == (
+    assert (row.assessment.verdict.outcome, row.assessment.verdict.rules_version, row.assessment.detectors) == (
         Outcome.FLAGGED,
         "rules-1",
         frozenset({"hashes"}),
     )
-    assert [finding.label for finding in row.verdict.findings] == ["canary"]
-    assert (row.info.width, row.pdq.quality) == (3, 90)
+    assert [finding.label for finding in row.assessment.verdict.findings] == ["canary"]
+    assert (row.assessment.info.width, row.assessment.pdq.quality) == (3, 90)
 
 
 def test_what_a_human_cleared_at_the_workers_side_is_accepted(relay) -> None:
@@ -126,7 +126,7 @@ def test_what_a_human_cleared_at_the_workers_side_is_accepted(relay) -> None:
     tell(relay, name, refuse=False, said=learned("flagged"))
     assert asked.answer().status == 200
     row = relay.recorded(data)
-    assert (row.verdict.outcome, row.answer) == (Outcome.FLAGGED, UploadAnswer.ACCEPTED)
+    assert (row.assessment.verdict.outcome, row.answer) == (Outcome.FLAGGED, UploadAnswer.ACCEPTED)
 
 
 @pytest.mark.parametrize(("accept", "status"), [(True, 200), (False, 406)])
@@ -139,7 +139,7 @@ def test_without_a_verdict_the_relays_own_setting_decides(tmp_path, accept, stat
         tell(relay, name, refuse=accept, said=learned(status=said, verdict=None, reason="no picture in it"))
         assert asked.answer().status == status
         row = relay.recorded(b"one", verdict=False)
-        assert (row.status, row.verdict) == (ItemStatus(said), None)
+        assert (row.assessment.status, row.assessment.verdict) == (ItemStatus(said), None)
         assert "no picture in it" in row.reason
 
 
@@ -153,7 +153,7 @@ def test_what_nobody_answers_in_time_follows_the_setting_and_is_on_record(tmp_pa
         assert relay.ledger.uploads.count_unchecked() == int(accept)
         until(lambda: relay.metric("held_bytes") == 0, "the end of the bytes")
         assert tell(relay, name, refuse=True).json == {"message": "OK", "late": True}
-        assert relay.recorded(b"one").verdict.outcome is Outcome.FLAGGED
+        assert relay.recorded(b"one").assessment.verdict.outcome is Outcome.FLAGGED
         assert relay.ledger.uploads.count_unchecked() == 0
         assert tell(relay, name).status == 404
 
@@ -407,7 +407,7 @@ def test_what_was_let_in_unchecked_is_listed_and_settled_by_workers(tmp_path) ->
         ]
         assert call(relay.port, "POST", UNCHECKED, body={"judged": judged}).status == 200
         assert [entry["sha256"] for entry in unchecked(relay)] == [sha256(b"three")]
-        assert relay.ledger.uploads.get(sha256(b"one")).verdict.outcome is Outcome.FLAGGED
+        assert relay.ledger.uploads.get(sha256(b"one")).assessment.verdict.outcome is Outcome.FLAGGED
         assert relay.ledger.uploads.get(sha256(b"one")).answer is UploadAnswer.UNCHECKED
         assert relay.ledger.uploads.get(sha256(b"never")) is None
 

@@ -38,8 +38,11 @@ def test_uploads_are_judged_at_home(tmp_path) -> None:
         assert (relay.ask(png(1)).status, relay.ask(canary_png()).status) == (200, 406)
         for data, outcome in ((png(1), Outcome.CLEAR), (canary_png(), Outcome.FLAGGED)):
             there, home = (side.recorded(data) for side in (relay, worker))
-            assert (there.verdict.outcome, home.verdict.outcome) == (outcome, outcome)
-            assert (there.answer, there.verdict.rules_version) == (home.answer, home.verdict.rules_version)
+            assert (there.assessment.verdict.outcome, home.assessment.verdict.outcome) == (outcome, outcome)
+            assert (there.answer, there.assessment.verdict.rules_version) == (
+                home.answer,
+                home.assessment.verdict.rules_version,
+            )
             assert home.size == len(data)
 
 
@@ -63,7 +66,7 @@ def test_a_dry_run_on_either_side_refuses_nothing(tmp_path, dry_run_at) -> None:
         running_worker(tmp_path, relay.url, dry_run=dry_run_at == "worker"),
     ):
         assert relay.ask(canary_png()).status == 200
-        assert relay.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
+        assert relay.recorded(canary_png()).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 def test_what_a_human_cleared_at_home_is_let_in(tmp_path) -> None:
@@ -82,7 +85,7 @@ def test_what_is_no_picture_follows_the_relays_setting(tmp_path, accept, status)
     """Decoding has failed at home, where it was tried."""
     with running_relay(tmp_path, accept_unchecked=accept) as relay, running_worker(tmp_path, relay.url):
         assert relay.ask(b"no picture").status == status
-        assert relay.recorded(b"no picture", verdict=False).status is ItemStatus.UNREADABLE
+        assert relay.recorded(b"no picture", verdict=False).assessment.status is ItemStatus.UNREADABLE
 
 
 def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
@@ -97,7 +100,7 @@ def test_a_late_verdict_is_on_record_on_both_sides(tmp_path) -> None:
         slow.gate.set()
         until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the late verdict at the relay")
         home = worker.recorded(canary_png())
-        assert (home.answer, home.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
+        assert (home.answer, home.assessment.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
 def test_another_worker_takes_over_in_time(tmp_path, monkeypatch) -> None:
@@ -161,7 +164,7 @@ def test_what_the_relay_let_in_unchecked_is_judged_by_the_daemon_and_cleared_the
             assert worker.ledger.uploads.count_unchecked() == 0
             until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
         row = relay.ledger.uploads.get(sha256(canary_png()))
-        assert (row.answer, row.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
+        assert (row.answer, row.assessment.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
 @pytest.mark.usefixtures("_often")
@@ -173,7 +176,7 @@ def test_what_is_nowhere_to_be_found_comes_off_the_relays_list_as_well(tmp_path)
             until(lambda: worker.ledger.uploads.count_unchecked() == 1, "the list at home")
             worker.ledger.uploads.settle_lost(datetime.now(UTC) + timedelta(minutes=1), storage="local:/x")
             until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
-        assert relay.ledger.uploads.get(sha256(png(1))).status is ItemStatus.GONE
+        assert relay.ledger.uploads.get(sha256(png(1))).assessment.status is ItemStatus.GONE
 
 
 @pytest.mark.usefixtures("_often")

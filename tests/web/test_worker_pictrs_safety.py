@@ -35,9 +35,9 @@ def test_what_is_harmless_and_what_is_not(server, tmp_path) -> None:
     with running_worker(tmp_path, server.url) as worker:
         assert server.result("4f1c-a.png") == {**server.results["4f1c-a.png"], "is_csam": False, "is_nsfw": False}
         assert server.result("canary.webp")["is_csam"] is True
-        assert worker.recorded(picture).verdict.outcome is Outcome.CLEAR
+        assert worker.recorded(picture).assessment.verdict.outcome is Outcome.CLEAR
         assert worker.recorded(canary_png()).answer is UploadAnswer.REFUSED
-        assert worker.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
+        assert worker.recorded(canary_png()).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 def test_a_dry_run_refuses_nothing(server, tmp_path) -> None:
@@ -45,7 +45,7 @@ def test_a_dry_run_refuses_nothing(server, tmp_path) -> None:
     server.put("canary.png", canary_png())
     with running_worker(tmp_path, server.url, dry_run=True) as worker:
         assert server.result("canary.png")["is_csam"] is False
-        assert worker.recorded(canary_png()).verdict.outcome is Outcome.FLAGGED
+        assert worker.recorded(canary_png()).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 @pytest.mark.parametrize("accept", [True, False])
@@ -56,7 +56,7 @@ def test_without_a_verdict_it_answers_by_the_setting(server, tmp_path, accept) -
     server.put("empty.png", b"")
     with running_worker(tmp_path, server.url, accept_unchecked=accept) as worker:
         assert [server.result(name)["is_csam"] for name in ("text.png", "large.png", "empty.png")] == [not accept] * 3
-        assert worker.recorded(b"no picture", verdict=False).status is ItemStatus.UNREADABLE
+        assert worker.recorded(b"no picture", verdict=False).assessment.status is ItemStatus.UNREADABLE
         assert worker.recorded(b"no picture", verdict=False).answer is (
             UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED
         )
@@ -67,7 +67,7 @@ def test_what_a_broken_detector_could_not_judge_is_on_the_list(server, tmp_path)
     server.put("a.png", png(2))
     with running_worker(tmp_path, server.url, detectors=[FailingDetector()]) as worker:
         assert server.result("a.png")["is_csam"] is False
-        assert worker.recorded(png(2), verdict=False).status is ItemStatus.DETECTOR_FAILED
+        assert worker.recorded(png(2), verdict=False).assessment.status is ItemStatus.DETECTOR_FAILED
         assert worker.ledger.uploads.count_unchecked() == 1
 
 

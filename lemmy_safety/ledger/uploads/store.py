@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select
 
-from lemmy_safety.ledger.codec import info_of, pdq_of, verdict_of
+from lemmy_safety.ledger.codec import assessment_of
 from lemmy_safety.ledger.models import IS_UNCHECKED, storages, uploads
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import UploadAnswer, UploadRow
@@ -154,13 +154,9 @@ def _upload_row_of(row: AnyRow) -> UploadRow:
         size=row.size,
         media_type=row.media_type,
         answer=row.answer,
-        status=row.status,
+        assessment=None if row.status is None and row.outcome is None else assessment_of(row),
         reason=row.reason,
         judged_at=row.judged_at,
-        verdict=verdict_of(row),
-        detectors=row.detectors,
-        pdq=pdq_of(row),
-        info=info_of(row),
         first_at=row.first_at,
         last_at=row.last_at,
         times=row.times,
