@@ -1,14 +1,35 @@
 """Paths that begin with ``~``: what they mean, and what is said where this account has no home folder.
 
 A container that runs with an arbitrary user id (OpenShift, ``docker run --user``), ``env -i`` and some service managers
-give no HOME and no entry in the list of accounts. So ``~`` is resolved when something below it is needed, and no earlier.
+give no HOME and no entry in the list of accounts; others set HOME and leave it empty. So ``~`` is resolved when something
+below it is needed, and no earlier.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VARIABLE = "USERPROFILE" if os.name == "nt" else "HOME"
+
+
+def why_no_home() -> str | None:
+    """Why ``~`` stands for no folder; None where it stands for one.
+
+    Python takes an empty HOME for the root folder, and a relative one for a folder below the working folder. Neither is
+    where an account keeps its files.
+    """
+    home = os.environ.get(_VARIABLE)
+    if home is None:
+        return None if os.path.expanduser("~") != "~" else "this account has no home folder"  # noqa: PTH111 - Path's own raises
+    if not home.strip():
+        return f"{_VARIABLE} is set and empty"
+    return None if os.path.isabs(home) else f"{_VARIABLE} is a relative path"  # noqa: PTH117 - a text
 
 
 def expanded(path: Path, *, what: str) -> Path:
@@ -18,17 +39,23 @@ def expanded(path: Path, *, what: str) -> Path:
     """
     found = expanded_if_known(path)
     if str(found).startswith("~"):
-        user = Path(found).parts[0]
-        why = f"there is no account {user[1:]!r}" if user != "~" else "this account has no home folder"
+        why = (why_no_home() if is_below_home(path) else None) or f"there is no account {path.parts[0][1:]!r}"
         raise SettingsError(
-            f"{what}: {str(path)!r} cannot be resolved: {why}.", hint="Write the path out, or set HOME."
+            f"{what}: {str(path)!r} cannot be resolved: {why}.", hint=f"Write the path out, or set {_VARIABLE}."
         )
     return found
 
 
 def expanded_if_known(path: Path) -> Path:
     """``path`` with its ``~`` replaced, or as it is where that cannot be done (yet)."""
+    if is_below_home(path) and why_no_home():
+        return path
     try:
         return path.expanduser()
     except RuntimeError:
         return path
+
+
+def is_below_home(path: Path) -> bool:
+    """Whether ``path`` begins with the ``~`` of this account, which is not replaced (yet)."""
+    return path.parts[:1] == ("~",)

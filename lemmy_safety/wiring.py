@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, SettingsError
-from lemmy_safety.home import expanded
+from lemmy_safety.home import expanded, why_no_home
 from lemmy_safety.packages import DECODING_PACKAGES, check_whole
 from lemmy_safety.settings import choose_storage, variable
 
@@ -87,17 +87,23 @@ def cache_dir(settings: Settings) -> Path:
 
     if settings.cache_dir:
         return expanded(settings.cache_dir, what="CACHE_DIR")
-    homeless = SettingsError(
-        "There is no folder for caches: this account has no home folder.",
-        hint="Set CACHE_DIR, and HF_HOME for models that are fetched; or set HOME.",
-    )
-    try:
-        found = user_cache_path("lemmy-safety")
-    except RuntimeError as error:
-        raise homeless from error
-    if found.parts[:1] == ("~",):  # of older versions: it would be made in the working folder
-        raise homeless
-    return found
+    homeless = why_no_home()
+    if homeless and os.name == "posix" and not variable("XDG_CACHE_HOME"):
+        raise SettingsError(
+            f"There is no folder for caches: {homeless}.",
+            hint="Set CACHE_DIR, and HF_HOME for models that are fetched; or set HOME.",
+        )
+    return user_cache_path("lemmy-safety")
+
+
+def _check_folder_of_models() -> None:
+    """horde_safety makes it, and the model hub fills it: without a home, in the root or the working folder.
+
+    :raises SettingsError: no variable names another, and this account has no home folder.
+    """
+    homeless = why_no_home()
+    if homeless and not variable("HF_HOME"):
+        raise SettingsError(f"There is no folder for models: {homeless}.", hint="Set HF_HOME; or set HOME.")
 
 
 def _at_home(path: Path | None, what: str) -> Path | None:
@@ -124,6 +130,8 @@ def build_detectors(
     if "clip" in names:
         from lemmy_safety.detectors.clip import ClipDetector
 
+        caches = cache_dir(settings)
+        _check_folder_of_models()
         made.append(
             ClipDetector(
                 model=settings.clip_model,
@@ -131,7 +139,7 @@ def build_detectors(
                 device=settings.device,
                 batch_size=settings.clip_batch,
                 use_new_safety=settings.use_new_safety,
-                cache_dir=cache_dir(settings),
+                cache_dir=caches,
                 danbooru=settings.danbooru,
                 danbooru_weights=_at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
                 exact=settings.exact,

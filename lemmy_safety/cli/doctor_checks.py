@@ -95,7 +95,8 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
     yield from _exposed("Settings", (env_file,))
     settings = reading.settings
     for line in "\n".join(reading.faults).splitlines():
-        yield _fault("Settings", "fault", SettingsError(line, hint="Correct it in .env or the environment."))
+        where = "" if line.startswith(f"{env_file}, line ") else " or the environment"
+        yield _fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     yield _at_once(settings)

@@ -30,7 +30,7 @@ def choose_storage(settings: Settings) -> str:
         )
     if settings.storage is None and not filled:
         raise SettingsError(
-            "No storage is set up. Fill in one of these, in the environment or in .env:\n"
+            f"No storage is set up. Fill in one of these, in the environment or in {settings.env_file}:\n"
             "  s3     OBJECT_STORAGE_ENDPOINT, PICTRS_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY\n"
             "  ssh    SSH_HOSTNAME, SSH_USERNAME, SSH_PRIVKEY, PICTRS_FILES_DIRECTORY\n"
             "  local  PICTRS_FILES_DIRECTORY",
@@ -44,5 +44,5 @@ def choose_storage(settings: Settings) -> str:
     }[kind]
     missing = [OPTIONS[name].env[0] for name in needed if not getattr(settings, name)]
     if missing:
-        raise SettingsError(f"Storage {kind} also needs {', '.join(missing)}.", hint="Set it in .env.")
+        raise SettingsError(f"Storage {kind} also needs {', '.join(missing)}.", hint=f"Set it in {settings.env_file}.")
     return kind

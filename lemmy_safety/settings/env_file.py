@@ -12,18 +12,18 @@ import io
 import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import names
+from lemmy_safety.settings.table import DEFAULT_FILE
 
 if TYPE_CHECKING:
-    from dotenv.parser import Binding
+    from pathlib import Path
 
-DEFAULT_FILE = Path(".env")
+    from dotenv.parser import Binding
 
 #: Characters that some programs show as the end of a line, and the parser does not: what follows them looks like a line of
 #: its own, and is part of the one before. NUL comes with files that are saved as UTF-16.

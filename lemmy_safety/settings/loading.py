@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import names
-from lemmy_safety.settings.env_file import DEFAULT_FILE, EnvFile, read_env_file
-from lemmy_safety.settings.table import OPTIONS, Settings
+from lemmy_safety.settings.env_file import EnvFile, read_env_file
+from lemmy_safety.settings.table import DEFAULT_FILE, OPTIONS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,8 @@ class Reading:
         A default in its place would be another storage or detector than the one that is meant.
         """
         unknown = sorted(name for name in self.unknown if OPTIONS[name].section == section)
-        strict = _StrictSettings(**{name: getattr(self.settings, name) for name in OPTIONS})
+        known = {name: getattr(self.settings, name) for name in OPTIONS}
+        strict = _StrictSettings(**known, env_file=self.settings.env_file)
         object.__setattr__(strict, "_unknown", {name: [self.written(other) for other in unknown] for name in unknown})
         return strict
 
@@ -115,7 +116,12 @@ def _read(flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
         except SettingsError as error:
             faults.append(str(error))
             unknown.add(item.name)
-    return Reading(settings=Settings(**values), faults=tuple(faults), unknown=frozenset(unknown), sources=sources)
+    return Reading(
+        settings=Settings(**values, env_file=file.path),
+        faults=tuple(faults),
+        unknown=frozenset(unknown),
+        sources=sources,
+    )
 
 
 def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:

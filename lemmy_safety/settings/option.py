@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.home import expanded, expanded_if_known
+from lemmy_safety.home import expanded, expanded_if_known, is_below_home
 
 ENV_PREFIX = "LEMMY_SAFETY_"
 
@@ -102,7 +102,7 @@ class Option:
 def _path(text: str, source: str) -> Path:
     """``~`` alone may wait until it is needed: without a home folder most commands need nothing below it."""
     path = expanded_if_known(Path(text))
-    return path if path.parts[:1] == ("~",) else expanded(path, what=source)
+    return path if is_below_home(path) else expanded(path, what=source)
 
 
 def _cannot_be_meant(text: str) -> str | None:

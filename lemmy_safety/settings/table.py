@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 from lemmy_safety.settings.bridge import BridgeSettings
 from lemmy_safety.settings.database import DatabaseSettings
@@ -14,6 +15,8 @@ from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.run import RunSettings
 from lemmy_safety.settings.storage import StorageSettings
 
+DEFAULT_FILE = Path(".env")
+
 
 # Fields are collected from the last base to the first: the documentation begins with the storage.
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +25,15 @@ class Settings(
 ):
     """All settings of one run, validated one by one; combinations are judged where they are used."""
 
+    env_file: Path = dataclasses.field(default=DEFAULT_FILE, compare=False)
+    """No option: the file that was read, or would have been if it were there. For messages that say where to set something."""
+
 
 def _options() -> dict[str, Option]:
     table = {}
     for item in dataclasses.fields(Settings):
+        if "option" not in item.metadata:
+            continue
         meta = dict(item.metadata["option"])
         names = (*meta.pop("env"), ENV_PREFIX + item.name.upper())
         table[item.name] = Option(name=item.name, env=names, **meta)

@@ -354,3 +354,34 @@ def test_a_fault_of_a_proxy_is_not_taken_for_a_storage_that_is_missing(call, tmp
     plant, _, _ = FAULTS["a proxy with one slash"]
     found, _ = doctored(call, LEMMY_SAFETY_MINUTES="0", **plant(tmp_path))
     assert [fault["area"] for fault in found] == ["Settings", "Storage"]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_fix_names_the_file_that_was_read(call, tmp_path, monkeypatch) -> None:
+    """``other.env``, where that is the file of the settings; what is in it is corrected there only."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.env").write_text("LEMMY_SAFETY_MINUTES=ten\n", encoding="utf-8")
+    result = call("doctor", "--quick", "--json", "--env-file", "other.env", env={"LEMMY_SAFETY_THREADS": "many"})
+    fixes = {
+        check["detail"].split(":")[0]: check["fix"]
+        for check in json.loads(result.stdout)["checks"]
+        if check["ok"] is False
+    }
+    assert fixes == {
+        "LEMMY_SAFETY_THREADS": "Correct it in other.env or the environment.",
+        "other.env, line 1": "Correct it in other.env.",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [({}, "in the environment or in other.env:"), ({"LEMMY_SAFETY_STORAGE": "s3"}, "fix: Set it in other.env.")],
+)
+def test_what_is_missing_is_to_be_set_in_the_file_that_was_read(call, tmp_path, monkeypatch, variables, said) -> None:
+    """A sweep and ``doctor`` say the same, also of a storage that cannot be chosen."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.env").touch(mode=0o600)
+    for command in ("--all", "doctor --quick"):
+        result = call(*command.split(), "--env-file", "other.env", env=variables)
+        assert said in result.output
+        assert result.exit_code == errors.SettingsError.exit_code

@@ -14,6 +14,7 @@ from lemmy_safety import wiring
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.home import expanded, expanded_if_known
 from lemmy_safety.settings import OPTIONS, load_settings
+from lemmy_safety.storage.ssh import read_ssh_config
 from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows finds the profile folder elsewhere")
@@ -92,6 +93,56 @@ def test_what_needs_a_home_names_the_setting(homeless, variables, named) -> None
     assert not (homeless.place / "~").exists()
 
 
+@pytest.mark.parametrize(
+    ("home", "why"), [("", "HOME is set and empty"), (" ", "HOME is set and empty"), ("x", "HOME is a relative path")]
+)
+@pytest.mark.parametrize("path", ["~", "~/x", "~/.ssh/known_hosts"])
+def test_a_home_that_is_empty_or_relative_is_none(monkeypatch, path, home, why) -> None:
+    """Python makes ``/x`` and ``x/x`` of ``~/x`` there, which are other files."""
+    monkeypatch.setenv("HOME", home)
+    assert expanded_if_known(Path(path)) == Path(path)
+    with pytest.raises(SettingsError) as caught:
+        expanded(Path(path), what="HASH_LIST")
+    assert caught.value.message == f"HASH_LIST: {path!r} cannot be resolved: {why}."
+
+
+def test_the_root_folder_can_be_a_home(monkeypatch) -> None:
+    """It is that of arbitrary accounts in containers."""
+    monkeypatch.setenv("HOME", "/")
+    assert expanded(Path("~/x"), what="X") == Path("/x")
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"SQLITE_FILENAME": "~/x.db"}, "SQLITE_FILENAME"),
+        ({"HASH_LIST": "~/list"}, "HASH_LIST"),
+        ({"HASH_LIST": "~/list", "HOME": "relative"}, "HASH_LIST"),
+        ({"PICTRS_FILES_DIRECTORY": "~/files"}, "PICTRS_FILES_DIRECTORY"),
+        (
+            {"SSH_HOSTNAME": "host.invalid", "SSH_KNOWN_HOSTS": "~/known", "LEMMY_SAFETY_STORAGE": "ssh"},
+            "SSH_KNOWN_HOSTS",
+        ),
+        ({"DETECTORS": "clip"}, "CACHE_DIR"),
+        ({"DETECTORS": "clip", "CACHE_DIR": "cache"}, "HF_HOME"),
+    ],
+)
+def test_with_an_empty_home_what_needs_one_names_the_setting(command, tmp_path, monkeypatch, variables, named) -> None:
+    """In one line, and nothing is made in the working folder in its place."""
+    place = tmp_path / "place"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    values = {"PICTRS_FILES_DIRECTORY": os.environ["PICTRS_FILES_DIRECTORY"], "DETECTORS": "hashes", "HOME": ""}
+    process = command("--all", "--dry-run", env={**values, "SSH_CONFIG": "none", **variables})
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == SettingsError.exit_code, said
+    assert named in said
+    assert "HOME is " in said
+    assert "Traceback" not in said
+    assert {path.name for path in place.iterdir()} <= {"lemmy_safety.db"}
+
+
 @pytest.fixture
 def _no_home(monkeypatch) -> None:
     """HOME is unset, and the list of accounts does not know this one."""
@@ -122,6 +173,28 @@ def test_caches_are_not_made_in_a_folder_called_tilde() -> None:
         wiring.cache_dir(load_settings(environ={}))
     assert "CACHE_DIR" in caught.value.hint
     assert wiring.cache_dir(load_settings(environ={"CACHE_DIR": "/x"})) == Path("/x")
+
+
+@pytest.mark.parametrize("home", ["", "."])
+def test_with_an_empty_home_ssh_reads_no_file_in_its_place(monkeypatch, tmp_path, home) -> None:
+    """Neither keys nor a config file, which can have commands run."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", home)
+    for folder in (tmp_path / ".ssh", tmp_path / "~" / ".ssh"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config", "id_ed25519"):
+            (folder / name).write_text("Host x\n HostName y\n", encoding="utf-8")
+            (folder / name).chmod(0o600)
+    assert [name for name, _ in PrivateKeys(None, None, None).candidates() if "agent" not in name] == []
+    assert read_ssh_config(None).path is None
+    config = tmp_path / "config"
+    for line in ("IdentityFile ~/x", "UserKnownHostsFile ~/x", "IdentityFile %d/x", "ProxyCommand nc %d"):
+        config.write_text(f"Include {tmp_path}/nothing\nHost pictures\n {line}\n", encoding="utf-8")
+        with pytest.raises(SettingsError, match="cannot be resolved: HOME is"):
+            read_ssh_config(config).lookup("pictures")
+    config.write_text("Include more\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"config, line 1: '~/.ssh/more' cannot be resolved: HOME is"):
+        read_ssh_config(config)
 
 
 @pytest.mark.usefixtures("_no_home")

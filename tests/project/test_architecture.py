@@ -125,13 +125,13 @@ def reads_environment(tree: ast.AST) -> bool:
 
 
 def test_only_settings_read_the_environment():
-    """No module but settings/loading.py, except for the environment of decoders and the spelling of proxies' variables."""
+    """No module but settings/loading.py, except for decoders' environment, the spelling of proxies' variables, and HOME."""
     readers = [
         path.relative_to(PACKAGE).as_posix()
         for path in MODULES
         if reads_environment(ast.parse(path.read_text(encoding="utf-8")))
     ]
-    assert sorted(readers) == ["media/workers/environment.py", "proxies.py", "settings/loading.py"]
+    assert sorted(readers) == ["home.py", "media/workers/environment.py", "proxies.py", "settings/loading.py"]
 
 
 #: A program of its own, which its caller reads.

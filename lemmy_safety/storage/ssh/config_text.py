@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.home import expanded, expanded_if_known, is_below_home
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,17 +64,19 @@ def read_lines(path: Path | None) -> ConfigText | None:
     :raises SettingsError: the file cannot be read, or others may change the default file, which ssh refuses too.
     """
     named = path is not None
+    path = expanded_if_known(path or Path("~/.ssh/config"))
+    if not named and is_below_home(path):
+        return None
     try:
-        path = Path(path or "~/.ssh/config").expanduser()
         facts = path.stat()
-    except (RuntimeError, FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if named:
             raise SettingsError(
                 f"SSH_CONFIG: there is no file {path}.", hint="Correct the path, or set it to none."
             ) from error
         return None
     except OSError as error:
-        raise _unreadable(path or Path("~/.ssh/config"), error) from error
+        raise _unreadable(path, error) from error
     if not named and _others_may_write(facts):
         raise SettingsError(
             f"{path} can be changed by other users, and could have commands run here.",
@@ -123,9 +126,13 @@ def _included(line: str, path: Path, number: int) -> list[Path]:
     """ssh_config(5): several patterns, relative ones below ~/.ssh; files that do not exist are passed over."""
     try:
         patterns = shlex.split(line.replace("=", " ", 1))[1:]
-        whole = [Path("~/.ssh").expanduser() / Path(each).expanduser() for each in patterns]
-    except (ValueError, RuntimeError) as error:
-        raise SettingsError(f"{path}, line {number}: {error}.", hint="Close the quotes, or write paths out.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path}, line {number}: {error}.", hint="Close the quotes.") from error
+    place = f"{path}, line {number}"
+    below = [
+        Path(each) if each.startswith("~") or Path(each).is_absolute() else Path("~/.ssh", each) for each in patterns
+    ]
+    whole = [expanded(each, what=place) for each in below]
     found = (Path(each) for pattern in whole for each in sorted(glob.glob(str(pattern))))  # noqa: PTH207 - whole paths
     return [each for each in found if not each.is_dir()]
 

@@ -109,13 +109,7 @@ class KeyFile:
 
     def is_public(self) -> PrivateKeyError:
         """The error where the other half was meant."""
-        private = self._path.with_suffix("")
-        there = self._path.suffix == ".pub" and private.exists()
-        return _unusable(
-            self._path,
-            "it is a public key",
-            f"Set SSH_PRIVKEY to {private if there else 'the file without .pub, which holds the private key'}.",
-        )
+        return _unusable(self._path, "it is a public key", _where_the_private_half_is(self._path))
 
     def _for_paramiko(self, loaded: object) -> paramiko.PKey:
         for kind, key_class in _KINDS:
@@ -134,7 +128,7 @@ def _read(path: Path) -> bytes:
             return file.read(_MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise PrivateKeyError(
-            f"There is no SSH private key file {path}.", hint="Set SSH_PRIVKEY to the file without .pub."
+            f"The SSH private key file {path} does not exist.", hint=_where_the_private_half_is(path)
         ) from error
     except OSError as error:
         if path.is_dir():
@@ -143,6 +137,19 @@ def _read(path: Path) -> bytes:
             f"The SSH private key {path} cannot be read: {error.strerror}.",
             hint=how_to_make_readable(path),
         ) from error
+
+
+def _where_the_private_half_is(path: Path) -> str:
+    """What to do where ``path`` is not it, by what lies beside it."""
+    if path.suffix == ".pub":
+        private = path.with_suffix("")
+        if private.is_file():
+            return f"Set SSH_PRIVKEY to {private}."
+        return f"Its private key {private} does not exist here: copy it here, and set SSH_PRIVKEY to it."
+    public = path.with_name(f"{path.name}.pub")
+    if public.is_file():
+        return f"Only its public half {public} is here: copy the private key here as well, or correct SSH_PRIVKEY."
+    return "Set SSH_PRIVKEY to the file with the private key."
 
 
 def _normal(content: bytes) -> bytes:
@@ -170,7 +177,7 @@ def _something_else(path: Path, content: bytes) -> PrivateKeyError | None:
             "it is a certificate",
             "Set SSH_PRIVKEY to its private key; a certificate beside it is found by its name, KEYFILE-cert.pub.",
         ),
-        (b"PUBLIC KEY" in head, "it is a public key", "Set SSH_PRIVKEY to the private key that belongs to it."),
+        (b"PUBLIC KEY" in head, "it is a public key", _where_the_private_half_is(path)),
         (b"BEGIN CERTIFICATE" in head, "it is a TLS certificate", _NEEDED),
         (
             b"sk-ssh-" in inner or b"sk-ecdsa-" in inner,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
-from lemmy_safety.home import expanded_if_known
+from lemmy_safety.home import expanded_if_known, is_below_home
 from lemmy_safety.permissions import how_to_make_readable
 from lemmy_safety.storage.ssh.certificates import parse_certificate
 
@@ -155,9 +155,12 @@ class KnownHosts:
 
 
 def _text(path: Path) -> str:
+    path = expanded_if_known(path)
+    if is_below_home(path):
+        return ""
     try:
-        return path.expanduser().read_bytes().decode("utf-8", errors="replace")
-    except (FileNotFoundError, RuntimeError):  # the latter: there is no home folder
+        return path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
         return ""
     except OSError as error:
         raise HostKeyUnknown(

@@ -14,7 +14,7 @@ import paramiko
 from paramiko.pkey import PublicBlob
 
 from lemmy_safety.errors import PrivateKeyError
-from lemmy_safety.home import expanded_if_known
+from lemmy_safety.home import expanded_if_known, is_below_home
 from lemmy_safety.storage.ssh.certificates import SUFFIX, Certificate, read_certificate
 from lemmy_safety.storage.ssh.key_files import KeyFile
 
@@ -85,7 +85,8 @@ class PrivateKeys:
             return
         yield from self._agent_keys()
         if not self._identities:
-            yield from self._of_files([expanded_if_known(Path("~/.ssh", name)) for name in _DEFAULT_FILES])
+            found = [expanded_if_known(Path("~/.ssh", name)) for name in _DEFAULT_FILES]
+            yield from self._of_files([path for path in found if not is_below_home(path)])
 
     def _of_files(self, paths: Sequence[Path]) -> Iterator[tuple[str, paramiko.PKey]]:
         for path in paths:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.home import expanded
 from lemmy_safety.storage.ssh.config_text import ConfigText, read_lines
 from lemmy_safety.storage.ssh.match_exec import without_exec
 
@@ -170,10 +171,8 @@ class SshConfig:
         for value in values:
             if value.lower() == _OFF:
                 continue
-            try:
-                paths.append(Path(self._filled_in(self._expand(value, tokens, keyword), keyword)).expanduser())
-            except RuntimeError as error:
-                raise self._fault(f"the home folder of {value!r} is unknown", keyword, value) from error
+            path = Path(self._filled_in(self._expand(value, tokens, keyword), keyword))
+            paths.append(expanded(path, what=self._place(keyword, value)))
         return tuple(paths)
 
     def _expand(self, value: str, tokens: _Tokens, keyword: str) -> str:
@@ -248,7 +247,7 @@ class _Tokens:
         if letter == "u":
             return getpass.getuser()
         if letter == "d":
-            return str(Path.home())
+            return str(expanded(Path("~"), what="SSH config: %d"))
         local = socket.gethostname()
         return {
             "%": "%",

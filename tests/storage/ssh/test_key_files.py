@@ -128,9 +128,9 @@ def openssh(kind: bytes) -> str:
     [
         (b"", "is empty", "ssh-keygen"),
         (b" \r\n\n", "is empty", "ssh-keygen"),
-        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH me@here\n", "a public key", "without .pub"),
-        ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAy", "a public key", "without .pub"),
-        ("sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1", "a public key", "without .pub"),
+        ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH me@here\n", "a public key", "file with the private key"),
+        ("ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAy", "a public key", "file with the private key"),
+        ("sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1", "a public key", "file with the private key"),
         ("-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n", "a public key", "private key"),
         ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n", "a public key", "private key"),
         ("ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQ= x", "a certificate", "KEYFILE-cert.pub"),
@@ -165,7 +165,7 @@ def test_a_public_key_leads_to_the_private_one_beside_it(tmp_path: Path) -> None
     public = client_key("ed25519").with_suffix(".pub")
     assert f"SSH_PRIVKEY to {client_key('ed25519')}." in refusal(public).hint
     alone = write(tmp_path / "key.pub", public.read_bytes())
-    assert "without .pub" in refusal(alone).hint
+    assert f"Its private key {alone.with_suffix('')} does not exist here" in refusal(alone).hint
 
 
 def test_a_public_key_names_the_key_of_an_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,8 +193,26 @@ def test_a_public_key_names_the_key_of_an_agent(tmp_path: Path, monkeypatch: pyt
 def test_a_folder_and_a_missing_file_are_named(tmp_path: Path) -> None:
     """A folder is no file, and neither is what lies below a file."""
     assert "it is a folder" in refusal(tmp_path).message
-    for path in (tmp_path / "nothing", write(tmp_path / "file", "x") / "below"):
-        assert "There is no SSH private key file" in refusal(path).message
+    for path in (tmp_path / "nothing", write(tmp_path / "file", "x") / "below", tmp_path / "nothing.pub"):
+        assert refusal(path).message == f"The SSH private key file {path} does not exist."
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "said"),
+    [
+        ("key", [], "Set SSH_PRIVKEY to the file with the private key."),
+        ("key", ["key.pub"], "Only its public half {there}.pub is here"),
+        ("key.pub", [], "Its private key {there} does not exist here"),
+        ("key.pub", ["key"], "Set SSH_PRIVKEY to {there}."),
+    ],
+)
+def test_the_fix_for_a_missing_key_is_by_what_lies_beside_it(
+    tmp_path: Path, named: str, there: list[str], said: str
+) -> None:
+    """No file is advised that does not exist."""
+    for name in there:
+        write(tmp_path / name, "x")
+    assert said.format(there=tmp_path / "key") in refusal(tmp_path / named).hint
 
 
 @pytest.mark.skipif("os.name != 'posix' or os.geteuid() == 0", reason="root may read everything")

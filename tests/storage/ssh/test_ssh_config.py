@@ -172,7 +172,7 @@ def test_settings_count_before_the_file(tmp_path: Path) -> None:
         ("\n\nMatch all host pictures\n", 3, "makes no sense"),
         ("Host pictures\n ProxyJump a,,b\n", 2, "empty part"),
         ("Host pictures\n ProxyCommand nc %x %p\n", 2, "'%x'"),
-        ("Host pictures\n IdentityFile ~no-such-user/x\n", 2, "home folder"),
+        ("Host pictures\n IdentityFile ~no-such-user/x\n", 2, "no account 'no-such-user'"),
         ("Host pictures\n HostName $(id)\n", 2, "not a name that SSH can use"),
         ("Host pictures\n User -oProxyCommand=x\n", 2, "not a name that SSH can use"),
         ("CanonicalizeHostname yes\n", 1, "CanonicalDomains"),
