@@ -23,6 +23,7 @@ from machine import print_header
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.pictrs import keys as pictrs_keys
 from lemmy_safety.records import (
+    ActionPlan,
     Assessment,
     Finding,
     ItemResult,
@@ -91,9 +92,7 @@ class MadeUp:
 
 
 def record(ledger: Ledger, run: int, results: list[ItemResult]) -> None:
-    ledger.objects.record(
-        STORAGE, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="media-2"
-    )
+    ledger.objects.record(STORAGE, results, run_id=run, dry_run=False, plan=ActionPlan(), decoder="media-2")
 
 
 def fill(database: Path, made_up: MadeUp) -> None:

@@ -33,7 +33,7 @@ from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus, Outcome, Verdict
+from lemmy_safety.records import ActionPlan, Assessment, ItemResult, ItemStatus, Outcome, Verdict
 from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
 from lemmy_safety.storage.s3 import S3Storage
 
@@ -77,7 +77,7 @@ def fill_ledger(storage: S3Storage, url: str) -> None:
         while batch := list(islice(listed, 20_000)):
             results = [ItemResult(obj=obj, assessment=assessment) for obj in batch]
             ledger.objects.record(
-                storage.name, results, run_id=run, dry_run=False, action=None, unreadable_action=None, decoder="made up"
+                storage.name, results, run_id=run, dry_run=False, plan=ActionPlan(), decoder="made up"
             )
         ledger.passes.finish(run, {}, complete=True)
 
@@ -112,7 +112,7 @@ def run_job(job: str, endpoint: str, database: Path, new: int) -> None:
                 storage=storage, ledger=ledger, actions={}, guard=CircuitBreaker(ledger, ActionLimits())
             ),
             options=ScanOptions(
-                threads=10, decode_workers=2, max_bytes=1 << 26, memory_bytes=1 << 29, dry_run=True, action=None
+                threads=10, decode_workers=2, max_bytes=1 << 26, memory_bytes=1 << 29, dry_run=True, plan=ActionPlan()
             ),
             stop=threading.Event(),
         )

@@ -16,6 +16,7 @@ import psutil
 
 from lemmy_safety import wiring
 from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import Examiner
@@ -81,7 +82,7 @@ class Bench:
                     max_bytes=wiring.max_bytes(settings),
                     memory_bytes=wiring.memory_bytes(settings),
                     dry_run=True,
-                    action=None,
+                    plan=ActionPlan(),
                 ),
                 stop=threading.Event(),
             )
@@ -143,8 +144,7 @@ class Bench:
             run_id=run_id,
             decoder=self._decoder.version,
             dry_run=True,
-            action=None,
-            unreadable_action=None,
+            plan=ActionPlan(),
             hold=False,
             counter=counter,
             halted=lambda: False,

@@ -314,6 +314,20 @@ class ItemResult:
     reused_from: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ActionPlan:
+    """The action that is wanted on flagged objects, and on those that no decoder makes a picture of; None: only report.
+
+    The empty plan, ``ActionPlan()``, acts on nothing. A dry run has this one.
+    """
+
+    flagged: str | None = None
+    unreadable: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.flagged is not None or self.unreadable is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassSoFar:
     """What a pass has judged: ``judged`` objects, and by detector how many of them it flagged."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import LemmySafetyError, SettingsError
 from lemmy_safety.home import expanded, why_no_home
 from lemmy_safety.packages import DECODING_PACKAGES, check_whole
+from lemmy_safety.records import ActionPlan
 from lemmy_safety.settings import choose_storage, variable
 
 if TYPE_CHECKING:
@@ -308,8 +309,7 @@ def open_scanner(
                 max_bytes=max_bytes(settings),
                 memory_bytes=memory_bytes(settings),
                 dry_run=settings.dry_run,
-                action=_unless_report(settings.action),
-                unreadable_action=_unreadable_action(settings),
+                plan=build_action_plan(settings),
                 skip_plain=settings.skip_plain,
                 prefix=settings.prefix,
             ),
@@ -338,11 +338,12 @@ def memory_bytes(settings: Settings) -> int:
     return int(settings.memory_mb * _MIB)
 
 
-def _unreadable_action(settings: Settings) -> str | None:
-    """Who wants nothing deleted but reports, wants that of what cannot be read as well."""
-    if settings.skip_unreadable or settings.action == "report":
-        return None
-    return _unless_report(settings.unreadable_action)
+def build_action_plan(settings: Settings) -> ActionPlan:
+    """With ``--action report`` or in a dry run, unreadable objects are only reported too."""
+    if settings.dry_run or settings.action == "report":
+        return ActionPlan()
+    unreadable = None if settings.skip_unreadable else _unless_report(settings.unreadable_action)
+    return ActionPlan(flagged=settings.action, unreadable=unreadable)
 
 
 def _unless_report(action: str) -> str | None:

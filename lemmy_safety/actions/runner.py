@@ -21,7 +21,7 @@ from lemmy_safety.errors import (
     is_about_one_object,
 )
 from lemmy_safety.pictrs.keys import is_health_check
-from lemmy_safety.records import UNKNOWN_TIME, ActionState
+from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, ActionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -114,16 +114,13 @@ class ActionRunner:
         """Now, by the clock that dates the objects."""
         return datetime.now(UTC) + self.storage.clock_ahead
 
-    def finish_unfinished(
-        self, action: str | None, unreadable_action: str | None = None, so_far: PassSoFar | None = None
-    ) -> Iterator[ActionReport]:
+    def finish_unfinished(self, plan: ActionPlan, so_far: PassSoFar | None = None) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.
 
-        Only intents of the action that is wanted now for flagged, and for unreadable objects: whoever has switched to
-        report (None) since may have had a reason.
+        Only intents of the actions that are planned now: an admin who has switched to reports since may have had a reason.
         """
         for pending in self.ledger.unfinished_actions(self.storage.name):
-            if pending.action == (unreadable_action if pending.unreadable else action):
+            if pending.action == (plan.unreadable if pending.unreadable else plan.flagged):
                 yield self.carry_out(pending, so_far)
 
     def act_on_flagged(
@@ -145,7 +142,7 @@ class ActionRunner:
     def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
         if row.origin == "ancestor":
             return self._intend_for_ancestor_row(row, action)
-        written = self.ledger.intend(self.storage.name, [row.key], action)
+        written = self.ledger.intend(self.storage.name, [row.key], ActionPlan(flagged=action))
         return written[0] if written else _not_now(row, action)
 
     def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:

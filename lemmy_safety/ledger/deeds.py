@@ -20,7 +20,7 @@ from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER
 from lemmy_safety.ledger.rows import EventKind, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +45,8 @@ def intend_actions(
     connection: Connection,
     storage: str,
     keys: Sequence[str],
-    action: str | None,
+    plan: ActionPlan,
     *,
-    unreadable_action: str | None,
     run_id: int | None,
     now: datetime,
 ) -> list[PendingAction]:
@@ -57,7 +56,7 @@ def intend_actions(
     for chunk in chunks(keys):
         query = EARLIER.where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
         for row in connection.execute(query).all():
-            wanted = _action_on(row, action, unreadable_action)
+            wanted = _action_on(row, plan)
             if wanted is not None and object_of(row) is not None:
                 pending.append(_intended(connection, row, {}, wanted, run_id=run_id, now=now))
     return pending
@@ -72,19 +71,19 @@ def adopt_row(
         raise LedgerError(
             f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
         )
-    if _action_on(row, action, None) is None:
+    if _action_on(row, ActionPlan(flagged=action)) is None:
         return None
     described = {"storage_id": ensure_storage(connection, storage), **object_columns(obj)}
     return _intended(connection, row, described, action, run_id=None, now=now)
 
 
-def _action_on(row: AnyRow, action: str | None, unreadable_action: str | None) -> str | None:
+def _action_on(row: AnyRow, plan: ActionPlan) -> str | None:
     """Which of the two is wanted for this row; None when neither is."""
     waits = row.review is not Review.CLEARED and row.status is not ItemStatus.GONE and row.action_state in _ACTIONABLE
     if waits and row.outcome is Outcome.FLAGGED:
-        return action
+        return plan.flagged
     if waits and holds_no_picture(row.status, row.outcome, row.sha256, decoder_broke=row.decoder_broke):
-        return unreadable_action
+        return plan.unreadable
     return None
 
 

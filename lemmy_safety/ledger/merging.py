@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lemmy_safety.ledger.rows import KnownVerdict
-    from lemmy_safety.records import ItemResult, StoredObject
+    from lemmy_safety.records import ActionPlan, ItemResult, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
 
@@ -123,15 +123,14 @@ def merge(
     flag: KnownVerdict | None = None,
     decision: Decision | None,
     dry_run: bool,
-    action: str | None,
-    unreadable_action: str | None,
+    plan: ActionPlan,
     decoder: str,
 ) -> Change:
     """What a new result makes of the row for its key.
 
     ``flag`` stands on the same bytes and wins over the result's verdict, which is not "flagged"; see ``flags.py``.
-    ``decision`` is what a human decided about the same bytes, under this key or another. ``action`` is what is done
-    about flagged objects, ``unreadable_action`` about those that hold no picture, None when they are only reported.
+    ``decision`` is what a human decided about the same bytes, under this key or another. ``dry_run`` is noted in the row;
+    the ``plan`` alone says what is done.
     """
     assessment = result.assessment
     if assessment.verdict is None:
@@ -141,14 +140,12 @@ def merge(
             described = row.obj is not None and assessment.status is not ItemStatus.GONE
             values |= object_columns(result.obj if described else row.obj)
             return Change(values=values)
-        return _without_verdict(
-            row, result, decision, dry_run=dry_run, unreadable_action=unreadable_action, decoder=decoder
-        )
+        return _without_verdict(row, result, decision, dry_run=dry_run, action=plan.unreadable, decoder=decoder)
     if row is not None and (_is_same_flag(row, result) if flag else _flagged_by_others(row, result)):
         return _stays_flagged(row, result, dry_run=dry_run, decoder=decoder)
     if flag is not None:
         result = overruled(result, flag)
-    return _judged(row, result, decision, dry_run=dry_run, action=action, decoder=decoder)
+    return _judged(row, result, decision, dry_run=dry_run, action=plan.flagged, decoder=decoder)
 
 
 def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
@@ -197,7 +194,7 @@ def _without_verdict(
     decision: Decision | None,
     *,
     dry_run: bool,
-    unreadable_action: str | None,
+    action: str | None,
     decoder: str,
 ) -> Change:
     """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
@@ -206,7 +203,7 @@ def _without_verdict(
     why = f"now {found.status.value}"
     if holds_no_picture(found.status, None, found.sha256, decoder_broke=found.decoder_broke):
         unflagged = [] if row is None else _unflagged(row, why)
-        return _to_be_acted_on(row, result, decision, values, unflagged, dry_run=dry_run, action=unreadable_action)
+        return _to_be_acted_on(row, result, decision, values, unflagged, action=action)
     return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
 
 
@@ -225,7 +222,7 @@ def _judged(
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
     said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
-    return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], dry_run=dry_run, action=action)
+    return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], action=action)
 
 
 def _is_same_flag(row: EarlierRow, result: ItemResult) -> bool:
@@ -263,14 +260,13 @@ def _to_be_acted_on(
     values: dict[str, Any],
     said: list[tuple[EventKind, Mapping[str, Any]]],
     *,
-    dry_run: bool,
     action: str | None,
 ) -> Change:
     """There is a reason to act; what becomes of an earlier intent, and whether there is a new one."""
     if decision is not None and decision.review is Review.CLEARED:
         dropped = [] if row is None else _drops(row, "cleared by a human")
         return Change(values=values, events=(*said, *dropped))
-    if action is not None and not dry_run:
+    if action is not None:
         superseded = [] if row is None else _drops(row, "decided anew")
         return Change(values=values, intends=action, events=(*said, *superseded))
     if row is not None and row.action_state is ActionState.INTENDED:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.database import Database
     from lemmy_safety.ledger.rows import KnownVerdict, PendingAction
-    from lemmy_safety.records import ItemResult, StoredObject
+    from lemmy_safety.records import ActionPlan, ItemResult, StoredObject
 
 #: The same bytes were flagged at the door since: what is written here does not hold any more.
 _IS_OUTDONE = and_(
@@ -130,21 +130,23 @@ class Objects:
         *,
         run_id: int,
         dry_run: bool,
-        action: str | None,
+        plan: ActionPlan,
         decoder: str,
-        unreadable_action: str | None = None,
     ) -> list[PendingAction]:
         """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
 
-        A flagged object gets an intent when ``action`` is given, it is no dry run, and no human cleared its bytes,
-        under this key or another. So does one that no decoder makes a picture of (and that did not break the decoder) when
-        ``unreadable_action`` is given; it is never flagged by that. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
+        A flagged object gets an intent when the ``plan`` has an action for it and no human cleared its bytes, under this key
+        or another. So does one that no decoder makes a picture of (and that did not break the decoder); it is never flagged
+        by that. ``dry_run`` is noted in the rows. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
         on the same content, and takes away one on other content together with its intent. ``run_id`` is from
         ``passes.start``.
 
-        :raises ValueError: a result has a verdict without being CHECKED, or is CHECKED without one.
+        :raises ValueError: a dry run has a plan to act; a result has a verdict without being CHECKED, or is CHECKED without
+            one.
         """
         checked_keys(result.obj.key for result in results)
+        if dry_run and plan:
+            raise ValueError(f"a dry run acts on nothing, but its plan is {plan}")
         for result in results:
             if (result.assessment.status is ItemStatus.CHECKED) != (result.assessment.verdict is not None):
                 raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
@@ -157,8 +159,7 @@ class Objects:
                 results,
                 run_id=run_id,
                 dry_run=dry_run,
-                action=action,
-                unreadable_action=unreadable_action,
+                plan=plan,
                 decoder=decoder,
                 now=self._database.now(),
             )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.merging import Change
-    from lemmy_safety.records import ItemResult
+    from lemmy_safety.records import ActionPlan, ItemResult
 
 #: Rows as the rules need them.
 EARLIER = select(
@@ -59,8 +59,7 @@ def record_results(
     *,
     run_id: int,
     dry_run: bool,
-    action: str | None,
-    unreadable_action: str | None,
+    plan: ActionPlan,
     decoder: str,
     now: datetime,
 ) -> list[PendingAction]:
@@ -91,8 +90,7 @@ def record_results(
                 flag=flag,
                 decision=decision,
                 dry_run=dry_run,
-                action=action,
-                unreadable_action=unreadable_action,
+                plan=plan,
                 decoder=decoder,
             )
             writes.add(row, result, change)

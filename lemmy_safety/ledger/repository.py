@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         PendingAction,
         StuckActions,
     )
-    from lemmy_safety.records import ActionState, StoredObject
+    from lemmy_safety.records import ActionPlan, ActionState, StoredObject
 
 
 def open_ledger(
@@ -151,14 +151,11 @@ class Ledger(Database):
         self,
         storage: str,
         keys: Sequence[str],
-        action: str | None,
+        plan: ActionPlan,
         *,
-        unreadable_action: str | None = None,
         run_id: int | None = None,
     ) -> list[PendingAction]:
         """Write intents for those keys that wait for an action and are not cleared; return them.
-
-        ``action`` is for flagged ones, ``unreadable_action`` for those of which no decoder makes a picture; None: for none.
 
         Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
         refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
@@ -169,8 +166,7 @@ class Ledger(Database):
                 connection,
                 storage,
                 keys,
-                action,
-                unreadable_action=unreadable_action,
+                plan,
                 run_id=run_id,
                 now=self.now(),
             )

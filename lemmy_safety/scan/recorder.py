@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.ledger import Ledger
+    from lemmy_safety.records import ActionPlan
     from lemmy_safety.scan.items import OpenAction
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
@@ -34,8 +35,7 @@ class Recorder:
         run_id: int,
         decoder: str,
         dry_run: bool,
-        action: str | None,
-        unreadable_action: str | None,
+        plan: ActionPlan,
         hold: bool,
         counter: PassCounter,
         halted: Callable[[], bool],
@@ -45,8 +45,7 @@ class Recorder:
         self._run_id = run_id
         self._decoder = decoder
         self._dry_run = dry_run
-        self._action = action
-        self._unreadable_action = unreadable_action
+        self._plan = plan
         self._hold = hold
         self._counter = counter
         self._halted = halted
@@ -67,15 +66,12 @@ class Recorder:
         storage = self._runner.storage.name
         results = [item for item in group if isinstance(item, ItemResult)]
         open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
-        wanted = None if self._dry_run else self._action
-        unreadable = None if self._dry_run else self._unreadable_action
         pending = self._ledger.objects.record(
             storage,
             results,
             run_id=self._run_id,
             dry_run=self._dry_run,
-            action=wanted,
-            unreadable_action=unreadable,
+            plan=self._plan,
             decoder=self._decoder,
         )
         for result in results:
@@ -86,10 +82,8 @@ class Recorder:
                 log.warning("flagged key=%r by=the same bytes as %r", result.obj.key, result.reused_from)
             if learned.verdict is None:
                 log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, learned.status.value, learned.reason)
-        if open_keys and (wanted is not None or unreadable is not None):
-            intended = self._ledger.intend(
-                storage, open_keys, wanted, unreadable_action=unreadable, run_id=self._run_id
-            )
+        if open_keys and self._plan:
+            intended = self._ledger.intend(storage, open_keys, self._plan, run_id=self._run_id)
             pending = [*pending, *intended]
         if self._hold:
             self._counter.add("held", len(pending))  # a person is asked when everything is judged

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger.leases import DAEMON, RECHECK
+from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import Examiner
 from lemmy_safety.scan.fetch import Fetcher
@@ -69,9 +70,9 @@ _FULL_LISTING = "full-listing"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What does not change from pass to pass.
+    """What does not change from pass to pass. A ``dry_run`` has the empty plan.
 
-    ``action`` is None when flagged objects are only reported, ``unreadable_action`` when unreadable ones are.
+    :raises ValueError: a dry run has a plan to act.
     """
 
     threads: int
@@ -79,10 +80,13 @@ class ScanOptions:
     max_bytes: int
     memory_bytes: int
     dry_run: bool
-    action: str | None
-    unreadable_action: str | None = None
+    plan: ActionPlan
     skip_plain: bool = True
     prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dry_run and self.plan:
+            raise ValueError(f"a dry run acts on nothing, but its plan is {self.plan}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,11 +293,7 @@ class Scanner:
             log.warning("the end of run %d could not be recorded: %s", summary.run_id, error.message)
 
     def _finish_unfinished(self, counter: PassCounter, run_id: int) -> None:
-        options = self._options
-        if options.dry_run:
-            return
-        so_far = counter.so_far(run_id)
-        for report in self._runner.finish_unfinished(options.action, options.unreadable_action, so_far):
+        for report in self._runner.finish_unfinished(self._options.plan, counter.so_far(run_id)):
             counter.add_action(report)
             if report.held:
                 continue
@@ -304,8 +304,7 @@ class Scanner:
     def carry_out_held(self, summary: PassSummary) -> PassSummary:
         """What a pass with ``hold`` left for a person, who has said yes; the summary with how it went."""
         counter = PassCounter(self._policy.flags)
-        options = self._options
-        for report in self._runner.finish_unfinished(options.action, options.unreadable_action):
+        for report in self._runner.finish_unfinished(self._options.plan):
             counter.add_action(report)
             if self._stop.is_set():
                 break
@@ -329,21 +328,20 @@ class Scanner:
         Otherwise an object that is gone would stay on the list of failures for good.
         """
         options = self._options
-        if options.dry_run or (options.action is None and options.unreadable_action is None):
+        if not options.plan:
             return
         failed = self.ledger.failed_actions(self.storage.name, before=began)
         for pending in self.ledger.intend(
             self.storage.name,
             [key for key in failed if key.startswith(options.prefix)],
-            options.action,
-            unreadable_action=options.unreadable_action,
+            options.plan,
         ):
             if self._stop.is_set():
                 return
             counter.add_action(self._runner.carry_out(pending, counter.so_far(run_id)))
 
     def _stuck(self, began: datetime) -> int:
-        if self._options.dry_run or self._options.action is None:
+        if self._options.plan.flagged is None:
             return 0
         return self.ledger.stuck_actions(self.storage.name, due_before=began).refused_again
 
@@ -395,8 +393,7 @@ class Scanner:
             run_id=run_id,
             decoder=self._decoder.version,
             dry_run=options.dry_run,
-            action=options.action if request.keys is None else None,
-            unreadable_action=options.unreadable_action if request.keys is None else None,
+            plan=options.plan if request.keys is None else ActionPlan(),
             hold=request.hold,
             counter=counter,
             halted=lambda: self._stop.is_set() or pipeline.failed or lease.is_lost,

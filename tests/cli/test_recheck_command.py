@@ -17,7 +17,7 @@ from support.passes import minutes_ago, put
 from lemmy_safety.errors import LedgerError, StorageMissing
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.records import Assessment, Finding, ItemResult, ItemStatus, Outcome, Verdict
+from lemmy_safety.records import ActionPlan, Assessment, Finding, ItemResult, ItemStatus, Outcome, Verdict
 
 CANARY = "01/aa/canary.png"
 PICTURE = "01/aa/0.webp"
@@ -61,7 +61,7 @@ def flag_wrongly(store, key):
         )
         run_id = ledger.passes.start(storage, "sweep", dry_run=False, detectors={"hashes"})
         result = ItemResult(obj=obj, assessment=assessment)
-        ledger.objects.record(storage, [result], run_id=run_id, dry_run=False, action=None, decoder="former")
+        ledger.objects.record(storage, [result], run_id=run_id, dry_run=False, plan=ActionPlan(), decoder="former")
 
 
 def test_a_wrong_flag_goes_when_its_detector_looks_again(call, swept):
@@ -95,7 +95,7 @@ def test_an_action_that_is_due_stays_due_and_is_not_carried_out(call, swept):
     """Decided before, and still flagged: the recheck neither does it nor takes it back."""
     storage = f"local:{swept.folder}"
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
-        (due,) = ledger.intend(storage, [CANARY], "delete")
+        (due,) = ledger.intend(storage, [CANARY], ActionPlan("delete"))
     assert recheck(call, CANARY)["flagged"] == 1
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
         assert [pending.id for pending in ledger.unfinished_actions(storage)] == [due.id]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.records import UNKNOWN_TIME, Assessment, ItemResult, ItemStatus, StoredObject
+from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, Assessment, ItemResult, ItemStatus, StoredObject
 
 #: Files that no decoder makes a picture of.
 BROKEN = {"01/cc/broken.png": b"\x89PNG\r\n\x1a\n" + bytes(40), "01/cc/notes.txt": b"just some text, no picture"}
@@ -33,7 +33,9 @@ def _record(*results):
     """Write results that no real file brings about at will into the database of the sweep."""
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
         run_id = ledger.passes.start("s3:elsewhere", "sweep", dry_run=True, detectors={"hashes"})
-        ledger.objects.record("s3:elsewhere", results, run_id=run_id, dry_run=True, action=None, decoder="decoder-1")
+        ledger.objects.record(
+            "s3:elsewhere", results, run_id=run_id, dry_run=True, plan=ActionPlan(), decoder="decoder-1"
+        )
 
 
 def _result(key, status, reason, **more):

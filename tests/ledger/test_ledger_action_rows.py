@@ -13,7 +13,7 @@ from support.old_ledgers import insert, old_ledger
 from lemmy_safety.errors import LedgerDamaged
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.ledger.models import actions
-from lemmy_safety.records import ActionState, ItemStatus, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Review
 
 
 def states(ledger) -> list[tuple[str | None, ActionState, str]]:
@@ -62,7 +62,7 @@ def test_a_failed_action_is_tried_again_as_the_same_one(ledger) -> None:
     (pending,) = record(ledger, [flagged("a")])
     for _ in range(3):
         ledger.finish_action(pending.id, ActionState.FAILED, "no permission")
-        assert ledger.intend(STORAGE, ["a"], "delete") == [pending]
+        assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == [pending]
     assert states(ledger) == [("delete", ActionState.INTENDED, "")]
 
 

@@ -7,7 +7,7 @@ from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagge
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import EventKind, Known, PendingAction
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 
 def kinds(ledger, key):
@@ -40,18 +40,30 @@ def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
     assert ledger.unfinished_actions(STORAGE) == []
 
 
+def test_a_dry_run_with_a_plan_to_act_is_refused_and_records_nothing(quick_ledger) -> None:
+    """A contradiction between the run and its plan is a fault of ours, and never ends with an intent."""
+    run_id = quick_ledger.passes.start(STORAGE, "sweep", dry_run=True, detectors=DETECTORS)
+    for plan in (ActionPlan("delete"), ActionPlan(unreadable="delete")):
+        with pytest.raises(ValueError, match="a dry run acts on nothing"):
+            quick_ledger.objects.record(
+                STORAGE, [flagged("a")], run_id=run_id, dry_run=True, plan=plan, decoder=DECODER
+            )
+    assert list(quick_ledger.reviews.flagged()) == []
+    assert quick_ledger.unfinished_actions(STORAGE) == []
+
+
 def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
     """Only on rows that are flagged, open and not cleared, and twice gives the same intents."""
     record(ledger, [flagged("a"), flagged("b"), checked("c"), failed("d"), flagged("e")], dry_run=True)
     ledger.reviews.decide(["b"], Review.CLEARED)
     record(ledger, [failed("e", ItemStatus.GONE)])
-    pending = ledger.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], "delete")
+    pending = ledger.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], ActionPlan("delete"))
     assert [(one.obj, one.action) for one in pending] == [(stored("a"), "delete")]
-    assert ledger.intend(STORAGE, ["a"], "delete") == pending == ledger.unfinished_actions(STORAGE)
+    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == pending == ledger.unfinished_actions(STORAGE)
     assert kinds(ledger, "a") == [EventKind.FLAGGED, EventKind.INTENDED]
     ledger.finish_action(pending[0].id, ActionState.DONE)
-    assert ledger.intend(STORAGE, ["a"], "delete") == []
-    assert ledger.intend("local:/other", ["a"], "delete") == []
+    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == []
+    assert ledger.intend("local:/other", ["a"], ActionPlan("delete")) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +77,7 @@ def test_how_an_action_ends(ledger, state, is_open, again) -> None:
     row = row_of(ledger, "a")
     assert (row.action_state, row.action_detail) == (state, "because\N{REPLACEMENT CHARACTER}of ?")
     assert [one.key for one in ledger.reviews.flagged()] == (["a"] if is_open else [])
-    assert bool(ledger.intend(STORAGE, ["a"], "delete")) is again
+    assert bool(ledger.intend(STORAGE, ["a"], ActionPlan("delete"))) is again
 
 
 def test_an_action_cannot_end_as_something_else(ledger) -> None:
@@ -208,7 +220,7 @@ def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledge
     clip = frozenset({"clip"})
     record(ledger, [checked("a", detectors=clip)])
     assert ledger.objects.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
-    assert [one.obj for one in ledger.intend(STORAGE, ["a"], "delete")] == [stored("a")]
+    assert [one.obj for one in ledger.intend(STORAGE, ["a"], ActionPlan("delete"))] == [stored("a")]
 
 
 def test_an_intent_outlives_a_look_by_other_detectors(ledger) -> None:

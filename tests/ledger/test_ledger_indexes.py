@@ -11,7 +11,7 @@ from support.postgres import create_database
 from support.uploads import AT, judged, upload
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.records import Outcome, Review
+from lemmy_safety.records import ActionPlan, Outcome, Review
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from lemmy_safety.records import Outcome, Review
         (lambda ledger: ledger.unfinished_actions(STORAGE), "ix_actions_intended"),
         (lambda ledger: list(ledger.reviews.flagged()), "ix_images_flagged"),
         (lambda ledger: ledger.objects.described(STORAGE, "a"), "storage_key"),
-        (lambda ledger: ledger.intend(STORAGE, ["a"], "delete"), "storage_key"),
+        (lambda ledger: ledger.intend(STORAGE, ["a"], ActionPlan("delete")), "storage_key"),
         (lambda ledger: ledger.reviews.decide(["a"], Review.CONFIRMED), "storage_key"),
         (lambda ledger: ledger.reviews.history("a"), "ix_events_key"),
         (lambda ledger: record(ledger, [flagged("a")]), "autoindex_reviews"),

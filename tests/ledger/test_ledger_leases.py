@@ -19,7 +19,7 @@ from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger import DAEMON, SWEEP, leases, open_ledger
 from lemmy_safety.ledger.models import leases as lease_rows
 from lemmy_safety.ledger.processes import this_process
-from lemmy_safety.records import ActionState
+from lemmy_safety.records import ActionPlan, ActionState
 
 OTHER = "local:/elsewhere"
 PATIENCE_S = 60.0
@@ -198,9 +198,9 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
         run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         writes = [
             lambda: ledger.objects.record(
-                STORAGE, [checked("b")], run_id=run_id, dry_run=False, action="delete", decoder=DECODER
+                STORAGE, [checked("b")], run_id=run_id, dry_run=False, plan=ActionPlan("delete"), decoder=DECODER
             ),
-            lambda: ledger.intend(STORAGE, ["a"], "delete"),
+            lambda: ledger.intend(STORAGE, ["a"], ActionPlan("delete")),
             lambda: ledger.finish_action(pending.id, ActionState.DONE),
             lambda: ledger.passes.set_cursor("scope", "watermark", NOON),
             lambda: ledger.uploads.settle_lost(NOON, storage=STORAGE),

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.ledgers import DECODER, DETECTORS, checked, failed, record, sha256_of, stored
 
 from lemmy_safety.ledger import Known, open_ledger, sqlite_url
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
@@ -172,7 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def intend(self, key, unreadable) -> None:
         key = self.key(key)
         row = self.rows.get(key)
-        pending = self.ledger.intend(self.storage, [key], "delete", unreadable_action="delete" if unreadable else None)
+        pending = self.ledger.intend(self.storage, [key], ActionPlan("delete", "delete" if unreadable else None))
         wanted = (
             row is not None
             and (row.outcome is Outcome.FLAGGED or (row.empty and unreadable))

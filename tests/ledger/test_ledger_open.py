@@ -33,6 +33,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.ledger import migrations, open_ledger, sqlite_url
 from lemmy_safety.ledger.migrations import script_location
 from lemmy_safety.ledger.models import metadata
+from lemmy_safety.records import ActionPlan
 
 SHORT_S = 0.05
 
@@ -239,7 +240,7 @@ def test_a_locked_database_is_said_to_be_locked(made) -> None:
         with pytest.raises(LedgerLocked):
             open_ledger(sqlite_url(made), busy_timeout_s=SHORT_S)
         with pytest.raises(LedgerLocked):
-            ledger.objects.record(STORAGE, [checked("b")], run_id=run_id, dry_run=False, action=None, decoder="")
+            ledger.objects.record(STORAGE, [checked("b")], run_id=run_id, dry_run=False, plan=ActionPlan(), decoder="")
         with pytest.raises(LedgerLocked):
             ledger.check_writable()
         assert len(list(ledger.reviews.flagged())) == 1
@@ -297,7 +298,9 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
 
         def write():
             batch = [checked(f"k{number}" + "x" * 500) for number in range(200)]
-            return ledger.objects.record(STORAGE, batch, run_id=run_id, dry_run=False, action="delete", decoder="")
+            return ledger.objects.record(
+                STORAGE, batch, run_id=run_id, dry_run=False, plan=ActionPlan("delete"), decoder=""
+            )
 
         with pytest.raises(LedgerFull) as caught:
             write()

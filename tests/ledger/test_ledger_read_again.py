@@ -6,7 +6,7 @@ import pytest
 from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 UNDECODED = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE)
 PASSING = (ItemStatus.DENIED, ItemStatus.FETCH_FAILED, ItemStatus.DETECTOR_FAILED)
@@ -60,7 +60,7 @@ def test_a_deletion_for_being_unreadable_is_dropped_until_it_is_read_again(ledge
     assert ask(ledger, "a") == 1
     assert not ledger.is_intended(pending.id)
     assert ledger.unfinished_actions(STORAGE) == []
-    assert ledger.intend(STORAGE, ["a"], None) == []
+    assert ledger.intend(STORAGE, ["a"], ActionPlan()) == []
     assert [event.kind for event in ledger.reviews.history("a")] == [EventKind.INTENDED, EventKind.DROPPED]
     (again,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     assert ledger.is_intended(again.id)

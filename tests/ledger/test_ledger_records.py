@@ -15,6 +15,7 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import Known
 from lemmy_safety.ledger.columns import JsonText, UtcDateTime, clean_text
 from lemmy_safety.records import (
+    ActionPlan,
     ActionState,
     Anomaly,
     AnomalyKind,
@@ -136,7 +137,7 @@ def test_a_batch_is_written_whole_or_not_at_all(ledger) -> None:
         record(ledger, [checked("a"), checked("b", sha256="not hexadecimal")])
     assert ledger.stats().objects == 0
     with pytest.raises(LedgerError):
-        ledger.objects.record(STORAGE, [checked("a")], run_id=12345, dry_run=False, action=None, decoder="")
+        ledger.objects.record(STORAGE, [checked("a")], run_id=12345, dry_run=False, plan=ActionPlan(), decoder="")
     assert ledger.stats().objects == 0
 
 

@@ -15,7 +15,7 @@ from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, recor
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReplaced
 from lemmy_safety.ledger import SWEEP, file_watch, open_ledger, sqlite_url
-from lemmy_safety.records import Review
+from lemmy_safety.records import ActionPlan, Review
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open database be deleted")
 
@@ -130,7 +130,7 @@ def uses_of(ledger, run_id):
         lambda: ledger.passes.cursor("scope", "watermark"),
         lambda: ledger.is_intended(1),
         lambda: ledger.objects.record(
-            STORAGE, [checked("b")], run_id=run_id, dry_run=True, action=None, decoder=DECODER
+            STORAGE, [checked("b")], run_id=run_id, dry_run=True, plan=ActionPlan(), decoder=DECODER
         ),
         lambda: ledger.reviews.decide(["a"], Review.CLEARED),
         ledger.check_writable,

@@ -7,7 +7,7 @@ from support.ledgers import STORAGE, checked, failed, flagged, record, row_of
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import EventKind
-from lemmy_safety.records import ActionState, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, Outcome, Review
 
 
 def test_clearing_takes_a_row_off_the_list_with_its_copies(ledger) -> None:
@@ -80,7 +80,7 @@ def test_clearing_drops_an_intended_action(ledger) -> None:
     (pending,) = record(ledger, [flagged("a")])
     ledger.reviews.decide(["a"], Review.CLEARED)
     assert ledger.unfinished_actions(STORAGE) == []
-    assert ledger.intend(STORAGE, ["a"], "delete") == []
+    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == []
     ledger.finish_action(pending.id, ActionState.DONE)
     assert row_of(ledger, "a").action_state is ActionState.DONE
 
@@ -91,7 +91,7 @@ def test_a_decision_can_be_taken_back(ledger) -> None:
     ledger.reviews.decide(["a"], Review.CLEARED)
     ledger.reviews.decide(["a"], Review.NONE)
     assert [row.key for row in ledger.reviews.flagged()] == ["a"]
-    assert len(ledger.intend(STORAGE, ["a"], "delete")) == 1
+    assert len(ledger.intend(STORAGE, ["a"], ActionPlan("delete"))) == 1
 
 
 def test_a_confirmed_row_stays_open_until_it_is_acted_on(ledger) -> None:

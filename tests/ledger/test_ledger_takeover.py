@@ -13,7 +13,7 @@ from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagge
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import ANCESTOR, EventKind, Known, open_ledger, sqlite_url
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 ROWS = [
     ("01/clear.webp", None, False),
@@ -112,7 +112,7 @@ def test_a_decision_on_its_row_stays_when_the_object_is_judged(taken_over) -> No
 
 def test_intend_leaves_its_rows_alone(taken_over) -> None:
     """Nobody said which object they are about."""
-    assert taken_over.intend(STORAGE, ["01/flagged.webp"], "delete") == []
+    assert taken_over.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete")) == []
     assert taken_over.unfinished_actions(STORAGE) == []
 
 
@@ -127,7 +127,7 @@ def test_adopting_a_row_says_which_object_it_is_about(taken_over) -> None:
     assert look_up(taken_over, "01/flagged.webp") == {"01/flagged.webp": Known.SETTLED}
     taken_over.finish_action(pending.id, ActionState.FAILED, "no permission")
     assert look_up(taken_over, "01/flagged.webp") == {"01/flagged.webp": Known.PENDING}
-    (again,) = taken_over.intend(STORAGE, ["01/flagged.webp"], "delete")
+    (again,) = taken_over.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete"))
     taken_over.finish_action(again.id, ActionState.DONE)
     assert [open_row.key for open_row in taken_over.reviews.flagged()] == ["01/ü \N{CAT FACE}'.webp"]
     assert taken_over.adopt(row.id, STORAGE, obj, "delete") is None

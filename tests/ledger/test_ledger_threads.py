@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known, open_ledger, sqlite_url
-from lemmy_safety.records import ActionState
+from lemmy_safety.records import ActionPlan, ActionState
 
 
 def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
@@ -21,7 +21,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
         def write(number):
             results = [flagged(f"{number}/{item}") for item in range(size)]
             return ledger.objects.record(
-                STORAGE, results, run_id=run_id, dry_run=False, action="delete", decoder=DECODER
+                STORAGE, results, run_id=run_id, dry_run=False, plan=ActionPlan("delete"), decoder=DECODER
             )
 
         def read(number):

@@ -6,7 +6,7 @@ import pytest
 from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 
 def unreadable(key="a", content="", **more):
@@ -72,7 +72,7 @@ def test_flagged_and_unreadable_have_each_their_own_action(quick_ledger) -> None
 def test_what_may_hold_a_picture_is_never_acted_on(quick_ledger, result) -> None:
     """Not when it is recorded, and not when it is met again."""
     assert act(quick_ledger, result) == []
-    assert quick_ledger.intend(STORAGE, ["a"], None, unreadable_action="delete") == []
+    assert quick_ledger.intend(STORAGE, ["a"], ActionPlan(unreadable="delete")) == []
     assert known(quick_ledger, stored("a")) is not Known.PENDING
     assert all(row.assessment.decoder_broke for row in quick_ledger.reviews.unreadable())
 
@@ -83,8 +83,8 @@ def test_a_dry_run_and_a_report_decide_nothing_and_later_passes_do(ledger) -> No
     assert act(ledger, unreadable("b"), unreadable_action=None) == []
     assert open_rows(ledger) == [("a", ActionState.NONE), ("b", ActionState.NONE)]
     assert known(ledger, stored("a")) is known(ledger, stored("b")) is Known.PENDING
-    assert ledger.intend(STORAGE, ["a", "b"], "delete") == []
-    pending = ledger.intend(STORAGE, ["a", "b"], "delete", unreadable_action="quarantine")
+    assert ledger.intend(STORAGE, ["a", "b"], ActionPlan("delete")) == []
+    pending = ledger.intend(STORAGE, ["a", "b"], ActionPlan("delete", "quarantine"))
     assert [(one.obj.key, one.action, one.unreadable) for one in pending] == [
         ("a", "quarantine", True),
         ("b", "quarantine", True),
@@ -103,7 +103,7 @@ def test_how_an_action_ends(quick_ledger, state, expected) -> None:
     quick_ledger.finish_action(pending.id, state, "why")
     assert known(quick_ledger, stored("a")) is expected
     assert quick_ledger.objects.retryable(STORAGE, 10) == (["a"] if state is ActionState.REFUSED else [])
-    assert bool(quick_ledger.intend(STORAGE, ["a"], None, unreadable_action="delete")) is (state is ActionState.FAILED)
+    assert bool(quick_ledger.intend(STORAGE, ["a"], ActionPlan(unreadable="delete"))) is (state is ActionState.FAILED)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_a_human_protects_it(ledger) -> None:
     ledger.reviews.decide(["a"], Review.CLEARED)
     assert not ledger.is_intended(pending.id)
     assert act(ledger, unreadable("a", "same"), unreadable("b", "same")) == []
-    assert ledger.intend(STORAGE, ["a", "b"], None, unreadable_action="delete") == []
+    assert ledger.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete")) == []
     assert open_rows(ledger) == []
     assert known(ledger, stored("a", "same")) is Known.SETTLED
     ledger.reviews.decide(["a"], Review.NONE)
-    assert len(ledger.intend(STORAGE, ["a", "b"], None, unreadable_action="delete")) == 2
+    assert len(ledger.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete"))) == 2
 
 
 def test_what_could_be_read_once_is_never_taken_for_unreadable(quick_ledger) -> None:

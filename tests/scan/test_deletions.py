@@ -11,7 +11,7 @@ from support.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail,
 
 from lemmy_safety.detectors.canary import canary_png
 from lemmy_safety.errors import LedgerFull, ObjectGone
-from lemmy_safety.records import UNKNOWN_TIME, ActionState, Finding, Review
+from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, ActionState, Finding, Review
 from lemmy_safety.scan import PassRequest
 
 
@@ -77,7 +77,7 @@ def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store
     """A human's word counts until the very deed."""
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
-        queued = scanner.ledger.intend(scanner.storage.name, sorted(CANARIES), "delete")
+        queued = scanner.ledger.intend(scanner.storage.name, sorted(CANARIES), ActionPlan("delete"))
         scanner.ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
         reports = {report.key: report.state for report in map(scanner._runner.carry_out, queued)}
     assert reports["2/13/99/canary"] is ActionState.NONE

@@ -9,7 +9,7 @@ from support.passes import WatchedStorage, keys_in, put, scanner_over
 from support.scanned_store import SWEEP
 
 from lemmy_safety.detectors.canary import canary_png
-from lemmy_safety.records import Assessment, ItemResult, ItemStatus
+from lemmy_safety.records import ActionPlan, Assessment, ItemResult, ItemStatus
 
 LATER = datetime(2026, 2, 1, tzinfo=UTC)
 MARKER = "health-check"
@@ -60,8 +60,7 @@ def test_what_an_earlier_version_decided_about_it_is_not_done(store, database, s
         assessment = Assessment(status=status, reason="empty", sha256="e3" * 32)
         result = ItemResult(obj=obj, assessment=assessment)
         scanner.ledger.objects.record(
-            scanner.storage.name, [result], run_id=run_id, dry_run=False, action="delete",
-            unreadable_action="delete", decoder="an earlier one",
+            scanner.storage.name, [result], run_id=run_id, dry_run=False, plan=ActionPlan("delete", "delete"), decoder="an earlier one",
         )  # fmt: skip
         scanner.run(SWEEP)
         assert [row.key for row in scanner.ledger.reviews.unjudged()] == []

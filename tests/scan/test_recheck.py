@@ -8,6 +8,7 @@ from support.passes import keys_in, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
 from lemmy_safety.ledger import RECHECK
+from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import PassRequest
 
 
@@ -33,7 +34,7 @@ def test_nothing_is_deleted_whatever_the_settings_say(store, database):
     """Neither what is flagged now nor what an earlier pass has left to do."""
     with scanner_over(store, database, action=None) as reporting:
         reporting.run(SWEEP)
-        (due, _) = reporting.ledger.intend(reporting.storage.name, sorted(CANARIES), "delete")
+        (due, _) = reporting.ledger.intend(reporting.storage.name, sorted(CANARIES), ActionPlan("delete"))
     with scanner_over(store, database, action="delete", unreadable_action="delete") as scanner:
         summary = scanner.run(again(*sorted(CANARIES)))
         assert (summary.flagged, summary.acted) == (2, 0)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from lemmy_safety.ledger.models import events, flags, storages
 from lemmy_safety.ledger.rows import EventKind
 from lemmy_safety.records import (
+    ActionPlan,
     ActionState,
     Anomaly,
     AnomalyKind,
@@ -103,13 +104,15 @@ def record(
     storage: str = STORAGE,
     dry_run: bool = False,
     action: str | None = "delete",
+    unreadable_action: str | None = None,
     decoder: str = DECODER,
     **more: Any,
 ) -> list[PendingAction]:
     """Record in a run of its own."""
+    plan = ActionPlan() if dry_run else ActionPlan(action, unreadable_action)
     run_id = ledger.passes.start(storage, "sweep", dry_run=dry_run, detectors=DETECTORS)
     return ledger.objects.record(
-        storage, list(results), run_id=run_id, dry_run=dry_run, action=action, decoder=decoder, **more
+        storage, list(results), run_id=run_id, dry_run=dry_run, plan=plan, decoder=decoder, **more
     )
 
 

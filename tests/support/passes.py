@@ -14,6 +14,7 @@ from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
+from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import Scanner, ScanOptions
 from lemmy_safety.storage.local import LocalStorage
 
@@ -103,8 +104,9 @@ def scanner_over(
         "max_bytes": 20_000_000,
         "memory_bytes": 50_000_000,
         "dry_run": False,
-        "action": "delete",
     } | options
+    action, unreadable = settings.pop("action", "delete"), settings.pop("unreadable_action", None)
+    settings["plan"] = ActionPlan() if settings["dry_run"] else ActionPlan(action, unreadable)
     storage = storage or WatchedStorage(root)
     with open_ledger(sqlite_url(database)) as opened:
         ledger = ledger or opened
