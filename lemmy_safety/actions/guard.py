@@ -75,7 +75,7 @@ class CircuitBreaker:
         bytes count once a day, and an action that was started before is not counted again.
         """
         breaker = self._ledger.breaker
-        if breaker.state().is_tripped and not self._ledger.is_approved(action_id):
+        if breaker.state().is_tripped and not self._ledger.actions.is_approved(action_id):
             self._say_that_it_is_tripped()
             return False
         usual = None if so_far is None else self._usual_shares(so_far.run_id)

@@ -1,7 +1,7 @@
 """Carries out actions so that ``kill -9`` at any moment loses nothing and does nothing twice.
 
-Order, always: the intent is in the ledger (``ledger.objects.record`` or ``Ledger.intend``), then the circuit breaker lets it through
-and its start is in the ledger, then the action, then the outcome (``Ledger.finish_action``). Killed anywhere before the
+Order, always: the intent is in the ledger (``ledger.objects.record`` or ``ledger.actions.intend``), then the circuit breaker lets it through
+and its start is in the ledger, then the action, then the outcome (``ledger.actions.finish``). Killed anywhere before the
 outcome, the intent is found at the next start and the idempotent action is carried out again.
 """
 
@@ -75,12 +75,12 @@ class ActionRunner:
         :raises LedgerError: the outcome could not be recorded; the intent stands and is repeated at the next start.
         """
         key = pending.obj.key
-        if not self.ledger.is_intended(pending.id):
+        if not self.ledger.actions.is_intended(pending.id):
             # Cleared by a reviewer, or judged anew, since this was queued.
             return ActionReport(key=key, action=pending.action, state=ActionState.NONE, detail="not wanted any more")
         if is_health_check(key, pending.obj.size):
             detail = "pict-rs's own health check, left alone"
-            self.ledger.finish_action(pending.id, ActionState.REFUSED, detail)
+            self.ledger.actions.finish(pending.id, ActionState.REFUSED, detail)
             return ActionReport(key=key, action=pending.action, state=ActionState.REFUSED, detail=detail)
         if pending.unreadable and self._may_be_in_writing(pending.obj):
             detail = "may still be in writing; done when it has rested"
@@ -101,7 +101,7 @@ class ActionRunner:
             if not is_about_one_object(error):
                 raise
             state, detail = ActionState.FAILED, error.message
-        self.ledger.finish_action(pending.id, state, detail)
+        self.ledger.actions.finish(pending.id, state, detail)
         level = logging.INFO if state is ActionState.DONE else logging.WARNING
         log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
         return ActionReport(key=key, action=pending.action, state=state, detail=detail)
@@ -119,7 +119,7 @@ class ActionRunner:
 
         Only intents of the actions that are planned now: an admin who has switched to reports since may have had a reason.
         """
-        for pending in self.ledger.unfinished_actions(self.storage.name):
+        for pending in self.ledger.actions.unfinished(self.storage.name):
             if pending.action == (plan.unreadable if pending.unreadable else plan.flagged):
                 yield self.carry_out(pending, so_far)
 
@@ -136,13 +136,13 @@ class ActionRunner:
                 yield pending
                 continue
             if approved:
-                self.ledger.approve_actions([pending.id])
+                self.ledger.actions.approve([pending.id])
             yield self.carry_out(pending)
 
     def _intend(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
         if row.origin == "ancestor":
             return self._intend_for_ancestor_row(row, action)
-        written = self.ledger.intend(self.storage.name, [row.key], ActionPlan(flagged=action))
+        written = self.ledger.actions.intend(self.storage.name, [row.key], ActionPlan(flagged=action))
         return written[0] if written else _not_now(row, action)
 
     def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
@@ -164,7 +164,7 @@ class ActionRunner:
             detail = "modified after the ancestor tool judged it, or without a date; a sweep will judge it again"
             self._close_legacy(row, ActionState.REFUSED, detail)
             return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
-        return self.ledger.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)
+        return self.ledger.actions.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)
 
     def _ancestor_object_is_gone(self, row: FlaggedRow, action: str) -> ActionReport:
         try:
@@ -178,7 +178,7 @@ class ActionRunner:
         """Write what became of the action that the legacy tool may have carried out."""
         if row.action_id is None:
             raise LedgerError(f"{row.key!r} was flagged by the legacy tool and has no action.", hint="")
-        self.ledger.finish_action(row.action_id, state, detail)
+        self.ledger.actions.finish(row.action_id, state, detail)
 
 
 def _not_now(row: FlaggedRow, action: str) -> ActionReport:

@@ -323,7 +323,7 @@ def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
 
 def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
     """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
-    stuck = ledger.stuck_actions(due_before=datetime.now(UTC) - _OVERDUE)
+    stuck = ledger.actions.stuck(due_before=datetime.now(UTC) - _OVERDUE)
     breaker = ledger.breaker.state()
     if breaker.is_tripped:
         message = f"The circuit breaker tripped at {iso(breaker.tripped_at)}: {breaker.reason}."

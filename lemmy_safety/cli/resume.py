@@ -83,7 +83,7 @@ def approve(ledger: Ledger, rows: Sequence[FlaggedRow]) -> int:
     ids = iter([row.action_id for row in rows if row.action_id is not None])
     approved = 0
     while piece := list(islice(ids, _PIECE)):
-        approved += ledger.approve_actions(piece)
+        approved += ledger.actions.approve(piece)
     return approved
 
 

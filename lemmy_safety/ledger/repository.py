@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import action_rows, backup, deeds, lookups, migrations, stuck, wholeness
+from lemmy_safety.ledger import backup, lookups, migrations, wholeness
+from lemmy_safety.ledger.actions import Actions
 from lemmy_safety.ledger.breaker import Breaker
-from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.database import Database, now_utc
 from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
 from lemmy_safety.ledger.faults import translated
@@ -31,17 +31,11 @@ from lemmy_safety.ledger.uploads.store import Uploads
 from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
     from sqlalchemy import Engine
-
-    from lemmy_safety.ledger.rows import (
-        PendingAction,
-        StuckActions,
-    )
-    from lemmy_safety.records import ActionPlan, ActionState, StoredObject
 
 
 def open_ledger(
@@ -115,6 +109,7 @@ class Ledger(Database):
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
         super().__init__(engine, where=where, clock=clock)
+        self.actions = Actions(self)
         self.objects = Objects(self)
         self.reviews = Reviews(self)
         self.uploads = Uploads(self)
@@ -122,90 +117,6 @@ class Ledger(Database):
         self.breaker = Breaker(self)
         self.passes = Passes(self)
         self.rechecks = Rechecks(self)
-
-    def is_intended(self, action_id: int) -> bool:
-        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human.
-
-        :raises PassRunning: the lease of the pass that asks was lost; see ``lease``.
-        """
-        with self.reading() as connection:
-            self.prove(connection)
-            return lookups.is_intended(connection, action_id)
-
-    def unfinished_actions(self, storage: str) -> list[PendingAction]:
-        """Actions intended and not known to be carried out, in the order their objects were first seen."""
-        with self.reading() as connection:
-            return lookups.unfinished_actions(connection, storage)
-
-    def stuck_actions(self, storage: str | None = None, *, due_before: datetime) -> StuckActions:
-        """Count the open actions that need a person; ``overdue`` are those intended before ``due_before`` (aware)."""
-        with self.reading() as connection:
-            return stuck.stuck_actions(connection, storage, due_before=due_before)
-
-    def failed_actions(self, storage: str, *, before: datetime) -> list[str]:
-        """Keys whose action the storage refused when it was last tried, which was before that time (aware)."""
-        with self.reading() as connection:
-            return stuck.failed_keys(connection, storage, before=before)
-
-    def intend(
-        self,
-        storage: str,
-        keys: Sequence[str],
-        plan: ActionPlan,
-        *,
-        run_id: int | None = None,
-    ) -> list[PendingAction]:
-        """Write intents for those keys that wait for an action and are not cleared; return them.
-
-        Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
-        refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
-        """
-        checked_keys(keys)
-        with self.writing() as connection:
-            return deeds.intend_actions(
-                connection,
-                storage,
-                keys,
-                plan,
-                run_id=run_id,
-                now=self.now(),
-            )
-
-    def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
-        """Say that a row of the ancestor is about this object, and intend the action; it is then the storage's row.
-
-        The caller vouches that ``obj`` is what the ancestor judged. None when a human cleared it or it was acted on.
-
-        :raises LedgerError: the row is none of the ancestor, or of another key.
-        """
-        checked_keys([obj.key])
-        with self.writing() as connection:
-            return deeds.adopt_row(connection, row_id, storage, obj, action, now=self.now())
-
-    def finish_action(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
-        """Write how an action ended: DONE, REFUSED (the object changed; it is judged anew) or FAILED.
-
-        Finishing again overwrites. An action whose object was judged anew meanwhile leaves its event only. The id of a
-        row of the ancestor stands for the action that is unknown of it.
-
-        :raises LedgerError: no such action.
-        :raises ValueError: another state.
-        """
-        with self.writing() as connection:
-            deeds.finish(connection, id, state, detail, self.now())
-
-    def is_approved(self, action_id: int) -> bool:
-        """Whether a person approved this very action."""
-        with self.reading() as connection:
-            return action_rows.is_approved(connection, action_id)
-
-    def approve_actions(self, action_ids: Sequence[int]) -> int:
-        """Note that a person approved these very actions; those that are not intended any more are left out.
-
-        The approval stays while the object has the same bytes. Returns how many were approved.
-        """
-        with self.writing() as connection:
-            return action_rows.approve(connection, action_ids, self.now())
 
     # The database itself.
 

@@ -83,7 +83,7 @@ class Recorder:
             if learned.verdict is None:
                 log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, learned.status.value, learned.reason)
         if open_keys and self._plan:
-            intended = self._ledger.intend(storage, open_keys, self._plan, run_id=self._run_id)
+            intended = self._ledger.actions.intend(storage, open_keys, self._plan, run_id=self._run_id)
             pending = [*pending, *intended]
         if self._hold:
             self._counter.add("held", len(pending))  # a person is asked when everything is judged

@@ -330,8 +330,8 @@ class Scanner:
         options = self._options
         if not options.plan:
             return
-        failed = self.ledger.failed_actions(self.storage.name, before=began)
-        for pending in self.ledger.intend(
+        failed = self.ledger.actions.failed(self.storage.name, before=began)
+        for pending in self.ledger.actions.intend(
             self.storage.name,
             [key for key in failed if key.startswith(options.prefix)],
             options.plan,
@@ -343,7 +343,7 @@ class Scanner:
     def _stuck(self, began: datetime) -> int:
         if self._options.plan.flagged is None:
             return 0
-        return self.ledger.stuck_actions(self.storage.name, due_before=began).refused_again
+        return self.ledger.actions.stuck(self.storage.name, due_before=began).refused_again
 
     def _run_stages(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease

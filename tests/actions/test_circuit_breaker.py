@@ -47,7 +47,7 @@ def admitted(ledger, wanted: ActionLimits, pending, so_far: PassSoFar | None = N
     breaker, done = CircuitBreaker(ledger, wanted), 0
     for one in pending:
         if breaker.admits(one.id, so_far):
-            ledger.finish_action(one.id, ActionState.DONE, "deleted")
+            ledger.actions.finish(one.id, ActionState.DONE, "deleted")
             done += 1
     return done
 
@@ -63,7 +63,7 @@ def test_twenty_go_through_until_a_person_has_decided_once(ledger) -> None:
     state = ledger.breaker.state()
     assert (state.is_tripped, state.limit, state.decided_at) == (True, Limit.FIRST, None)
     assert admitted(ledger, limits(), intended(ledger, 1, "later")) == 0
-    assert len(ledger.unfinished_actions(STORAGE)) == 11
+    assert len(ledger.actions.unfinished(STORAGE)) == 11
 
 
 @pytest.mark.parametrize("decision", [Review.CLEARED, Review.CONFIRMED])
@@ -90,7 +90,7 @@ def test_what_a_person_approved_goes_through_and_is_not_counted(ledger) -> None:
     """Also while it is tripped; what was flagged later waits."""
     pending = intended(ledger, 10)
     assert admitted(ledger, limits(first=2), pending) == 2
-    ledger.approve_actions([one.id for one in pending[2:]])
+    ledger.actions.approve([one.id for one in pending[2:]])
     later = intended(ledger, 1, "later")
     assert admitted(ledger, limits(first=2), [*pending[2:], *later]) == 8
     assert ledger.breaker.started(midnight(NOON)) == (2, 2)
@@ -209,7 +209,7 @@ def test_no_order_of_actions_exceeds_a_day(tmp_path_factory, actions, per_day: i
         for number, (content, approved) in enumerate(actions):
             (pending,) = record(opened, [flagged(f"key{number}", f"bytes{content}")])
             if approved:
-                opened.approve_actions([pending.id])
+                opened.actions.approve([pending.id])
             if breaker.admits(pending.id, None):
                 if not approved:
                     through.add(content)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lemmy_safety.errors import AccessDenied, LedgerReplaced, ListingIncomplete
-from lemmy_safety.ledger import Ledger
+from lemmy_safety.ledger.actions import Actions
 from lemmy_safety.storage.local import LocalStorage
 
 UNKNOWN_TO_PICTRS = "pict-rs does not know that"
@@ -62,16 +62,16 @@ def test_a_sweep_that_did_nothing_yet_shows_the_error_alone(call, store, monkeyp
 def test_delete_flagged_that_an_error_ends_says_how_many_are_gone(call, store, monkeypatch):
     """The database goes away after the first deletion: one object is gone, and pict-rs does not know it."""
     assert call("--all", "--dry-run").exit_code == 0
-    finish = Ledger.finish_action
+    finish = Actions.finish
 
     def finish_then_fail(self, *args, **more):
         finish(self, *args, **more)
-        monkeypatch.setattr(Ledger, "intend", fail)
+        monkeypatch.setattr(Actions, "intend", fail)
 
     def fail(*_args, **_more):
         raise LedgerReplaced("the database was replaced")
 
-    monkeypatch.setattr(Ledger, "finish_action", finish_then_fail)
+    monkeypatch.setattr(Actions, "finish", finish_then_fail)
     result = call("delete-flagged", "--yes")
     assert result.exit_code == LedgerReplaced.exit_code
     assert len(store.canaries & store.present()) == 1

@@ -74,13 +74,13 @@ def ours(change):
 
 def failed_deletion(ledger):
     (action,) = record(ledger, [flagged("a")])
-    ledger.finish_action(action.id, ActionState.FAILED, "no right")
+    ledger.actions.finish(action.id, ActionState.FAILED, "no right")
 
 
 def refused_twice(ledger):
     for _ in range(2):
         (action,) = record(ledger, [flagged("a")])
-        ledger.finish_action(action.id, ActionState.REFUSED, "changed")
+        ledger.actions.finish(action.id, ActionState.REFUSED, "changed")
 
 
 def altered(statement):

@@ -95,10 +95,10 @@ def test_an_action_that_is_due_stays_due_and_is_not_carried_out(call, swept):
     """Decided before, and still flagged: the recheck neither does it nor takes it back."""
     storage = f"local:{swept.folder}"
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
-        (due,) = ledger.intend(storage, [CANARY], ActionPlan("delete"))
+        (due,) = ledger.actions.intend(storage, [CANARY], ActionPlan("delete"))
     assert recheck(call, CANARY)["flagged"] == 1
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
-        assert [pending.id for pending in ledger.unfinished_actions(storage)] == [due.id]
+        assert [pending.id for pending in ledger.actions.unfinished(storage)] == [due.id]
     assert CANARY in swept.present()
 
 

@@ -26,12 +26,12 @@ def states(ledger) -> list[tuple[str | None, ActionState, str]]:
 def test_an_object_has_several_actions_over_time(ledger) -> None:
     """Deleted, uploaded again under the same key, flagged again, deleted again."""
     (first,) = record(ledger, [flagged("a")])
-    ledger.finish_action(first.id, ActionState.DONE, "deleted")
+    ledger.actions.finish(first.id, ActionState.DONE, "deleted")
     (second,) = record(ledger, [flagged("a")])
     assert second.id != first.id
     assert row_of(ledger, "a").action_state is ActionState.INTENDED
-    assert not ledger.is_intended(first.id)
-    assert ledger.is_intended(second.id)
+    assert not ledger.actions.is_intended(first.id)
+    assert ledger.actions.is_intended(second.id)
     assert states(ledger) == [("delete", ActionState.DONE, "deleted"), ("delete", ActionState.INTENDED, "")]
 
 
@@ -48,10 +48,10 @@ def test_an_action_that_is_not_wanted_any_more_is_dropped(ledger, later, why) ->
     (pending,) = record(ledger, [flagged("a")])
     again = record(ledger, [later])
     assert states(ledger)[0] == ("delete", ActionState.DROPPED, why)
-    assert not ledger.is_intended(pending.id)
-    ledger.finish_action(pending.id, ActionState.DONE, "deleted")
+    assert not ledger.actions.is_intended(pending.id)
+    ledger.actions.finish(pending.id, ActionState.DONE, "deleted")
     assert states(ledger)[0] == ("delete", ActionState.DONE, "deleted")
-    found = ledger.unfinished_actions(STORAGE)
+    found = ledger.actions.unfinished(STORAGE)
     assert found == again
     events = [event.detail for event in ledger.reviews.history("a") if event.kind == "done"]
     assert events == [{"action": "delete", "detail": "deleted", "judged_anew_meanwhile": True}]
@@ -61,8 +61,8 @@ def test_a_failed_action_is_tried_again_as_the_same_one(ledger) -> None:
     """A daemon that tries every half a minute does not fill the table."""
     (pending,) = record(ledger, [flagged("a")])
     for _ in range(3):
-        ledger.finish_action(pending.id, ActionState.FAILED, "no permission")
-        assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == [pending]
+        ledger.actions.finish(pending.id, ActionState.FAILED, "no permission")
+        assert ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")) == [pending]
     assert states(ledger) == [("delete", ActionState.INTENDED, "")]
 
 
@@ -77,7 +77,7 @@ def test_what_a_person_cleared_is_dropped(ledger) -> None:
 def test_an_approval_follows_the_bytes_and_not_the_key(ledger) -> None:
     """Judged again before it was carried out, the same bytes need no second approval; other bytes do."""
     record(ledger, [flagged("a"), flagged("b")])
-    ledger.approve_actions([row_of(ledger, key).action_id for key in ("a", "b")])
+    ledger.actions.approve([row_of(ledger, key).action_id for key in ("a", "b")])
     record(ledger, [flagged("a"), flagged("b", "other")])
     assert {row.key: row.action_approved for row in ledger.reviews.flagged()} == {"a": True, "b": False}
 
@@ -134,7 +134,7 @@ def test_actions_of_earlier_versions_are_kept(url) -> None:
             }
             assert found == {key: (*former, f"is {key}", stored(key).modified_at) for key, former in FORMER.items()}
             assert rows["none"].action_state is ActionState.NONE
-            (pending,) = ledger.unfinished_actions(STORAGE)
+            (pending,) = ledger.actions.unfinished(STORAGE)
             assert (pending.obj, pending.action, pending.sha256) == (
                 stored("intended"),
                 "delete",

@@ -21,10 +21,10 @@ def test_flagged_objects_get_an_intent_and_clear_ones_do_not(ledger) -> None:
         (stored("b"), "delete", sha256_of("b")),
         (stored("c"), "delete", sha256_of("c")),
     ]
-    assert ledger.unfinished_actions(STORAGE) == pending
-    assert ledger.unfinished_actions("local:/other") == []
-    ledger.finish_action(pending[0].id, ActionState.DONE)
-    assert ledger.unfinished_actions(STORAGE) == pending[1:]
+    assert ledger.actions.unfinished(STORAGE) == pending
+    assert ledger.actions.unfinished("local:/other") == []
+    ledger.actions.finish(pending[0].id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == pending[1:]
     assert kinds(ledger, "b") == [EventKind.FLAGGED, EventKind.INTENDED, EventKind.DONE]
     assert kinds(ledger, "a") == []
 
@@ -37,7 +37,7 @@ def test_a_dry_run_and_a_report_decide_nothing(ledger) -> None:
         ("a", True, None, ActionState.NONE),
         ("b", False, None, ActionState.NONE),
     ]
-    assert ledger.unfinished_actions(STORAGE) == []
+    assert ledger.actions.unfinished(STORAGE) == []
 
 
 def test_a_dry_run_with_a_plan_to_act_is_refused_and_records_nothing(quick_ledger) -> None:
@@ -49,7 +49,7 @@ def test_a_dry_run_with_a_plan_to_act_is_refused_and_records_nothing(quick_ledge
                 STORAGE, [flagged("a")], run_id=run_id, dry_run=True, plan=plan, decoder=DECODER
             )
     assert list(quick_ledger.reviews.flagged()) == []
-    assert quick_ledger.unfinished_actions(STORAGE) == []
+    assert quick_ledger.actions.unfinished(STORAGE) == []
 
 
 def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
@@ -57,13 +57,13 @@ def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
     record(ledger, [flagged("a"), flagged("b"), checked("c"), failed("d"), flagged("e")], dry_run=True)
     ledger.reviews.decide(["b"], Review.CLEARED)
     record(ledger, [failed("e", ItemStatus.GONE)])
-    pending = ledger.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], ActionPlan("delete"))
+    pending = ledger.actions.intend(STORAGE, ["a", "b", "c", "d", "e", "nobody"], ActionPlan("delete"))
     assert [(one.obj, one.action) for one in pending] == [(stored("a"), "delete")]
-    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == pending == ledger.unfinished_actions(STORAGE)
+    assert ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")) == pending == ledger.actions.unfinished(STORAGE)
     assert kinds(ledger, "a") == [EventKind.FLAGGED, EventKind.INTENDED]
-    ledger.finish_action(pending[0].id, ActionState.DONE)
-    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == []
-    assert ledger.intend("local:/other", ["a"], ActionPlan("delete")) == []
+    ledger.actions.finish(pending[0].id, ActionState.DONE)
+    assert ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")) == []
+    assert ledger.actions.intend("local:/other", ["a"], ActionPlan("delete")) == []
 
 
 @pytest.mark.parametrize(
@@ -73,22 +73,22 @@ def test_intend_acts_on_what_a_dry_run_flagged(ledger) -> None:
 def test_how_an_action_ends(ledger, state, is_open, again) -> None:
     """Done is closed; refused waits for a new verdict; failed can be tried again."""
     (pending,) = record(ledger, [flagged("a")])
-    ledger.finish_action(pending.id, state, "because\0of \udc80")
+    ledger.actions.finish(pending.id, state, "because\0of \udc80")
     row = row_of(ledger, "a")
     assert (row.action_state, row.action_detail) == (state, "because\N{REPLACEMENT CHARACTER}of ?")
     assert [one.key for one in ledger.reviews.flagged()] == (["a"] if is_open else [])
-    assert bool(ledger.intend(STORAGE, ["a"], ActionPlan("delete"))) is again
+    assert bool(ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete"))) is again
 
 
 def test_an_action_cannot_end_as_something_else(ledger) -> None:
     """Nor can one end that never was."""
     (pending,) = record(ledger, [flagged("a")])
     with pytest.raises(ValueError, match="cannot end"):
-        ledger.finish_action(pending.id, ActionState.NONE)
+        ledger.actions.finish(pending.id, ActionState.NONE)
     with pytest.raises(LedgerError, match="no action"):
-        ledger.finish_action(999, ActionState.DONE)
+        ledger.actions.finish(999, ActionState.DONE)
     with pytest.raises(LedgerError, match="no action"):
-        ledger.finish_action(pending.id << 1, ActionState.DONE)
+        ledger.actions.finish(pending.id << 1, ActionState.DONE)
 
 
 def test_an_object_judged_anew_gets_a_new_action(ledger) -> None:
@@ -97,8 +97,8 @@ def test_an_object_judged_anew_gets_a_new_action(ledger) -> None:
     (new,) = record(ledger, [flagged("a", "new")])
     assert new.id != old.id
     assert new.obj == stored("a", "new")
-    ledger.finish_action(old.id, ActionState.DONE)
-    assert ledger.unfinished_actions(STORAGE) == [new]
+    ledger.actions.finish(old.id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == [new]
     assert kinds(ledger, "a") == [
         EventKind.FLAGGED,
         EventKind.INTENDED,
@@ -117,20 +117,20 @@ def test_an_intent_is_dropped_when_the_object_is_no_longer_the_flagged_one(ledge
     """Nothing that was not judged is ever acted on."""
     (pending,) = record(ledger, [flagged("a")])
     record(ledger, [later])
-    assert ledger.unfinished_actions(STORAGE) == []
+    assert ledger.actions.unfinished(STORAGE) == []
     assert row_of(ledger, "a") is None
     assert kinds(ledger, "a")[2:] == [EventKind.DROPPED, EventKind.UNFLAGGED]
-    ledger.finish_action(pending.id, ActionState.DONE)
-    assert ledger.unfinished_actions(STORAGE) == []
+    ledger.actions.finish(pending.id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == []
 
 
 def test_an_intent_survives_failed_attempts_and_the_objects_end(ledger) -> None:
     """It was decided about bytes that may still be there; finishing it is harmless if they are not."""
     (pending,) = record(ledger, [flagged("a")])
     record(ledger, [failed("a")])
-    assert ledger.unfinished_actions(STORAGE) == [pending]
+    assert ledger.actions.unfinished(STORAGE) == [pending]
     record(ledger, [failed("a", ItemStatus.GONE)])
-    assert ledger.unfinished_actions(STORAGE) == [pending]
+    assert ledger.actions.unfinished(STORAGE) == [pending]
     assert list(ledger.reviews.flagged()) == []
 
 
@@ -138,8 +138,8 @@ def test_a_dry_run_that_judges_again_leaves_an_intent_standing(ledger) -> None:
     """A live pass decided it, and it may be under way."""
     (pending,) = record(ledger, [flagged("a")])
     assert record(ledger, [flagged("a")], dry_run=True, action=None) == []
-    assert ledger.unfinished_actions(STORAGE) == [pending]
-    ledger.finish_action(pending.id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == [pending]
+    ledger.actions.finish(pending.id, ActionState.DONE)
     assert row_of(ledger, "a").action_state is ActionState.DONE
 
 
@@ -147,23 +147,23 @@ def test_a_dry_run_on_other_content_drops_the_intent(ledger) -> None:
     """The new content is flagged and open, and nothing is decided about it."""
     record(ledger, [flagged("a", "old")])
     record(ledger, [flagged("a", "new")], dry_run=True, action=None)
-    assert ledger.unfinished_actions(STORAGE) == []
+    assert ledger.actions.unfinished(STORAGE) == []
     assert row_of(ledger, "a").action_state is ActionState.NONE
 
 
 def test_an_object_that_is_back_after_its_deletion_is_acted_on_again(ledger) -> None:
     """Somebody restored it: the old deletion does not excuse the new object."""
     (first,) = record(ledger, [flagged("a")])
-    ledger.finish_action(first.id, ActionState.DONE)
+    ledger.actions.finish(first.id, ActionState.DONE)
     (second,) = record(ledger, [flagged("a")])
     assert second.id != first.id
-    assert ledger.unfinished_actions(STORAGE) == [second]
+    assert ledger.actions.unfinished(STORAGE) == [second]
 
 
 def test_a_gone_object_keeps_its_verdict_and_deed(ledger) -> None:
     """After a deletion the next look finds nothing; what was said and done stays on record."""
     (pending,) = record(ledger, [flagged("a")])
-    ledger.finish_action(pending.id, ActionState.DONE)
+    ledger.actions.finish(pending.id, ActionState.DONE)
     record(ledger, [failed("a", ItemStatus.GONE)])
     row = row_of(ledger, "a")
     assert (row.assessment.status, row.action_state) == (ItemStatus.GONE, ActionState.DONE)
@@ -193,7 +193,7 @@ def test_one_batch_may_hold_the_same_key_twice(ledger) -> None:
 def test_actions_are_values(ledger) -> None:
     """What comes back later equals what came back first, so that callers may compare and hash it."""
     pending = record(ledger, [flagged("a")])
-    assert set(pending) == set(ledger.unfinished_actions(STORAGE))
+    assert set(pending) == set(ledger.actions.unfinished(STORAGE))
     assert isinstance(pending[0], PendingAction)
 
 
@@ -216,15 +216,15 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
 def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledger, state) -> None:
     """Deleted, or left alone as changed; now the same bytes lie there, and nobody has proved the flag wrong."""
     (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
-    ledger.finish_action(pending.id, state)
+    ledger.actions.finish(pending.id, state)
     clip = frozenset({"clip"})
     record(ledger, [checked("a", detectors=clip)])
     assert ledger.objects.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
-    assert [one.obj for one in ledger.intend(STORAGE, ["a"], ActionPlan("delete"))] == [stored("a")]
+    assert [one.obj for one in ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete"))] == [stored("a")]
 
 
 def test_an_intent_outlives_a_look_by_other_detectors(ledger) -> None:
     """It was decided, and is perhaps under way."""
     (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
     assert record(ledger, [checked("a", detectors=frozenset({"clip"}))]) == []
-    assert ledger.unfinished_actions(STORAGE) == [pending]
+    assert ledger.actions.unfinished(STORAGE) == [pending]

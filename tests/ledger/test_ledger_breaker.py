@@ -75,7 +75,7 @@ def test_a_tripped_breaker_outlasts_midnight_and_a_restart(url) -> None:
         assert guard.room() == 0
         assert not guard.admits(ids[2], None)
         assert ledger.breaker.state().is_tripped
-        assert all(ledger.is_intended(one) for one in ids[2:])
+        assert all(ledger.actions.is_intended(one) for one in ids[2:])
         ledger.breaker.arm()
         assert guard.room() == 2
         assert [guard.admits(one, None) for one in ids[2:]] == [True, True]
@@ -102,7 +102,7 @@ def test_what_a_person_approved_passes_a_tripped_breaker_and_is_not_counted(ledg
     ids = wanted(ledger, 4)
     assert guard.admits(ids[0], None)
     assert not guard.admits(ids[1], None)
-    assert ledger.approve_actions(ids[1:3]) == 2
+    assert ledger.actions.approve(ids[1:3]) == 2
     assert [guard.admits(one, None) for one in ids[1:]] == [True, True, False]
     ledger.breaker.arm()
     assert guard_of(ledger, per_day=2).room() == 1
@@ -123,7 +123,7 @@ def test_an_action_that_was_started_is_repeated_without_being_counted_again(ledg
     first, second = wanted(ledger, 2)
     assert guard.admits(first, None)
     assert guard.admits(first, None)
-    ledger.finish_action(first, ActionState.DONE)
+    ledger.actions.finish(first, ActionState.DONE)
     assert guard.room() == 0
     assert not guard.admits(second, None)
 
@@ -135,7 +135,7 @@ def test_a_started_action_also_waits_while_the_breaker_is_tripped(ledger) -> Non
     assert guard.admits(only, None)
     ledger.breaker.trip(Limit.PERSON, "a person said no")
     assert not guard.admits(only, None)
-    assert ledger.is_intended(only)
+    assert ledger.actions.is_intended(only)
 
 
 def test_the_first_reason_stays(ledger) -> None:
@@ -273,7 +273,7 @@ def test_whatever_happens_the_limits_are_kept(
                     _, picture, run, approved = step
                     (pending,) = record(ledger, [flagged(f"key{turn}", f"picture{picture}")])
                     if approved:
-                        ledger.approve_actions([pending.id])
+                        ledger.actions.approve([pending.id])
                     within = set[int]() if run is None else passes[run]
                     expected = approved
                     if not approved and not tripped:

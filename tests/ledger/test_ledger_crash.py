@@ -19,10 +19,10 @@ from lemmy_safety.records import ActionState, Outcome
 def test_an_intent_is_found_after_the_process_was_killed(url) -> None:
     """Recorded, killed before the deed: the next start finishes it."""
     with killed(url, objects=("a", "b")), open_ledger(url) as ledger:
-        pending = ledger.unfinished_actions(STORAGE)
+        pending = ledger.actions.unfinished(STORAGE)
         assert [one.obj.key for one in pending] == ["a", "b"]
-        ledger.finish_action(pending[0].id, ActionState.DONE)
-        assert len(ledger.unfinished_actions(STORAGE)) == 1
+        ledger.actions.finish(pending[0].id, ActionState.DONE)
+        assert len(ledger.actions.unfinished(STORAGE)) == 1
 
 
 @pytest.mark.parametrize(

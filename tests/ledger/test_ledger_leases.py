@@ -200,15 +200,15 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
             lambda: ledger.objects.record(
                 STORAGE, [checked("b")], run_id=run_id, dry_run=False, plan=ActionPlan("delete"), decoder=DECODER
             ),
-            lambda: ledger.intend(STORAGE, ["a"], ActionPlan("delete")),
-            lambda: ledger.finish_action(pending.id, ActionState.DONE),
+            lambda: ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")),
+            lambda: ledger.actions.finish(pending.id, ActionState.DONE),
             lambda: ledger.passes.set_cursor("scope", "watermark", NOON),
             lambda: ledger.uploads.settle_lost(NOON, storage=STORAGE),
             lambda: ledger.passes.finish(run_id, {}, complete=True),
-            lambda: ledger.is_intended(pending.id),
+            lambda: ledger.actions.is_intended(pending.id),
         ]
         with ledger.passes.lease(STORAGE, SWEEP) as lease:
-            assert ledger.is_intended(pending.id)
+            assert ledger.actions.is_intended(pending.id)
             change_row(ledger, token="another's")
             for write in writes:
                 with pytest.raises(PassRunning):

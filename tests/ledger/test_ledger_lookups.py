@@ -95,7 +95,7 @@ def test_acted_on_objects_that_are_listed(ledger, state, answer) -> None:
     """Intended: under way. Failed: open. Refused or done, and still there: to be judged anew."""
     (pending,) = record(ledger, [flagged("a")])
     if state is not ActionState.INTENDED:
-        ledger.finish_action(pending.id, state)
+        ledger.actions.finish(pending.id, state)
     assert look_up(ledger, stored("a")) == answer
 
 
@@ -149,7 +149,7 @@ def test_retryable_gives_what_waited_longest_first(ledger) -> None:
 def test_what_changed_before_its_action_is_to_be_looked_at_again_until_it_is_gone(ledger) -> None:
     """Whatever its date: a daemon that only lists what is new would never meet it."""
     (intent,) = record(ledger, [flagged("a")])
-    ledger.finish_action(intent.id, ActionState.REFUSED, "changed")
+    ledger.actions.finish(intent.id, ActionState.REFUSED, "changed")
     assert ledger.objects.retryable(STORAGE, 10) == ["a"]
     record(ledger, [failed("a", ItemStatus.GONE)])
     assert ledger.objects.retryable(STORAGE, 10) == []
@@ -158,11 +158,11 @@ def test_what_changed_before_its_action_is_to_be_looked_at_again_until_it_is_gon
 def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> None:
     """Asked directly before the deed."""
     first, second = record(ledger, [flagged("a"), flagged("b")])
-    assert ledger.is_intended(first.id)
+    assert ledger.actions.is_intended(first.id)
     ledger.reviews.decide(["a"], Review.CLEARED)
-    ledger.finish_action(second.id, ActionState.DONE, "deleted")
-    assert not ledger.is_intended(first.id)
-    assert not ledger.is_intended(second.id)
+    ledger.actions.finish(second.id, ActionState.DONE, "deleted")
+    assert not ledger.actions.is_intended(first.id)
+    assert not ledger.actions.is_intended(second.id)
 
 
 def test_a_verdict_by_other_rules_is_not_offered(ledger) -> None:

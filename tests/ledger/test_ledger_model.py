@@ -172,7 +172,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def intend(self, key, unreadable) -> None:
         key = self.key(key)
         row = self.rows.get(key)
-        pending = self.ledger.intend(self.storage, [key], ActionPlan("delete", "delete" if unreadable else None))
+        pending = self.ledger.actions.intend(
+            self.storage, [key], ActionPlan("delete", "delete" if unreadable else None)
+        )
         wanted = (
             row is not None
             and (row.outcome is Outcome.FLAGGED or (row.empty and unreadable))
@@ -189,7 +191,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), state=FINISHED)
     def finish(self, data, state) -> None:
         number = data.draw(st.sampled_from(sorted(self.intents)))
-        self.ledger.finish_action(number, state)
+        self.ledger.actions.finish(number, state)
         key = self.intents.pop(number)
         if self.present_intent.get(key) == number:  # else it was on an earlier judgement, and changes nothing
             self.rows[key].state = state
@@ -233,11 +235,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert {key: (row.action_state, row.assessment.status) for key, row in actual.items()} == {
             key: (row.state, row.status) for key, row in flagged.items()
         }
-        pending = self.ledger.unfinished_actions(self.storage)
+        pending = self.ledger.actions.unfinished(self.storage)
         unfinished = {one.obj.key for one in pending}
         assert unfinished == {key for key, row in self.rows.items() if row.state is ActionState.INTENDED}
         assert {one.obj.key for one in pending if one.unreadable} == {key for key in unfinished if self.rows[key].empty}
-        assert all(self.ledger.is_intended(one.id) for one in pending)
+        assert all(self.ledger.actions.is_intended(one.id) for one in pending)
         listed = {row.key: row for row in self.ledger.reviews.unreadable(storage=self.storage, include_settled=True)}
         assert {key: row.action_state for key, row in listed.items() if not row.assessment.decoder_broke} == {
             key: row.state for key, row in self.rows.items() if row.empty

@@ -306,7 +306,7 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
             write()
         assert "nothing is deleted" in caught.value.hint
         assert ledger.stats().objects == 1
-        assert len(ledger.unfinished_actions(STORAGE)) == 1
+        assert len(ledger.actions.unfinished(STORAGE)) == 1
         pages.clear()
         write()
         assert ledger.stats().objects == 201

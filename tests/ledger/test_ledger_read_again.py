@@ -58,21 +58,21 @@ def test_a_deletion_for_being_unreadable_is_dropped_until_it_is_read_again(ledge
     """It may turn out to be a picture, and nothing is deleted that somebody wants to have looked at."""
     (pending,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     assert ask(ledger, "a") == 1
-    assert not ledger.is_intended(pending.id)
-    assert ledger.unfinished_actions(STORAGE) == []
-    assert ledger.intend(STORAGE, ["a"], ActionPlan()) == []
+    assert not ledger.actions.is_intended(pending.id)
+    assert ledger.actions.unfinished(STORAGE) == []
+    assert ledger.actions.intend(STORAGE, ["a"], ActionPlan()) == []
     assert [event.kind for event in ledger.reviews.history("a")] == [EventKind.INTENDED, EventKind.DROPPED]
     (again,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
-    assert ledger.is_intended(again.id)
+    assert ledger.actions.is_intended(again.id)
 
 
 def test_a_refused_deletion_is_not_tried_before_the_object_is_read_again(ledger) -> None:
     """The storage refused it once; its next try waits for the next look."""
     (pending,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
-    ledger.finish_action(pending.id, ActionState.FAILED, "no right")
+    ledger.actions.finish(pending.id, ActionState.FAILED, "no right")
     ask(ledger, "a")
     later = ledger.now()
-    assert ledger.failed_actions(STORAGE, before=later) == []
+    assert ledger.actions.failed(STORAGE, before=later) == []
 
 
 @pytest.mark.parametrize("status", [ItemStatus.FETCH_FAILED, ItemStatus.UNREADABLE])
@@ -82,14 +82,14 @@ def test_a_flag_keeps_its_action_whatever_a_later_read_came_to(ledger, status) -
     record(ledger, [failed("a", status)])
     assert unjudged(ledger)["a"].assessment.outcome is Outcome.FLAGGED
     assert ask(ledger, "a") == 1
-    assert ledger.is_intended(pending.id)
+    assert ledger.actions.is_intended(pending.id)
     assert ledger.objects.retryable(STORAGE, 10) == ["a"]
 
 
 def test_what_is_deleted_gone_or_cleared_is_not_read_again(ledger) -> None:
     """There is nothing left to read, or a human has decided."""
     (done,) = record(ledger, [unreadable("deleted")], action=None, unreadable_action="delete")
-    ledger.finish_action(done.id, ActionState.DONE)
+    ledger.actions.finish(done.id, ActionState.DONE)
     record(ledger, [unreadable("cleared"), failed("gone", ItemStatus.GONE)], action=None)
     ledger.reviews.decide(["cleared"], Review.CLEARED)
     rows = unjudged(ledger, include_settled=True)

@@ -17,7 +17,7 @@ def test_since_has_what_was_looked_at_in_that_time_and_is_still_there(ledger) ->
     begin = ledger.now()
     record(ledger, [checked("clear"), failed("gone", ItemStatus.GONE), failed("broken", ItemStatus.UNREADABLE)])
     (pending,) = record(ledger, [flagged("deleted")])
-    ledger.finish_action(pending.id, ActionState.DONE)
+    ledger.actions.finish(pending.id, ActionState.DONE)
     record(ledger, [flagged("flagged")], action=None)
     record(ledger, [checked("other")], storage="local:/elsewhere")
     end = ledger.now()

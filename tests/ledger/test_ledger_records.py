@@ -178,7 +178,7 @@ def test_runs_and_cursors(ledger) -> None:
 def test_stats_count_everything(ledger) -> None:
     """By status and outcome, what is open, what was done."""
     pending = record(ledger, [checked("a"), flagged("b"), flagged("c"), failed("d"), failed("e", ItemStatus.GONE)])
-    ledger.finish_action(pending[0].id, ActionState.DONE)
+    ledger.actions.finish(pending[0].id, ActionState.DONE)
     stats = ledger.stats()
     assert stats.objects == 5
     assert stats.by_status == {ItemStatus.CHECKED: 3, ItemStatus.FETCH_FAILED: 1, ItemStatus.GONE: 1}

@@ -128,7 +128,7 @@ def uses_of(ledger, run_id):
         lambda: list(ledger.reviews.flagged()),
         ledger.uploads.count_unchecked,
         lambda: ledger.passes.cursor("scope", "watermark"),
-        lambda: ledger.is_intended(1),
+        lambda: ledger.actions.is_intended(1),
         lambda: ledger.objects.record(
             STORAGE, [checked("b")], run_id=run_id, dry_run=True, plan=ActionPlan(), decoder=DECODER
         ),

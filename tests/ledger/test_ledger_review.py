@@ -79,9 +79,9 @@ def test_clearing_drops_an_intended_action(ledger) -> None:
     """And if it was under way already, the ledger still learns that it was done."""
     (pending,) = record(ledger, [flagged("a")])
     ledger.reviews.decide(["a"], Review.CLEARED)
-    assert ledger.unfinished_actions(STORAGE) == []
-    assert ledger.intend(STORAGE, ["a"], ActionPlan("delete")) == []
-    ledger.finish_action(pending.id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == []
+    assert ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")) == []
+    ledger.actions.finish(pending.id, ActionState.DONE)
     assert row_of(ledger, "a").action_state is ActionState.DONE
 
 
@@ -91,7 +91,7 @@ def test_a_decision_can_be_taken_back(ledger) -> None:
     ledger.reviews.decide(["a"], Review.CLEARED)
     ledger.reviews.decide(["a"], Review.NONE)
     assert [row.key for row in ledger.reviews.flagged()] == ["a"]
-    assert len(ledger.intend(STORAGE, ["a"], ActionPlan("delete"))) == 1
+    assert len(ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete"))) == 1
 
 
 def test_a_confirmed_row_stays_open_until_it_is_acted_on(ledger) -> None:

@@ -79,7 +79,7 @@ def test_a_scan_supersedes_its_row(taken_over) -> None:
     (pending,) = record(taken_over, [flagged("01/flagged.webp")])
     row = row_of(taken_over, "01/flagged.webp")
     assert (row.storage, row.origin, row.action_state) == (STORAGE, "scan", ActionState.INTENDED)
-    assert taken_over.unfinished_actions(STORAGE) == [pending]
+    assert taken_over.actions.unfinished(STORAGE) == [pending]
     assert taken_over.stats().objects == len(ROWS)
 
 
@@ -112,25 +112,25 @@ def test_a_decision_on_its_row_stays_when_the_object_is_judged(taken_over) -> No
 
 def test_intend_leaves_its_rows_alone(taken_over) -> None:
     """Nobody said which object they are about."""
-    assert taken_over.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete")) == []
-    assert taken_over.unfinished_actions(STORAGE) == []
+    assert taken_over.actions.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete")) == []
+    assert taken_over.actions.unfinished(STORAGE) == []
 
 
 def test_adopting_a_row_says_which_object_it_is_about(taken_over) -> None:
     """From then on it is acted on like a row of ours."""
     row = row_of(taken_over, "01/flagged.webp")
     obj = stored("01/flagged.webp")
-    pending = taken_over.adopt(row.id, STORAGE, obj, "delete")
+    pending = taken_over.actions.adopt(row.id, STORAGE, obj, "delete")
     assert (pending.obj, pending.action, pending.sha256) == (obj, "delete", None)
-    assert taken_over.unfinished_actions(STORAGE) == [pending]
-    assert taken_over.adopt(row.id, STORAGE, obj, "delete") == pending
+    assert taken_over.actions.unfinished(STORAGE) == [pending]
+    assert taken_over.actions.adopt(row.id, STORAGE, obj, "delete") == pending
     assert look_up(taken_over, "01/flagged.webp") == {"01/flagged.webp": Known.SETTLED}
-    taken_over.finish_action(pending.id, ActionState.FAILED, "no permission")
+    taken_over.actions.finish(pending.id, ActionState.FAILED, "no permission")
     assert look_up(taken_over, "01/flagged.webp") == {"01/flagged.webp": Known.PENDING}
-    (again,) = taken_over.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete"))
-    taken_over.finish_action(again.id, ActionState.DONE)
+    (again,) = taken_over.actions.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete"))
+    taken_over.actions.finish(again.id, ActionState.DONE)
     assert [open_row.key for open_row in taken_over.reviews.flagged()] == ["01/ü \N{CAT FACE}'.webp"]
-    assert taken_over.adopt(row.id, STORAGE, obj, "delete") is None
+    assert taken_over.actions.adopt(row.id, STORAGE, obj, "delete") is None
     kinds = [event.kind for event in taken_over.reviews.history("01/flagged.webp")]
     assert kinds == [EventKind.INTENDED, EventKind.FAILED, EventKind.INTENDED, EventKind.DONE]
 
@@ -140,18 +140,18 @@ def test_only_its_rows_can_be_adopted(taken_over) -> None:
     row = row_of(taken_over, "01/flagged.webp")
     record(taken_over, [flagged("ours")], dry_run=True)
     with pytest.raises(LedgerError, match="earlier tool"):
-        taken_over.adopt(row_of(taken_over, "ours").id, STORAGE, stored("ours"), "delete")
+        taken_over.actions.adopt(row_of(taken_over, "ours").id, STORAGE, stored("ours"), "delete")
     with pytest.raises(LedgerError, match="earlier tool"):
-        taken_over.adopt(row.id, STORAGE, stored("01/other.webp"), "delete")
+        taken_over.actions.adopt(row.id, STORAGE, stored("01/other.webp"), "delete")
     taken_over.reviews.decide(["01/flagged.webp"], Review.CLEARED)
-    assert taken_over.adopt(row.id, STORAGE, stored("01/flagged.webp"), "delete") is None
+    assert taken_over.actions.adopt(row.id, STORAGE, stored("01/flagged.webp"), "delete") is None
 
 
 @pytest.mark.parametrize("state", [ActionState.DONE, ActionState.REFUSED])
 def test_what_became_of_its_action_can_be_told_by_the_actions_id(taken_over, state) -> None:
     """Gone already, or changed since: then a listed object is judged anew."""
     row = row_of(taken_over, "01/flagged.webp")
-    taken_over.finish_action(row.action_id, state, "was already gone")
+    taken_over.actions.finish(row.action_id, state, "was already gone")
     assert row_of(taken_over, "01/flagged.webp").action_state is state
     assert look_up(taken_over, "01/flagged.webp") == {}
 

@@ -38,7 +38,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
             readers = [pool.submit(read, number) for number in range(12)]
             writers = ThreadPoolExecutor(4)
             pending = [one for batch in writers.map(write, range(batches)) for one in batch]
-            list(writers.map(lambda one: ledger.finish_action(one.id, ActionState.FAILED), pending))
+            list(writers.map(lambda one: ledger.actions.finish(one.id, ActionState.FAILED), pending))
             writers.shutdown()
             done.set()
             assert all(reader.result() > 0 for reader in readers)

@@ -34,15 +34,15 @@ def test_it_is_intended_and_never_flagged(ledger) -> None:
     """The intent says why, so that nobody finishes it who only wants to act on flagged objects."""
     (pending,) = act(ledger, unreadable(), checked("b"))
     assert (pending.obj, pending.action, pending.unreadable) == (stored("a"), "delete", True)
-    assert ledger.unfinished_actions(STORAGE) == [pending]
-    assert ledger.is_intended(pending.id)
+    assert ledger.actions.unfinished(STORAGE) == [pending]
+    assert ledger.actions.is_intended(pending.id)
     assert list(ledger.reviews.flagged(include_settled=True)) == []
     assert open_rows(ledger) == [("a", ActionState.INTENDED)]
     stats = ledger.stats()
     assert (stats.unreadable_open, stats.flagged_open, stats.acted) == (1, 0, 0)
     assert stats.by_outcome == {Outcome.CLEAR: 1}
-    ledger.finish_action(pending.id, ActionState.DONE)
-    assert ledger.unfinished_actions(STORAGE) == []
+    ledger.actions.finish(pending.id, ActionState.DONE)
+    assert ledger.actions.unfinished(STORAGE) == []
     assert (open_rows(ledger), open_rows(ledger, include_settled=True)) == ([], [("a", ActionState.DONE)])
     assert (ledger.stats().unreadable_open, ledger.stats().acted) == (0, 1)
     assert kinds(ledger) == [EventKind.INTENDED, EventKind.DONE]
@@ -72,7 +72,7 @@ def test_flagged_and_unreadable_have_each_their_own_action(quick_ledger) -> None
 def test_what_may_hold_a_picture_is_never_acted_on(quick_ledger, result) -> None:
     """Not when it is recorded, and not when it is met again."""
     assert act(quick_ledger, result) == []
-    assert quick_ledger.intend(STORAGE, ["a"], ActionPlan(unreadable="delete")) == []
+    assert quick_ledger.actions.intend(STORAGE, ["a"], ActionPlan(unreadable="delete")) == []
     assert known(quick_ledger, stored("a")) is not Known.PENDING
     assert all(row.assessment.decoder_broke for row in quick_ledger.reviews.unreadable())
 
@@ -83,13 +83,13 @@ def test_a_dry_run_and_a_report_decide_nothing_and_later_passes_do(ledger) -> No
     assert act(ledger, unreadable("b"), unreadable_action=None) == []
     assert open_rows(ledger) == [("a", ActionState.NONE), ("b", ActionState.NONE)]
     assert known(ledger, stored("a")) is known(ledger, stored("b")) is Known.PENDING
-    assert ledger.intend(STORAGE, ["a", "b"], ActionPlan("delete")) == []
-    pending = ledger.intend(STORAGE, ["a", "b"], ActionPlan("delete", "quarantine"))
+    assert ledger.actions.intend(STORAGE, ["a", "b"], ActionPlan("delete")) == []
+    pending = ledger.actions.intend(STORAGE, ["a", "b"], ActionPlan("delete", "quarantine"))
     assert [(one.obj.key, one.action, one.unreadable) for one in pending] == [
         ("a", "quarantine", True),
         ("b", "quarantine", True),
     ]
-    assert ledger.unfinished_actions(STORAGE) == pending
+    assert ledger.actions.unfinished(STORAGE) == pending
     assert known(ledger, stored("a")) is Known.SETTLED
 
 
@@ -100,10 +100,12 @@ def test_a_dry_run_and_a_report_decide_nothing_and_later_passes_do(ledger) -> No
 def test_how_an_action_ends(quick_ledger, state, expected) -> None:
     """Done and still there, or refused as changed: read again, soon; failed: tried again without reading."""
     (pending,) = act(quick_ledger, unreadable())
-    quick_ledger.finish_action(pending.id, state, "why")
+    quick_ledger.actions.finish(pending.id, state, "why")
     assert known(quick_ledger, stored("a")) is expected
     assert quick_ledger.objects.retryable(STORAGE, 10) == (["a"] if state is ActionState.REFUSED else [])
-    assert bool(quick_ledger.intend(STORAGE, ["a"], ActionPlan(unreadable="delete"))) is (state is ActionState.FAILED)
+    assert bool(quick_ledger.actions.intend(STORAGE, ["a"], ActionPlan(unreadable="delete"))) is (
+        state is ActionState.FAILED
+    )
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,10 @@ def test_an_intent_is_dropped_as_soon_as_anything_else_is_learned(quick_ledger, 
     """Also by a dry run; and finishing it late leaves its event only."""
     (pending,) = act(quick_ledger, unreadable())
     assert record(quick_ledger, [later], dry_run=True, action=None) == []
-    assert not quick_ledger.is_intended(pending.id)
-    assert quick_ledger.unfinished_actions(STORAGE) == []
+    assert not quick_ledger.actions.is_intended(pending.id)
+    assert quick_ledger.actions.unfinished(STORAGE) == []
     assert EventKind.DROPPED in kinds(quick_ledger)
-    quick_ledger.finish_action(pending.id, ActionState.DONE)
+    quick_ledger.actions.finish(pending.id, ActionState.DONE)
     assert quick_ledger.stats().acted == 0
 
 
@@ -135,23 +137,23 @@ def test_a_dry_run_that_finds_the_same_leaves_an_intent_standing(quick_ledger) -
     """A live pass decided it, and it may be under way; a live pass decides it anew."""
     (pending,) = act(quick_ledger, unreadable())
     assert act(quick_ledger, unreadable(), dry_run=True, unreadable_action=None) == []
-    assert quick_ledger.unfinished_actions(STORAGE) == [pending]
+    assert quick_ledger.actions.unfinished(STORAGE) == [pending]
     (again,) = act(quick_ledger, unreadable())
     assert again.id != pending.id
-    assert quick_ledger.unfinished_actions(STORAGE) == [again]
+    assert quick_ledger.actions.unfinished(STORAGE) == [again]
 
 
 def test_a_human_protects_it(ledger) -> None:
     """Before and after it is intended, and under other keys; taken back, it is open again."""
     (pending,) = act(ledger, unreadable("a", "same"))
     ledger.reviews.decide(["a"], Review.CLEARED)
-    assert not ledger.is_intended(pending.id)
+    assert not ledger.actions.is_intended(pending.id)
     assert act(ledger, unreadable("a", "same"), unreadable("b", "same")) == []
-    assert ledger.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete")) == []
+    assert ledger.actions.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete")) == []
     assert open_rows(ledger) == []
     assert known(ledger, stored("a", "same")) is Known.SETTLED
     ledger.reviews.decide(["a"], Review.NONE)
-    assert len(ledger.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete"))) == 2
+    assert len(ledger.actions.intend(STORAGE, ["a", "b"], ActionPlan(unreadable="delete"))) == 2
 
 
 def test_what_could_be_read_once_is_never_taken_for_unreadable(quick_ledger) -> None:
@@ -167,7 +169,7 @@ def test_flagged_bytes_that_became_unreadable_ones_are_no_longer_flagged(quick_l
     (old,) = record(quick_ledger, [flagged("a", "old")])
     (new,) = act(quick_ledger, unreadable("a", "new"))
     assert (new.unreadable, old.unreadable) == (True, False)
-    assert quick_ledger.unfinished_actions(STORAGE) == [new]
+    assert quick_ledger.actions.unfinished(STORAGE) == [new]
     assert set(kinds(quick_ledger)) >= {EventKind.UNFLAGGED, EventKind.DROPPED}
 
 

@@ -92,7 +92,7 @@ def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
     with open_ledger(url) as ledger:
         (row,) = ledger.reviews.unreadable()
         assert (row.key, row.assessment.decoder_broke, row.action_state) == ("unreadable", True, ActionState.NONE)
-        assert ledger.intend(STORAGE, ["unreadable"], ActionPlan("delete", "delete")) == []
+        assert ledger.actions.intend(STORAGE, ["unreadable"], ActionPlan("delete", "delete")) == []
         result = failed("unreadable", ItemStatus.UNREADABLE, sha256=sha256_of("unreadable"))
         assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1
         found = ledger.objects.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)

@@ -77,7 +77,7 @@ def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store
     """A human's word counts until the very deed."""
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
-        queued = scanner.ledger.intend(scanner.storage.name, sorted(CANARIES), ActionPlan("delete"))
+        queued = scanner.ledger.actions.intend(scanner.storage.name, sorted(CANARIES), ActionPlan("delete"))
         scanner.ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
         reports = {report.key: report.state for report in map(scanner._runner.carry_out, queued)}
     assert reports["2/13/99/canary"] is ActionState.NONE

@@ -66,7 +66,7 @@ def test_what_an_earlier_version_decided_about_it_is_not_done(store, database, s
         assert [row.key for row in scanner.ledger.reviews.unjudged()] == []
         assert scanner.ledger.objects.retryable(scanner.storage.name, 10) == []
         later = scanner.run(SWEEP)
-        stuck = scanner.ledger.stuck_actions(due_before=datetime.now(UTC) + timedelta(hours=2))
+        stuck = scanner.ledger.actions.stuck(due_before=datetime.now(UTC) + timedelta(hours=2))
     assert (later.unreadable, later.failed, later.refused) == ({}, {}, 0)
     assert (stuck.failed, stuck.refused_again, stuck.overdue) == (0, 0, 0)
     assert MARKER in keys_in(store)

@@ -34,12 +34,12 @@ def test_nothing_is_deleted_whatever_the_settings_say(store, database):
     """Neither what is flagged now nor what an earlier pass has left to do."""
     with scanner_over(store, database, action=None) as reporting:
         reporting.run(SWEEP)
-        (due, _) = reporting.ledger.intend(reporting.storage.name, sorted(CANARIES), ActionPlan("delete"))
+        (due, _) = reporting.ledger.actions.intend(reporting.storage.name, sorted(CANARIES), ActionPlan("delete"))
     with scanner_over(store, database, action="delete", unreadable_action="delete") as scanner:
         summary = scanner.run(again(*sorted(CANARIES)))
         assert (summary.flagged, summary.acted) == (2, 0)
         assert scanner.storage.deletes == []
-        assert due.id in {pending.id for pending in scanner.ledger.unfinished_actions(scanner.storage.name)}
+        assert due.id in {pending.id for pending in scanner.ledger.actions.unfinished(scanner.storage.name)}
     assert keys_in(store) >= CANARIES
 
 

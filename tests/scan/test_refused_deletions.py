@@ -47,11 +47,11 @@ def test_a_refused_deletion_counts_as_failed_in_each_pass(store, database, answe
             assert len(storage.deletes) == number * len(CANARIES)
         assert {row.action_state for row in rows(scanner).values()} == {ActionState.FAILED}
         assert {row.refusals for row in rows(scanner).values()} == {3}
-        stuck = scanner.ledger.stuck_actions(due_before=minutes_ago(60))
+        stuck = scanner.ledger.actions.stuck(due_before=minutes_ago(60))
         assert (stuck.failed, stuck.refused_again, stuck.overdue) == (len(CANARIES), 0, 0)
         storage.answer = None
         assert scanner.run(SWEEP).acted == len(CANARIES)
-        stuck = scanner.ledger.stuck_actions(due_before=minutes_ago(-1))
+        stuck = scanner.ledger.actions.stuck(due_before=minutes_ago(-1))
         assert (stuck.failed, stuck.refused_again, stuck.overdue) == (0, 0, 0)
 
 
@@ -62,9 +62,9 @@ def test_a_deletion_that_cannot_be_done_now_is_counted(store, database):
     with scanner_over(store, database, storage=storage) as scanner:
         summary = scanner.run(SWEEP)
         assert (summary.action_postponed, summary.not_carried_out) == (len(CANARIES), len(CANARIES))
-        assert scanner.ledger.stuck_actions(due_before=datetime.now(UTC)).overdue == len(CANARIES)
-        assert scanner.ledger.stuck_actions(due_before=minutes_ago(60)).overdue == 0
-        assert scanner.ledger.stuck_actions("local:/elsewhere", due_before=datetime.now(UTC)).overdue == 0
+        assert scanner.ledger.actions.stuck(due_before=datetime.now(UTC)).overdue == len(CANARIES)
+        assert scanner.ledger.actions.stuck(due_before=minutes_ago(60)).overdue == 0
+        assert scanner.ledger.actions.stuck("local:/elsewhere", due_before=datetime.now(UTC)).overdue == 0
 
 
 def test_the_same_bytes_refused_as_changed_again_and_again_are_stuck(store, database):
@@ -77,7 +77,7 @@ def test_the_same_bytes_refused_as_changed_again_and_again_are_stuck(store, data
         assert (second.refused, second.stuck, second.not_carried_out) == (1, 1, 1)
         assert (third.checked, third.stuck) == (1, 1)
         assert rows(scanner)[KEY].refusals == 3
-        assert scanner.ledger.stuck_actions(due_before=minutes_ago(60)).refused_again == 1
+        assert scanner.ledger.actions.stuck(due_before=minutes_ago(60)).refused_again == 1
 
 
 def test_an_object_that_does_change_between_passes_is_not_stuck(store, database):
@@ -149,7 +149,7 @@ def test_what_a_reviewer_cleared_is_stuck_no_more(store, database):
     with scanner_over(store, database, storage=Refusing(store)) as scanner:
         scanner.run(SWEEP)
         scanner.ledger.reviews.decide(sorted(CANARIES), Review.CLEARED)
-        stuck = scanner.ledger.stuck_actions(due_before=datetime.now(UTC) + timedelta(days=1))
+        stuck = scanner.ledger.actions.stuck(due_before=datetime.now(UTC) + timedelta(days=1))
         assert (stuck.failed, stuck.refused_again, stuck.overdue) == (0, 0, 0)
         assert scanner.run(SWEEP).not_carried_out == 0
 

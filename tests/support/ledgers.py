@@ -135,7 +135,7 @@ def fill(ledger: Ledger) -> None:
     record(ledger, [flagged(f"i{number}") for number in range(5)])
     states = (ActionState.FAILED, ActionState.REFUSED, ActionState.REFUSED)
     for action, state in zip(record(ledger, [flagged(f"t{number}") for number in range(3)]), states, strict=True):
-        ledger.finish_action(action.id, state)
+        ledger.actions.finish(action.id, state)
     record(ledger, [failed(f"e{number}") for number in range(20)])
     record(ledger, [failed(f"n{number}", ItemStatus.UNREADABLE) for number in range(20)])
     ledger.uploads.record([judged(f"u{number}") for number in range(2000)])
