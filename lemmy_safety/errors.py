@@ -17,6 +17,7 @@
         ObjectChanged               21
         ObjectTooLarge              22
         ListingIncomplete           23   (everything else was listed)
+        WrongFolder                 24   (above or inside the folder that is meant)
       MediaError                    30   (item statuses; ends no run)
       DetectorError                 40
         WeightsMissing              41   WeightsInvalid 42
@@ -193,6 +194,14 @@ class ListingIncomplete(StorageError):
 
     exit_code = 23
     default_hint = "All that was listed has been checked; the next pass tries the rest again."
+
+
+class WrongFolder(StorageError):
+    """The folder lies above or inside pict-rs's ``files`` folder. Above it are files that no pass may touch."""
+
+    exit_code = 24
+    lasting = True
+    default_hint = "Set PICTRS_FILES_DIRECTORY to the folder that store.path names in pict-rs's own configuration."
 
 
 class MediaError(LemmySafetyError):

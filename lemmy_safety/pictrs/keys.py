@@ -40,6 +40,9 @@ _PAIR = "[0-9a-f]{2}"
 _V7_KEY = re.compile(
     rf"(01(?:/{_PAIR}){{5}})/7[0-9a-f]/{_PAIR}/[89ab][0-9a-f]/{_PAIR}/[0-9a-f]{{12}}(?:\.[0-9A-Za-z]+)?"
 )
+# Before that: a counter in folders, the first of which says how many follow, and a UUID.
+_COUNTER = re.compile("[0-9]{3}")
+_OLDER_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[0-9A-Za-z]+)?")
 _V7_FOLDER = re.compile(rf"01(?:/{_PAIR}){{0,9}}")
 
 _TIME_FOLDERS = 6
@@ -52,6 +55,16 @@ def is_health_check(key: str, size: int) -> bool:
     It holds no upload. One of that name with anything in it is not pict-rs's.
     """
     return key == _HEALTH_CHECK and size == 0
+
+
+def is_key(key: str) -> bool:
+    """Whether pict-rs makes such keys, from 0.4 on or today. Of 0.3, those are meant that it stored below ``files/``."""
+    if created_at(key) is not None:
+        return True
+    *folders, name = key.split("/")
+    if not folders or _OLDER_NAME.fullmatch(name) is None or not all(map(_COUNTER.fullmatch, folders)):
+        return False
+    return int(folders[0]) == len(folders) - 1
 
 
 def created_at(key: str) -> datetime | None:

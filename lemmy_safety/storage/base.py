@@ -12,17 +12,27 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from lemmy_safety.errors import BadKey, ObjectChanged, ObjectGone, ObjectTooLarge, StorageUnreachable
-from lemmy_safety.pictrs import keys
+from lemmy_safety.errors import (
+    AccessDenied,
+    BadKey,
+    ObjectChanged,
+    ObjectGone,
+    ObjectTooLarge,
+    StorageUnreachable,
+    WrongFolder,
+)
+from lemmy_safety.pictrs import keys, layout
 from lemmy_safety.storage.learned import Learned
 from lemmy_safety.storage.wholeness import Wholeness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
     from types import TracebackType
 
@@ -35,6 +45,9 @@ _CLOCK_GRAIN = timedelta(seconds=1)
 _CLOCK_TOLERANCE = timedelta(seconds=10)
 
 _CLOCK = "clock"
+
+#: Keys by which a folder is told to be above or inside the one that is meant.
+_FIRST_KEYS = 5
 
 #: How often an object is read that does not arrive as it is described.
 _READS = 3
@@ -93,7 +106,7 @@ class Storage(ABC):
         """Connect and check that the root (bucket, folder) exists.
 
         :raises StorageError: LoginRefused, StorageMissing, HostUnknown, HostKeyUnknown, HostKeyChanged,
-            PrivateKeyError, AccessDenied or StorageUnreachable, each with its fix as hint.
+            PrivateKeyError, AccessDenied, WrongFolder or StorageUnreachable, each with its fix as hint.
         """
 
     def note_clock(self, told: datetime, asked_at: datetime, answered_at: datetime) -> None:
@@ -298,6 +311,22 @@ class Storage(ABC):
                 f"{self.name} is empty, so {key!r} cannot be told to be gone.",
                 hint="Check that its file system is mounted.",
             )
+
+    def _see_that_it_is_the_files_folder(self, root: str, there: Collection[str]) -> None:
+        """For folders, when they are opened. ``there`` are those of ``layout.TELLING_FOLDERS`` that exist in ``root``.
+
+        :raises WrongFolder: it is a folder above or inside pict-rs's files.
+        """
+        found = layout.misplaced(root, there, self._first_keys)
+        if found is not None:
+            hint = None if found.meant is None else f"Set PICTRS_FILES_DIRECTORY to {found.meant}"
+            raise WrongFolder(f"{self.name} {found.why}.", hint=hint)
+
+    def _first_keys(self, prefix: str) -> tuple[str, ...]:
+        listed = self._list(since=None, prefix=prefix, after=None, exhaustive=True)
+        with suppress(AccessDenied):
+            return tuple(obj.key for obj in islice(listed, _FIRST_KEYS))
+        return ()
 
     def _is_empty(self) -> bool:
         """Whether nothing at all lies in the root, where that can mean that it is not mounted."""

@@ -32,15 +32,21 @@ def settings(**values):
     return lambda _folder: values
 
 
-def files(target):
-    """The storage's folder, as ``target`` makes it."""
+def files(target, below=""):
+    """The storage's folder, as ``target`` makes it; ``below`` leads from there to the one that is named."""
 
     def plant(folder):
         place = folder / "planted"
         target(place)
-        return {"PICTRS_FILES_DIRECTORY": str(place)}
+        return {"PICTRS_FILES_DIRECTORY": str(place / below)}
 
     return plant
+
+
+def one_new_picture(place):
+    picture = place / "01/a1/96/fb/16/00/7a/bc/9d/ef/0123456789ab"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
 
 
 def database(target):
@@ -142,6 +148,16 @@ FAULTS = {
     "a folder that is missing": (files(lambda _place: None), errors.StorageMissing, ["planted"]),
     "a file in place of the folder": (files(lambda place: place.touch()), errors.StorageMissing, ["planted"]),
     "a folder that links to itself": (files(lambda place: place.symlink_to(place)), errors.StorageMissing, ["planted"]),
+    "the folder above pict-rs's files": (
+        files(lambda place: [(place / name).mkdir(parents=True) for name in ("files", "sled-repo")]),
+        errors.WrongFolder,
+        ["sled-repo", "planted/files", "PICTRS_FILES_DIRECTORY"],
+    ),
+    "a folder inside pict-rs's files": (
+        files(one_new_picture, below="01/a1"),
+        errors.WrongFolder,
+        ["inside", "planted", "PICTRS_FILES_DIRECTORY"],
+    ),
     "an S3 server that is down": (
         nobody_listens("OBJECT_STORAGE_ENDPOINT", "http://127.0.0.1:{}", LEMMY_SAFETY_STORAGE="s3", **S3),
         errors.StorageUnreachable,

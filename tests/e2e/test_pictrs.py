@@ -294,3 +294,17 @@ def test_the_compose_file_works_as_it_is(pictrs, tmp_path):
 
     not_asking = environment(services["pictrs"], {"PICTRS_API_KEY": variables["PICTRS_API_KEY"]})
     assert told(pictrs(not_asking).upload(canary_png())) == ACCEPTED
+
+
+@pytest.mark.parametrize("database", ["sled-repo", "elsewhere"])
+def test_the_folder_above_a_real_pictrs_files_is_refused(version, tmp_path, database):
+    """By pict-rs's own database in it, and where that has another name by the keys; nothing is deleted."""
+    folder = tmp_path / "pictrs"
+    with Pictrs(folder, version, {"PICTRS__REPO__PATH": str(folder / database)}) as server:
+        assert server.upload(canary_png()).status_code == 201
+    before = sorted(folder.rglob("*"))
+    named = {"PICTRS_FILES_DIRECTORY": str(folder)}
+    admin = Admin(tmp_path, {"LEMMY_SAFETY_DETECTORS": "hashes", "UNREADABLE_ACTION": "delete", **named})
+    done = admin.run("--all", "--yes", code=24)
+    assert f"Set PICTRS_FILES_DIRECTORY to {server.files}" in done.stderr
+    assert sorted(folder.rglob("*")) == before

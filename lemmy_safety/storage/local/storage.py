@@ -26,6 +26,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs import keys
+from lemmy_safety.pictrs.layout import TELLING_FOLDERS
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
@@ -70,6 +71,8 @@ class LocalStorage(Storage):
             with root.entries():
                 pass
             self._root_identity = root.identity
+        there = [name for name in TELLING_FOLDERS if self._is_folder(name)]
+        self._see_that_it_is_the_files_folder(Path(self._root).as_posix(), there)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -161,6 +164,11 @@ class LocalStorage(Storage):
                 return folder.exists(name)
         except ObjectGone:
             return False
+
+    def _is_folder(self, path: str) -> bool:
+        with contextlib.suppress(ObjectGone, AccessDenied, BadKey), self._at(path) as (folder, name):
+            return stat.S_ISDIR(folder.lstat(name).st_mode)
+        return False
 
     def _leads_through_a_file(self, key: str) -> bool:
         *folders, _ = self._parts(key)

@@ -24,6 +24,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs import keys
+from lemmy_safety.pictrs.layout import TELLING_FOLDERS
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.names import from_key, to_key
@@ -121,12 +122,14 @@ class SshStorage(Storage):
             if self._tree.root != root:
                 self._find = None
             self._compare_clocks()
+            self._see_which_folder_it_is()
             return
         self._connections = SshConnections(self._login, self._channels)
         try:
             self._on_root(self._find_root)
             by_find = self._listings()[0].available()
             self._compare_clocks()
+            self._see_which_folder_it_is()
         except BaseException:
             self.close()
             raise
@@ -139,6 +142,10 @@ class SshStorage(Storage):
         told = find.clock() if find.available() else None
         if told is not None:
             self.note_clock(told, asked_at, datetime.now(UTC))
+
+    def _see_which_folder_it_is(self) -> None:
+        there = self._pool().run(lambda session: self._tree.folders(session, TELLING_FOLDERS))
+        self._see_that_it_is_the_files_folder(to_key(self._tree.root), there)
 
     def close(self) -> None:
         if self._connections is not None:

@@ -25,7 +25,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lemmy_safety.storage.ssh.sftp import Look, SftpSession
     from lemmy_safety.storage.ssh.sftp_wire import Attributes
@@ -53,6 +53,20 @@ class SshTree:
         """The folders above a path, from the top, without the root."""
         parts = path.split(b"/")[:-1]
         return [self.full(b"/".join(parts[: count + 1])) for count in range(len(parts))]
+
+    def folders(self, session: SftpSession, names: Sequence[str]) -> list[str]:
+        """Those of these paths that are folders; what may not be looked at is none."""
+        paths = [self.full(name.encode()) for name in names]
+        try:
+            found = session.lstat_all(paths)
+        except SftpRefusal:
+            found = [self._facts_or_none(session, path) for path in paths]
+        return [name for name, facts in zip(names, found, strict=True) if facts and is_kind(stat.S_ISDIR, facts)]
+
+    def _facts_or_none(self, session: SftpSession, path: bytes) -> Attributes | None:
+        with contextlib.suppress(SftpRefusal):
+            return session.lstat(path)
+        return None
 
     def regular(self, session: SftpSession, key: str, path: bytes, *, thorough: bool = False) -> Attributes:
         """As ``locate``, of a regular file only.

@@ -1,0 +1,79 @@
+"""What lies around pict-rs's ``files`` folder, so that a folder above or below it is told from it.
+
+Pure. By default pict-rs keeps ``files`` and its own database side by side in ``/mnt``, which Lemmy's compose file and
+lemmy-ansible mount from ``volumes/pictrs``.
+Source: pict-rs src/config/defaults.rs; Lemmy docker/docker-compose.yml; lemmy-ansible templates/docker-compose.yml.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lemmy_safety.pictrs import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+FILES = "files"
+
+#: pict-rs's own database where it is not in PostgreSQL.
+_REPOSITORIES = ("sled-repo", "fjall-repo")
+
+#: From a folder that may be named by mistake to the one with ``files`` in it, the nearest first.
+_DOWN = ("", "pictrs/", "volumes/pictrs/")
+
+#: Folders that a store begins with: of time-ordered keys, and of older ones by how many levels follow.
+_FIRST_FOLDERS = ("01", "000", "001", "002")
+
+#: The last part of the path of a folder inside a store.
+_INNER_FOLDER = re.compile("[0-9a-f]{2}|[0-9]{3}")
+
+_MOST_INNER = 10
+
+#: The folders, relative to the one that was named, of which ``misplaced`` wants to know whether they exist.
+TELLING_FOLDERS = (
+    *(folder + name for folder in _DOWN for name in (*_REPOSITORIES, FILES)),
+    *_FIRST_FOLDERS,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misplaced:
+    """Why a folder is not pict-rs's ``files``, as the end of a sentence; ``meant`` is the one that is, if that is known."""
+
+    why: str
+    meant: str | None
+
+
+def misplaced(root: str, there: Collection[str], first_keys: Callable[[str], Iterable[str]]) -> Misplaced | None:
+    """Whether ``root`` (a path with slashes) lies above or below pict-rs's ``files`` folder; None where nothing says so.
+
+    ``there`` are those of ``TELLING_FOLDERS`` that exist; ``first_keys`` gives some keys of the storage that begin with a text.
+    """
+    for folder in _DOWN:
+        database = next((name for name in _REPOSITORIES if folder + name in there), None)
+        files = folder + FILES
+        meant = f"{root.rstrip('/')}/{files}" if files in there else None
+        if database is not None:
+            return Misplaced(
+                why=f"is not pict-rs's files folder: it holds pict-rs's database, {folder}{database}", meant=meant
+            )
+        if meant and not any(first in there for first in _FIRST_FOLDERS):
+            below = [key.removeprefix(f"{files}/") for key in first_keys(f"{files}/")]
+            if any(map(keys.is_key, below)):
+                return Misplaced(why=f"lies above pict-rs's files folder, {files}", meant=meant)
+    return _below(root, first_keys)
+
+
+def _below(root: str, first_keys: Callable[[str], Iterable[str]]) -> Misplaced | None:
+    parts = root.split("/")
+    inner = next((count for count, part in enumerate(reversed(parts)) if not _INNER_FOLDER.fullmatch(part)), 0)
+    if not inner:
+        return None
+    for key in first_keys(""):
+        for count in range(1, 0 if keys.is_key(key) else min(inner, _MOST_INNER) + 1):
+            if keys.is_key("/".join([*parts[-count:], key])):
+                return Misplaced(why="lies inside pict-rs's files folder", meant="/".join(parts[:-count]))
+    return None
