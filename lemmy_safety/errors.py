@@ -18,6 +18,7 @@
         ObjectTooLarge              22
         ListingIncomplete           23   (everything else was listed)
         WrongFolder                 24   (above or inside the folder that is meant)
+        ObjectsUnchecked            25   (some could not be read or judged; all others were)
       MediaError                    30   (item statuses; ends no run)
       DetectorError                 40
         WeightsMissing              41   WeightsInvalid 42
@@ -202,6 +203,13 @@ class WrongFolder(StorageError):
     exit_code = 24
     lasting = True
     default_hint = "Set PICTRS_FILES_DIRECTORY to the folder that store.path names in pict-rs's own configuration."
+
+
+class ObjectsUnchecked(StorageError):
+    """Some objects could not be read or judged in this pass; all others were. The next pass tries them again."""
+
+    exit_code = 25
+    default_hint = "See them, and why: lemmy-safety unreadable. When that is fixed, to read them now: lemmy-safety recheck --unreadable"
 
 
 class MediaError(LemmySafetyError):

@@ -69,7 +69,7 @@ What concerns a single object (gone, denied, unreadable) is recorded for that ob
 OTHER_CODES = {
     0: (
         "",
-        "Done, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code when the pass flagged any.",
+        "Done, and everything listed was checked, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code when the pass flagged any.",
     ),
     1: ("", "A bug in lemmy-safety; please report it with the traceback that `--debug` shows."),
     2: ("", "The command line could not be understood."),

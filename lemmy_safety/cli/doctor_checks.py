@@ -26,6 +26,7 @@ from lemmy_safety.errors import (
     LedgerReadOnly,
     LemmySafetyError,
     MissingExtra,
+    ObjectsUnchecked,
     SettingsError,
     StorageError,
 )
@@ -52,6 +53,12 @@ _OVERDUE = timedelta(hours=1)
 
 #: The name of the check which storage the settings mean.
 _CHOSEN = "chosen"
+
+#: An object that could not be read in this many passes in a row needs a person; once or twice is an outage of a server.
+_MANY_PASSES = 3
+
+#: So many of them are named; 'lemmy-safety unreadable' lists all.
+_NAMED_FAILING = 3
 
 _HINT_STUCK = (
     "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock; then: "
@@ -262,6 +269,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
                     ledger.check_writable()
                     yield from _unchecked_uploads(ledger.uploads.count_unchecked())
                     yield from _stuck_actions(ledger, settings)
+                    yield from _failing_objects(ledger)
                     garbled = ledger.garbled.get()
                     if settings.hook_secret and garbled is None and not ledger.uploads.has_any():
                         yield _never_asked()
@@ -337,6 +345,16 @@ def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
     detail = ", ".join(f"{number:,} {words}" for number, words in counted if number)
     if detail:
         yield _fault("Database", "actions", ActionRefused(f"Deletions: {detail}.", hint=_HINT_STUCK))
+
+
+def _failing_objects(ledger: Ledger) -> Iterator[Check]:
+    """What no pass can judge, however often it is tried: each pass but the first looks like the one before."""
+    failing = ledger.objects.failing(_MANY_PASSES, most=_NAMED_FAILING)
+    if failing.number:
+        named = "; ".join(f"{one.key!r} in {one.passes:,} ({one.reason})" for one in failing.first)
+        more = f"; and {failing.number - len(failing.first):,} more" if failing.number > len(failing.first) else ""
+        detail = f"{plural(failing.number, 'object')} could not be checked in {_MANY_PASSES} or more passes in a row"
+        yield _fault("Database", "objects", ObjectsUnchecked(f"{detail}: {named}{more}."))
 
 
 def _check_can_be_made(file: Path) -> None:

@@ -150,6 +150,7 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
         "reason": known["reason"],
         "decoder_broke": known["decoder_broke"],
         "to_be_read": row.to_be_read,
+        "failed_passes": row.failed_passes,
         "outcome": verdict["outcome"],
         "nsfw": verdict["nsfw"],
         "why": why(row),

@@ -23,6 +23,7 @@ from lemmy_safety.cli.since import Since
 from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.text import counted, plural, write_json
+from lemmy_safety.errors import ObjectsUnchecked
 
 if TYPE_CHECKING:
     import threading
@@ -130,6 +131,8 @@ def recheck(
         _show(outcome)
     if not outcome.complete:
         ctx.exit(INTERRUPTED)
+    if outcome.failed:
+        ctx.exit(ObjectsUnchecked.exit_code)
 
 
 def _recheck(choice: Choice, *, quiet: bool) -> Outcome:

@@ -17,7 +17,7 @@ from lemmy_safety.cli.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.cli.summary import show_summary
 from lemmy_safety.cli.text import plural, write_json
-from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError, PassRunning
+from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError, ObjectsUnchecked, PassRunning
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
@@ -39,7 +39,8 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
     """Sweep or watch, as the settings say; returns the exit code.
 
     The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130, one that the circuit
-    breaker kept from an action with 62, and one that could not carry out an action with 60. ``yes``: no person is asked
+    breaker kept from an action with 62, one that could not carry out an action with 60, and one that could not read or judge
+    everything with 25. ``yes``: no person is asked
     before the first deletion with a database.
     """
     settings = invocation.settings()
@@ -71,13 +72,19 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
                 return INTERRUPTED
             raise
     show(summary)
-    if summary.stopped:
-        return INTERRUPTED
-    if summary.held:
-        return BreakerTripped.exit_code
-    if summary.not_carried_out:
-        return ActionRefused.exit_code
-    return settings.exit_code_flagged if summary.flagged else 0
+    return _exit_code(summary, settings)
+
+
+def _exit_code(summary: PassSummary, settings: Settings) -> int:
+    """The first that applies, what a person must know of soonest before the others."""
+    applies = (
+        (summary.stopped, INTERRUPTED),
+        (summary.held, BreakerTripped.exit_code),
+        (summary.not_carried_out, ActionRefused.exit_code),
+        (summary.failed, ObjectsUnchecked.exit_code),
+        (summary.flagged, settings.exit_code_flagged),
+    )
+    return next((code for so, code in applies if so), 0)
 
 
 def sweep(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.text import counted, printable
+from lemmy_safety.cli.text import counted, plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,8 @@ def show_summary(summary: PassSummary) -> None:
     rows = summary_lines(summary)
     width = max(len(label) for label, _ in rows)
     how = "stopped before the end" if summary.stopped else "complete" if summary.complete else "incomplete"
+    if summary.failed:
+        how += f", and {plural(sum(summary.failed.values()), 'object')} could not be checked"
     click.echo(f"Pass {summary.run_id}: {how}")
     for label, text in rows:
         click.echo(f"  {label.ljust(width)}  {text}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _CSV_HEADER = (
     "key", "checked_at", "status", "why", "to_be_read", "action_state", "action_detail", "review", "sha256", "storage",
+    "failed_passes",
 )  # fmt: skip
 
 
@@ -85,6 +86,8 @@ def _what_next(row: FlaggedRow) -> str:
         return state(row)
     if row.review is Review.CLEARED:
         return "left alone, cleared"
+    if row.failed_passes > 1:
+        return f"read again by the next pass, failed in {row.failed_passes:,} in a row"
     return "read again by the next pass" if row.to_be_read else "left alone"
 
 
@@ -105,6 +108,7 @@ def _csv_cells(row: FlaggedRow) -> tuple[str | None, ...]:
         row.review.value,
         row.assessment.sha256,
         row.storage,
+        str(row.failed_passes),
     )
 
 

@@ -289,4 +289,5 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
         origin=row.origin,
         refusals=refusals,
         to_be_read=is_to_be_read(row.status, row.decoder),
+        failed_passes=0 if row.status.settled else row.failed_passes,
     )

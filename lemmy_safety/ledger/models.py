@@ -114,6 +114,8 @@ images = Table(
     Column("decoder_broke", Boolean),
     Column("checked_at", UtcDateTime, nullable=False),
     Column("run_id", ForeignKey("runs.id")),
+    # In how many passes in a row it could not be read or judged, the last of them included.
+    Column("failed_passes", Integer, nullable=False, server_default="0"),
     # The verdict, NULL where there is none; never one of other bytes than those described above.
     Column("outcome", EnumText(Outcome)),
     Column("nsfw", Boolean),

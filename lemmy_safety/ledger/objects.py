@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger import recording, verdicts
 from lemmy_safety.ledger.codec import checked_keys, object_of
@@ -13,7 +13,7 @@ from lemmy_safety.ledger.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.ledger.merging import standing
 from lemmy_safety.ledger.models import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE, images
 from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import ANCESTOR, Known
+from lemmy_safety.ledger.rows import ANCESTOR, FailingObject, FailingObjects, Known
 from lemmy_safety.ledger.storages import among_few, storage_id_of
 from lemmy_safety.records import ItemStatus, Outcome
 
@@ -114,6 +114,23 @@ class Objects:
                 for key in connection.execute(query.order_by(images.c.id).limit(limit)).scalars()
             ]
             return list(dict.fromkeys([*failed, *again, *_outdone_keys(connection, storage, limit)]))
+
+    def failing(self, passes: int, *, most: int) -> FailingObjects:
+        """What could not be read or judged in this many passes in a row or more, in all storages; ``most`` are named.
+
+        The ones that failed most often come first.
+        """
+        where = (IS_RETRYABLE, images.c.failed_passes >= passes)
+        named = (
+            select(images.c.key, images.c.reason, images.c.failed_passes)
+            .where(*where)
+            .order_by(images.c.failed_passes.desc(), images.c.id)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            number = connection.execute(select(func.count()).select_from(images).where(*where)).scalar_one()
+            rows = connection.execute(named).all()
+        return FailingObjects(number=number, first=tuple(FailingObject(*row) for row in rows))
 
     def described(self, storage: str, key: str) -> StoredObject | None:
         """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""

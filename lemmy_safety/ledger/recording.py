@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.merging import Change
-    from lemmy_safety.records import ActionPlan, ItemResult
+    from lemmy_safety.records import ActionPlan, ItemResult, ItemStatus
 
 #: Rows as the rules need them.
 EARLIER = select(
@@ -49,6 +49,8 @@ EARLIER = select(
     images.c.review_note,
     images.c.review_at,
     images.c.origin,
+    images.c.run_id,
+    images.c.failed_passes,
 ).select_from(WITH_ACTION)
 
 
@@ -131,7 +133,8 @@ class _Writes:
         self._events: list[dict[str, Any]] = []
 
     def add(self, row: AnyRow | None, result: ItemResult, change: Change) -> None:
-        values = {**change.values, **self._common}
+        failed_passes = self._failed_passes(row, result.assessment.status)
+        values = {**change.values, **self._common, "failed_passes": failed_passes}
         for kind, detail in change.events:
             self._add_event(result, kind, detail)
             if kind is EventKind.DROPPED and row is not None:
@@ -145,6 +148,14 @@ class _Writes:
         else:
             # storage_id is among the values: a row of the ancestor moves to the storage where its key was found.
             self._updates.setdefault(frozenset(values), []).append({"row_id": row.id, **values})
+
+    def _failed_passes(self, row: AnyRow | None, status: ItemStatus) -> int:
+        if status.settled:
+            return 0
+        if row is None or not row.failed_passes:
+            return 1
+        another_pass = row.run_id != self._run_id
+        return int(row.failed_passes) + int(another_pass)
 
     def _add_event(self, result: ItemResult, kind: EventKind, detail: Mapping[str, Any]) -> None:
         self._events.append(

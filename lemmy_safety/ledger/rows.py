@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from lemmy_safety.records import Review
 
@@ -170,6 +170,24 @@ class FlaggedRow:
     """How often an action on this object, with these bytes, was refused or failed."""
     to_be_read: bool = False
     """The next pass reads it again, also when it is unchanged."""
+    failed_passes: int = 0
+    """In how many passes in a row it could not be read or judged, the last one included."""
+
+
+class FailingObject(NamedTuple):
+    """An object that could not be read or judged in the last ``passes`` passes, and why in the last one."""
+
+    key: str
+    reason: str
+    passes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailingObjects:
+    """How many objects fail pass after pass, and the first of them."""
+
+    number: int
+    first: tuple[FailingObject, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

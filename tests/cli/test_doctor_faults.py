@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from support.ledgers import flagged, record
+from support.ledgers import failed, flagged, record
 
 from lemmy_safety import errors
 from lemmy_safety.ledger import open_ledger, sqlite_url
@@ -87,6 +87,11 @@ def refused_twice(ledger):
     for _ in range(2):
         (action,) = record(ledger, [flagged("a")])
         ledger.actions.finish(action.id, ActionState.REFUSED, "changed")
+
+
+def fails_thrice(ledger):
+    for _ in range(3):
+        record(ledger, [failed("a")])
 
 
 def altered(statement):
@@ -210,6 +215,7 @@ FAULTS = {
     ),
     "a deletion that the storage refused": (ours(failed_deletion), errors.ActionRefused, ["1 refused by", "delete-flagged"]),
     "a deletion refused again and again": (ours(refused_twice), errors.ActionRefused, ["again and again", "review clear"]),
+    "an object that fails in each pass": (ours(fails_thrice), errors.ObjectsUnchecked, ["'a' in 3", "lemmy-safety unreadable"]),
     "garbled requests at the hook": (
         ours(lambda ledger: ledger.garbled.count("form", added=20, in_a_row=20)),
         errors.SettingsError,
