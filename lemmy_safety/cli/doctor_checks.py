@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import as_it_is, is_missing, shown_name
-from lemmy_safety.cli.exposed_files import BESIDE_A_DATABASE, exposed
+from lemmy_safety.cli.exposed_files import Changeable, Exposed, changeable, exposed, private_files, steering_files
 from lemmy_safety.cli.service_checks import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
 from lemmy_safety.cli.text import iso, plural
 from lemmy_safety.errors import (
@@ -99,16 +99,14 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
     )
     yield from check_extras()
     yield from _check_libraries()
-    yield from _exposed("Settings", (env_file,))
     settings = reading.settings
+    yield from _permissions(settings)
     for line in "\n".join(reading.faults).splitlines():
         where = "" if line.startswith(f"{env_file}, line ") else " or the environment"
         yield _fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     yield _at_once(settings)
-    if settings.ssh_hostname and settings.ssh_privkey:
-        yield from _exposed("Settings", (settings.ssh_privkey,))
     yield from _check_hook(reading)
     yield from _check_worker(reading)
     yield from _unless_unknown("Storage", _check_chosen_storage(reading))
@@ -196,10 +194,15 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _exposed(area: str, paths: Iterable[Path]) -> Iterator[Check]:
-    """A warning for each file that other accounts can read: it breaks nothing, so it is no fault."""
-    for found in exposed(paths):
-        yield Check(area=area, name="permissions", ok=None, detail=found.detail, fix=found.fix)
+def _permissions(settings: Settings) -> Iterator[Check]:
+    """A warning for each file that is open to other accounts: it breaks nothing, so it is no fault."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    private = private_files(settings, wiring.database_file(settings))
+    found: list[Exposed | Changeable] = [*exposed(private)]
+    found += changeable(steering_files(settings), private=private)
+    for each in found:
+        yield Check(area="Settings", name="permissions", ok=None, detail=each.detail, fix=each.fix)
 
 
 def _at_once(settings: Settings) -> Check:
@@ -278,9 +281,6 @@ def check_database(settings: Settings) -> Iterator[Check]:
             yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
     except LemmySafetyError as error:
         yield _fault(area, "open", error)
-    if database is not None:
-        beside = (database.with_name(database.name + ending) for ending in BESIDE_A_DATABASE)
-        yield from _exposed(area, (database, *beside))
     if settings.database_url is None:
         yield from _check_space(settings)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lemmy_safety.cli.exposed_files import exposed
+from lemmy_safety.cli.exposed_files import changeable, exposed
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights elsewhere")
@@ -44,6 +44,66 @@ def test_doctor_warns_of_each_file_and_its_fixes_hold(call, store, tmp_path, mon
     assert _warned(result) == {}
     assert result.exit_code == 0
     assert {stat.S_IMODE(path.stat().st_mode) for path in (database, env_file, key)} == {0o600}
+
+
+def test_doctor_warns_of_each_file_that_others_can_change(call, store, tmp_path, monkeypatch) -> None:
+    """What steers the verdicts and the way to the storage may be read by everyone; the fixes hold."""
+    weights, caches, ssh = tmp_path / "weights", tmp_path / "caches", tmp_path / "ssh"
+    for folder in (weights, caches, ssh):
+        folder.mkdir(mode=0o755)
+    named = {"HASH_LIST": tmp_path / "list", "SSH_KNOWN_HOSTS": ssh / "hosts", "SSH_CONFIG": ssh / "config"}
+    for path in (*named.values(), weights / "ViT-L-14.pt", caches / "features"):
+        path.write_text(f"sha256 {'0' * 64}\n" if path.name == "list" else "", encoding="utf-8")
+        path.chmod(0o644)
+    for name, path in {**named, "CLIP_WEIGHTS": weights, "CACHE_DIR": caches}.items():
+        monkeypatch.setenv(name, str(path))
+    for name, value in {
+        "LEMMY_SAFETY_STORAGE": "local",
+        "SSH_HOSTNAME": "x.invalid",
+        "DETECTORS": "hashes,clip",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert _warned(call("doctor", "--json", "--quick")) == {}
+    for path in (*named.values(), weights / "ViT-L-14.pt"):
+        path.chmod(0o666)
+    caches.chmod(0o775)
+    fixes = _warned(call("doctor", "--json", "--quick"))
+    folders = {f"the files in {weights}", f"the files in {caches}"}
+    assert set(fixes) == {*map(str, named.values()), *folders}
+    for fix in fixes.values():
+        subprocess.run(["sh", "-c", fix], check=True)
+    assert _warned(call("doctor", "--json", "--quick")) == {}
+    assert stat.S_IMODE((tmp_path / "list").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o773])
+def test_a_folder_in_which_everyone_can_replace_files_is_named(call, store, tmp_path, monkeypatch, mode) -> None:
+    """Once, for all files in it: also for a settings file that is not there yet, and on the way to a link."""
+    place, elsewhere = tmp_path / "open", tmp_path / "elsewhere"
+    for folder in (place, elsewhere):
+        folder.mkdir()
+    (elsewhere / "list").write_text(f"sha256 {'0' * 64}\n", encoding="utf-8")
+    (elsewhere / "list").chmod(0o600)
+    (place / "list").symlink_to(elsewhere / "list")
+    monkeypatch.setenv("HASH_LIST", str(place / "list"))
+    monkeypatch.chdir(place)
+    place.chmod(mode)
+    assert _warned(call("doctor", "--json", "--quick")) == {f"the files in {place}": f"chmod o-w {place}"}
+    place.chmod(mode | stat.S_ISVTX)
+    assert _warned(call("doctor", "--json", "--quick")) == {}
+
+
+def test_what_is_no_file_of_ours_is_not_spoken_of(tmp_path) -> None:
+    """``/dev/null`` as the file of known hosts, links that lead nowhere, what is missing."""
+    (tmp_path / "loop").symlink_to("loop")
+    folder = tmp_path / "folder"
+    folder.mkdir(mode=0o755)
+    (folder / "nowhere").symlink_to("nothing")
+    assert (
+        list(changeable([Path("/dev/null"), folder, tmp_path / "loop", tmp_path / "none", tmp_path / ("x" * 300)]))
+        == []
+    )
 
 
 def test_a_settings_file_that_is_named_is_looked_at_even_if_it_is_wrong(call, tmp_path) -> None:
