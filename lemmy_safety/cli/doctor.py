@@ -8,7 +8,7 @@ import click
 
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.logs import set_up_logging
-from lemmy_safety.cli.text import plural, printable, write_json
+from lemmy_safety.cli.text import plural, printable, without_controls, write_json
 from lemmy_safety.settings import env_file_in_use
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ def _show(check: Check) -> None:
     detail = ("\n" + " " * 8).join(printable(line) for line in check.detail.splitlines())
     click.echo(f"  {click.style(mark.ljust(5), fg=colour)} {check.name}: {detail}")
     if check.fix:
-        click.echo(f"        {click.style('fix:', fg='green')} {check.fix}")
+        click.echo(f"        {click.style('fix:', fg='green')} {without_controls(check.fix)}")

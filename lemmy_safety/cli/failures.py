@@ -22,6 +22,7 @@ import click
 
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.cli.starting import INTERRUPTED
+from lemmy_safety.cli.text import lines_without_controls
 from lemmy_safety.errors import LemmySafetyError, MissingExtra, OutputFailed, WorkerDied
 from lemmy_safety.installing import how_to_install_all_again
 from lemmy_safety.packages import at_fault
@@ -33,7 +34,7 @@ BUG = 1
 def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     """Show one failure on stderr and return its exit code. With ``debug``, the traceback comes first."""
     if debug and not isinstance(error, click.exceptions.Exit | click.Abort | click.UsageError):
-        click.echo(redaction("".join(traceback.format_exception(error))), err=True)
+        click.echo(lines_without_controls(redaction("".join(traceback.format_exception(error)))), err=True)
     short = shortage(error)
     if isinstance(error, LemmySafetyError):
         _line("error", redaction(error.message), "red")
@@ -51,7 +52,7 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     if isinstance(error, click.ClickException):
         said = io.StringIO()
         error.show(said)  # it repeats what was typed
-        click.echo(redaction(said.getvalue()), err=True, nl=False)
+        click.echo(lines_without_controls(redaction(said.getvalue())), err=True, nl=False)
         return error.exit_code
     if package := at_fault(error):
         _line("error", redaction(f"The library {package} is missing or damaged here: {error}."), "red")
@@ -84,5 +85,5 @@ def warn(text: str) -> None:
 
 def _line(label: str, text: str, colour: str) -> None:
     # Several faults come as several lines of one message; they are indented to read as one.
-    body = text.replace("\n", "\n" + " " * (len(label) + 2))
+    body = lines_without_controls(text).replace("\n", "\n" + " " * (len(label) + 2))
     click.echo(f"{click.style(label + ':', fg=colour, bold=True)} {body}", err=True)

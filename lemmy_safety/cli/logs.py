@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from lemmy_safety.cli.text import lines_without_controls
+
 if TYPE_CHECKING:
     from lemmy_safety.cli.redaction import Redaction
 
@@ -42,7 +44,7 @@ class _RedactingFormatter(logging.Formatter):
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redaction(super().format(record))
+        return lines_without_controls(self._redaction(super().format(record)))
 
 
 def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = None) -> None:

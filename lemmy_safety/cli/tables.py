@@ -52,9 +52,9 @@ def as_text_cell(cell: str) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """Rows as CSV, None as an empty cell, no cell that a spreadsheet would calculate, and nothing that steers a terminal.
+    """Rows as CSV, None as an empty cell, no cell that a spreadsheet would calculate, and nothing that cannot be seen.
 
-    Control characters are written as in the table; ``--json`` has the exact text.
+    Control and format characters are written as in the table; ``--json`` has the exact text.
     Every cell is in quotes, so that a ``;`` in a key begins no new cell where spreadsheets separate by that.
     """
     text = io.StringIO()

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+#: Unicode categories: control and format characters, separators of lines and paragraphs.
+_UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
+
 
 def printable(name: str) -> str:
-    """A key with control characters, line breaks and undecodable bytes written as escapes.
+    """A key with all that cannot be seen, odd blanks and undecodable bytes written as escapes.
 
     Keys are chosen by whoever can write to the storage; raw, they could move the cursor or fake a line. A backslash
     stays one, for Windows paths; ``--json`` has the exact text.
@@ -24,10 +27,20 @@ def printable(name: str) -> str:
 
 
 def without_controls(text: str) -> str:
-    """The text with its control characters (ESC, line ends and the like) written as escapes, and all else as it is."""
+    """The text with what cannot be seen written as escapes, and all else as it is.
+
+    That is ESC, line ends and the like, and characters of format: U+202E turns the direction, so that ``gnp.exe`` is
+    shown as ``exe.png``, and others make two keys look alike.
+    """
     return "".join(
-        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) == "Cc" else char for char in text
+        char.encode("unicode_escape").decode("ascii") if unicodedata.category(char) in _UNSEEN else char
+        for char in text
     )
+
+
+def lines_without_controls(text: str) -> str:
+    """As ``without_controls``, but for the line ends: for messages and tracebacks, which can quote what strangers wrote."""
+    return "\n".join(map(without_controls, text.split("\n")))
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import unicodedata
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lemmy_safety.cli.tables import as_text_cell, csv_text
-from lemmy_safety.cli.text import json_text, printable, without_controls
+from lemmy_safety.cli.text import json_text, lines_without_controls, printable, without_controls
 from lemmy_safety.detectors.canary import canary_png
+
+UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 
 FORMULAS = (
     "=1+1",
@@ -58,7 +61,7 @@ def test_no_cell_begins_as_a_formula_and_none_is_lost(cells) -> None:
     _, row = _read(written)
     texts = [without_controls(text) for text in cells]
     assert [cell in {text, f"'{text}"} for cell, text in zip(row, texts, strict=True)] == [True] * len(cells)
-    assert {char for char in written if unicodedata.category(char) == "Cc"} == {"\n"}
+    assert {char for char in written if unicodedata.category(char) in UNSEEN} == {"\n"}
     for cell in row:
         assert unicodedata.normalize("NFKC", cell.lstrip())[:1] not in set("=+-@")
         assert cell[:1] not in {"\t", "\r", "\n"}
@@ -83,12 +86,30 @@ def test_the_list_of_unreadable_objects_holds_no_formula(call, store) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 @example("\x1b[2J\x7f\x9b\r")
-def test_no_form_of_output_has_a_control_character_that_steers_a_terminal(text) -> None:
-    """Tables, CSV and JSON: ESC, the 8-bit CSI and carriage returns are written as escapes."""
-    for written in (printable(text), without_controls(text), csv_text(("a",), [(text,)]), json_text(text)):
-        assert {char for char in written if unicodedata.category(char) == "Cc"} <= {"\n"}
+@example("a\u202egnp.exe\u2066\u2069\u200b\u2028\u061c\U000e0041")
+def test_no_form_of_output_has_a_character_that_cannot_be_seen(text) -> None:
+    """Tables, CSV, JSON and messages: ESC, carriage returns, and what turns the direction are written as escapes."""
+    for written in (
+        printable(text), without_controls(text), lines_without_controls(text), csv_text(("a",), [(text,)]), json_text(text)
+    ):  # fmt: skip
+        assert {char for char in written if unicodedata.category(char) in UNSEEN} <= {"\n"}
+    assert json.loads(json_text(text)) == text
+
+
+@pytest.mark.parametrize("shape", [[], ["--csv"]])
+@pytest.mark.parametrize("listed", ["flagged", "unreadable"])
+def test_a_key_that_turns_the_direction_shows_how_it_is_spelled(call, store, listed, shape) -> None:
+    """The table and the CSV have the escape, JSON the exact key in the spelling of JSON."""
+    key = "a\u202egnp.exe"
+    store.put(key, canary_png() if listed == "flagged" else b"no picture")
+    assert call("--all", "--dry-run").exit_code == 0
+    assert r"a\u202egnp.exe" in call(listed, *shape).stdout
+    assert "\u202e" not in call(listed, *shape).stdout
+    exact = call(listed, "--json").stdout
+    assert exact.isascii()
+    assert key in {row["key"] for row in json.loads(exact)}
 
 
 def test_controls_are_written_as_the_table_has_them() -> None:
     """What a file's name or a decoder's words hold."""
-    assert without_controls("a\x1b[2J\r\x9b\tb\\é") == "a\\x1b[2J\\r\\x9b\\tb\\é"
+    assert without_controls("a\x1b[2J\r\x9b\tb\\é\u202e") == "a\\x1b[2J\\r\\x9b\\tb\\é\\u202e"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import unicodedata
 
 import click
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from lemmy_safety import errors
 from lemmy_safety.cli import app as app_module
 from lemmy_safety.cli.failures import BUG, INTERRUPTED, present
+from lemmy_safety.cli.logs import set_up_logging
 from lemmy_safety.cli.redaction import HIDDEN, Redaction
 from lemmy_safety.errors import LemmySafetyError, MediaError, MissingExtra
 from lemmy_safety.records import ItemStatus
@@ -155,3 +158,14 @@ def test_flags_after_the_subcommand_win_over_those_before(call):
     """A setting can stand before or after the subcommand."""
     assert "--storage: 'one'" in call("--storage", "one", "flagged").output
     assert "--storage: 'two'" in call("--storage", "one", "flagged", "--storage", "two").output
+
+
+def test_what_a_server_says_cannot_steer_the_terminal(capsys):
+    """Its words stand in messages, in the log and in tracebacks; only line ends of ours are kept."""
+    words = "it said \x1b[2J\u202egnp\u2028\r"
+    present(errors.StorageError(f"{words}\nsecond", hint=words), debug=True, redaction=Redaction())
+    set_up_logging(debug=False, redaction=Redaction(), quiet=True)
+    logging.getLogger("lemmy_safety").warning("%s", words)
+    said = capsys.readouterr().err
+    assert said.count(r"it said \x1b[2J\u202egnp\u2028\r") >= 4
+    assert {char for char in said if unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"}} == {"\n"}
