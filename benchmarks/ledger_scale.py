@@ -31,6 +31,7 @@ from lemmy_safety.records import (
     MediaInfo,
     Outcome,
     Pdq,
+    Ruleset,
     StoredObject,
     Verdict,
 )
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 STORAGE = "s3:https://example.com/pictrs"
 DETECTORS = frozenset({"hashes", "clip"})
+RULES = Ruleset(detectors=DETECTORS, decoder="media-2", rules_version="1-aaaaaaaaaaaa+bbbbbbbbbbbb")
 NEWEST = datetime(2026, 11, 1, tzinfo=UTC)
 DAYS = 700
 CHUNK = 50_000
@@ -82,9 +84,7 @@ class MadeUp:
         return Assessment(
             sha256=sha256,
             status=ItemStatus.CHECKED,
-            verdict=Verdict(
-                outcome=outcome, nsfw=False, findings=findings, rules_version="1-aaaaaaaaaaaa+bbbbbbbbbbbb"
-            ),
+            verdict=Verdict(outcome=outcome, nsfw=False, findings=findings, rules_version=RULES.rules_version),
             detectors=DETECTORS,
             pdq=Pdq(hex=self.sha256(number + 1), quality=90),
             info=MediaInfo(media_type="image/webp", width=1200, height=900),
@@ -146,7 +146,7 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
         def look_up(numbers: list[int]) -> None:
             objects = [made_up.object(number) for number in numbers]
             begun = time.perf_counter()
-            found = ledger.objects.known(STORAGE, objects, detectors=DETECTORS, decoder="media-2")
+            found = ledger.objects.known(STORAGE, objects, RULES)
             look_ups.append((time.perf_counter() - begun) * 1000)
             if len(found) != len(objects):
                 raise SystemExit(f"{len(objects) - len(found)} of {len(objects)} rows were not found")
@@ -163,7 +163,7 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
             )
         hashes = iter([made_up.sha256(draw.randrange(made_up.rows)) for _ in range(200)])
         print(
-            f"  verdict_for(), 1 hash                 {milliseconds(lambda: ledger.objects.verdict_for(next(hashes), detectors=DETECTORS), 200)}"
+            f"  verdict_for(), 1 hash                 {milliseconds(lambda: ledger.objects.verdict_for(next(hashes), RULES), 200)}"
         )
         print(
             f"  flagged(), first 500                  {milliseconds(lambda: _take(ledger.reviews.flagged(), 500), 5)}"

@@ -110,8 +110,7 @@ class Bench:
         intake = Intake(
             storage=self._storage,
             ledger=ledger,
-            detectors=names,
-            decoder=self._decoder.version,
+            ruleset=judge.ruleset,
             counter=counter,
             stop=threading.Event(),
         )
@@ -122,8 +121,7 @@ class Bench:
         fetcher = Fetcher(
             storage=self._storage,
             ledger=ledger,
-            detectors=names,
-            rules_version=judge.rules_version,
+            ruleset=judge.ruleset,
             max_bytes=wiring.max_bytes(settings),
             budget=budget,
             counter=counter,

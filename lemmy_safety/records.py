@@ -266,6 +266,25 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ruleset:
+    """What is judged by now, and so which earlier verdicts are still good.
+
+    ``rules_version`` changes with the policy, with the version of any of the ``detectors``, and with the ``decoder``.
+    ``decoder`` is its version, which changes with its limits too. ``names_matter``: what an object is called can change its
+    outcome, so a verdict on the same bytes may not hold under another name.
+    """
+
+    detectors: frozenset[str]
+    decoder: str
+    rules_version: str
+    names_matter: bool = False
+
+    def allows(self, detectors: frozenset[str], rules_version: str) -> bool:
+        """Whether a verdict by these detectors and rules is still good: by no fewer detectors, and by the same rules."""
+        return self.detectors <= detectors and self.rules_version == rules_version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
     """What is known about some bytes, wherever they come from: a storage, an upload, or a worker far away.
 

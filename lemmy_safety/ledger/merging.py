@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lemmy_safety.ledger.rows import KnownVerdict
-    from lemmy_safety.records import ActionPlan, ItemResult, StoredObject
+    from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
 
@@ -92,7 +92,7 @@ class Change:
     events: tuple[tuple[EventKind, Mapping[str, Any]], ...] = field(default=())
 
 
-def standing(row: EarlierRow, obj: StoredObject, *, detectors: frozenset[str], decoder: str) -> Known | None:
+def standing(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known | None:
     """Whether the listed object need not be read, and why; None when it must be.
 
     Gone, done and refused rows never stand: an object that is listed again is there, whatever was written.
@@ -107,8 +107,8 @@ def standing(row: EarlierRow, obj: StoredObject, *, detectors: frozenset[str], d
         return Known.SETTLED if row.outcome is not None else None
     if not row.same_content_as(obj):
         return None
-    judged = row.outcome is not None and (ancestor or detectors <= row.detectors)
-    undecoded = row.status in UNDECODED and row.decoder == decoder
+    judged = row.outcome is not None and (ancestor or ruleset.detectors <= row.detectors)
+    undecoded = row.status in UNDECODED and row.decoder == ruleset.decoder
     if not judged and not undecoded:
         return None
     waiting = row.action_state in (ActionState.NONE, ActionState.FAILED) and row.review is not Review.CLEARED

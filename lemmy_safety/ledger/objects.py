@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.database import Database
     from lemmy_safety.ledger.rows import KnownVerdict, PendingAction
-    from lemmy_safety.records import ActionPlan, ItemResult, StoredObject
+    from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
 #: The same bytes were flagged at the door since: what is written here does not hold any more.
 _IS_OUTDONE = and_(
@@ -38,14 +38,12 @@ class Objects:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def known(
-        self, storage: str, objects: Sequence[StoredObject], *, detectors: frozenset[str], decoder: str
-    ) -> dict[str, Known]:
+    def known(self, storage: str, objects: Sequence[StoredObject], ruleset: Ruleset) -> dict[str, Known]:
         """The listed objects that need not be read, by key, and why.
 
-        An object is settled when it is unchanged since it was judged by at least ``detectors``, or since this very
-        ``decoder`` could make no picture of it (``decoder`` must change with whatever changes that, limits included), and
-        no admin asked for another look (``reviews.read_again``).
+        An object is settled when it is unchanged since it was judged by at least the ruleset's detectors, or since its very
+        decoder could make no picture of it, and no admin asked for another look (``reviews.read_again``). Other rules alone
+        are no reason to read it again.
         It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
         under way: ``intend`` knows whether one is wanted. Objects
         that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
@@ -64,22 +62,20 @@ class Objects:
                 )
                 for row in connection.execute(query):
                     before = recording.earlier_row_of(row)
-                    answer = standing(before, listed[row.key], detectors=detectors, decoder=decoder)
+                    answer = standing(before, listed[row.key], ruleset)
                     if answer is not None and not row.is_outdone:
                         found[row.key] = answer
         return found
 
-    def verdict_for(
-        self, sha256: str, *, detectors: frozenset[str], rules_version: str | None = None
-    ) -> KnownVerdict | None:
-        """The latest verdict on these bytes (64 hex digits) by at least ``detectors``, from any storage or the door.
+    def verdict_for(self, sha256: str, ruleset: Ruleset | None = None) -> KnownVerdict | None:
+        """The latest verdict on these bytes (64 hex digits) that the ruleset allows, from any storage or upload.
 
-        With ``rules_version``, only one that comes from these very rules and versions. A flag that no human has cleared,
-        and that no later judgement by its detectors has replaced, wins over every other verdict. Where it is not by these
-        detectors and rules, None: they have to look, and ``record`` tells what wins.
+        Without a ruleset, whatever it was judged by. A flag that no human has cleared, and that no later judgement by its
+        detectors has replaced, wins over every other verdict. Where the ruleset does not allow it, None: its detectors have
+        to look, and ``record`` tells what wins.
         """
         with self._database.reading() as connection:
-            return verdicts.verdict_for(connection, sha256, detectors=detectors, rules_version=rules_version)
+            return verdicts.verdict_for(connection, sha256, ruleset)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
         """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed

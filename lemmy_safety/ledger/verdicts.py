@@ -11,7 +11,6 @@ from lemmy_safety.ledger import flags
 from lemmy_safety.ledger.codec import info_of, known_verdict_of, pdq_of
 from lemmy_safety.ledger.models import images, reviews, uploads
 from lemmy_safety.ledger.rows import FROM_UPLOAD
-from lemmy_safety.ledger.uploads.lookups import is_judged_by
 from lemmy_safety.records import Outcome, Review
 
 if TYPE_CHECKING:
@@ -20,27 +19,27 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.rows import KnownVerdict
+    from lemmy_safety.records import Ruleset
 
 
-def verdict_for(
-    connection: Connection, sha256: str, *, detectors: frozenset[str], rules_version: str | None
-) -> KnownVerdict | None:
+def verdict_for(connection: Connection, sha256: str, ruleset: Ruleset | None) -> KnownVerdict | None:
     """The verdict on these bytes; a flag that stands wins over all others, as ``flags.py`` says.
 
-    - A flag by at least these detectors and by these rules is the answer. Where only others stand, nothing is known: these
-      detectors have to look. What they find is then told to the ledger, where the flag wins or is replaced.
-    - Without a flag, the latest verdict by at least these detectors and by these rules.
+    - A flag that the ruleset allows is the answer. Where only others stand, nothing is known: the ruleset's detectors have
+      to look. What they find is then told to the ledger, where the flag wins or is replaced.
+    - Without a flag, the latest verdict that the ruleset allows. Without a ruleset, each is allowed.
     """
     review = connection.execute(select(reviews.c.review).where(reviews.c.sha256 == sha256)).scalar_one_or_none()
     stand = flags.standing(connection, [sha256], cleared=True).get(sha256, [])
     if review is Review.CLEARED:
-        known = _latest(connection, sha256, stand, detectors=detectors, rules_version=rules_version)
+        known = _latest(connection, sha256, stand, ruleset)
         return None if known is None else replace(known, review=review)
     if stand:
-        flag = _fitting(stand, detectors, rules_version)
+        flag = _fitting(stand, ruleset)
         return None if flag is None else _described(connection, replace(flag, review=review or Review.NONE))
-    known = _latest(connection, sha256, None, detectors=detectors, rules_version=rules_version)
+    known = _latest(connection, sha256, None, ruleset)
     return None if known is None else replace(known, review=review or known.review)
 
 
@@ -48,11 +47,9 @@ def _latest(
     connection: Connection,
     sha256: str,
     stand: list[KnownVerdict] | None,
-    *,
-    detectors: frozenset[str],
-    rules_version: str | None,
+    ruleset: Ruleset | None,
 ) -> KnownVerdict | None:
-    """The latest verdict by at least these detectors and these rules; with ``stand`` a flagged one too.
+    """The latest verdict that the ruleset allows; with ``stand`` a flagged one too.
 
     Without, flagged rows are those whose flag was replaced elsewhere: they say nothing any more.
     """
@@ -62,36 +59,39 @@ def _latest(
         .where(images.c.sha256 == sha256, images.c.outcome.is_not(None))
         .order_by(images.c.checked_at.desc(), images.c.id.desc())
     )
-    if rules_version is not None:
-        query = query.where(images.c.rules_version == rules_version)
+    if ruleset is not None:
+        query = query.where(images.c.rules_version == ruleset.rules_version)
     if stand is None:
         query = query.where(images.c.outcome != Outcome.FLAGGED)
     # A set cannot be compared in portable SQL; nearly always the first row answers.
     with connection.execute(query) as rows:
         for row in rows:
-            if detectors <= row.detectors:
+            if _is_allowed(row, ruleset):
                 found.append((row.checked_at, known_verdict_of(row, key=row.key, review=row.review)))
                 break
     at_the_door = select(uploads).where(uploads.c.sha256 == sha256)
     if stand is None:
         at_the_door = at_the_door.where(uploads.c.outcome != Outcome.FLAGGED)
     uploaded = connection.execute(at_the_door).one_or_none()
-    if uploaded is not None and is_judged_by(uploaded, detectors, rules_version):
+    if uploaded is not None and _is_allowed(uploaded, ruleset):
         known = known_verdict_of(uploaded, key=FROM_UPLOAD, review=Review.NONE)
         found.append((uploaded.judged_at or uploaded.last_at, known))
     if found:
         return max(found, key=lambda one: one[0])[1]
-    return _fitting(stand or [], detectors, rules_version)
+    return _fitting(stand or [], ruleset)
 
 
-def _fitting(
-    stand: Sequence[KnownVerdict], detectors: frozenset[str], rules_version: str | None
-) -> KnownVerdict | None:
-    """The latest flag by at least these detectors and by these rules."""
+def _is_allowed(row: AnyRow, ruleset: Ruleset | None) -> bool:
+    """Whether an object or upload has a verdict, and one that the ruleset allows where there is one."""
+    return row.outcome is not None and (ruleset is None or ruleset.allows(row.detectors, row.rules_version))
+
+
+def _fitting(stand: Sequence[KnownVerdict], ruleset: Ruleset | None) -> KnownVerdict | None:
+    """The latest flag that the ruleset allows."""
     fitting = (
         flag
         for flag in stand
-        if detectors <= flag.assessment.detectors and rules_version in (None, flag.verdict.rules_version)
+        if ruleset is None or ruleset.allows(flag.assessment.detectors, flag.verdict.rules_version)
     )
     return next(fitting, None)
 

@@ -23,7 +23,7 @@ from lemmy_safety.scan.reuse import holds_under
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import StoredObject
+    from lemmy_safety.records import Ruleset, StoredObject
     from lemmy_safety.scan.budget import ByteBudget
     from lemmy_safety.scan.items import OpenAction
     from lemmy_safety.scan.pipeline import Channel
@@ -56,26 +56,19 @@ class Fetcher:
         *,
         storage: Storage,
         ledger: Ledger,
-        detectors: frozenset[str],
-        rules_version: str,
+        ruleset: Ruleset,
         max_bytes: int,
         budget: ByteBudget,
         counter: PassCounter,
         to_decode: Channel[Fetched],
         to_record: Channel[ItemResult | OpenAction],
-        names_matter: bool = False,
         reuses: bool = True,
     ) -> None:
-        """``names_matter``: a verdict on the same bytes is reused only where the names say the same of them.
-
-        ``reuses``: whether a verdict on the same bytes is reused at all.
-        """
+        """``reuses``: whether a verdict on the same bytes is reused where the ``ruleset`` allows it."""
         self._reuses = reuses
-        self._names_matter = names_matter
         self._storage = storage
         self._ledger = ledger
-        self._detectors = detectors
-        self._rules_version = rules_version
+        self._ruleset = ruleset
         self._max_bytes = max_bytes
         self._budget = budget
         self._counter = counter
@@ -200,8 +193,8 @@ class Fetcher:
         sha256 = sha256_of(data)
         if not self._reuses:
             return Fetched(obj=obj, data=data, sha256=sha256)
-        known = self._ledger.objects.verdict_for(sha256, detectors=self._detectors, rules_version=self._rules_version)
-        if known is None or not holds_under(obj.key, known, names_matter=self._names_matter):
+        known = self._ledger.objects.verdict_for(sha256, self._ruleset)
+        if known is None or not holds_under(obj.key, known, ruleset=self._ruleset):
             return Fetched(obj=obj, data=data, sha256=sha256)
         return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)
 

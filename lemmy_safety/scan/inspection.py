@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.media import Decoder
     from lemmy_safety.policy import Policy
+    from lemmy_safety.records import Ruleset
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,6 @@ class Inspector:
         self._judge = self._new_judge()
         self._broken = False
         self._when_full: Callable[[], None] | None = None
-        self.detector_names = frozenset(detector.name for detector in self._detectors)
 
     def _new_judge(self) -> Judge:
         return Judge(
@@ -74,9 +74,9 @@ class Inspector:
         )
 
     @property
-    def rules_version(self) -> str:
-        """As in ``Judge``: a verdict with another text has to be judged anew."""
-        return self._judge.rules_version
+    def ruleset(self) -> Ruleset:
+        """What its verdicts are by, as in ``Judge``."""
+        return self._judge.ruleset
 
     @property
     def batch_size(self) -> int:
@@ -167,7 +167,7 @@ class Inspector:
             assessments = [self._judged_alone(sample) for sample in batch]
         # What has no frames was shown to some detectors only.
         pictures = [assessment for sample, assessment in zip(batch, assessments, strict=True) if sample.refusal is None]
-        if any(assessment.detectors == self.detector_names for assessment in pictures):
+        if any(assessment.detectors == self.ruleset.detectors for assessment in pictures):
             self._broken = False
         elif pictures:
             self._broken = not self._works()

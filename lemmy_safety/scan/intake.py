@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import StoredObject
+    from lemmy_safety.records import Ruleset, StoredObject
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.storage.base import Storage
@@ -57,16 +57,14 @@ class Intake:
         *,
         storage: Storage,
         ledger: Ledger,
-        detectors: frozenset[str],
-        decoder: str,
+        ruleset: Ruleset,
         counter: PassCounter,
         stop: threading.Event,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._storage = storage
         self._ledger = ledger
-        self._detectors = detectors
-        self._decoder = decoder
+        self._ruleset = ruleset
         self._counter = counter
         self._stop = stop
         self._clock = clock
@@ -167,9 +165,7 @@ class Intake:
     ) -> None:
         for batch in _batches(objects):
             self._see_that_nobody_stops()
-            known = self._ledger.objects.known(
-                self._storage.name, batch, detectors=self._detectors, decoder=self._decoder
-            )
+            known = self._ledger.objects.known(self._storage.name, batch, self._ruleset)
             new = [obj for obj in batch if obj.key not in known]
             for key, state in known.items():
                 self._counter.add("skipped")

@@ -15,7 +15,7 @@ from lemmy_safety.detectors.canary import canary_image
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.policy import MEDIA
-from lemmy_safety.records import Assessment, Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Sample
+from lemmy_safety.records import Assessment, Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Ruleset, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +72,13 @@ class Judge:
         self._failed_in_a_row: Counter[str] = Counter()
         looked_with = [*(f"{detector.name} {detector.version}" for detector in detectors), decoder, str(skip_plain)]
         versions = "\n".join(sorted(looked_with))
-        #: Which rules, decoder and detectors in which versions a verdict comes from; another one of any: another text.
-        self.rules_version = f"{policy.rules_version}+{hashlib.sha256(versions.encode()).hexdigest()[:12]}"
+        #: What its verdicts are by. Another policy, decoder, or version of a detector has another ``rules_version``.
+        self.ruleset = Ruleset(
+            detectors=self._names,
+            decoder=decoder,
+            rules_version=f"{policy.rules_version}+{hashlib.sha256(versions.encode()).hexdigest()[:12]}",
+            names_matter=policy.judges_names,
+        )
 
     @property
     def batch_size(self) -> int:
@@ -140,7 +145,7 @@ class Judge:
         ]
 
     def _verdict(self, name: str, findings: Sequence[Finding], ran: frozenset[str]) -> Verdict:
-        verdict = replace(self._policy.judge(findings, ran=ran), rules_version=self.rules_version)
+        verdict = replace(self._policy.judge(findings, ran=ran), rules_version=self.ruleset.rules_version)
         if verdict.outcome is Outcome.FLAGGED:
             labels = sorted({f"{finding.detector}:{finding.label}" for finding in findings if finding.hit})
             log.warning("flagged key=%r by=%s", name, ",".join(labels))

@@ -8,15 +8,16 @@ from lemmy_safety.records import AnomalyKind
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import KnownVerdict
+    from lemmy_safety.records import Ruleset
 
 
-def holds_under(key: str, known: KnownVerdict, *, names_matter: bool) -> bool:
+def holds_under(key: str, known: KnownVerdict, *, ruleset: Ruleset) -> bool:
     """Whether a verdict holds under this key too.
 
-    Its name is the one thing about an object that is not in its bytes, and matters where ``Policy.judges_names``.
+    Its name is the one thing about an object that is not in its bytes, and matters where ``Ruleset.names_matter``.
     """
     info = known.assessment.info
-    if info is None or not names_matter:
+    if info is None or not ruleset.names_matter:
         return True
     # With this module nothing of the room is loaded.
     from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415

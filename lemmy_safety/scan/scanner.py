@@ -350,7 +350,6 @@ class Scanner:
     ) -> Intake | None:
         """The intake, when everything it listed was dealt with; None when a stop came first."""
         options = self._options
-        names = frozenset(self.detector_names)
         budget, frames = ByteBudget(options.memory_bytes), ByteBudget(options.memory_bytes)
         judge = Judge(
             detectors=self._detectors,
@@ -368,22 +367,19 @@ class Scanner:
         intake = Intake(
             storage=self.storage,
             ledger=self.ledger,
-            detectors=names,
-            decoder=self._decoder.version,
+            ruleset=judge.ruleset,
             counter=counter,
             stop=self._stop,
         )
         fetcher = Fetcher(
             storage=self.storage,
             ledger=self.ledger,
-            detectors=names,
-            rules_version=judge.rules_version,
+            ruleset=judge.ruleset,
             max_bytes=options.max_bytes,
             budget=budget,
             counter=counter,
             to_decode=to_decode,
             to_record=to_record,
-            names_matter=self._policy.judges_names,
             reuses=request.keys is None,
         )
         examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)

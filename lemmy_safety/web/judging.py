@@ -194,13 +194,11 @@ class UploadJudging:
 
     def _known(self, upload: Upload) -> Learned | None:
         """In a thread: a verdict on the same bytes by the same rules, or a flag of others, which ours cannot replace."""
-        inspector = self._inspector
-        known = self._ledger.objects.verdict_for(
-            upload.sha256, detectors=inspector.detector_names, rules_version=inspector.rules_version
-        )
+        ruleset = self._inspector.ruleset
+        known = self._ledger.objects.verdict_for(upload.sha256, ruleset)
         if known is None:
-            known = self._ledger.objects.verdict_for(upload.sha256, detectors=frozenset())
-            if known is None or not stands_against(known, inspector.detector_names):
+            known = self._ledger.objects.verdict_for(upload.sha256)
+            if known is None or not stands_against(known, ruleset.detectors):
                 return None
         return learned_from(known)
 
@@ -352,9 +350,7 @@ class UploadJudging:
 
     async def _ask_about_humans(self, job: Job, assessment: Assessment) -> None:
         """A human may have cleared these bytes, be it under other rules."""
-        known = await self._questions.ask(
-            partial(self._ledger.objects.verdict_for, job.upload.sha256, detectors=frozenset())
-        )
+        known = await self._questions.ask(partial(self._ledger.objects.verdict_for, job.upload.sha256))
         learned = Learned(assessment, cleared=known is not None and known.review is Review.CLEARED)
         if job.early_of is None:
             self._finish(job, learned)

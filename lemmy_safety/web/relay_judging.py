@@ -137,7 +137,7 @@ class RelayJudging:
 
     async def _look_up(self, job: Job) -> None:
         """The latest verdict on these bytes, by whatever rules; then a worker's."""
-        question = partial(self._ledger.objects.verdict_for, job.upload.sha256, detectors=frozenset())
+        question = partial(self._ledger.objects.verdict_for, job.upload.sha256)
         known = await self._questions.ask(question)
         now = self._loop.time()
         if job.learned.done():  # ended meanwhile

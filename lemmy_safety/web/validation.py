@@ -186,7 +186,7 @@ class Decider(ABC):
         """An earlier verdict, by whatever rules, that these bytes are flagged, and no human has cleared them: such bytes are
         not let in only because nobody had the time to look at them again.
         """
-        question = partial(self._ledger.objects.verdict_for, upload.sha256, detectors=frozenset())
+        question = partial(self._ledger.objects.verdict_for, upload.sha256)
         known = await self._questions.ask(question, within_s=_LOOKUP_WAIT_S)
         return learned_from(known) if known is not None and known.stands else None
 

@@ -139,7 +139,7 @@ class _Worker:
             url=self._options.url,
             key=self._options.key,
             worker=secrets.token_hex(8),
-            rules=self._inspector.rules_version,
+            rules=self._inspector.ruleset.rules_version,
             reader=BodyReader(limits, reclaim=self._judging.forget_late),
         )
         self._room = Room(lambda: self._places(client))

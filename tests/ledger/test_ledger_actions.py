@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
+from support.ledgers import (
+    DECODER,
+    DETECTORS,
+    RULES,
+    STORAGE,
+    checked,
+    failed,
+    flagged,
+    record,
+    row_of,
+    rules,
+    sha256_of,
+    stored,
+)
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import EventKind, Known, PendingAction
@@ -203,7 +216,7 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
     record(ledger, [checked("a", detectors=frozenset({"clip"}))], action=None)
     row = row_of(ledger, "a")
     assert (row.assessment.outcome, row.action_state) == (Outcome.FLAGGED, ActionState.NONE)
-    both = ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER)
+    both = ledger.objects.known(STORAGE, [stored("a")], RULES)
     assert both == {"a": Known.PENDING}
     record(ledger, [checked("a", content="other", detectors=frozenset({"clip"}))], action=None)
     assert row_of(ledger, "a") is None
@@ -219,7 +232,7 @@ def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledge
     ledger.actions.finish(pending.id, state)
     clip = frozenset({"clip"})
     record(ledger, [checked("a", detectors=clip)])
-    assert ledger.objects.known(STORAGE, [stored("a")], detectors=clip, decoder=DECODER) == {"a": Known.PENDING}
+    assert ledger.objects.known(STORAGE, [stored("a")], rules(detectors=clip)) == {"a": Known.PENDING}
     assert [one.obj for one in ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete"))] == [stored("a")]
 
 

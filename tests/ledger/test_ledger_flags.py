@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from support.ledgers import DECODER, STORAGE, checked, record, row_of, sha256_of, stored
+from support.ledgers import STORAGE, checked, record, row_of, rules, sha256_of, stored
 from support.old_ledgers import insert, insert_object, old_ledger
 from support.uploads import judged, upload
 
@@ -35,12 +35,14 @@ def at_the_door(ledger, content, outcome, detectors, *, rules="rules-1", **more)
     ledger.uploads.record([ruled(judged(content, outcome, detectors=detectors, **more), rules)])
 
 
-def verdict(ledger, content, detectors=frozenset(), rules=None):
-    return ledger.objects.verdict_for(sha256_of(content), detectors=detectors, rules_version=rules)
+def verdict(ledger, content, detectors=frozenset(), version=None):
+    """By whatever detectors and rules where no version of the rules is given."""
+    ruleset = None if version is None else rules(detectors=detectors, rules_version=version)
+    return ledger.objects.verdict_for(sha256_of(content), ruleset)
 
 
-def outcome_of(ledger, content, detectors=frozenset(), rules=None):
-    known = verdict(ledger, content, detectors, rules)
+def outcome_of(ledger, content, detectors=frozenset(), version=None):
+    known = verdict(ledger, content, detectors, version)
     return None if known is None else known.verdict.outcome
 
 
@@ -85,14 +87,14 @@ def test_an_object_whose_bytes_were_flagged_at_the_door_is_acted_on(ledger) -> N
     """It was known to be clear; a pass reads it again, and so does one of the daemon, however old it is."""
     in_storage(ledger, "a", Outcome.CLEAR, BOTH)
     obj = stored("key", "a")
-    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
+    assert ledger.objects.known(STORAGE, [obj], rules(detectors=CLIP)) == {"key": Known.SETTLED}
     at_the_door(ledger, "a", Outcome.FLAGGED, HASHES, rules="rules-2")
-    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {}
+    assert ledger.objects.known(STORAGE, [obj], rules(detectors=CLIP)) == {}
     assert ledger.objects.retryable(STORAGE, 10) == ["key"]
     (pending,) = in_storage(ledger, "a", Outcome.CLEAR, CLIP)
     assert pending.obj.key == "key"
     assert ledger.objects.retryable(STORAGE, 10) == []
-    assert ledger.objects.known(STORAGE, [obj], detectors=CLIP, decoder=DECODER) == {"key": Known.SETTLED}
+    assert ledger.objects.known(STORAGE, [obj], rules(detectors=CLIP)) == {"key": Known.SETTLED}
 
 
 def test_a_new_object_with_flagged_bytes_is_flagged_whatever_others_say_of_it(ledger) -> None:
@@ -240,14 +242,15 @@ def test_any_history_ends_as_the_rule_says(tmp_path) -> None:
 
 def check_answers(ledger, content, expected) -> None:
     """What a pass, the hook and a hook without time would hear now."""
-    for detectors, rules in itertools.product([frozenset(), HASHES, CLIP, BOTH], [None, "rules-1", "rules-2"]):
-        known = verdict(ledger, content, detectors, rules)
+    by_rules = itertools.product([frozenset(), HASHES, CLIP, BOTH], ["rules-1", "rules-2"])
+    for detectors, version in [(frozenset(), None), *by_rules]:
+        known = verdict(ledger, content, detectors, version)
         outcome = None if known is None else known.verdict.outcome
         if expected.cleared:
             assert known is None or known.review is Review.CLEARED
         elif not expected.flags:
             assert outcome is not Outcome.FLAGGED
-        elif detectors or rules:
+        elif version:
             assert outcome in (Outcome.FLAGGED, None)  # theirs, or they have to look
         else:
             assert outcome is Outcome.FLAGGED

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from sqlalchemy import event
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, fill, flagged, record, sha256_of, stored
+from support.ledgers import RULES, STORAGE, checked, fill, flagged, record, sha256_of, stored
 from support.postgres import create_database
 from support.uploads import AT, judged, upload
 
@@ -18,10 +18,10 @@ from lemmy_safety.records import ActionPlan, Outcome, Review
     ("ask", "index"),
     [
         (
-            lambda ledger: ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER),
+            lambda ledger: ledger.objects.known(STORAGE, [stored("a")], RULES),
             "storage_key",
         ),
-        (lambda ledger: ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS), "ix_images_sha256"),
+        (lambda ledger: ledger.objects.verdict_for(sha256_of("a"), RULES), "ix_images_sha256"),
         (lambda ledger: ledger.objects.retryable(STORAGE, 10), "ix_images_retryable"),
         (lambda ledger: ledger.actions.unfinished(STORAGE), "ix_actions_intended"),
         (lambda ledger: list(ledger.reviews.flagged()), "ix_images_flagged"),
@@ -38,13 +38,13 @@ from lemmy_safety.records import ActionPlan, Outcome, Review
         (lambda ledger: ledger.uploads.unchecked_since(), "ix_uploads_unchecked"),
         (lambda ledger: ledger.uploads.unchecked_among([stored("k7")]), "ix_uploads_unchecked"),
         (lambda ledger: ledger.uploads.record([judged("k7"), upload("u7"), upload("new")]), "autoindex_uploads"),
-        (lambda ledger: ledger.objects.verdict_for(sha256_of("u"), detectors=DETECTORS), "autoindex_uploads"),
+        (lambda ledger: ledger.objects.verdict_for(sha256_of("u"), RULES), "autoindex_uploads"),
         (lambda ledger: list(ledger.reviews.flagged()), "ix_events_key"),
         (lambda ledger: ledger.actions.stuck(due_before=AT), "ix_images_flagged"),
         (lambda ledger: ledger.actions.stuck(STORAGE, due_before=AT), "ix_images_unreadable"),
         (lambda ledger: ledger.actions.failed(STORAGE, before=AT), "ix_images_flagged"),
         (lambda ledger: ledger.objects.retryable(STORAGE, 10), "ix_images_sha256"),
-        (lambda ledger: ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS), "ix_flags_sha256"),
+        (lambda ledger: ledger.objects.verdict_for(sha256_of("a"), RULES), "ix_flags_sha256"),
         (lambda ledger: ledger.uploads.settle_lost(AT, storage=STORAGE), "ix_uploads_unchecked"),
         (lambda ledger: ledger.uploads.has_any(), "autoindex_uploads"),
     ],
@@ -89,8 +89,8 @@ def test_what_belongs_to_a_storage_costs_one_walk_over_the_uploads(quick_ledger)
         lambda ledger: ledger.actions.stuck(STORAGE, due_before=AT),
         lambda ledger: ledger.actions.failed(STORAGE, before=AT),
         lambda ledger: ledger.objects.retryable(STORAGE, 10),
-        lambda ledger: ledger.objects.known(STORAGE, [stored("k7")], detectors=DETECTORS, decoder=DECODER),
-        lambda ledger: ledger.objects.verdict_for(sha256_of("k7"), detectors=DETECTORS),
+        lambda ledger: ledger.objects.known(STORAGE, [stored("k7")], RULES),
+        lambda ledger: ledger.objects.verdict_for(sha256_of("k7"), RULES),
         lambda ledger: list(ledger.uploads.unchecked()),
         lambda ledger: ledger.reviews.decide(["k7"], Review.CONFIRMED),
         lambda ledger: ledger.reviews.history("k7"),

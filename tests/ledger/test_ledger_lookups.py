@@ -6,7 +6,19 @@ import dataclasses
 from datetime import timedelta
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, sha256_of, stored
+from support.ledgers import (
+    DECODER,
+    DETECTORS,
+    RULES,
+    STORAGE,
+    checked,
+    failed,
+    flagged,
+    record,
+    rules,
+    sha256_of,
+    stored,
+)
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import Known
@@ -14,7 +26,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 
 def look_up(ledger, *objects, storage=STORAGE, detectors=DETECTORS, decoder=DECODER):
-    return ledger.objects.known(storage, list(objects), detectors=detectors, decoder=decoder)
+    return ledger.objects.known(storage, list(objects), rules(detectors=detectors, decoder=decoder))
 
 
 def test_unchanged_objects_are_settled_and_unknown_ones_are_not_mentioned(ledger) -> None:
@@ -111,7 +123,7 @@ def test_a_verdict_serves_for_the_same_bytes_in_any_storage(ledger) -> None:
     """By SHA-256, with everything that was learned of the bytes."""
     result = flagged("a", "some bytes")
     record(ledger, [result], storage="local:/other")
-    found = ledger.objects.verdict_for(sha256_of("some bytes"), detectors=frozenset({"clip"}))
+    found = ledger.objects.verdict_for(sha256_of("some bytes"), rules(detectors=frozenset({"clip"})))
     assert (found.key, found.assessment) == ("a", result.assessment)
     assert found.review is Review.NONE
 
@@ -120,17 +132,17 @@ def test_a_verdict_by_fewer_detectors_does_not_serve(ledger) -> None:
     """The latest verdict that satisfies is taken, not simply the latest."""
     record(ledger, [checked("a", content="same")])
     record(ledger, [checked("b", content="same", detectors=frozenset({"hashes"}))])
-    assert ledger.objects.verdict_for(sha256_of("same"), detectors=DETECTORS).key == "a"
-    assert ledger.objects.verdict_for(sha256_of("same"), detectors=frozenset({"hashes"})).key == "b"
-    assert ledger.objects.verdict_for(sha256_of("same"), detectors=frozenset({"nudenet"})) is None
-    assert ledger.objects.verdict_for(sha256_of("other"), detectors=frozenset()) is None
+    assert ledger.objects.verdict_for(sha256_of("same"), RULES).key == "a"
+    assert ledger.objects.verdict_for(sha256_of("same"), rules(detectors=frozenset({"hashes"}))).key == "b"
+    assert ledger.objects.verdict_for(sha256_of("same"), rules(detectors=frozenset({"nudenet"}))) is None
+    assert ledger.objects.verdict_for(sha256_of("other")) is None
 
 
 def test_an_object_that_was_replaced_lends_no_verdict(ledger) -> None:
     """The verdict goes with the bytes it was about."""
     record(ledger, [checked("a", content="old")])
     record(ledger, [failed("a", content="new and unreadable", status=ItemStatus.UNREADABLE)])
-    assert ledger.objects.verdict_for(sha256_of("old"), detectors=frozenset()) is None
+    assert ledger.objects.verdict_for(sha256_of("old")) is None
 
 
 def test_retryable_gives_what_waited_longest_first(ledger) -> None:
@@ -168,13 +180,15 @@ def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> No
 def test_a_verdict_by_other_rules_is_not_offered(ledger) -> None:
     """Asked for the very rules and versions, an older verdict on the same bytes does not answer."""
     record(ledger, [checked("a")])
-    known = ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS)
+    known = ledger.objects.verdict_for(sha256_of("a"), RULES)
     assert known is not None
     assert (
-        ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version=known.verdict.rules_version)
+        ledger.objects.verdict_for(
+            sha256_of("a"), rules(detectors=DETECTORS, rules_version=known.verdict.rules_version)
+        )
         == known
     )
-    assert ledger.objects.verdict_for(sha256_of("a"), detectors=DETECTORS, rules_version="newer") is None
+    assert ledger.objects.verdict_for(sha256_of("a"), rules(detectors=DETECTORS, rules_version="newer")) is None
 
 
 def test_a_failed_attempt_keeps_the_verdict_on_the_same_content(ledger) -> None:
@@ -210,7 +224,7 @@ def test_described_gives_the_object_as_last_recorded(ledger) -> None:
 def test_keys_that_no_database_holds_are_refused_by_name(ledger, key) -> None:
     """With our error, before anything is asked or written."""
     with pytest.raises(LedgerError, match="cannot be recorded"):
-        ledger.objects.known(STORAGE, [stored(key, "content")], detectors=DETECTORS, decoder=DECODER)
+        ledger.objects.known(STORAGE, [stored(key, "content")], RULES)
     with pytest.raises(LedgerError, match="cannot be recorded"):
         record(ledger, [checked("fine"), checked(key, content="content")])
     assert ledger.stats().objects == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support.ledgers import DECODER, DETECTORS, checked, failed, record, sha256_of, stored
+from support.ledgers import RULES, checked, failed, record, sha256_of, stored
 
 from lemmy_safety.ledger import Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
@@ -250,7 +250,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def only_unchanged_objects_are_known(self) -> None:
         for content in WORDS:
             objects = [stored(key, self.own(content)) for key in map(self.key, "ab")]
-            found = self.ledger.objects.known(self.storage, objects, detectors=DETECTORS, decoder=DECODER)
+            found = self.ledger.objects.known(self.storage, objects, RULES)
             for key, answer in found.items():
                 row = self.rows[key]
                 assert row.content == content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, sha256_of, stored
+from support.ledgers import RULES, STORAGE, checked, failed, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
@@ -21,7 +21,7 @@ def ask(ledger, *keys):
 
 
 def known(ledger, key):
-    return ledger.objects.known(STORAGE, [stored(key)], detectors=DETECTORS, decoder=DECODER).get(key)
+    return ledger.objects.known(STORAGE, [stored(key)], RULES).get(key)
 
 
 def unreadable(key, **more):

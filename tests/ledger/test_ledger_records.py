@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ledgers import DETECTORS, NOON, STORAGE, checked, failed, flagged, record, result, row_of, stored
+from support.ledgers import DETECTORS, NOON, STORAGE, checked, failed, flagged, record, result, row_of, rules, stored
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import Known
@@ -52,7 +52,7 @@ def test_odd_keys_are_kept_apart_and_whole(ledger) -> None:
     """Upper and lower case, composed and decomposed letters: a key is its code points."""
     record(ledger, [flagged(key) for key in ODD_KEYS], dry_run=True)
     assert [row.key for row in ledger.reviews.flagged()] == ODD_KEYS
-    found = ledger.objects.known(STORAGE, [stored(key) for key in ODD_KEYS], detectors=DETECTORS, decoder="")
+    found = ledger.objects.known(STORAGE, [stored(key) for key in ODD_KEYS], rules(decoder=""))
     assert found == dict.fromkeys(ODD_KEYS, Known.PENDING)
     assert ledger.reviews.decide(ODD_KEYS, Review.CLEARED).unknown == ()
 

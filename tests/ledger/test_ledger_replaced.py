@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, record, stored
+from support.ledgers import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, stored
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReplaced
 from lemmy_safety.ledger import SWEEP, file_watch, open_ledger, sqlite_url
@@ -123,8 +123,8 @@ def uses_of(ledger, run_id):
             pass
 
     return [
-        lambda: ledger.objects.known(STORAGE, [stored("a")], detectors=DETECTORS, decoder=DECODER),
-        lambda: ledger.objects.verdict_for("0" * 64, detectors=frozenset()),
+        lambda: ledger.objects.known(STORAGE, [stored("a")], RULES),
+        lambda: ledger.objects.verdict_for("0" * 64),
         lambda: list(ledger.reviews.flagged()),
         ledger.uploads.count_unchecked,
         lambda: ledger.passes.cursor("scope", "watermark"),

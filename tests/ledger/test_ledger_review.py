@@ -44,7 +44,7 @@ def test_cleared_bytes_stay_cleared_under_new_keys(ledger) -> None:
     assert record(ledger, [flagged("b", "same"), flagged("a", "same")]) == []
     row = row_of(ledger, "b")
     assert (row.assessment.outcome, row.review, row.review_note) == (Outcome.FLAGGED, Review.CLEARED, "my cat")
-    assert ledger.objects.verdict_for(row.assessment.sha256, detectors=frozenset()).review is Review.CLEARED
+    assert ledger.objects.verdict_for(row.assessment.sha256).review is Review.CLEARED
     assert list(ledger.reviews.flagged()) == []
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 from support.ancestor import FIRST_SEEN, write_ancestor_database
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, row_of, stored
+from support.ledgers import RULES, STORAGE, checked, failed, flagged, record, row_of, stored
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import ANCESTOR, EventKind, Known, open_ledger, sqlite_url
@@ -32,7 +32,7 @@ def taken_over(tmp_path):
 
 
 def look_up(ledger, *keys):
-    return ledger.objects.known(STORAGE, [stored(key) for key in keys], detectors=DETECTORS, decoder=DECODER)
+    return ledger.objects.known(STORAGE, [stored(key) for key in keys], RULES)
 
 
 def test_its_rows_still_dedup_by_key(taken_over) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, flagged, record, sha256_of, stored
+from support.ledgers import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState
@@ -28,9 +28,9 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
             rounds = 0
             objects = [stored(f"{number}/{item}") for item in range(size)]
             while not done.is_set() or rounds == 0:
-                found = ledger.objects.known(STORAGE, objects, detectors=DETECTORS, decoder=DECODER)
+                found = ledger.objects.known(STORAGE, objects, RULES)
                 assert len(found) in (0, size)
-                ledger.objects.verdict_for(sha256_of(f"{number}/0"), detectors=DETECTORS)
+                ledger.objects.verdict_for(sha256_of(f"{number}/0"), RULES)
                 rounds += 1
             return rounds
 
@@ -57,7 +57,5 @@ def test_a_slow_reader_holds_nobody_back(database_file) -> None:
         next(rows)
         record(ledger, [checked("c")])
         ledger.check_writable()
-        assert ledger.objects.known(STORAGE, [stored("c")], detectors=DETECTORS, decoder=DECODER) == {
-            "c": Known.SETTLED
-        }
+        assert ledger.objects.known(STORAGE, [stored("c")], RULES) == {"c": Known.SETTLED}
         assert [row.key for row in rows] == ["b"]

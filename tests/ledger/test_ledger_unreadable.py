@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
+from support.ledgers import (
+    RULES,
+    STORAGE,
+    checked,
+    failed,
+    flagged,
+    record,
+    row_of,
+    sha256_of,
+    stored,
+)
 
 from lemmy_safety.ledger import EventKind, Known
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
@@ -27,7 +37,7 @@ def kinds(ledger, key="a"):
 
 
 def known(ledger, obj):
-    return ledger.objects.known(STORAGE, [obj], detectors=DETECTORS, decoder=DECODER).get(obj.key)
+    return ledger.objects.known(STORAGE, [obj], RULES).get(obj.key)
 
 
 def test_it_is_intended_and_never_flagged(ledger) -> None:

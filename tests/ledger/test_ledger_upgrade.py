@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import MetaData, create_engine, inspect
 from support.killed_ledger import killed
-from support.ledgers import DECODER, DETECTORS, NOON, STORAGE, failed, record, sha256_of, stored
+from support.ledgers import DECODER, NOON, RULES, STORAGE, failed, record, sha256_of, stored
 from support.old_ledgers import insert, insert_object, old_ledger
 from support.uploads import row_for, upload, waiting
 
@@ -78,10 +78,7 @@ def test_a_database_of_the_first_schema_is_upgraded_with_its_rows(url) -> None:
     check(url)
     check(url)
     with open_ledger(url) as ledger:
-        assert (
-            ledger.objects.verdict_for(sha256_of("flagged"), detectors=DETECTORS).assessment.info.anomalies[0].detail
-            != ""
-        )
+        assert ledger.objects.verdict_for(sha256_of("flagged"), RULES).assessment.info.anomalies[0].detail != ""
         ledger.uploads.record([upload("a")])
         assert len(waiting(ledger)) == 1
 
@@ -95,7 +92,7 @@ def test_what_an_earlier_version_could_not_read_is_not_acted_on(url) -> None:
         assert ledger.actions.intend(STORAGE, ["unreadable"], ActionPlan("delete", "delete")) == []
         result = failed("unreadable", ItemStatus.UNREADABLE, sha256=sha256_of("unreadable"))
         assert len(record(ledger, [result], action=None, unreadable_action="delete")) == 1
-        found = ledger.objects.known(STORAGE, [stored("unreadable")], detectors=DETECTORS, decoder=DECODER)
+        found = ledger.objects.known(STORAGE, [stored("unreadable")], RULES)
         assert found == {"unreadable": Known.SETTLED}
 
 
@@ -114,11 +111,11 @@ def test_what_was_taken_for_an_upload_by_its_md5_is_read(url) -> None:
         with open_ledger(url) as ledger:
             assert ledger.objects.retryable(STORAGE, 10) == ["unread"]
             listed = [stored(key) for key in ("unread", "read")]
-            known = ledger.objects.known(STORAGE, listed, detectors=DETECTORS, decoder=DECODER)
+            known = ledger.objects.known(STORAGE, listed, RULES)
             assert known == {"read": Known.SETTLED}
             assert [row.key for row in ledger.reviews.flagged()] == ["flagged"]
-            assert ledger.objects.verdict_for(sha256_of("unread"), detectors=DETECTORS) is None
-            assert ledger.objects.verdict_for(sha256_of("read"), detectors=DETECTORS).verdict.outcome is Outcome.CLEAR
+            assert ledger.objects.verdict_for(sha256_of("unread"), RULES) is None
+            assert ledger.objects.verdict_for(sha256_of("read"), RULES).verdict.outcome is Outcome.CLEAR
             assert row_for(ledger, "accepted").times == 3
             assert waiting(ledger) == [upload("unchecked").sha256]
             inspector = inspect(ledger.engine)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.ledgers import DETECTORS, STORAGE, checked, failed, flagged, record, stored
+from support.ledgers import DETECTORS, RULES, STORAGE, checked, failed, flagged, record, rules, stored
 from support.uploads import AT, judged, row_for, stored_upload, upload, waiting
 
 from lemmy_safety.ledger import FROM_UPLOAD, UNSAID, UploadAnswer
@@ -75,7 +75,7 @@ def test_what_cannot_be_looked_at_is_settled_without_a_verdict(quick_ledger, sta
     quick_ledger.uploads.record([upload("a")])
     quick_ledger.uploads.record([upload("a", UploadAnswer.ACCEPTED, status=status)])
     assert waiting(quick_ledger) == []
-    assert quick_ledger.objects.verdict_for(of("a"), detectors=frozenset()) is None
+    assert quick_ledger.objects.verdict_for(of("a")) is None
 
 
 @pytest.mark.parametrize("status", [ItemStatus.DETECTOR_FAILED, ItemStatus.FETCH_FAILED, None])
@@ -101,7 +101,7 @@ def test_a_verdict_outlives_a_later_attempt_without_one(quick_ledger) -> None:
     )
     quick_ledger.uploads.record([upload("a", UploadAnswer.REFUSED, status=ItemStatus.UNREADABLE, **later)])
     assert row_for(quick_ledger, "a").assessment.verdict.outcome is Outcome.CLEAR
-    assert quick_ledger.objects.verdict_for(of("b"), detectors=DETECTORS).verdict.outcome is Outcome.FLAGGED
+    assert quick_ledger.objects.verdict_for(of("b"), RULES).verdict.outcome is Outcome.FLAGGED
 
 
 def test_a_late_judgement_settles_without_counting(quick_ledger) -> None:
@@ -197,13 +197,13 @@ def test_somebody_else_can_say_that_it_is_nowhere_to_be_found(quick_ledger) -> N
 def test_verdicts_of_the_door_answer_for_the_same_bytes(ledger) -> None:
     """By at least the same detectors and, where asked for, the same rules; a storage's own verdict goes first."""
     ledger.uploads.record([judged("a", Outcome.BORDERLINE)])
-    found = ledger.objects.verdict_for(of("a"), detectors=DETECTORS, rules_version="rules-1")
+    found = ledger.objects.verdict_for(of("a"), rules(detectors=DETECTORS, rules_version="rules-1"))
     assert found.assessment == judged("a", Outcome.BORDERLINE).assessment
     assert (found.key, found.review) == (FROM_UPLOAD, Review.NONE)
-    assert ledger.objects.verdict_for(of("a"), detectors=DETECTORS | {"more"}) is None
-    assert ledger.objects.verdict_for(of("a"), detectors=DETECTORS, rules_version="rules-2") is None
+    assert ledger.objects.verdict_for(of("a"), rules(detectors=DETECTORS | {"more"})) is None
+    assert ledger.objects.verdict_for(of("a"), rules(detectors=DETECTORS, rules_version="rules-2")) is None
     record(ledger, [checked("key", sha256=of("a"))])
-    assert ledger.objects.verdict_for(of("a"), detectors=DETECTORS).key == "key"
+    assert ledger.objects.verdict_for(of("a"), RULES).key == "key"
 
 
 def test_an_assessment_of_other_bytes_is_refused() -> None:
@@ -218,7 +218,7 @@ def test_a_humans_decision_on_the_bytes_reaches_the_door(quick_ledger) -> None:
     quick_ledger.reviews.decide(["key"], Review.CLEARED)
     record(quick_ledger, [checked("key", content="other bytes")])
     quick_ledger.uploads.record([judged("a", Outcome.FLAGGED)])
-    assert quick_ledger.objects.verdict_for(of("a"), detectors=DETECTORS).review is Review.CLEARED
+    assert quick_ledger.objects.verdict_for(of("a"), RULES).review is Review.CLEARED
 
 
 @pytest.mark.parametrize("digits", [64, 16])
@@ -228,12 +228,12 @@ def test_an_upload_that_was_refused_is_cleared_by_its_hash(ledger, digits) -> No
     name = of("a")[:digits]
     result = ledger.reviews.decide([name, "0" * 16, "nobody"], Review.CLEARED, note="my cat")
     assert (result.changed, result.unknown) == ((), ("0" * 16, "nobody"))
-    assert ledger.objects.verdict_for(of("a"), detectors=DETECTORS).review is Review.CLEARED
-    assert ledger.objects.verdict_for(of("b"), detectors=DETECTORS).review is Review.NONE
+    assert ledger.objects.verdict_for(of("a"), RULES).review is Review.CLEARED
+    assert ledger.objects.verdict_for(of("b"), RULES).review is Review.NONE
     assert record(ledger, [flagged("key", sha256=of("a"))]) == []
     result = ledger.reviews.decide([name], Review.NONE)
     assert [row.key for row in result.changed] == ["key"]
-    assert ledger.objects.verdict_for(of("a"), detectors=DETECTORS).review is Review.NONE
+    assert ledger.objects.verdict_for(of("a"), RULES).review is Review.NONE
 
 
 def test_old_uploads_that_were_fine_can_be_forgotten(ledger) -> None:

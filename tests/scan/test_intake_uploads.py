@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, checked, record, sha256_of
+from support.ledgers import RULES, checked, record, sha256_of
 from support.passes import WatchedStorage, minutes_ago, put
 from support.uploads import judged, upload
 
@@ -53,8 +53,7 @@ class Pass:
         intake = Intake(
             storage=self.storage,
             ledger=self.ledger,
-            detectors=DETECTORS,
-            decoder=DECODER,
+            ruleset=RULES,
             counter=counter,
             stop=threading.Event(),
         )

@@ -22,6 +22,7 @@ from lemmy_safety.records import (
     MediaInfo,
     Outcome,
     Pdq,
+    Ruleset,
     StoredObject,
     Verdict,
 )
@@ -34,8 +35,18 @@ if TYPE_CHECKING:
 STORAGE = "s3:https://objects.example/pictrs"
 DETECTORS = frozenset({"hashes", "clip"})
 DECODER = "pillow-1"
+RULES_VERSION = "rules-1"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
+
+def rules(
+    *, detectors: frozenset[str] = DETECTORS, decoder: str = DECODER, rules_version: str = RULES_VERSION
+) -> Ruleset:
+    """What the results of this module are judged by, unless told otherwise."""
+    return Ruleset(detectors=detectors, decoder=decoder, rules_version=rules_version)
+
+
+RULES = rules()
 
 TRAILING = Anomaly(kind=AnomalyKind.TRAILING_DATA, detail="bytes after the end", offset=900, size=100)
 
@@ -79,7 +90,7 @@ def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **mor
     )
     fields: dict[str, Any] = {
         "status": ItemStatus.CHECKED,
-        "verdict": Verdict(outcome=outcome, nsfw=None, findings=findings, rules_version="rules-1"),
+        "verdict": Verdict(outcome=outcome, nsfw=None, findings=findings, rules_version=RULES_VERSION),
         "detectors": DETECTORS,
         "sha256": sha256_of(content or key),
         "pdq": Pdq(hex="0f" * 32, quality=90),
@@ -142,7 +153,7 @@ def fill(ledger: Ledger) -> None:
     ledger.uploads.record([upload(f"w{number}") for number in range(20)])
     ledger.uploads.record([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
     old = {"at": NOON, "kind": EventKind.FAILED, "detail": {}}
-    bytes_of = {"detectors": DETECTORS, "rules_version": "rules-1", "nsfw": None, "findings": [], "at": NOON}
+    bytes_of = {"detectors": DETECTORS, "rules_version": RULES_VERSION, "nsfw": None, "findings": [], "at": NOON}
     with ledger.writing() as connection:
         (storage_id,) = connection.execute(select(storages.c.id).where(storages.c.name == STORAGE)).one()
         gone = [(f"g{number}", sha256_of(f"g{number}")) for number in range(4000)]

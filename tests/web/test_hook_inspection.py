@@ -41,7 +41,7 @@ def test_rules_are_those_of_a_sweep(decoder):
     """With the same parts, verdicts of an inspector and of a pass are of the same version, so that they are shared."""
     detectors = [HashesDetector()]
     judge = Judge(detectors=detectors, policy=POLICY, frames=ByteBudget(1), decoder=decoder.version)
-    assert inspector(decoder).rules_version == judge.rules_version
+    assert inspector(decoder).ruleset == judge.ruleset
 
 
 def test_listed_bytes_are_known_without_a_picture(decoder, tmp_path):

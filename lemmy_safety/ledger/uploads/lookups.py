@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.codec import AnyRow
     from lemmy_safety.ledger.rows import UploadAnswer
 
 #: Digits of a SHA-256. Logs show the first 16, in whole bytes as the column has them.
@@ -43,12 +42,3 @@ def count_unchecked(connection: Connection) -> int:
 def count_by_answer(connection: Connection) -> dict[UploadAnswer, int]:
     query = select(uploads.c.answer, func.count()).group_by(uploads.c.answer)
     return {row.answer: row[1] for row in connection.execute(query)}
-
-
-def is_judged_by(row: AnyRow, detectors: frozenset[str], rules_version: str | None) -> bool:
-    """Whether an upload has a verdict by at least these detectors, and by these rules where they are given."""
-    return (
-        row.outcome is not None
-        and detectors <= row.detectors
-        and (rules_version is None or row.rules_version == rules_version)
-    )
