@@ -312,8 +312,8 @@ def test_a_damaged_key_is_one_clear_error(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_missing_key_file_is_named(backend: SshBackend, tmp_path: Path) -> None:
-    """The setting to mend is in the hint."""
-    with pytest.raises(PrivateKeyError, match="no SSH private key file") as caught:
+    """The setting to correct is in the hint."""
+    with pytest.raises(PrivateKeyError, match=r"private key file .*nothing does not exist") as caught:
         backend.storage(private_key=tmp_path / "nothing").open()
     assert "SSH_PRIVKEY" in caught.value.hint
 
