@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, MissingExtra
+from lemmy_safety.foreign import foreign
 from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
@@ -98,5 +99,5 @@ def at_fault(error: BaseException) -> str | None:
 
 
 def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = foreign(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

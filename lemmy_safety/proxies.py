@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.url_logins import ENCODING_HINT, hide_logins
+from lemmy_safety.foreign import foreign
+from lemmy_safety.url_logins import ENCODING_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ class Proxy:
                     return f"{self.named} refused the connection"
                 case TimeoutError():
                     return f"{self.named} did not answer in time"
-        words = hide_logins(" ".join(str(error).split()))[:300]
+        words = " ".join(foreign(error).split())[:300]
         return f"{self.named} cannot be reached ({words or type(error).__name__})"
 
 

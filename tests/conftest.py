@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from support.swift import SwiftServer, SwiftUnavailable
 
+from lemmy_safety.foreign import keep_secret
 from lemmy_safety.settings import ENV_PREFIX, OPTIONS
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def _nobodys_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _nobodys_secrets() -> Iterator[None]:
+    """The command line tells them to the whole process; in this one the next test has others."""
+    yield
+    keep_secret(())
 
 
 @pytest.fixture(autouse=True)

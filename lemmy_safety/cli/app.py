@@ -65,7 +65,7 @@ class Application(click.Group):
             file = invocation.fault_file()
             # A person at a terminal has seen what is wrong.
             if file is not None and invocation.is_service and _is_lasting(error) and not someone_is_there():
-                wait_to_be_stopped(file, fault=invocation.redaction(str(error)), code=code)
+                wait_to_be_stopped(file, fault=invocation.redaction.said_by(error), code=code)
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -9,6 +9,7 @@ import click
 
 from lemmy_safety.cli.text import printable
 from lemmy_safety.errors import ActionRefused, SettingsError
+from lemmy_safety.foreign import foreign
 
 
 @click.command(short_help="Write the harmless test picture.")
@@ -41,6 +42,6 @@ def canary(output: str | None, *, force: bool) -> None:
     except FileExistsError as error:
         raise ActionRefused(f"{file} exists.", hint="Overwrite it with --force.") from error
     except (OSError, ValueError) as error:  # the latter: NUL in the name
-        reason = getattr(error, "strerror", None) or error
+        reason = foreign(getattr(error, "strerror", None) or error)
         raise SettingsError(f"{file} cannot be written: {reason}.", hint="Choose another file with -o.") from error
     click.echo(f"Wrote {printable(str(file))}. Upload it to your instance; the next pass must flag it.", err=True)

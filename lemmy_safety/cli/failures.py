@@ -16,7 +16,6 @@ code  meaning
 from __future__ import annotations
 
 import io
-import traceback
 
 import click
 
@@ -34,7 +33,7 @@ BUG = 1
 def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     """Show one failure on stderr and return its exit code. With ``debug``, the traceback comes first."""
     if debug and not isinstance(error, click.exceptions.Exit | click.Abort | click.UsageError):
-        click.echo(lines_without_controls(redaction("".join(traceback.format_exception(error)))), err=True)
+        click.echo(lines_without_controls(redaction.traceback(error)), err=True)
     short = shortage(error)
     if isinstance(error, LemmySafetyError):
         _line("error", redaction(error.message), "red")
@@ -55,7 +54,7 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
         click.echo(lines_without_controls(redaction(said.getvalue())), err=True, nl=False)
         return error.exit_code
     if package := at_fault(error):
-        _line("error", redaction(f"The library {package} is missing or damaged here: {error}."), "red")
+        _line("error", f"The library {package} is missing or damaged here: {redaction.said_by(error)}.", "red")
         _line("fix", how_to_install_all_again(), "green")
         return MissingExtra.exit_code
     _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")

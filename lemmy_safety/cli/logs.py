@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+import lemmy_safety
 from lemmy_safety.cli.text import lines_without_controls
 
 if TYPE_CHECKING:
@@ -39,12 +41,30 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _RedactingFormatter(logging.Formatter):
+    """Hides secrets in what is said, not in the time and the names around it."""
+
     def __init__(self, layout: str, redaction: Redaction) -> None:
         super().__init__(layout)
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        return lines_without_controls(self._redaction(super().format(record)))
+        shown = copy.copy(record)  # other handlers show the record in their own way
+        shown.msg, shown.args, shown.exc_text = self._said(record), None, None
+        return lines_without_controls(super().format(shown))
+
+    def _said(self, record: logging.LogRecord) -> str:
+        if record.name.partition(".")[0] != lemmy_safety.__name__:
+            return self._redaction.foreign(record.getMessage())
+        said = copy.copy(record)
+        if isinstance(record.args, tuple):
+            said.args = tuple(
+                self._redaction.said_by(arg) if isinstance(arg, BaseException) else arg for arg in record.args
+            )
+        return self._redaction(said.getMessage())
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        error = ei[1]
+        return "" if error is None else self._redaction.traceback(error).rstrip("\n")
 
 
 def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = None) -> None:

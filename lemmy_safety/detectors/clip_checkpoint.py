@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from lemmy_safety.detectors.device import is_out_of_memory
 from lemmy_safety.errors import DeviceError, WeightsInvalid
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -202,4 +203,4 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,6 +18,7 @@ from lemmy_safety.detectors.device import default_batch_size, is_out_of_memory
 from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
 from lemmy_safety.detectors.picture_preparation import PicturePreparation
 from lemmy_safety.errors import DetectorError, DeviceError, WeightsInvalid
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +181,9 @@ def _guard(model: str, weights: Path) -> WeightsGuard:
     try:
         return WeightsGuard(weights)
     except OSError as error:
-        raise WeightsInvalid(f"The weights file {weights} for CLIP {model} cannot be read: {error}.") from error
+        raise WeightsInvalid(
+            f"The weights file {weights} for CLIP {model} cannot be read: {foreign(error)}."
+        ) from error
 
 
 def _to_device(module: Any, model: str, device: str) -> None:
@@ -194,4 +197,4 @@ def _to_device(module: Any, model: str, device: str) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.detectors.download import why_unreachable
 from lemmy_safety.errors import WeightsInvalid, WeightsMissing
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -94,7 +95,7 @@ def weights_digest(path: Path) -> str:
                 file.seek(start)
                 digest.update(file.read(_MIB))
     except OSError as error:
-        raise WeightsInvalid(f"The weights file {path} cannot be read: {error}.") from error
+        raise WeightsInvalid(f"The weights file {path} cannot be read: {foreign(error)}.") from error
     return digest.hexdigest()
 
 
@@ -165,4 +166,4 @@ def _download(model: str, repo: str) -> Path:
 
 
 def _first_line(error: Exception | None) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

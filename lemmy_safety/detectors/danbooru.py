@@ -20,6 +20,7 @@ from horde_safety.deep_danbooru_model import (
 from lemmy_safety.detectors.device import is_out_of_memory
 from lemmy_safety.detectors.download import why_unreachable
 from lemmy_safety.errors import DeviceError, WeightsInvalid, WeightsMissing
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,4 +85,4 @@ def _download() -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

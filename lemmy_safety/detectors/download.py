@@ -10,6 +10,7 @@ import ssl
 import urllib.error
 import urllib.request
 
+from lemmy_safety.foreign import foreign
 from lemmy_safety.proxies import proxy_for, refusal_of_tunnel
 
 #: Seconds for one answer. A name that does not resolve fails at once; only a network that swallows packets takes this.
@@ -42,6 +43,6 @@ def why_unreachable(url: str, *, timeout_s: float = TIMEOUT_S) -> str | None:
 def _reason(url: str, error: BaseException | str) -> str:
     proxy = proxy_for(url, all_counts=False)  # urllib does not look at ALL_PROXY
     if proxy is None or isinstance(error, str):
-        return str(error) or type(error).__name__
+        return foreign(error) or type(error).__name__
     status = refusal_of_tunnel(error)
     return proxy.failure(error) if status is None else proxy.refusal(status)

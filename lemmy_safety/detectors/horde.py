@@ -18,6 +18,7 @@ from PIL import Image
 
 from lemmy_safety.detectors.text_features import words_digest
 from lemmy_safety.errors import DetectorError
+from lemmy_safety.foreign import foreign
 
 # The package talks to standard error through loguru at levels that nobody chose, while it is imported and later.
 loguru_logger.disable("horde_safety")
@@ -29,7 +30,8 @@ try:
 except OSError as error:
     # The package creates its model folder while it is imported.
     raise DetectorError(
-        f"horde_safety cannot create its folder for models ({error}).", hint="Set HF_HOME to a folder you can write."
+        f"horde_safety cannot create its folder for models ({foreign(error)}).",
+        hint="Set HF_HOME to a folder you can write.",
     ) from error
 
 if TYPE_CHECKING:
@@ -189,7 +191,9 @@ class HordeRules:
         try:
             answer = self._ask(self._features, self._checker, image or _PLACEHOLDER)
         except RuntimeError as error:  # torch's
-            raise DetectorError(f"{'DeepDanbooru' if self.needs_image else 'horde_safety'} failed: {error}.") from error
+            raise DetectorError(
+                f"{'DeepDanbooru' if self.needs_image else 'horde_safety'} failed: {foreign(error)}."
+            ) from error
         finally:
             self._features.image = None
         if answer is None:

@@ -23,6 +23,7 @@ from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.freeing import free_memory
 from lemmy_safety.detectors.speed import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
+from lemmy_safety.foreign import foreign
 from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
@@ -204,9 +205,9 @@ def _within_limit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def _missing(error: ImportError) -> MissingExtra:
-    return MissingExtra("nudenet", needed_for="The nudenet detector", cause=str(error))
+    return MissingExtra("nudenet", needed_for="The nudenet detector", cause=foreign(error))
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+    lines = foreign(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -26,6 +26,7 @@ import torch
 from lemmy_safety.detectors.openvino_recipe import MODEL_FILE, RECIPE, import_openvino
 from lemmy_safety.detectors.picture_encoder import PictureEncoder, unit
 from lemmy_safety.errors import DetectorError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.packages import is_leftover, is_there
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def load_openvino_encoder(
         compiled = openvino.Core().compile_model(folder / MODEL_FILE, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hint})
     except RuntimeError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise DetectorError(f"OpenVINO cannot load {folder}: {_last_line(str(error))}.") from error
+        raise DetectorError(f"OpenVINO cannot load {folder}: {_last_line(foreign(error))}.") from error
     return OpenVinoEncoder(compiled, preparation, precision=precision, batch_size=batch_size)
 
 
@@ -121,7 +122,7 @@ def _make(model: str, weights: Path, precision: str, folder: Path, stop: threadi
         made = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".clip-openvino-"))
     except OSError as error:
         raise DetectorError(
-            f"The OpenVINO model cannot be kept in {folder.parent} ({error}).",
+            f"The OpenVINO model cannot be kept in {folder.parent} ({foreign(error)}).",
             hint="Set CACHE_DIR to a folder that can be written.",
         ) from error
     try:

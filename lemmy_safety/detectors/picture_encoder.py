@@ -14,6 +14,7 @@ import torch
 
 from lemmy_safety.detectors.device import free_device_memory, is_out_of_memory
 from lemmy_safety.errors import DetectorError, DeviceError
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,4 +102,4 @@ def unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lemmy_safety.foreign import foreign
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -110,7 +112,7 @@ def learn_screen(rules: HordeRules) -> Screen:
         screen = NewRulesScreen.learn(rules) if rules.use_new_safety else OlderRulesScreen.learn(rules)
         verify(screen, rules)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, ImportError) as error:
-        raise ScreenUnavailable(f"{type(error).__name__}: {error}") from error
+        raise ScreenUnavailable(f"{type(error).__name__}: {foreign(error)}") from error
     return screen
 
 

@@ -20,6 +20,7 @@ from lemmy_safety.detectors.half_encoder import HalfEncoder, cpu_has_bf16
 from lemmy_safety.detectors.openvino_encoder import has_openvino, load_openvino_encoder, make_openvino_model
 from lemmy_safety.detectors.screen_stage import Stage
 from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     import threading
@@ -187,7 +188,9 @@ def _encoder(name: str, reference: ClipImageEncoder, request: StageRequest) -> P
                 batch_size=request.batch_size,
             )
         except (RuntimeError, MemoryError) as error:
-            raise DeviceError(f"No room for {name} on '{reference.device}' beside the reference ({error}).") from error
+            raise DeviceError(
+                f"No room for {name} on '{reference.device}' beside the reference ({foreign(error)})."
+            ) from error
     folder = _model_folder(precision, request)
     return load_openvino_encoder(folder, reference.preparation, precision=precision, batch_size=request.batch_size)
 

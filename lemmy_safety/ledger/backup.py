@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lemmy_safety.errors import ActionRefused, LedgerError, LedgerFull, LedgerReadOnly
+from lemmy_safety.foreign import foreign
 from lemmy_safety.ledger.faults import SQLITE_FAULTS
 from lemmy_safety.ledger.private_file import create_private
 from lemmy_safety.ledger.room import LEAST_ROOM
@@ -237,5 +238,5 @@ def _explained(file: Path, copy: Path, *, fix: str) -> Iterator[None]:
             kind = _SYSTEM_FAULTS.get(error.errno or 0, LedgerError)
         else:
             kind = SQLITE_FAULTS.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF, LedgerError)
-        reason = getattr(error, "strerror", None) or error
+        reason = foreign(getattr(error, "strerror", None) or error)
         raise kind(f"The database {file} cannot be copied to {copy}: {reason}.", hint=fix) from error

@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from lemmy_safety.errors import LedgerError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.ledger.private_file import make_private
 from lemmy_safety.ledger.urls import is_sqlite
 
@@ -122,7 +123,7 @@ def _connect(dialect: Dialect, arguments: list[Any], named: dict[str, Any]) -> D
 
 def _bad_query(driver: str, error: Exception) -> LedgerError:
     return LedgerError(
-        f"The driver {driver!r} cannot do what DATABASE_URL asks for: {error}.",
+        f"The driver {driver!r} cannot do what DATABASE_URL asks for: {foreign(error)}.",
         hint="Check the part after '?' in DATABASE_URL.",
     )
 

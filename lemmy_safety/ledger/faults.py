@@ -16,6 +16,7 @@ from lemmy_safety.errors import (
     LedgerLocked,
     LedgerReadOnly,
 )
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -106,7 +107,7 @@ def _from_driver(
         may_be_lost = state in _NOT_THERE
     if may_be_lost and (lost := what_is_lost()) is not None:
         return lost
-    said = " ".join(str(error).split())
+    said = " ".join(foreign(error).split())
     return kind(f"The database {where} {_WORDS.get(kind, 'failed')} ({said}).", hint=hint)
 
 

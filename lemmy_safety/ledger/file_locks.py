@@ -19,6 +19,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerNoLocks
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,9 +97,9 @@ def _missing_in(probe: Path) -> str:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _MEMORY_FAILED:
-            return f"it has no shared memory ({error})"
+            return f"it has no shared memory ({foreign(error)})"
         if code & 0xFF in _LOCKS or code in _LOCK_FAILED:
-            return f"it refuses locks on a new file ({error})"
+            return f"it refuses locks on a new file ({foreign(error)})"
     return ""
 
 

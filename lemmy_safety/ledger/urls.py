@@ -9,6 +9,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReadOnly, SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.packages import imported
 from lemmy_safety.url_logins import ENCODING_HINT, without_login
 
@@ -138,7 +139,7 @@ def check_file(url: URL, *, may_create: bool) -> None:
     except PermissionError as error:
         raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
     except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
-        reason = getattr(error, "strerror", None) or error
+        reason = foreign(getattr(error, "strerror", None) or error)
         raise LedgerError(
             f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
         ) from error

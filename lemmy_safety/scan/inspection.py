@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import DetectorError, WorkerDied
+from lemmy_safety.foreign import foreign
 from lemmy_safety.records import Assessment, ItemStatus, Refusal, Sample
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.examine import examine, sample_of
@@ -109,7 +110,7 @@ class Inspector:
             except DetectorError:
                 raise
             except Exception as error:
-                raise DetectorError(f"{detector.name} fails on its first picture: {error}") from error
+                raise DetectorError(f"{detector.name} fails on its first picture: {foreign(error)}") from error
 
     def examine(self, data: bytes, sha256: str) -> Sample:
         """Decode; waits while the frames of others fill the budget. Raises nothing, whatever the bytes are."""

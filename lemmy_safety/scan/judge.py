@@ -14,6 +14,7 @@ import numpy as np
 from lemmy_safety.detectors.canary import canary_image
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.fingerprints import pdq_of
+from lemmy_safety.foreign import foreign
 from lemmy_safety.policy import MEDIA
 from lemmy_safety.records import Assessment, Finding, Frame, ItemResult, ItemStatus, MediaInfo, Outcome, Ruleset, Sample
 
@@ -189,6 +190,6 @@ class Judge:
                 detector.detect([known_good_sample()])  # raises if it is the detector that is broken, not the pictures
                 self._failed_in_a_row[detector.name] = 0
             log.exception("detector %s failed key=%r", detector.name, name)
-            return DetectorError(f"{detector.name}: {type(error).__name__}: {error}")
+            return DetectorError(f"{detector.name}: {type(error).__name__}: {foreign(error)}")
         self._failed_in_a_row[detector.name] = 0
         return findings

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lemmy_safety.errors import LemmySafetyError, WorkerDied
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,4 +189,4 @@ class Pipeline:
             return
         if isinstance(error, LemmySafetyError):
             raise error
-        raise WorkerDied(f"A worker ended with {type(error).__name__}: {error}.") from error
+        raise WorkerDied(f"A worker ended with {type(error).__name__}: {foreign(error)}.") from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dotenv.parser import parse_stream
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.settings import names
 from lemmy_safety.settings.table import DEFAULT_FILE
 
@@ -72,11 +73,11 @@ def read_env_file(path: Path | None) -> EnvFile:
     except UnicodeDecodeError as error:
         raise _unreadable(file.path, _encoding_fault(error), "Save it as UTF-8 text.") from error
     except ValueError as error:  # NUL in the name
-        raise _unreadable(file.path, str(error), "Check --env-file.") from error
+        raise _unreadable(file.path, foreign(error), "Check --env-file.") from error
     except OSError as error:
         if os.path.isdir(file.path):  # noqa: PTH112 - Path's own fails on a name that is too long. Windows says "permission denied" of a folder
             raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
-        raise _unreadable(file.path, str(error), "Make it readable for this user.") from error
+        raise _unreadable(file.path, foreign(error), "Make it readable for this user.") from error
     # read_text has made "\n" of every line end, so that lines are counted as editors count them.
     file.faults += _odd_lines(file, text)
     before: Binding | None = None
@@ -94,7 +95,7 @@ def _unreadable(path: Path, why: str, hint: str) -> SettingsError:
 def _encoding_fault(error: UnicodeDecodeError) -> str:
     if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "it is UTF-16, which some editors call Unicode and which PowerShell's > writes"
-    return str(error)
+    return foreign(error)
 
 
 def _odd_lines(file: EnvFile, text: str) -> list[str]:

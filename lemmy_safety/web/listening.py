@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -92,7 +93,7 @@ def _of_host(
             if isinstance(error, socket.gaierror)
             else "Choose another port, or stop the program that has it."
         )
-        raise SettingsError(f"Cannot listen on {where}: {error.strerror or error}.", hint=hint) from error
+        raise SettingsError(f"Cannot listen on {where}: {foreign(error.strerror or error)}.", hint=hint) from error
     if not made and not found:
         hint = (
             "HOOK_HOST=0.0.0.0 is every IPv4 address." if ":" in host else "HOOK_HOST=127.0.0.1 is this machine alone."

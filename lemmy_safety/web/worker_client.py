@@ -15,9 +15,9 @@ import httpx
 
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.installing import how_to_install
 from lemmy_safety.proxies import proxy_for
-from lemmy_safety.url_logins import hide_logins
 from lemmy_safety.web.bounded_json import read_json
 from lemmy_safety.web.messages import decode_unchecked_page
 from lemmy_safety.web.receiving import BadBody
@@ -217,7 +217,7 @@ class WorkerClient:
                 f"pictrs-safety.{self._doubt_about_the_proxy(response)}",
             )
         if status in _WRONG_ADDRESS and self.is_relay is None:
-            there = ascii(response.headers.get("location", ""))[1:-1][:_MOST_SHOWN]
+            there = ascii(foreign(response.headers.get("location", "")))[1:-1][:_MOST_SHOWN]
             hint = (
                 f"It points to {there}: use that." if there else "PICTRS_SAFETY_URL is its address without /api/v1/pop."
             )
@@ -249,7 +249,7 @@ def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
         ) from error
     except OSError as error:  # also what ssl raises
         raise SettingsError(
-            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {error.strerror or error}.",
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {foreign(error.strerror or error)}.",
             hint="Correct or unset the variable.",
         ) from error
     except (ValueError, httpx.InvalidURL) as error:
@@ -283,7 +283,7 @@ def _trouble(proxy: Proxy | None) -> Iterator[None]:
 
 def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
     """What failed, and whether that was the proxy: with one, no connection but that to the proxy is ours."""
-    words = hide_logins(f"{type(error).__name__}: {error}".rstrip(": "))
+    words = f"{type(error).__name__}: {foreign(error)}".rstrip(": ")
     if proxy is None:
         return words
     if isinstance(error, httpx.ProxyError):

@@ -25,6 +25,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
+from lemmy_safety.foreign import foreign
 from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.layout import TELLING_FOLDERS
 from lemmy_safety.records import StoredObject
@@ -226,7 +227,7 @@ class LocalStorage(Storage):
             with translated(self.name):
                 root = Folder.root(self._root)
         except ValueError as error:
-            raise StorageMissing(f"{self.name} is not the name of a folder: {error}.", hint=hint) from error
+            raise StorageMissing(f"{self.name} is not the name of a folder: {foreign(error)}.", hint=hint) from error
         except BadKey as error:  # links in a circle, or a name that is too long
             raise StorageMissing(error.message, hint=hint) from error
         except ObjectGone as error:

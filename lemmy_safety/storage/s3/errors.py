@@ -28,6 +28,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
+from lemmy_safety.foreign import foreign
 from lemmy_safety.proxies import Proxy, refusal_of_tunnel, variable_of, variables_that_name
 
 if TYPE_CHECKING:
@@ -211,9 +212,9 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
         kind, hint = StorageMissing, _BUCKET_HINT
     if kind is LoginRefused:
         # The server's own words may repeat the access key.
-        return kind(f"{subject}: the server refused the login ({code or status}).", hint=hint)
-    words = " ".join(str(answer.get("Message", "") or "").split())[:200]
-    return kind(f"{subject}: the server answered {code or status}{f' ({words})' if words else ''}.", hint=hint)
+        return kind(f"{subject}: the server refused the login ({foreign(code or status)}).", hint=hint)
+    words = " ".join(foreign(answer.get("Message", "") or "").split())[:200]
+    return kind(f"{subject}: the server answered {foreign(code or status)}{f' ({words})' if words else ''}.", hint=hint)
 
 
 def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
@@ -247,4 +248,4 @@ def _name_does_not_resolve(error: BaseException | None) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(foreign(error).split())[:300] or type(error).__name__

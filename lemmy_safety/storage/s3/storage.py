@@ -29,6 +29,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
     is_about_one_object,
 )
+from lemmy_safety.foreign import foreign
 from lemmy_safety.pictrs import keys
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.probing import probe_steps
@@ -409,7 +410,7 @@ def _unpacked(key: str, data: bytes, max_bytes: int) -> bytes:
     try:
         unpacked = unpacker.decompress(data, max_bytes + 1)
     except zlib.error as error:
-        raise StorageUnreachable(f"{key!r} came packed and cannot be unpacked: {error}.") from error
+        raise StorageUnreachable(f"{key!r} came packed and cannot be unpacked: {foreign(error)}.") from error
     if len(unpacked) > max_bytes:
         raise _too_large(key, max_bytes)
     return unpacked

@@ -7,6 +7,7 @@ from typing import Any
 import paramiko
 
 from lemmy_safety.errors import StorageError
+from lemmy_safety.foreign import foreign
 
 #: A word of paramiko's complaint; how the kind is called; its lines in sshd_config; its list in the server's greeting; ours.
 _KINDS = (
@@ -49,4 +50,6 @@ def nothing_in_common(transport: Transport, error: BaseException, where: str) ->
                 f"{', '.join(names) or 'others'}; known here are {', '.join(known)}.",
                 hint=f"Add one of these to {lines} in its sshd_config.",
             )
-    return StorageError(f"The SSH server {where} and lemmy-safety cannot talk to each other: {error}.", hint="")
+    return StorageError(
+        f"The SSH server {where} and lemmy-safety cannot talk to each other: {foreign(error)}.", hint=""
+    )

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
+from lemmy_safety.foreign import foreign
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,25 +70,29 @@ class Certificate:
         return self.out_of_time()
 
 
+class BadCertificate(ValueError):
+    """Why it is none, or none that can be used: the end of a sentence."""
+
+
 def read_certificate(path: Path) -> Certificate:
     """A certificate file as ssh-keygen writes it.
 
     :raises OSError: it cannot be read.
-    :raises ValueError: it holds no certificate, or one whose signature is wrong.
+    :raises BadCertificate: it holds no certificate, or one whose signature is wrong.
     """
     fields = path.read_bytes().split()
     if len(fields) < 2 or not fields[0].endswith(SUFFIX.encode()):  # noqa: PLR2004 - type, certificate
-        raise ValueError("it is not an OpenSSH certificate")
+        raise BadCertificate("it is not an OpenSSH certificate")
     try:
         return parse_certificate(base64.b64decode(fields[1], validate=True))
     except binascii.Error as error:
-        raise ValueError("it is damaged") from error
+        raise BadCertificate("it is damaged") from error
 
 
 def parse_certificate(blob: bytes) -> Certificate:
     """A certificate as it comes over the wire.
 
-    :raises ValueError: it is none, damaged, of a kind that is not known, or its signature is wrong.
+    :raises BadCertificate: it is none, damaged, of a kind that is not known, or its signature is wrong.
     """
     try:
         length = int.from_bytes(blob[:4], "big")
@@ -94,11 +100,11 @@ def parse_certificate(blob: bytes) -> Certificate:
         if isinstance(found, SSHCertificate):
             found.verify_cert_signature()
     except InvalidSignature as error:
-        raise ValueError("its signature is wrong") from error
+        raise BadCertificate("its signature is wrong") from error
     except (UnsupportedAlgorithm, ValueError, TypeError, IndexError) as error:
-        raise ValueError(f"it cannot be read: {error}") from error
+        raise BadCertificate(f"it cannot be read: {foreign(error)}") from error
     if not isinstance(found, SSHCertificate):
-        raise ValueError("it is a plain key")  # noqa: TRY004 - the data are wrong, not the program
+        raise BadCertificate("it is a plain key")
     return Certificate(
         blob=blob,
         key=_plain(found.public_key()),

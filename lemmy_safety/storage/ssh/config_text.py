@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.home import expanded, expanded_if_known, is_below_home
 
 _LOG = logging.getLogger(__name__)
@@ -127,7 +128,7 @@ def _included(line: str, path: Path, number: int) -> list[Path]:
     try:
         patterns = shlex.split(line.replace("=", " ", 1))[1:]
     except ValueError as error:
-        raise SettingsError(f"{path}, line {number}: {error}.", hint="Close the quotes.") from error
+        raise SettingsError(f"{path}, line {number}: {foreign(error)}.", hint="Close the quotes.") from error
     place = f"{path}, line {number}"
     below = [
         Path(each) if each.startswith("~") or Path(each).is_absolute() else Path("~/.ssh", each) for each in patterns

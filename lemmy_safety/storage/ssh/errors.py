@@ -18,6 +18,7 @@ from lemmy_safety.errors import (
     StorageError,
     StorageUnreachable,
 )
+from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
 #: What parsing raises on packets that are not of the form that paramiko, or ``sftp``, expects. paramiko's own thread stops
@@ -63,7 +64,7 @@ def translate(error: BaseException, where: str) -> StorageError:
     if isinstance(error, TimeoutError):
         cause = "no answer in time"
     else:
-        cause = str(error).strip().rstrip(".") or type(error).__name__
+        cause = foreign(error).strip().rstrip(".") or type(error).__name__
     if kind is HostUnknown:
         return kind(f"The name of the SSH server {where} does not resolve: {cause}.")
     return kind(f"The SSH connection to {where} failed: {cause}.")

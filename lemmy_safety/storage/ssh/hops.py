@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import paramiko
 
 from lemmy_safety.errors import HostUnknown, SettingsError, StorageError, StorageUnreachable
+from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Jump:
         return _Tunnel(channel, transport)
 
     def _refused(self, error: paramiko.ChannelException) -> StorageError:
-        message = f"The jump host {self._login.where} opens no way to {self._where}: {error.text or error}."
+        message = f"The jump host {self._login.where} opens no way to {self._where}: {foreign(error.text or error)}."
         if error.code == _PROHIBITED:
             return StorageError(
                 message,
@@ -236,7 +237,7 @@ class ProgramSocket:
             return
         with self._process.stderr as stderr:
             while line := stderr.readline(500):
-                said = " ".join(line.decode("utf-8", errors="replace").split())
+                said = " ".join(foreign(line.decode("utf-8", errors="replace")).split())
                 if said:
                     self._last_words = said
                     _LOG.info("ProxyCommand for %s: %s", self._where, said)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
 from lemmy_safety.home import expanded_if_known, is_below_home
 from lemmy_safety.permissions import how_to_make_readable
-from lemmy_safety.storage.ssh.certificates import parse_certificate
+from lemmy_safety.storage.ssh.certificates import BadCertificate, parse_certificate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +117,7 @@ class KnownHosts:
         """
         try:
             certificate = parse_certificate(blob)
-        except ValueError as error:
+        except BadCertificate as error:
             raise HostKeyUnknown(
                 f"The SSH server {where} shows a host certificate that cannot be used: {error}.",
                 hint="Have a new one made and signed (ssh-keygen -h -s), or remove HostCertificate from its sshd_config.",

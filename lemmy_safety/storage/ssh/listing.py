@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
+from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.listers import listers
 from lemmy_safety.storage.names import to_key
 from lemmy_safety.storage.ssh.sftp_wire import MOST_BYTES, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
@@ -183,7 +184,7 @@ class _FindComplaints:
             self._refused += 1
         # What vanished while find looked is no fault.
         elif line.strip() and not line.endswith("No such file or directory"):
-            self._others = line
+            self._others = foreign(line)
 
     def raise_for(self, status: int, name: str) -> None:
         """Turn a status other than 0 into an error, unless it only means that something vanished."""

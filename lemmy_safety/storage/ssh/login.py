@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from lemmy_safety.errors import LoginRefused, PrivateKeyError, StorageUnreachable
+from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.algorithms import Transport, nothing_in_common
 from lemmy_safety.storage.ssh.certificates import SUFFIX
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
@@ -111,7 +112,7 @@ class SshLogin:
             try:
                 still_wanted = transport.auth_publickey(self._username, key)
             except paramiko.BadAuthenticationType as error:
-                raise self._login_refused([f"keys at all, only {', '.join(error.allowed_types)}"]) from error
+                raise self._login_refused([f"keys at all, only {foreign(', '.join(error.allowed_types))}"]) from error
             except paramiko.AuthenticationException as error:
                 if "timeout" in str(error).lower():  # paramiko has no class of its own for it
                     raise StorageUnreachable(

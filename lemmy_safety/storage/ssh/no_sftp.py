@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import StorageError, StorageUnreachable
+from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS
 from lemmy_safety.storage.ssh.link import deadline
 from lemmy_safety.storage.ssh.login import close_quietly
@@ -48,7 +49,7 @@ _PASSWORD_RAN_OUT = ("password has expired", "password change required", "change
 
 def refused(where: str, error: BaseException) -> StorageError:
     """sshd_config has no line for the subsystem."""
-    return StorageError(f"The SSH server {where} does not offer SFTP: {error}", hint=_SWITCH_ON)
+    return StorageError(f"The SSH server {where} does not offer SFTP: {foreign(error)}", hint=_SWITCH_ON)
 
 
 def no_channels(where: str) -> StorageError:
@@ -70,7 +71,7 @@ def ended(where: str, link: Link, channel: paramiko.Channel, error: SftpBroken) 
     words = _in_words(output)
     if not words and status not in (0, *_NO_PROGRAM):
         words = _complaint(link, channel)
-    said = f" The server says: {words!r}." if words else ""
+    said = f" The server says: {_shown(words)!r}." if words else ""
     if status == _NOLOGIN_STATUS:
         return StorageUnreachable(
             f"The SSH server {where} takes no logins for now.{said}",
@@ -139,5 +140,9 @@ def _in_words(said: bytes) -> str:
     """The readable beginning, in one line: a greeting may be followed by SFTP packets."""
     text = said.decode("utf-8", errors="replace")
     readable = _UNREADABLE.split(text, maxsplit=1)[0]
-    line = " ".join(readable.split())
+    return " ".join(readable.split())
+
+
+def _shown(words: str) -> str:
+    line = foreign(words)
     return line if len(line) <= _MOST_WORDS else line[:_MOST_WORDS] + "..."

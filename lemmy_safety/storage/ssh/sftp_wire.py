@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lemmy_safety.foreign import foreign
+
 if TYPE_CHECKING:
     import paramiko
 
@@ -202,7 +204,7 @@ class SftpWire:
     def _raise_unless_ok(self, fields: Fields) -> None:
         code = fields.number()
         if code != _OK:
-            raise SftpRefusal(code, fields.text().decode("utf-8", errors="replace"))
+            raise SftpRefusal(code, foreign(fields.text().decode("utf-8", errors="replace")))
 
     def _packet(self) -> tuple[int, bytes]:
         head = self._take(4)

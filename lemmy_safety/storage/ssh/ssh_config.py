@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.home import expanded
 from lemmy_safety.storage.ssh.config_text import ConfigText, read_lines
 from lemmy_safety.storage.ssh.match_exec import without_exec
@@ -111,7 +112,7 @@ class SshConfig:
         except paramiko.CouldNotCanonicalize as error:
             raise self._fault(f"the host name {name} has no canonical form", "canonicalizehostname") from error
         except paramiko.ConfigParseError as error:
-            raise self._fault(str(error), "") from error
+            raise self._fault(foreign(error), "") from error
         except KeyError as error:
             if "canonicaldomains" in str(error):
                 raise self._fault("CanonicalizeHostname needs CanonicalDomains", "canonicalizehostname") from error
@@ -119,7 +120,7 @@ class SshConfig:
         except OSError as error:
             raise self._no_user_name() from error
         except ValueError as error:
-            raise self._fault(f"CanonicalizeMaxDots: {error}", "canonicalizemaxdots") from error
+            raise self._fault(f"CanonicalizeMaxDots: {foreign(error)}", "canonicalizemaxdots") from error
 
     def _host(self, name: str, found: paramiko.SSHConfigDict) -> SshHost:
         address = str(found["hostname"])
