@@ -69,17 +69,19 @@ class CircuitBreaker:
         self._said = False
 
     def admits(self, action_id: int, so_far: PassSoFar | None) -> bool:
-        """Whether this action may be carried out now; if so, that it was started is on disk.
+        """Whether this action is wanted and may be carried out now; if so, that it was started is on disk.
 
         ``so_far`` is None outside a pass. What a person approved is let through always, and counted never. The same
         bytes count once a day, and an action that was started before is not counted again.
         """
         breaker = self._ledger.breaker
-        if breaker.state().is_tripped and not self._ledger.actions.is_approved(action_id):
+        if breaker.holds(action_id):
             self._say_that_it_is_tripped()
             return False
         usual = None if so_far is None else self._usual_shares(so_far.run_id)
         with breaker.turn(action_id) as turn:
+            if not turn.is_wanted:
+                return False
             if not turn.is_approved:
                 if turn.state.is_tripped:
                     return False

@@ -76,8 +76,7 @@ class ActionRunner:
         """
         key = pending.obj.key
         if not self.ledger.actions.is_intended(pending.id):
-            # Cleared by a reviewer, or judged anew, since this was queued.
-            return ActionReport(key=key, action=pending.action, state=ActionState.NONE, detail="not wanted any more")
+            return _not_wanted(pending)
         if is_health_check(key, pending.obj.size):
             detail = "pict-rs's own health check, left alone"
             self.ledger.actions.finish(pending.id, ActionState.REFUSED, detail)
@@ -87,8 +86,7 @@ class ActionRunner:
             log.info("action postponed key=%r action=%s reason=%s", key, pending.action, detail)
             return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail, rests=True)
         if not self.guard.admits(pending.id, so_far):
-            detail = "the circuit breaker is tripped; see 'lemmy-safety resume'"
-            return ActionReport(key=key, action=pending.action, state=ActionState.INTENDED, detail=detail, held=True)
+            return self._not_admitted(pending)
         try:
             detail = self._actions[pending.action].carry_out(self.storage, pending.obj, pending.sha256)
             state = ActionState.DONE
@@ -105,6 +103,14 @@ class ActionRunner:
         level = logging.INFO if state is ActionState.DONE else logging.WARNING
         log.log(level, "action %s key=%r action=%s detail=%s", state.value, key, pending.action, detail)
         return ActionReport(key=key, action=pending.action, state=state, detail=detail)
+
+    def _not_admitted(self, pending: PendingAction) -> ActionReport:
+        if not self.ledger.actions.is_intended(pending.id):
+            return _not_wanted(pending)
+        detail = "the circuit breaker is tripped; see 'lemmy-safety resume'"
+        return ActionReport(
+            key=pending.obj.key, action=pending.action, state=ActionState.INTENDED, detail=detail, held=True
+        )
 
     def _may_be_in_writing(self, obj: StoredObject) -> bool:
         """Whether a file that holds no picture may be the first half of one, whose sender pauses."""
@@ -179,6 +185,13 @@ class ActionRunner:
         if row.action_id is None:
             raise LedgerError(f"{row.key!r} was flagged by the legacy tool and has no action.", hint="")
         self.ledger.actions.finish(row.action_id, state, detail)
+
+
+def _not_wanted(pending: PendingAction) -> ActionReport:
+    """A person cleared it, or it was judged again, since this was queued."""
+    return ActionReport(
+        key=pending.obj.key, action=pending.action, state=ActionState.NONE, detail="not wanted any more"
+    )
 
 
 def _not_now(row: FlaggedRow, action: str) -> ActionReport:

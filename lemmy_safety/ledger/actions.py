@@ -94,11 +94,6 @@ class Actions:
         with self._database.writing() as connection:
             deeds.finish(connection, id, state, detail, self._database.now())
 
-    def is_approved(self, action_id: int) -> bool:
-        """Whether a person approved this very action."""
-        with self._database.reading() as connection:
-            return action_rows.is_approved(connection, action_id)
-
     def approve(self, action_ids: Sequence[int]) -> int:
         """Note that a person approved these very actions; those that are not intended any more are left out.
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from lemmy_safety.ledger.action_rows import is_approved
 from lemmy_safety.ledger.columns import clean_text
+from lemmy_safety.ledger.lookups import is_intended
 from lemmy_safety.ledger.models import actions, breaker, runs
 from lemmy_safety.ledger.rows import BreakerState
 
@@ -38,6 +40,8 @@ class Turn:
         self._id = action_id
         self.now = now
         self.state = _state(connection)
+        #: False where a person cleared the object, or it was judged again, since the action was queued.
+        self.is_wanted = is_intended(connection, action_id)
         row = connection.execute(
             select(actions.c.subject, actions.c.started_at, actions.c.approved_at).where(actions.c.id == action_id)
         ).one()
@@ -95,6 +99,11 @@ class Breaker:
     def state(self) -> BreakerState:
         with self._database.reading() as connection:
             return _state(connection)
+
+    def holds(self, action_id: int) -> bool:
+        """Whether it is tripped, and no person approved this very action."""
+        with self._database.reading() as connection:
+            return _state(connection).is_tripped and not is_approved(connection, action_id)
 
     def is_untouched(self) -> bool:
         """Whether no person has decided yet, it never tripped, and nothing was ever carried out."""

@@ -306,3 +306,14 @@ def test_actions_of_a_version_without_a_breaker_are_no_first_actions(ledger) -> 
     assert now.room() == 1
     assert now.admits(ids[3], None)
     assert now.room() == 0
+
+
+def test_what_a_person_cleared_since_it_was_queued_is_neither_started_nor_counted(ledger) -> None:
+    """The breaker decides under the writer's lock, so a review either comes before it or sees a started action."""
+    guard = guard_of(ledger, first=1)
+    cleared, other = wanted(ledger, 2)
+    ledger.reviews.decide(["f0"], Review.CLEARED)
+    assert not guard.admits(cleared, None)
+    assert ledger.breaker.started(NOON - timedelta(days=1)) == (0, 0)
+    assert not ledger.breaker.state().is_tripped
+    assert guard.admits(other, None)

@@ -84,6 +84,24 @@ def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store
     assert CANARIES & keys_in(store) == {"2/13/99/canary"}
 
 
+def test_a_clearing_in_the_last_moment_is_heeded(store, database):
+    """Between the runner's own look and the breaker's turn, where another process may come in."""
+    with scanner_over(store, database, dry_run=True) as scanner:
+        scanner.run(SWEEP)
+        (queued,) = scanner.ledger.actions.intend(scanner.storage.name, ["2/13/99/canary"], ActionPlan("delete"))
+        guard, ledger = scanner._runner.guard, scanner.ledger
+
+        class AskedTooLate:
+            def admits(self, action_id, so_far):
+                ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
+                return guard.admits(action_id, so_far)
+
+        scanner._runner.guard = AskedTooLate()
+        report = scanner._runner.carry_out(queued)
+    assert (report.state, report.detail, report.held) == (ActionState.NONE, "not wanted any more", False)
+    assert "2/13/99/canary" in keys_in(store)
+
+
 def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(store, database):
     """Not skipped in silence: each delete-flagged says so, and a daemon's next pass looks at it whatever its date."""
     key = "2/13/99/canary"
