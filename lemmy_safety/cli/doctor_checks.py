@@ -395,6 +395,10 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
                 detail = f"{detector.version}; model not loaded (--quick)"
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)
                 continue
+            found = [_fault("Detectors", name, error) for error in detector.faults()]
+            yield from found
+            if found:
+                continue
             with detector:
                 detail = f"{detector.version}; loaded{_where(detector)}"
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)

@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from lemmy_safety.errors import LemmySafetyError
     from lemmy_safety.records import Finding, Sample, ScreenStatistics
 
 
@@ -59,6 +60,10 @@ class Detector(ABC):
         :raises MissingExtra: a package is not installed.
         :raises DetectorError: WeightsMissing, WeightsInvalid or DeviceError, naming file, model and device.
         """
+
+    def faults(self) -> Iterator[LemmySafetyError]:
+        """For ``doctor``: all for which ``open`` would fail before it loads anything. It raises only the first of them."""
+        yield from ()
 
     def load(self) -> None:  # noqa: B027 - most have no model that could be absent
         """Have the model in memory now: where ``open`` left it for later, and after ``release``.

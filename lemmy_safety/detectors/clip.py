@@ -18,13 +18,13 @@ from lemmy_safety.detectors.freeing import free_memory
 from lemmy_safety.detectors.screening import Screening
 from lemmy_safety.detectors.screening_batch import FrameAnswer
 from lemmy_safety.detectors.speed import frames_per_second
-from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
+from lemmy_safety.errors import DetectorError, LemmySafetyError, MissingExtra, WeightsInvalid
 from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from PIL import Image
 
@@ -136,25 +136,54 @@ class ClipDetector(Detector):
     def open(self) -> None:
         if self._device is not None:
             return
-        with imported("torch", "open_clip", "horde_safety", extra="clip", needed_for="The clip detector"):
-            # torch, open_clip and transformers (which horde_safety pulls in) take seconds to import.
-            from lemmy_safety.detectors.clip_encoder import check_weights  # noqa: PLC0415
-            from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415
-            from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH  # noqa: PLC0415
-            from lemmy_safety.detectors.screen_choice import check_choice  # noqa: PLC0415
-        device = choose_device(self._asked_device)
-        check_choice(self._screen_choice, device)
-        # The folder in which the ancestor tool kept its downloads is looked through too.
-        self._weights = find_weights(self._model, self._asked_weights, caches=[Path(CACHE_FOLDER_PATH)])
-        if self._danbooru:
-            from lemmy_safety.detectors.danbooru import find_danbooru  # noqa: PLC0415
+        self._see_packages()
+        device = self._find_device()
+        self._weights = self._find_weights()
+        self._find_danbooru()
+        from lemmy_safety.detectors.clip_encoder import check_weights  # noqa: PLC0415
 
-            find_danbooru(self._danbooru_weights)
         if self._lazy:
             check_weights(self._model, self._weights)
         else:
             self._load(device)
         self._device = device
+
+    def faults(self) -> Iterator[LemmySafetyError]:
+        try:
+            self._see_packages()
+        except LemmySafetyError as error:  # without them nothing can be looked for
+            yield error
+            return
+        for find in (self._find_device, self._find_weights, self._find_danbooru):
+            try:
+                find()
+            except LemmySafetyError as error:
+                yield error
+
+    def _see_packages(self) -> None:
+        with imported("torch", "open_clip", "horde_safety", extra="clip", needed_for="The clip detector"):
+            # torch, open_clip and transformers (which horde_safety pulls in) take seconds to import.
+            from lemmy_safety.detectors import clip_encoder, device, horde, screen_choice  # noqa: F401, PLC0415
+
+    def _find_device(self) -> str:
+        from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415
+        from lemmy_safety.detectors.screen_choice import check_choice  # noqa: PLC0415
+
+        device = choose_device(self._asked_device)
+        check_choice(self._screen_choice, device)
+        return device
+
+    def _find_weights(self) -> Path:
+        from lemmy_safety.detectors.horde import CACHE_FOLDER_PATH  # noqa: PLC0415
+
+        # The folder in which the ancestor tool kept its downloads is looked through too.
+        return find_weights(self._model, self._asked_weights, caches=[Path(CACHE_FOLDER_PATH)])
+
+    def _find_danbooru(self) -> None:
+        if self._danbooru:
+            from lemmy_safety.detectors.danbooru import find_danbooru  # noqa: PLC0415
+
+            find_danbooru(self._danbooru_weights)
 
     def load(self) -> None:
         self._loaded()

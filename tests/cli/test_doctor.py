@@ -192,6 +192,21 @@ def test_missing_weights_name_the_three_ways_out(call, store, monkeypatch, tmp_p
     assert "(3)" in result.output
 
 
+def test_one_fault_of_a_detector_hides_no_other(call, store, monkeypatch, tmp_path):
+    """A device that is not there, and two files that are missing, are three faults."""
+    pytest.importorskip("open_clip")
+    monkeypatch.setenv("CLIP_WEIGHTS", str(tmp_path / "nowhere.pt"))
+    monkeypatch.setenv("DANBOORU", "true")
+    monkeypatch.setenv("DANBOORU_WEIGHTS", str(tmp_path / "nowhere.pth"))
+    monkeypatch.setenv("HASH_LIST", str(tmp_path / "nowhere.txt"))
+    result = call("doctor", "--json", "--detectors", "hashes,clip", "--device", "xpu")
+    found = [check for check in _checks(result) if check["ok"] is False]
+    assert [check["name"] for check in found] == ["hashes", "clip", "clip", "clip"]
+    for check, word in zip(found, ["nowhere.txt", "xpu", "nowhere.pt", "nowhere.pth"], strict=True):
+        assert word in check["detail"]
+        assert check["fix"]
+
+
 def test_quick_loads_no_model(call, store, monkeypatch, tmp_path):
     """--quick builds the detectors without opening them, and says so."""
     monkeypatch.setenv("CLIP_WEIGHTS", str(tmp_path / "nowhere.pt"))

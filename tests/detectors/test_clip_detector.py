@@ -248,6 +248,14 @@ def test_faults_of_the_settings_are_named_before_anything_is_judged(model, weigh
         assert subject.device is None
 
 
+def test_each_fault_of_the_settings_is_found_beside_the_others(model, weights, folder, tmp_path):
+    """The device, the weights, the weights for drawings; none without a fault."""
+    absent = tmp_path / "absent.pt"
+    subject = detector(model, absent, folder, device="xpu", danbooru=True, danbooru_weights=absent)
+    assert [type(fault) for fault in subject.faults()] == [DeviceError, WeightsMissing, WeightsMissing]
+    assert list(detector(model, weights, folder).faults()) == []
+
+
 def in_new_process(code, **environ):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False, env=os.environ | environ
