@@ -83,7 +83,7 @@ class Proxy:
 
     def failure(self, error: BaseException) -> str:
         """Why there is no connection to the proxy itself: a whole sentence but for its capital letter."""
-        for cause in _causes(error):
+        for cause in causes(error):
             match cause:
                 case socket.gaierror(errno=socket.EAI_AGAIN):
                     return f"the host name of {self.named} cannot be looked up at present"
@@ -192,7 +192,7 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error and what led to it; urllib3 and urllib keep that in the arguments of theirs."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

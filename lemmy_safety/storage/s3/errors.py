@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 import botocore.exceptions as boto
@@ -29,7 +30,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.foreign import foreign
-from lemmy_safety.proxies import Proxy, refusal_of_tunnel, variable_of, variables_that_name
+from lemmy_safety.proxies import Proxy, causes, refusal_of_tunnel, variable_of, variables_that_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,8 @@ _CLOCK_HINT = "Set this machine's clock; S3 refuses requests that are more than 
 _BUCKET_HINT = "Check PICTRS_BUCKET; pict-rs calls it bucket_name."
 _AWS_FILES_HINT = "Check the AWS files in ~/.aws and the AWS_* environment variables."
 _ENDPOINT_HINT = "Check OBJECT_STORAGE_ENDPOINT; it is the S3 server's URL, such as https://eu2.example.com."
+
+_CERTIFICATES_HINT = "Correct or unset AWS_CA_BUNDLE and REQUESTS_CA_BUNDLE, or ca_bundle in the AWS files."
 
 #: Server's code -> our class and, where the class's own is not good enough, a hint.
 #: Sources: AWS's list of S3 error codes; the sources of Swift s3api, Ceph radosgw, MinIO and Garage.
@@ -120,11 +123,12 @@ CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
         (
             boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError,
             boto.MetadataRetrievalError, boto.UnknownCredentialError, boto.NoAuthTokenError, boto.SSOError,
-            boto.LoginError, boto.TokenRetrievalError, boto.UnknownTokenProviderError, boto.ProfileNotFound,
+            boto.LoginError, boto.TokenRetrievalError, boto.UnknownTokenProviderError,
             boto.RefreshWithMFAUnsupportedError, boto.InvalidIMDSEndpointError, boto.InvalidIMDSEndpointModeError,
         ),
         (LoginRefused, f"{_LOGIN_HINT} Without them boto3's own places are asked (profile, role)."),
     ),
+    boto.ProfileNotFound: (LoginRefused, "Correct or unset AWS_PROFILE."),
     **dict.fromkeys(
         (
             boto.InvalidDNSNameError, boto.InvalidHostLabelError, boto.UnsupportedOutpostResourceError,
@@ -185,8 +189,8 @@ def storage_error(error: Exception, place: str, key: str | None = None) -> Stora
         return _from_answer(error, subject, key)
     if isinstance(error, boto.ProxyConnectionError):
         return _from_proxy(error, subject)
-    if _name_does_not_resolve(error):
-        return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
+    if (found := _by_cause(error, place, subject)) is not None:
+        return found
     if isinstance(error, ResponseParserError) or not isinstance(error, VENDOR_ERRORS):
         return StorageError(f"{subject}: the answer is not one of an S3 server.", hint=_ENDPOINT_HINT)
     if isinstance(error, boto.ParamValidationError) and key is None:
@@ -221,7 +225,7 @@ def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
     """What went wrong before the server was reached is not the server's fault."""
     url = str(error.kwargs.get("proxy_url", ""))
     proxy = Proxy(variables_that_name(url), url)
-    inner = error.kwargs.get("error") or error
+    inner = _inner(error)
     if status := refusal_of_tunnel(inner):
         refusal = proxy.refusal(status)
         if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
@@ -231,20 +235,39 @@ def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
     return kind(f"{subject}: {proxy.failure(inner)}.", hint=proxy.hint)
 
 
+def _by_cause(error: Exception, place: str, subject: str) -> StorageError | None:
+    """Where the class of the error is too wide: what it comes from."""
+    if _name_does_not_resolve(error):
+        return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
+    if isinstance(error, boto.SSLError) and (why := _certificates_fault(error)):
+        return StorageError(f"{subject}: the file with certificates cannot be used: {why}.", hint=_CERTIFICATES_HINT)
+    return None
+
+
 def _by_status(status: int) -> type[StorageError]:
     return StorageUnreachable if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR else StorageError
 
 
-def _name_does_not_resolve(error: BaseException | None) -> bool:
-    """Look down the chain of causes for the resolver's own error; 'try again later' (EAI_AGAIN) is a passing fault."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, socket.gaierror):
-            return error.errno != socket.EAI_AGAIN
-        inner = getattr(error, "kwargs", {}).get("error") if isinstance(error, boto.BotoCoreError) else None
-        error = inner or error.__cause__ or error.__context__
-    return False
+def _name_does_not_resolve(error: Exception) -> bool:
+    """Whether the resolver said so; 'try again later' (EAI_AGAIN) is a passing fault."""
+    found = next((cause for cause in causes(_inner(error)) if isinstance(cause, socket.gaierror)), None)
+    return found is not None and found.errno != socket.EAI_AGAIN
+
+
+def _certificates_fault(error: Exception) -> str | None:
+    """Why the file with the authorities that we believe cannot be used; None where it can. It is loaded while connecting."""
+    for cause in causes(_inner(error)):
+        if isinstance(cause, ssl.SSLError):
+            return "it holds none" if cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND" else None
+        if isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError | PermissionError):
+            return str(cause.strerror)
+    return None
+
+
+def _inner(error: Exception) -> Exception:
+    """What botocore wrapped; some of its errors keep that in a place of their own."""
+    found = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
+    return found if isinstance(found, Exception) else error
 
 
 def _reason(error: Exception) -> str:
