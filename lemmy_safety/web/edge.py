@@ -11,11 +11,14 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lemmy_safety.web.protocol import ANSWERED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from lemmy_safety.web.incoming import IncomingBodies, IncomingBody
     from lemmy_safety.web.meters import Meters
 
 log = logging.getLogger(__name__)
@@ -43,10 +46,13 @@ _FIRST_ERROR = 400
 class Edge:
     """Wraps the application of one service."""
 
-    def __init__(self, app: ASGIApp, *, max_uploads: int, meters: Meters) -> None:
-        """``max_uploads`` are received and decided on at a time; other requests are not limited here."""
+    def __init__(self, app: ASGIApp, *, max_uploads: int, bodies: IncomingBodies, meters: Meters) -> None:
+        """``max_uploads`` are received and decided on at a time; other requests are not limited here. Beyond that one of the
+        ``bodies`` that stands still gives way, and where there is none a new upload gets 503.
+        """
         self._app = app
         self._max_uploads = max_uploads
+        self._bodies = bodies
         self._meters = meters
         self._open = 0
         self._nobody_waits = asyncio.Event()
@@ -80,16 +86,21 @@ class Edge:
             await self._pass_on(scope, exchange)
         elif self._refusing_uploads:
             await exchange.answer(503, "stopping")
-        elif self._open >= self._max_uploads:
+        elif self._open >= self._max_uploads and not await self._has_made_way():
             await exchange.answer(503, "busy")
         else:
             self._count(1)
             # From the answer on it takes no place any more: who is not let in may be slow to take that in.
-            exchange.when_answered(partial(self._count, -1))
+            exchange.is_upload(self._bodies, when_answered=partial(self._count, -1))
             try:
                 await self._pass_on(scope, exchange)
             finally:
                 exchange.settle()
+
+    async def _has_made_way(self) -> bool:
+        """Whether there is a place now, be it that of a body that stood still."""
+        await asyncio.sleep(0)  # what has come for others meanwhile is progress of theirs
+        return self._open < self._max_uploads or self._bodies.make_way()
 
     def _count(self, change: int) -> None:
         self._open += change
@@ -118,6 +129,9 @@ class _Exchange:
         self._meters = meters
         self._answered = False
         self._on_answer: Callable[[], None] | None = None
+        self._on_drain: Callable[[], None] = scope.get(ANSWERED, lambda: None)
+        self._bodies: IncomingBodies | None = None
+        self._body: IncomingBody | None = None
         names = {name for name, _ in scope["headers"]}
         ends = names & {b"content-length", b"transfer-encoding"}
         self._body_left = bool(ends)
@@ -127,21 +141,31 @@ class _Exchange:
         # Who asks first whether to send a body, and is told no, sends none.
         self._asks_first = b"expect" in names
 
-    def when_answered(self, call: Callable[[], None]) -> None:
-        """Have ``call`` made once, when the answer begins or the request is over."""
-        self._on_answer = call
+    def is_upload(self, bodies: IncomingBodies, *, when_answered: Callable[[], None]) -> None:
+        """Its body is one of ``bodies``. ``when_answered`` is called once, when the answer begins, when the body gives way, or
+        when the request is over.
+        """
+        self._on_answer = when_answered
+        self._bodies, self._body = bodies, bodies.begin(self.settle)
 
     def settle(self) -> None:
         """Make that call, if it was not made yet."""
+        self._leave_bodies()
         call, self._on_answer = self._on_answer, None
         if call is not None:
             call()
 
+    def _leave_bodies(self) -> None:
+        if self._bodies is not None and self._body is not None:
+            self._bodies.leave(self._body)
+        self._body = None
+
     async def receive(self) -> Message:
-        message = await self._receive()
+        message = await (self._receive() if self._body is None else self._body.wait(self._receive))
         self._asks_first = False
         if message["type"] == "http.disconnect" or not message.get("more_body", False):
             self._body_left = False
+            self._leave_bodies()
         return message
 
     async def send(self, message: Message) -> None:
@@ -158,6 +182,7 @@ class _Exchange:
         await self._send(message)
 
     async def _drain(self) -> None:
+        self._on_drain()
         left = _DRAIN_BYTES
         try:
             async with asyncio.timeout(_DRAIN_S):

@@ -23,8 +23,8 @@ class Occupant(Protocol):
 class Places:
     """The places of one group of callers. Belongs to one event loop.
 
-    A connection is idle while no request of its own waits for an answer: before its first request is complete, and
-    between two requests. The one that has been idle for longest gives way to a new one. Bytes that trickle in do not
+    A connection is idle while no request of its own waits for an answer: before its first request is complete, between two
+    requests, and while only the rest of a body is read that changes nothing any more. The one that has been idle for longest gives way to a new one. Bytes that trickle in do not
     count, or a caller that never completes a request could keep its place.
     """
 

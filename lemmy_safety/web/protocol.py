@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 #: send any more, so whoever asks for something that others could use is better not answered then.
 HUNG_UP: Final = "lemmy_safety.hung_up"
 
+#: Where the application finds what to call once an answer is decided on, and only the rest of a body is still read: from then
+#: on the connection counts as idle. Else callers that are refused, and send no body, would keep their places.
+ANSWERED: Final = "lemmy_safety.answered"
+
 #: Seconds in which a caller has to read an answer that is too large for the buffers on the way. pict-rs gives up on an
 #: upload after 30 s, so a worker that takes longer to fetch it helps nobody.
 _READ_S = 30.0
@@ -46,6 +50,7 @@ class GuardedProtocol(H11Protocol):
 
     _places: Places
 
+    _is_answered = False
     _head_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
 
@@ -65,17 +70,24 @@ class GuardedProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Read what has come so far."""
         super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_complete and not self._is_answered:
             self._places.becomes_busy(self)
+            self.scope[ANSWERED] = self._answered  # type: ignore[typeddict-unknown-key]
+
+    def _answered(self) -> None:
+        self._is_answered = True
+        self._places.becomes_idle(self)
 
     def on_response_complete(self) -> None:
         """The answer was written."""
         self._places.becomes_idle(self)
+        self._is_answered = False
         super().on_response_complete()
 
     def give_way(self) -> None:
         """Make room for another connection; see ``Places``."""
-        if self.cycle is None or self.conn.trailing_data[0]:  # between two requests nothing is waited for
+        # Between two requests nothing is waited for.
+        if self._is_answered or self.cycle is None or self.conn.trailing_data[0]:
             self.meters.rejected(503)
             self.transport.write(_BUSY)
         # Not closed, which would wait for a caller that does not read.

@@ -8,6 +8,7 @@ all limits are for the file.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +20,10 @@ from lemmy_safety.web.uploads import Garbled, Upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+
+#: Seconds that a body may stand still before it gives way to others. pict-rs sends from its own store, without a pause.
+STALL_S = 1.0
 
 
 class BadBody(Exception):
@@ -49,10 +54,18 @@ class BodyLimits:
 class BodyReader:
     """Reads the bodies of one service. Belongs to one event loop."""
 
-    def __init__(self, limits: BodyLimits, *, reclaim: Callable[[], int] = lambda: 0) -> None:
-        """``reclaim`` frees bodies that nobody waits for any more; it is called before anybody has to wait."""
+    def __init__(
+        self,
+        limits: BodyLimits,
+        *,
+        reclaim: Callable[[], int] = lambda: 0,
+        make_way: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``reclaim`` frees bodies that nobody waits for any more; it is called before anybody has to wait. ``make_way`` ends
+        a body that stands still, if there is one; it is called while anybody waits.
+        """
         self._limits = limits
-        self._memory = BodyMemory(limits.memory_bytes, reclaim=reclaim)
+        self._memory = BodyMemory(limits.memory_bytes, reclaim=reclaim, make_way=make_way)
         self._running: set[asyncio.Timeout] = set()
         self._stopped = False
 
@@ -158,9 +171,10 @@ class BodyMemory:
     exceed the limit: at most by the size of one body.
     """
 
-    def __init__(self, limit: int, *, reclaim: Callable[[], int]) -> None:
+    def __init__(self, limit: int, *, reclaim: Callable[[], int], make_way: Callable[[], bool]) -> None:
         self._limit = limit
         self._reclaim = reclaim
+        self._make_way = make_way
         self._receiving: dict[Share, None] = {}
         self._complete = 0
         self.used = 0
@@ -177,7 +191,10 @@ class BodyMemory:
                 continue
             share.waited_last = True
             self._changed.clear()
-            await self._changed.wait()
+            self._make_way()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STALL_S):
+                    await self._changed.wait()
         share.waited_last = False
         share.size += size
         self.used += size

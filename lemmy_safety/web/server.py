@@ -20,6 +20,7 @@ from lemmy_safety.web.access import is_loopback
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
 from lemmy_safety.web.garbled import GarbledRequests
+from lemmy_safety.web.incoming import IncomingBodies
 from lemmy_safety.web.ledger_probe import LedgerProbe
 from lemmy_safety.web.listening import hosts_in, listeners
 from lemmy_safety.web.meters import Meters
@@ -117,7 +118,8 @@ class _Service:
         loop = asyncio.get_running_loop()
         meters = Meters()
         engine = self._make_engine(meters)
-        reader = BodyReader(self._options.body, reclaim=engine.forget_late)
+        bodies = IncomingBodies()
+        reader = BodyReader(self._options.body, reclaim=engine.forget_late, make_way=bodies.make_way)
         probe = LedgerProbe(self._ledger)
         garbled = GarbledRequests(self._ledger.garbled, meters)
         parts = HookParts(
@@ -130,7 +132,7 @@ class _Service:
             budget_s=self._options.budget_s,
         )
         app = build_app(parts, routers=self._make_routers(engine))
-        edge = Edge(app, max_uploads=self._options.max_uploads, meters=meters)
+        edge = Edge(app, max_uploads=self._options.max_uploads, bodies=bodies, meters=meters)
         server = _Server(self._configuration(edge, meters))
         serving = asyncio.create_task(server.serve(sockets=sockets))
         stopped = _set_by(stop, loop)

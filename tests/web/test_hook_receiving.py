@@ -64,7 +64,7 @@ def test_memory_is_bounded_and_nobody_is_stuck(sizes, senders):
     limit, largest = 150, 3 * 100
 
     async def run():
-        memory = BodyMemory(limit, reclaim=lambda: 0)
+        memory = BodyMemory(limit, reclaim=lambda: 0, make_way=lambda: False)
         peak = 0
 
         async def send(size: int) -> None:
