@@ -14,7 +14,7 @@ from lemmy_safety.settings import env_file_in_use
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.cli.doctor_checks import Check
+    from lemmy_safety.cli.checks import Check
     from lemmy_safety.cli.invocation import Invocation
 
 

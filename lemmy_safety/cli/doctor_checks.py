@@ -7,26 +7,18 @@ import importlib.metadata
 import os
 import platform
 import re
-import shutil
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
-from lemmy_safety.cli.database import as_it_is, is_missing, shown_name
+from lemmy_safety.cli.checks import Check, fault
+from lemmy_safety.cli.doctor_database import check_database
 from lemmy_safety.cli.exposed_files import Changeable, Exposed, changeable, exposed, private_files, steering_files
 from lemmy_safety.cli.service_checks import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
-from lemmy_safety.cli.text import iso, plural
+from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import (
-    ActionRefused,
-    BreakerTripped,
-    LedgerError,
-    LedgerFull,
-    LedgerReadOnly,
     LemmySafetyError,
     MissingExtra,
-    ObjectsUnchecked,
     SettingsError,
     StorageError,
 )
@@ -39,54 +31,15 @@ if TYPE_CHECKING:
 
     from lemmy_safety.cli.service_checks import ServiceCheck, Written
     from lemmy_safety.detectors.base import Detector
-    from lemmy_safety.ledger import GarbledRequests, Ledger
     from lemmy_safety.settings import Reading, Settings
 
-#: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
-#: some 400,000 objects more.
-_LEAST_FREE_MB = 200
-
 _DAY_S = 24 * 60 * 60
-
-#: A pass carries out at once what is due, and the next one what was left: an hour is many passes of a daemon.
-_OVERDUE = timedelta(hours=1)
 
 #: The name of the check which storage the settings mean.
 _CHOSEN = "chosen"
 
-#: An object that could not be read in this many passes in a row needs a person; once or twice is an outage of a server.
-_MANY_PASSES = 3
-
-#: So many of them are named; 'lemmy-safety unreadable' lists all.
-_NAMED_FAILING = 3
-
-_HINT_STUCK = (
-    "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock; then: "
-    "lemmy-safety delete-flagged. To keep one: lemmy-safety review clear KEY"
-)
-
 #: Extras that are sums of others or for developers.
 _NOT_FOR_USERS = {"all", "test", "dev"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing looked at. ``ok`` is None where there was nothing to judge; ``exit_code`` counts only for faults."""
-
-    area: str
-    name: str
-    ok: bool | None
-    detail: str
-    fix: str = ""
-    exit_code: int = 0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self)
-
-
-def _fault(area: str, name: str, error: LemmySafetyError) -> Check:
-    return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
 
 
 def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
@@ -103,7 +56,7 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
     yield from _permissions(settings)
     for line in "\n".join(reading.faults).splitlines():
         where = "" if line.startswith(f"{env_file}, line ") else " or the environment"
-        yield _fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
+        yield fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     yield _at_once(settings)
@@ -152,7 +105,7 @@ def _check_service(area: str, checks: Iterable[ServiceCheck], settings: Settings
     for check in checks:
         try:
             for error in faults((check,), settings, written):
-                yield _fault(area, "access", error)
+                yield fault(area, "access", error)
         except UnknownSetting as error:
             unknown = error
     if unknown:
@@ -170,7 +123,7 @@ def _check_libraries() -> Iterator[Check]:
     try:
         check_whole(*DECODING_PACKAGES, needed_for="Decoding")
     except MissingExtra as error:
-        yield _fault("Program", "libraries", error)
+        yield fault("Program", "libraries", error)
 
 
 def check_extras() -> Iterator[Check]:
@@ -229,7 +182,7 @@ def check_storage(settings: Settings) -> Iterator[Check]:
         kind = choose_storage(settings)
         storage = wiring.build_storage(settings, ask_passphrase=asker())
     except LemmySafetyError as error:
-        yield _fault(area, _CHOSEN, error)
+        yield fault(area, _CHOSEN, error)
         return
     yield Check(area=area, name=_CHOSEN, ok=True, detail=f"{kind}, {storage.name}")
     try:
@@ -246,138 +199,7 @@ def check_storage(settings: Settings) -> Iterator[Check]:
             for note in storage.learned.notes:
                 yield Check(area=area, name="server", ok=None, detail=note)
     except LemmySafetyError as error:
-        yield _fault(area, "connect", error)
-
-
-def check_database(settings: Settings) -> Iterator[Check]:
-    """Schema, what it holds, whether it can be written, who can read it, and room to grow."""
-    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
-    from lemmy_safety.ledger import check_locks  # noqa: PLC0415 - SQLAlchemy is heavy
-
-    area = "Database"
-    name = shown_name(settings)
-    database = wiring.database_file(settings)
-    try:
-        if settings.database_url is None and is_missing(wiring.database_path(settings)):
-            _check_can_be_made(wiring.database_path(settings))
-            check_locks(wiring.database_path(settings))
-            yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
-        else:
-            with as_it_is(settings) as ledger:
-                if database is not None:
-                    check_locks(database)
-                present, needed = ledger.schema_version()
-                ledger.check_whole()
-                if present == needed:
-                    ledger.check_writable()
-                    yield from _unchecked_uploads(ledger.uploads.count_unchecked())
-                    yield from _stuck_actions(ledger, settings)
-                    yield from _failing_objects(ledger)
-                    garbled = ledger.garbled.get()
-                    if settings.hook_secret and garbled is None and not ledger.uploads.has_any():
-                        yield _never_asked()
-                    yield from _garbled_requests(garbled)
-            schema = f"at schema {present}" if present == needed else f"will be upgraded to schema {needed}"
-            yield Check(area=area, name="open", ok=True, detail=f"{name}, {schema}")
-    except LemmySafetyError as error:
-        yield _fault(area, "open", error)
-    if settings.database_url is None:
-        yield from _check_space(settings)
-
-
-def _unchecked_uploads(count: int) -> Iterator[Check]:
-    if count:
-        detail = f"{count:,} uploads were accepted without a verdict and are not judged yet"
-        yield Check(area="Database", name="uploads", ok=None, detail=f"{detail}; run the daemon or --all")
-
-
-def _never_asked() -> Check:
-    # Where pict-rs cannot reach the hook every upload fails, and the hook sees nothing of it.
-    return Check(
-        area="Database",
-        name="uploads",
-        ok=None,
-        detail="HOOK_SECRET is set, and pict-rs has not asked about any upload yet",
-        fix=(
-            "If uploads fail with 500 http-client-error, give pict-rs the hook's IP address instead of a host name "
-            "(docs/upload-hook.md)."
-        ),
-    )
-
-
-def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
-    if known is None:
-        return
-    area, name = "Database", "requests at the upload hook"
-    detail = (
-        f"{plural(known.total, 'request')} since {iso(known.first_at)} that pict-rs cannot have made so, "
-        f"{known.in_a_row:,} in a row, the last at {iso(known.last_at)} ({known.last_what})"
-    )
-    if not known.too_many:
-        yield Check(area=area, name=name, ok=None, detail=detail)
-        return
-    yield Check(
-        area=area,
-        name=name,
-        ok=False,
-        detail=f"{detail}: uploads are not judged",
-        fix=(
-            "See what is between pict-rs and the hook, and whether this pict-rs is newer than this program "
-            '("Garbled requests" in docs/upload-hook.md).'
-        ),
-        exit_code=SettingsError.exit_code,
-    )
-
-
-def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
-    """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
-    stuck = ledger.actions.stuck(due_before=datetime.now(UTC) - _OVERDUE)
-    breaker = ledger.breaker.state()
-    if breaker.is_tripped:
-        message = f"The circuit breaker tripped at {iso(breaker.tripped_at)}: {breaker.reason}."
-        yield _fault("Database", "circuit breaker", BreakerTripped(message))
-    acts = settings.action == "delete" and not settings.dry_run and not breaker.is_tripped
-    counted = [
-        (stuck.failed, "refused by the storage"),
-        (stuck.refused_again, "refused again and again as changed, though the bytes are the same"),
-        (stuck.overdue if acts else 0, "due for more than an hour and not carried out"),
-    ]
-    detail = ", ".join(f"{number:,} {words}" for number, words in counted if number)
-    if detail:
-        yield _fault("Database", "actions", ActionRefused(f"Deletions: {detail}.", hint=_HINT_STUCK))
-
-
-def _failing_objects(ledger: Ledger) -> Iterator[Check]:
-    """What no pass can judge, however often it is tried: each pass but the first looks like the one before."""
-    failing = ledger.objects.failing(_MANY_PASSES, most=_NAMED_FAILING)
-    if failing.number:
-        named = "; ".join(f"{one.key!r} in {one.passes:,} ({one.reason})" for one in failing.first)
-        more = f"; and {failing.number - len(failing.first):,} more" if failing.number > len(failing.first) else ""
-        detail = f"{plural(failing.number, 'object')} could not be checked in {_MANY_PASSES} or more passes in a row"
-        yield _fault("Database", "objects", ObjectsUnchecked(f"{detail}: {named}{more}."))
-
-
-def _check_can_be_made(file: Path) -> None:
-    folder = file.absolute().parent
-    if not folder.is_dir():
-        raise LedgerError(
-            f"The folder {folder} of the database does not exist.", hint="Make it, or set SQLITE_FILENAME."
-        )
-    if not os.access(folder, os.W_OK):
-        raise LedgerReadOnly(f"The database cannot be made in {folder}: no permission.")
-
-
-def _check_space(settings: Settings) -> Iterator[Check]:
-    folder = settings.sqlite_filename.absolute().parent
-    try:
-        free_mb = shutil.disk_usage(folder).free // 1_000_000
-    except OSError:
-        return  # no such folder: the check before has said so
-    detail = f"{free_mb:,} MB free in {folder}"
-    if free_mb >= _LEAST_FREE_MB:
-        yield Check(area="Database", name="disk space", ok=True, detail=detail)
-    else:
-        yield _fault("Database", "disk space", LedgerFull(f"Only {detail}."))
+        yield fault(area, "connect", error)
 
 
 def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
@@ -395,7 +217,7 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
                 detail = f"{detector.version}; model not loaded (--quick)"
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)
                 continue
-            found = [_fault("Detectors", name, error) for error in detector.faults()]
+            found = [fault("Detectors", name, error) for error in detector.faults()]
             yield from found
             if found:
                 continue
@@ -404,7 +226,7 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)
                 yield from _speed(name, detector.try_speed())
     except LemmySafetyError as error:
-        yield _fault("Detectors", name, error)
+        yield fault("Detectors", name, error)
 
 
 def _where(detector: Detector) -> str:

@@ -1,0 +1,31 @@
+"""What ``doctor`` says of one thing: good, at fault, or worth a word."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lemmy_safety.errors import LemmySafetyError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing looked at. ``ok`` is None where there was nothing to judge; ``exit_code`` counts only for faults."""
+
+    area: str
+    name: str
+    ok: bool | None
+    detail: str
+    fix: str = ""
+    exit_code: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+def fault(area: str, name: str, error: LemmySafetyError) -> Check:
+    """The error as a check that failed."""
+    return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
