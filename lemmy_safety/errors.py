@@ -40,7 +40,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lemmy_safety.installing import how_to_install_all_again, how_to_install_extra
+from lemmy_safety.installing import (
+    how_to_install,
+    how_to_install_again,
+    how_to_install_all_again,
+    how_to_install_extra,
+)
 from lemmy_safety.url_logins import hide_logins
 
 if TYPE_CHECKING:
@@ -78,23 +83,39 @@ class SettingsError(LemmySafetyError):
 
 
 class MissingExtra(LemmySafetyError):
-    """An optional package is needed for what was asked and is not installed, or only in part (``damaged``)."""
+    """A package is needed for what was asked and is not installed, or only in part (``damaged``).
+
+    It belongs to one of our ``extra``; with ``package``, the name of its distribution, it is one that the program always
+    needs, or one that such a package needs.
+    """
 
     exit_code = 4
     lasting = True
 
-    def __init__(self, extra: str, *, needed_for: str, cause: str = "", damaged: bool = False) -> None:
+    def __init__(
+        self,
+        extra: str = "",
+        *,
+        needed_for: str = "",
+        package: str = "",
+        cause: str = "",
+        damaged: bool = False,
+        hint: str | None = None,
+    ) -> None:
         detail = f" ({cause})" if cause else ""
         self.damaged = damaged
-        if damaged:
+        self.package = package
+        if package:
+            what = f"not installed {'completely' if damaged else 'here'}{detail}"
             super().__init__(
-                f"{needed_for} needs packages that are damaged here{detail}.",
-                hint=how_to_install_all_again(extra),
+                f"{needed_for} needs {package}, which is {what}." if needed_for else f"{package} is {what}.",
+                hint=hint or (how_to_install_again(package) if damaged else how_to_install(package)),
             )
             return
+        what = "damaged here" if damaged else "not installed"
         super().__init__(
-            f"{needed_for} needs packages that are not installed{detail}.",
-            hint=how_to_install_extra(extra),
+            f"{needed_for} needs packages that are {what}{detail}.",
+            hint=hint or (how_to_install_all_again(extra) if damaged else how_to_install_extra(extra)),
         )
 
 

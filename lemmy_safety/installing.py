@@ -41,10 +41,10 @@ def how_to_install(package: str) -> str:
     )
 
 
-def how_to_install_again(package: str) -> str:
-    """One sentence for a person: how to replace a package that is damaged."""
+def how_to_install_again(package: str, *, alone: bool = False) -> str:
+    """One sentence for a person: how to replace a package that is damaged; ``alone``: without what it needs itself."""
     if extras_of_the_image() is None:
-        return f"Install it again: pip install --force-reinstall --no-deps {shlex.quote(package)}"
+        return f"Install it again: pip install --force-reinstall {'--no-deps ' if alone else ''}{shlex.quote(package)}"
     return "Build the image again from the start: docker compose build --no-cache"
 
 

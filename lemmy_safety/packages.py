@@ -7,8 +7,12 @@ anything. Here all of that becomes one line that says what to install again.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import re
+import sys
+from contextlib import contextmanager, suppress
+from importlib import import_module, metadata
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,11 +21,38 @@ from lemmy_safety.foreign import foreign
 from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 
-#: What reads media and makes hashes, apart from the extras.
-DECODING_PACKAGES = ("av", "numpy", "PIL", "pdqhash")
+#: What reads media and makes hashes, apart from the extras. What others need comes first.
+DECODING_PACKAGES = ("numpy", "PIL", "pdqhash", "av")
+
+#: What is always installed, by the names of the modules, with the distributions that bring them; as in pyproject.toml.
+#: What others need comes before them, so that the first that cannot be imported is the one to install again.
+ALWAYS_NEEDED = {
+    "click": "click",
+    "dotenv": "python-dotenv",
+    "platformdirs": "platformdirs",
+    "psutil": "psutil",
+    "rich": "rich",
+    "urllib3": "urllib3",
+    "botocore": "botocore",
+    "boto3": "boto3",
+    "cryptography": "cryptography",
+    "paramiko": "paramiko",
+    "sqlalchemy": "sqlalchemy",
+    "alembic": "alembic",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "pdqhash": "pdqhash",
+    "av": "av",
+}
+
+#: What follows the name in a requirement, such as ``>=3``.
+_AFTER_A_NAME = re.compile(r"[^\w.-]")
+
+#: pdqhash neither declares that it needs numpy nor names it in its error.
+_UNDECLARED = {"pdqhash": ("numpy",)}
 
 
 def is_there(name: str) -> bool:
@@ -30,6 +61,15 @@ def is_there(name: str) -> bool:
         return find_spec(name) is not None
     except (ImportError, ValueError):  # the latter: a module that was imported by hand and has no spec
         return False
+
+
+def is_recorded(name: str) -> bool:
+    """Whether pip counts a module's distribution as installed, and so would not install it again by itself."""
+    try:
+        metadata.distribution(distribution_of(name))
+    except (metadata.PackageNotFoundError, ValueError):
+        return False
+    return True
 
 
 def is_leftover(name: str) -> bool:
@@ -41,16 +81,39 @@ def is_leftover(name: str) -> bool:
     return spec is not None and spec.origin is None
 
 
-def check_whole(*names: str, needed_for: str) -> None:
-    """See that packages of the program itself, not of an extra, are more than a folder.
+def distribution_of(module: str) -> str:
+    """What a person installs to get a top-level module, such as ``pillow`` for ``PIL``; its own name where none is known."""
+    if module in ALWAYS_NEEDED:
+        return ALWAYS_NEEDED[module]
+    try:
+        found = metadata.packages_distributions().get(module, [])
+    except Exception:  # noqa: BLE001 - what a killed installer leaves of a distribution's own records fails in any way
+        found = []
+    return next((name for name in found if name), module)
+
+
+def check_whole(*names: str, needed_for: str = "") -> None:
+    """Import packages that the program always needs, so that none of them is missing in part.
 
     Without this, a decoder that is gone would say of every file that it cannot be decoded.
 
-    :raises MissingExtra: only a folder is left of one.
+    :raises MissingExtra: the first that is not installed, or installed in part.
     """
     for name in names:
+        check_whole(*_UNDECLARED.get(name, ()), needed_for=needed_for)
         if is_leftover(name):
-            raise MissingExtra("", needed_for=needed_for, cause=f"only a folder is left of {name}", damaged=True)
+            raise _not_whole(name, f"only a folder is left of {name}", needed_for)
+        if _is_empty(name):
+            raise _not_whole(name, f"the first file of {name} is empty", needed_for)
+        try:
+            import_module(name)
+        except (LemmySafetyError, MemoryError):
+            raise
+        except Exception as error:
+            if shortage(error):  # nothing is wrong with the package
+                raise
+            # What a library raises while it is imported has no common base.
+            raise _not_whole(_named_by(error) or name, _one_line(error), needed_for) from error
 
 
 @contextmanager
@@ -67,8 +130,7 @@ def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
     except (LemmySafetyError, MemoryError):
         raise
     except ModuleNotFoundError as error:
-        top = (error.name or "").partition(".")[0]
-        damaged = is_there(top)
+        damaged = not _is_missing(_top(error.name), needed_by=names)
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=damaged) from error
     except Exception as error:
         if shortage(error):  # nothing is wrong with the package
@@ -86,18 +148,89 @@ def to_install(extra: str, error: MissingExtra) -> str:
     )
 
 
-def at_fault(error: BaseException) -> str | None:
-    """The package because of which an unexpected error came, where its installation is the reason."""
-    if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "lemmy_safety":
-        return error.name.partition(".")[0]
-    module = error.obj if isinstance(error, AttributeError) else None
+def explained(error: Exception) -> MissingExtra | None:
+    """An unexpected error as one of ours, where a package that is missing or damaged is the reason; else None.
+
+    An ImportError can name an inner module that no one can install, and half a library can raise anything. Then it is
+    because of the first of ours that cannot be imported.
+    """
+    if isinstance(error, ImportError) and _top(error.name) in sys.stdlib_module_names:
+        hint = "Install Python again, with all modules of its standard library."
+        told = MissingExtra(package="Python", cause=_one_line(error), damaged=True, hint=hint)
+    elif (package := _named_by(error)) is not None:
+        told = _not_whole(package, _one_line(error))
+    else:
+        try:
+            check_whole(*ALWAYS_NEEDED)
+        except MissingExtra as found:
+            told = found
+        except Exception:  # noqa: BLE001 - memory ran out meanwhile, which says nothing of the first error
+            return None
+        else:
+            if not isinstance(error, ImportError) or not _is_foreign(_top(error.name)):
+                return None
+            told = _not_whole(_top(error.name), _one_line(error))
+    told.__cause__ = error
+    return told
+
+
+def gone_decoder(error: AttributeError) -> str | None:
+    """The package of which only a folder is left, where that is why something of it is missing."""
+    module = error.obj
     if isinstance(module, ModuleType) and getattr(module, "__file__", None) is None and is_leftover(module.__name__):
         return module.__name__
-    if isinstance(error, ImportError | AttributeError):  # of a library that does not say which other one it missed
-        return next((name for name in DECODING_PACKAGES if is_leftover(name)), None)
-    return None
+    return next((name for name in DECODING_PACKAGES if is_leftover(name)), None)
 
 
-def _one_line(error: Exception) -> str:
+def _named_by(error: BaseException | None) -> str | None:
+    """The package that an error names itself, if it is one that can be installed."""
+    if isinstance(error, ImportError):
+        top = _top(error.name)
+    elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        top = _top(error.obj.__name__)
+    else:
+        return None
+    return top if _is_foreign(top) and (top in ALWAYS_NEEDED or is_there(top)) else None
+
+
+def _is_foreign(top: str) -> bool:
+    return top not in {"", "__main__", "lemmy_safety"} and top not in sys.stdlib_module_names
+
+
+def _top(module: str | None) -> str:
+    return (module or "").partition(".")[0]
+
+
+def _not_whole(module: str, cause: str, needed_for: str = "") -> MissingExtra:
+    return MissingExtra(
+        package=distribution_of(module),
+        needed_for=needed_for,
+        cause=cause,
+        damaged=is_there(module) or is_recorded(module),
+    )
+
+
+def _is_empty(name: str) -> bool:
+    try:
+        spec = find_spec(name)
+        return spec is not None and spec.has_location and Path(str(spec.origin)).stat().st_size == 0
+    except (ImportError, ValueError, OSError):  # the last: it is in an archive
+        return False
+
+
+def _is_missing(top: str, *, needed_by: Collection[str]) -> bool:
+    """Whether a module that was not found is one to install, not an inner one of a package (``_pillow_heif``)."""
+    if is_there(top) or is_recorded(top):
+        return False
+    needs: list[str] = []
+    for name in needed_by:
+        with suppress(metadata.PackageNotFoundError):
+            needs += metadata.requires(distribution_of(name)) or ()
+    return top in needed_by or any(_AFTER_A_NAME.split(need)[0].replace("-", "_").lower() == top for need in needs)
+
+
+def _one_line(error: BaseException) -> str:
+    while error.__cause__ is not None:  # numpy puts pages of advice around what happened
+        error = error.__cause__
     lines = foreign(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -17,8 +17,16 @@ def main() -> None:
     from lemmy_safety.cli.streams import StandardStreams  # noqa: PLC0415 - importing the package stays free
 
     streams = StandardStreams()
-    from lemmy_safety.cli.app import app  # noqa: PLC0415 - for __main__ and tests, too
+    try:
+        from lemmy_safety.cli.app import app  # noqa: PLC0415 - for __main__ and tests, too
+    except Exception as error:
+        from lemmy_safety.cli.broken_start import code_of_broken_start  # noqa: PLC0415 - hardly ever needed
 
+        if (broken := code_of_broken_start(error)) is None:
+            raise
+        streams.failure()  # which writes what is still held
+        START_UP.ends_with(broken)
+        sys.exit(broken)
     try:
         app.main(prog_name="lemmy-safety")
     except SystemExit as ended:

@@ -15,7 +15,7 @@ from lemmy_safety.cli.database import db
 from lemmy_safety.cli.delete_flagged import delete_flagged
 from lemmy_safety.cli.demo import demo
 from lemmy_safety.cli.doctor import doctor
-from lemmy_safety.cli.failures import present, warn
+from lemmy_safety.cli.failures import present, understood, warn
 from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
 from lemmy_safety.cli.processor import too_old
@@ -61,11 +61,12 @@ class Application(click.Group):
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001 - the last line of defence: every failure is shown, none escapes
-            code = present(error, debug=invocation.debug, redaction=invocation.redaction)
+            reason = understood(error)
+            code = present(reason, debug=invocation.debug, redaction=invocation.redaction)
             file = invocation.fault_file()
             # A person at a terminal has seen what is wrong.
-            if file is not None and invocation.is_service and _is_lasting(error) and not someone_is_there():
-                wait_to_be_stopped(file, fault=invocation.redaction.said_by(error), code=code)
+            if file is not None and invocation.is_service and _is_lasting(reason) and not someone_is_there():
+                wait_to_be_stopped(file, fault=invocation.redaction.said_by(reason), code=code)
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,7 +13,9 @@ from lemmy_safety import __version__
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.checks import Check, fault
 from lemmy_safety.cli.doctor_database import check_database
+from lemmy_safety.cli.doctor_libraries import library_faults
 from lemmy_safety.cli.exposed_files import Changeable, Exposed, changeable, exposed, private_files, steering_files
+from lemmy_safety.cli.failures import understood
 from lemmy_safety.cli.service_checks import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
 from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import (
@@ -22,7 +24,7 @@ from lemmy_safety.errors import (
     SettingsError,
     StorageError,
 )
-from lemmy_safety.packages import DECODING_PACKAGES, check_whole
+from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage
 
 if TYPE_CHECKING:
@@ -44,6 +46,17 @@ _NOT_FOR_USERS = {"all", "test", "dev"}
 
 def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     """Everything, in the order in which a person would fix it. ``load`` also loads the detectors' models."""
+    told: set[str] = set()
+    for check in _all(reading, env_file=env_file, load=load):
+        if check.ok is False and check.exit_code == MissingExtra.exit_code and check.fix in told:
+            # One damaged package is one fault, however many checks it stops.
+            yield dataclasses.replace(check, ok=None, fix="", exit_code=0)
+            continue
+        told.add(check.fix)
+        yield check
+
+
+def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     yield Check(
         area="Program",
         name="version",
@@ -51,20 +64,48 @@ def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check
         detail=f"lemmy-safety {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
     )
     yield from check_extras()
-    yield from _check_libraries()
+    fatal = ""
+    for found in library_faults():
+        fatal = fatal or found.ends_a_process
+        yield Check(
+            area="Program",
+            name="libraries",
+            ok=False,
+            detail=found.message,
+            fix=found.hint,
+            exit_code=MissingExtra.exit_code,
+        )
     settings = reading.settings
-    yield from _permissions(settings)
     for line in "\n".join(reading.faults).splitlines():
         where = "" if line.startswith(f"{env_file}, line ") else " or the environment"
         yield fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
-    yield _at_once(settings)
-    yield from _check_hook(reading)
-    yield from _check_worker(reading)
-    yield from _unless_unknown("Storage", _check_chosen_storage(reading))
-    yield from _unless_unknown("Database", check_database(_section_of(reading, "database_url")))
-    yield from _unless_unknown("Detectors", check_detectors(_section_of(reading, "detectors"), load=load))
+    if fatal:
+        for area in ("Upload hook", "Worker", "Storage", "Database", "Detectors"):
+            yield Check(area=area, name="not checked", ok=None, detail=f"first install {fatal} again")
+        return
+    yield from _unless_damaged("Settings", _permissions(settings))
+    yield from _unless_damaged("Settings", _at_once(settings))
+    yield from _unless_damaged("Upload hook", _check_hook(reading))
+    yield from _unless_damaged("Worker", _check_worker(reading))
+    for area, checks in (
+        ("Storage", _check_chosen_storage(reading)),
+        ("Database", check_database(_section_of(reading, "database_url"))),
+        ("Detectors", check_detectors(_section_of(reading, "detectors"), load=load)),
+    ):
+        yield from _unless_damaged(area, _unless_unknown(area, checks))
+
+
+def _unless_damaged(area: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks, with a fault for a missing or damaged package in the place of the error that ends them."""
+    try:
+        yield from checks
+    except Exception as error:
+        reason = understood(error)
+        if not isinstance(reason, MissingExtra):
+            raise
+        yield fault(area, "libraries", reason)
 
 
 def _section_of(reading: Reading, option: str) -> Settings:
@@ -119,17 +160,16 @@ def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
         yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
 
 
-def _check_libraries() -> Iterator[Check]:
-    try:
-        check_whole(*DECODING_PACKAGES, needed_for="Decoding")
-    except MissingExtra as error:
-        yield fault("Program", "libraries", error)
-
-
 def check_extras() -> Iterator[Check]:
     """Which optional parts are installed. None is a fault in itself: a detector that needs one says so."""
     wanted: dict[str, list[str]] = {}
-    for requirement in importlib.metadata.requires("lemmy-safety") or ():
+    try:
+        requirements = importlib.metadata.requires("lemmy-safety") or ()
+    except importlib.metadata.PackageNotFoundError:
+        detail = "not known: there is no record of how lemmy-safety was installed"
+        yield Check(area="Program", name="extras", ok=None, detail=detail, fix=how_to_install_again("lemmy-safety"))
+        return
+    for requirement in requirements:
         match = re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
         if match and match[2] not in _NOT_FOR_USERS and match[1].lower() != "lemmy-safety":
             wanted.setdefault(match[2], []).append(match[1])
@@ -158,11 +198,11 @@ def _permissions(settings: Settings) -> Iterator[Check]:
         yield Check(area="Settings", name="permissions", ok=None, detail=each.detail, fix=each.fix)
 
 
-def _at_once(settings: Settings) -> Check:
+def _at_once(settings: Settings) -> Iterator[Check]:
     """What was chosen for this machine, or by the person, about how much is done at the same time."""
     from lemmy_safety import wiring  # noqa: PLC0415 - as below
 
-    return Check(
+    yield Check(
         area="Settings",
         name="at once",
         ok=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from lemmy_safety.errors import MissingExtra
-from lemmy_safety.packages import imported, is_there
+from lemmy_safety.packages import imported, is_recorded, is_there
 
 _WEB = ("fastapi", "httpx", "prometheus_client", "python_multipart", "uvicorn")
 
@@ -14,7 +14,8 @@ def require_web(needed_for: str) -> None:
     """:raises MissingExtra: a package of the extra ``web`` is not installed, or only in part."""
     missing = [name for name in _WEB if not is_there(name)]
     if missing:
-        raise MissingExtra("web", needed_for=needed_for, cause=f"missing: {', '.join(missing)}")
+        damaged = any(is_recorded(name) for name in missing)
+        raise MissingExtra("web", needed_for=needed_for, cause=f"missing: {', '.join(missing)}", damaged=damaged)
     with imported(*_WEB, extra="web", needed_for=needed_for):
         for name in _WEB:
             importlib.import_module(name)

@@ -22,12 +22,20 @@ import click
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.cli.starting import INTERRUPTED
 from lemmy_safety.cli.text import lines_without_controls
-from lemmy_safety.errors import LemmySafetyError, MissingExtra, OutputFailed, WorkerDied
-from lemmy_safety.installing import how_to_install_all_again
-from lemmy_safety.packages import at_fault
+from lemmy_safety.errors import LemmySafetyError, OutputFailed, WorkerDied
+from lemmy_safety.packages import explained
 from lemmy_safety.shortages import shortage
 
 BUG = 1
+
+
+def understood(error: BaseException) -> BaseException:
+    """The error itself, or where an unexpected one came from a missing or damaged package, the one that says so."""
+    unexpected = error.__cause__ if isinstance(error, WorkerDied) else error
+    is_ours = isinstance(unexpected, LemmySafetyError | click.ClickException | click.Abort | click.exceptions.Exit)
+    if not isinstance(unexpected, Exception) or is_ours or shortage(unexpected) is not None:
+        return error
+    return explained(unexpected) or error
 
 
 def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
@@ -53,10 +61,6 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
         error.show(said)  # it repeats what was typed
         click.echo(lines_without_controls(redaction(said.getvalue())), err=True, nl=False)
         return error.exit_code
-    if package := at_fault(error):
-        _line("error", f"The library {package} is missing or damaged here: {redaction.said_by(error)}.", "red")
-        _line("fix", how_to_install_all_again(), "green")
-        return MissingExtra.exit_code
     _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")
     if not debug:
         _line("fix", "Run the same command with --debug and report the traceback.", "green")

@@ -102,7 +102,7 @@ class NudenetDetector(Detector):
         except Exception as error:  # onnxruntime's own errors have no common base but Exception
             raise WeightsInvalid(
                 f"The model {_MODEL} of nudenet cannot be loaded: {_first_line(error)}",
-                hint=how_to_install_again("nudenet"),
+                hint=how_to_install_again("nudenet", alone=True),
             ) from error
         log.info("%s runs on %s.", self.version, ", ".join(self._detector.onnx_session.get_providers()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from lemmy_safety.errors import MissingExtra
-from lemmy_safety.packages import at_fault
+from lemmy_safety.packages import distribution_of, gone_decoder
 
 _MAX_LENGTH: Final = 200
 
@@ -15,9 +15,11 @@ def complaint_of(error: Exception) -> str:
 
     :raises MissingExtra: it is not about the bytes: the library is installed in part.
     """
-    if isinstance(error, AttributeError) and (package := at_fault(error)):
+    if isinstance(error, AttributeError) and (package := gone_decoder(error)):
         cause = f"only a folder is left of {package}"
-        raise MissingExtra("", needed_for="Decoding", cause=cause, damaged=True) from error
+        raise MissingExtra(
+            package=distribution_of(package), needed_for="Decoding", cause=cause, damaged=True
+        ) from error
     # FFmpeg's errors carry a number, a file name and a log line around what matters.
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     text = "".join(char if char.isprintable() else "?" for char in text)

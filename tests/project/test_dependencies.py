@@ -134,3 +134,13 @@ def test_imports_are_found(code, running, typing):
 def test_a_package_that_another_one_brings_does_not_count_as_declared():
     """h11 comes with uvicorn, and is not uvicorn."""
     assert undeclared({"h11", "uvicorn", "PIL"}, named(["uvicorn[standard]>=0.34", "Pillow>=11"])) == {"h11"}
+
+
+def test_the_packages_that_are_tried_for_damage_are_those_always_installed():
+    """By the names under which they are installed again."""
+    from lemmy_safety.packages import ALWAYS_NEEDED, DECODING_PACKAGES  # noqa: PLC0415
+
+    assert {normal(name) for name in ALWAYS_NEEDED.values()} == named(PROJECT["dependencies"])
+    brought_by = packages_distributions()
+    assert all(normal(name) in map(normal, brought_by[module]) for module, name in ALWAYS_NEEDED.items())
+    assert set(DECODING_PACKAGES) <= set(ALWAYS_NEEDED)
