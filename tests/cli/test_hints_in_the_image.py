@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,24 @@ def test_no_hint_in_the_image_says_only_pip_install(image):
     assert "docker compose build" in installing.how_to_install_again("nudenet")
 
 
+def _no_record(name):
+    raise metadata.PackageNotFoundError(name)
+
+
 def test_the_hints_are_those_of_the_rooms(image, monkeypatch):
-    """A database whose driver is not built in: the message of the ledger itself."""
+    """A database whose driver is not built in, neither its files nor pip's record of it: the message of the ledger itself."""
     image("web")
     monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.setattr(metadata, "distribution", _no_record)
     with pytest.raises(MissingExtra, match="EXTRAS=web,postgres"):
+        parse_url("postgresql://user:word@127.0.0.1/x")
+
+
+def test_a_package_of_which_only_the_record_is_left_is_built_again_from_the_start(image, monkeypatch):
+    """Building it in beside the others would find it installed."""
+    image("web,postgres")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(MissingExtra, match="damaged here .*docker compose build --no-cache"):
         parse_url("postgresql://user:word@127.0.0.1/x")
 
 
