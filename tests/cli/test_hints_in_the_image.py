@@ -82,7 +82,7 @@ def test_a_package_of_which_only_the_record_is_left_is_built_again_from_the_star
     """Building it in beside the others would find it installed."""
     image("web,postgres")
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(MissingExtra, match="damaged here .*docker compose build --no-cache"):
+    with pytest.raises(MissingExtra, match=r"damaged here .*docker compose build --no-cache"):
         parse_url("postgresql://user:word@127.0.0.1/x")
 
 
