@@ -6,13 +6,18 @@ import copy
 import logging
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 import lemmy_safety
+from lemmy_safety.cli.starting import START_UP
 from lemmy_safety.cli.text import lines_without_controls
+from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from lemmy_safety.cli.redaction import Redaction
+
+_log = logging.getLogger(__name__)
 
 #: Libraries that log what we report ourselves as one line of our own, such as refused logins with tracebacks.
 _SILENT = ("paramiko", "botocore", "boto3", "urllib3", "s3transfer", "py.warnings")
@@ -87,6 +92,21 @@ def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = No
         logging.getLogger(name).setLevel(logging.WARNING if debug else logging.CRITICAL)
     for name, value in _QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
+    # Python's own ways write to stderr past every formatter.
+    threading.excepthook = _tell_of_thread
+    START_UP.tells_of_forgotten(_tell_of_forgotten)
+
+
+def _tell_of_thread(ended: threading.ExceptHookArgs) -> None:
+    if not issubclass(ended.exc_type, SystemExit):
+        name = "" if ended.thread is None else ended.thread.name
+        _log.error("the thread %s ended with an error", name, exc_info=ended.exc_value)
+
+
+def _tell_of_forgotten(lost: sys.UnraisableHookArgs) -> None:
+    _log.error(
+        "%s %s", lost.err_msg or "an error that ends nothing in", foreign(repr(lost.object)), exc_info=lost.exc_value
+    )
 
 
 def forbid_core_dumps() -> None:

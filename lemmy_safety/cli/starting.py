@@ -20,6 +20,7 @@ import sys
 # typing takes longer to import than all else here, so its constant is spelled out. Type checkers know it by its name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 #: The exit code of what was interrupted before its end.
@@ -41,7 +42,7 @@ class StartUp:
         self._asked = False
         self._code: int | None = None
         self._interrupts = False
-        self._forgot = sys.unraisablehook
+        self._forgot: Callable[[sys.UnraisableHookArgs], object] = sys.unraisablehook
 
     def begin(self) -> None:
         """Take the signals over. One that is ignored on purpose (``nohup``, ``&`` in a script) stays so."""
@@ -69,6 +70,10 @@ class StartUp:
         self._code, self._interrupts = None, True
         if self._begun and self._asked:
             raise KeyboardInterrupt
+
+    def tells_of_forgotten(self, tell: Callable[[sys.UnraisableHookArgs], object]) -> None:
+        """How to show an exception that Python cannot pass on, in the place of Python's own way."""
+        self._forgot = tell
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if self._code is not None:

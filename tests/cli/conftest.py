@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,7 +57,9 @@ def _levels_as_before() -> Iterator[None]:
     loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if hasattr(item, "level"))]
     before = [(logger, logger.level) for logger in loggers]
     handlers = logging.root.handlers[:]
+    of_threads = threading.excepthook  # pytest's own, which makes an error in a thread a failure
     yield
+    threading.excepthook = of_threads
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.setLevel(logging.NOTSET)

@@ -205,3 +205,28 @@ def test_secrets_never_reach_the_log(command):
     _, shown = command(code=code).communicate(timeout=60)
     assert "hunter2" not in shown
     assert shown.count("(hidden)") == 2
+
+
+def test_what_python_writes_by_itself_is_a_log_line_without_secrets(command):
+    """A thread that ends with an error, and an error in a destructor, which nobody can catch."""
+    code = (
+        "import threading\n"
+        "from lemmy_safety.cli.logs import set_up_logging\n"
+        "from lemmy_safety.cli.redaction import Redaction\n"
+        "from lemmy_safety.cli.starting import START_UP\n"
+        "from lemmy_safety.settings import load_settings\n"
+        "START_UP.begin()\n"
+        "redaction = Redaction()\n"
+        "redaction.learn(load_settings(environ={'AWS_SECRET_ACCESS_KEY': 'hunter2hunter2'}))\n"
+        "set_up_logging(debug=False, redaction=redaction)\n"
+        "def fail(*_):\n    raise ValueError('key hunter2hunter2 refused')\n"
+        "thread = threading.Thread(target=fail, name='walker')\nthread.start()\nthread.join()\n"
+        "class Key:\n    __del__ = fail\n    __repr__ = lambda _: 'hunter2hunter2'\n"
+        "key = Key()\ndel key\n"
+    )
+    process = command(code=code)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "the thread walker ended with an error" in shown
+    assert shown.count("ValueError: key (hidden) refused") == 2
+    assert "hunter2" not in shown
