@@ -2,6 +2,9 @@
 
 What a label *means* is decided in the table below and nowhere else; detectors only say what they saw. A finding counts
 when it is a hit (its score reached its detector's threshold); all others are kept as information.
+
+Each rule judges one domain, and a verdict has an outcome for each. Those in ``Policy.acts_in`` may lead to an action, and
+no others: lists, actions and refusals follow ``Verdict.outcome``, which is the worst of these alone.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from lemmy_safety.records import AnomalyKind, Outcome, Verdict
+from lemmy_safety.records import DOMAIN_NAME, MOST_DOMAINS, AnomalyKind, Domain, Outcome, Verdict, worst
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
 
     from lemmy_safety.records import Finding
 
@@ -28,7 +32,7 @@ class Effect(StrEnum):
     """What a hit does to the verdict."""
 
     FLAG = "flag"
-    """The object is flagged: possible illegal material, and the configured action follows."""
+    """The object is flagged in the rule's domain; the configured action follows where the domain may lead to one."""
     BORDERLINE = "borderline"
     """One half of a flag is there. Recorded so that new rules can be replayed and people can look at samples; nothing
     acts on it and lists of flagged objects leave it out, because most of what is borderline is family photos."""
@@ -38,52 +42,88 @@ class Effect(StrEnum):
     """Kept in the findings, nothing else; also what happens to labels that have no rule."""
 
 
+#: The domains that may lead to an action.
+ACTS_IN: Final[frozenset[str]] = frozenset({Domain.CSAM.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a hit does, and in which domain: any name will do that looks like one (``DOMAIN_NAME``)."""
+
+    effects: frozenset[Effect]
+    domain: str = Domain.CSAM
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A table of rules, (detector, label) -> effects of a hit. Labels without a rule are only recorded."""
+    """A table of rules, (detector, label) -> what a hit does. Labels without a rule are only recorded."""
 
-    rules: Mapping[tuple[str, str], frozenset[Effect]]
+    rules: Mapping[tuple[str, str], Rule]
+    acts_in: frozenset[str] = ACTS_IN
     rules_version: str = field(init=False)
     """Short and stable; another text means that the same findings can give another verdict."""
+    domains: frozenset[str] = field(init=False)
+    """Those that are judged: ``csam``, and those of the rules."""
 
     def __post_init__(self) -> None:
-        table = {rule: frozenset(effects) for rule, effects in self.rules.items()}
-        rows = sorted([*rule, *sorted(effects)] for rule, effects in table.items())
-        digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-        object.__setattr__(self, "rules", MappingProxyType(table))
-        object.__setattr__(self, "rules_version", f"{_RULES_NUMBER}-{digest[:12]}")
+        """:raises ValueError: a domain has no name of a domain, or there are too many."""
+        domains = frozenset({Domain.CSAM.value, *(rule.domain for rule in self.rules.values())})
+        if len(domains) > MOST_DOMAINS or not all(map(DOMAIN_NAME.fullmatch, domains | self.acts_in)):
+            raise ValueError(
+                f"not names of at most {MOST_DOMAINS} domains: {', '.join(sorted(domains | self.acts_in))}"
+            )
+        object.__setattr__(self, "rules", MappingProxyType(dict(self.rules)))
+        object.__setattr__(self, "domains", domains)
+        object.__setattr__(self, "rules_version", f"{_RULES_NUMBER}-{self._digest()[:12]}")
+
+    def _digest(self) -> str:
+        """Of the table. What is as it was before there were domains is left out: that version stays what it was."""
+        rows: list[list[Any]] = sorted([*key, *sorted(rule.effects)] for key, rule in self.rules.items())
+        elsewhere = sorted([*key, rule.domain] for key, rule in self.rules.items() if rule.domain != Domain.CSAM)
+        acts_in = [] if self.acts_in == {Domain.CSAM} else [sorted(self.acts_in)]
+        told: Any = {"rules": rows, "domains": elsewhere, "acts_in": acts_in} if elsewhere or acts_in else rows
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def judge(self, findings: Sequence[Finding], *, ran: frozenset[str]) -> Verdict:
         """One verdict for one object.
 
-        The outcome is the worst that any hit of any frame brings. ``nsfw`` is True when a hit says so, False when a
-        detector that could have said so is in ``ran`` (the names of those that judged the object), else None.
+        The outcome in a domain is the worst that any hit of any frame brings. ``nsfw`` is True when a hit says so, False
+        when a detector that could have said so is in ``ran`` (the names of those that judged the object), else None.
         The verdict holds all findings in one fixed order, whatever order they came in.
         """
-        effects: set[Effect] = set()
-        for finding in findings:
-            if finding.hit:
-                effects |= self.rules.get((finding.detector, finding.label), frozenset())
-        outcome = Outcome.CLEAR
-        if Effect.FLAG in effects:
-            outcome = Outcome.FLAGGED
-        elif Effect.BORDERLINE in effects:
-            outcome = Outcome.BORDERLINE
-        nsfw = True if Effect.NSFW in effects else (False if ran & self._nsfw_detectors() else None)
-        ordered = tuple(sorted(findings, key=_fixed_order))
-        return Verdict(outcome=outcome, nsfw=nsfw, findings=ordered, rules_version=self.rules_version)
+        found = [self.rules.get((finding.detector, finding.label)) for finding in findings if finding.hit]
+        rules = [rule for rule in found if rule is not None]
+        outcomes = {
+            domain: worst(_outcome(rule) for rule in rules if rule.domain == domain) for domain in sorted(self.domains)
+        }
+        says_nsfw = any(Effect.NSFW in rule.effects for rule in rules)
+        return Verdict(
+            outcome=worst(outcomes[domain] for domain in self.domains & self.acts_in),
+            outcomes=outcomes,
+            nsfw=True if says_nsfw else (False if ran & self._nsfw_detectors() else None),
+            findings=tuple(sorted(findings, key=_fixed_order)),
+            rules_version=self.rules_version,
+        )
 
     def flags(self, finding: Finding) -> bool:
-        """Whether this finding alone flags its object."""
-        return finding.hit and Effect.FLAG in self.rules.get((finding.detector, finding.label), frozenset())
+        """Whether this finding alone flags its object, in a domain that may lead to an action."""
+        rule = self.rules.get((finding.detector, finding.label))
+        return finding.hit and rule is not None and Effect.FLAG in rule.effects and rule.domain in self.acts_in
 
     @property
     def judges_names(self) -> bool:
         """Whether what an object is called can change its outcome; everything else is in its bytes."""
-        return bool(self.rules.get((MEDIA, AnomalyKind.LYING_EXTENSION)))
+        rule = self.rules.get((MEDIA, AnomalyKind.LYING_EXTENSION))
+        return rule is not None and bool(rule.effects)
 
     def _nsfw_detectors(self) -> frozenset[str]:
-        return frozenset(detector for (detector, _), effects in self.rules.items() if Effect.NSFW in effects)
+        return frozenset(detector for (detector, _), rule in self.rules.items() if Effect.NSFW in rule.effects)
+
+
+def _outcome(rule: Rule) -> Outcome:
+    if Effect.FLAG in rule.effects:
+        return Outcome.FLAGGED
+    return Outcome.BORDERLINE if Effect.BORDERLINE in rule.effects else Outcome.CLEAR
 
 
 def _fixed_order(finding: Finding) -> tuple[str, str, int, float, str, str, str]:
@@ -114,7 +154,7 @@ MEDIA: Final = "media"
 
 
 def build_policy(*, nudenet_flags: bool, anomaly_flags: Collection[str] = ()) -> Policy:
-    """The product's rules.
+    """The product's rules, all of the domain ``csam``.
 
     - hashes: the canary and every entry of the SHA-256 and PDQ lists flag.
     - clip: ``csam`` (under-age and sexual together, as ``horde_safety`` decides) flags; ``underage_subject`` without
@@ -122,15 +162,16 @@ def build_policy(*, nudenet_flags: bool, anomaly_flags: Collection[str] = ()) ->
     - nudenet: exposed nudity fills the nsfw column; with ``nudenet_flags`` it flags as well.
     - media: anomalies of the file itself, by ``AnomalyKind``, flag where an admin named them in ``anomaly_flags``.
     """
-    rules: dict[tuple[str, str], frozenset[Effect]] = {
-        ("hashes", "canary"): frozenset({Effect.FLAG}),
-        ("hashes", "sha256-list"): frozenset({Effect.FLAG}),
-        ("hashes", "pdq-list"): frozenset({Effect.FLAG}),
-        ("clip", "csam"): frozenset({Effect.FLAG}),
-        ("clip", "underage_subject"): frozenset({Effect.BORDERLINE}),
-        ("clip", "nsfw"): frozenset({Effect.NSFW}),
+    flag = Rule(frozenset({Effect.FLAG}))
+    rules = {
+        ("hashes", "canary"): flag,
+        ("hashes", "sha256-list"): flag,
+        ("hashes", "pdq-list"): flag,
+        ("clip", "csam"): flag,
+        ("clip", "underage_subject"): Rule(frozenset({Effect.BORDERLINE})),
+        ("clip", "nsfw"): Rule(frozenset({Effect.NSFW})),
     }
-    nudity = frozenset({Effect.NSFW, Effect.FLAG} if nudenet_flags else {Effect.NSFW})
+    nudity = Rule(frozenset({Effect.NSFW, Effect.FLAG} if nudenet_flags else {Effect.NSFW}))
     rules.update({("nudenet", label): nudity for label in _NUDITY})
-    rules.update({(MEDIA, kind): frozenset({Effect.FLAG}) for kind in anomaly_flags})
+    rules.update({(MEDIA, kind): flag for kind in anomaly_flags})
     return Policy(rules)

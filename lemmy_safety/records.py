@@ -7,13 +7,15 @@ Words are those of ``docs/architecture.md``: an *object* lies in a storage, *fra
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -62,6 +64,24 @@ class Outcome(StrEnum):
     CLEAR = "clear"
     BORDERLINE = "borderline"
     FLAGGED = "flagged"
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The worst of them; CLEAR where there is none."""
+    return max(outcomes, key=tuple(Outcome).index, default=Outcome.CLEAR)
+
+
+class Domain(StrEnum):
+    """What is looked for. Other versions may know more of them, so records hold their names as text."""
+
+    CSAM = "csam"
+
+
+#: What the name of a domain looks like, in this version and others.
+DOMAIN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+#: Domains of one verdict, at most.
+MOST_DOMAINS: Final = 32
 
 
 class ActionState(StrEnum):
@@ -257,12 +277,42 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The policy's judgement of one object. ``nsfw`` is None when no detector that can tell has run."""
+    """The policy's judgement of one object. ``nsfw`` is None when no detector that can tell has run.
+
+    ``outcomes`` has one outcome for each domain that the rules judge, by the domain's name, and cannot be changed.
+    ``outcome`` is the worst of those domains that may lead to an action, CLEAR where there is none: the one that lists,
+    actions and refusals follow. Without ``outcomes`` it is the outcome of ``csam``.
+    """
 
     outcome: Outcome
     nsfw: bool | None
     findings: tuple[Finding, ...]
     rules_version: str
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: no domain has this outcome, or they are too many, or not names of domains."""
+        outcomes = dict(self.outcomes) or {Domain.CSAM.value: self.outcome}
+        if self.outcome is not Outcome.CLEAR and self.outcome not in outcomes.values():
+            raise ValueError("an outcome that no domain has")
+        if len(outcomes) > MOST_DOMAINS or not all(map(DOMAIN_NAME.fullmatch, outcomes)):
+            raise ValueError("not the names of domains")
+        object.__setattr__(self, "outcomes", MappingProxyType(outcomes))
+
+    @property
+    def is_csam_alone(self) -> bool:
+        """Whether ``outcome`` says all that ``outcomes`` does."""
+        return self.outcomes == {Domain.CSAM: self.outcome}
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``Assessment.as_dict``."""
+        return {
+            "outcome": self.outcome,
+            "outcomes": dict(self.outcomes),
+            "nsfw": self.nsfw,
+            "findings": [asdict(finding) for finding in self.findings],
+            "rules_version": self.rules_version,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,7 +366,8 @@ class Assessment:
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON types (and numbers that need not be finite), for scripts and for other machines."""
-        plain = asdict(self)
+        plain = asdict(replace(self, verdict=None))
+        plain["verdict"] = None if self.verdict is None else self.verdict.as_dict()
         plain["detectors"] = sorted(self.detectors)
         return plain
 

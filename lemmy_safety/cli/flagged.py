@@ -139,7 +139,7 @@ def state(row: FlaggedRow) -> str:
 def as_json(row: FlaggedRow) -> dict[str, Any]:
     """One row as plain JSON types; times are ISO 8601 in UTC."""
     known = row.assessment.as_dict()
-    verdict = known["verdict"] or {"outcome": None, "nsfw": None, "rules_version": ""}
+    verdict = known["verdict"] or {"outcome": None, "outcomes": {}, "nsfw": None, "rules_version": ""}
     info = known["info"] or {"anomalies": [], **dict.fromkeys(_MEDIUM)}
     return {
         "id": row.id,
@@ -152,6 +152,7 @@ def as_json(row: FlaggedRow) -> dict[str, Any]:
         "to_be_read": row.to_be_read,
         "failed_passes": row.failed_passes,
         "outcome": verdict["outcome"],
+        "outcomes": verdict["outcomes"],
         "nsfw": verdict["nsfw"],
         "why": why(row),
         "findings": [{**asdict(finding), "hit": finding.hit} for finding in row.assessment.findings],

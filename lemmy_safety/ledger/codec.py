@@ -37,6 +37,7 @@ NO_DECODER = ""
 #: The columns of a verdict as they are where there is none.
 NO_VERDICT: dict[str, Any] = {
     "outcome": None,
+    "outcomes": None,
     "nsfw": None,
     "findings": None,
     "detectors": frozenset(),
@@ -142,6 +143,7 @@ def flag_columns(flag: KnownVerdict) -> dict[str, Any]:
 def _columns_of(verdict: Verdict, detectors: frozenset[str]) -> dict[str, Any]:
     return {
         "outcome": verdict.outcome,
+        "outcomes": None if verdict.is_csam_alone else dict(verdict.outcomes),
         "nsfw": verdict.nsfw,
         "findings": [_finding_fields(finding) for finding in verdict.findings],
         "detectors": detectors,
@@ -206,10 +208,16 @@ def pdq_of(row: AnyRow) -> Pdq | None:
 
 
 def verdict_of(row: AnyRow) -> Verdict | None:
-    if row.outcome is None:
-        return None
+    return None if row.outcome is None else _verdict_of(row, row.outcome)
+
+
+def _verdict_of(row: AnyRow, outcome: Outcome) -> Verdict:
     return Verdict(
-        outcome=row.outcome, nsfw=row.nsfw, findings=findings_of(row.findings), rules_version=row.rules_version
+        outcome=outcome,
+        nsfw=row.nsfw,
+        findings=findings_of(row.findings),
+        rules_version=row.rules_version,
+        outcomes={domain: Outcome(of_it) for domain, of_it in (row.outcomes or {}).items()},
     )
 
 
@@ -247,12 +255,7 @@ def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
 
 def flag_of(row: AnyRow) -> KnownVerdict:
     """``row`` is one of ``flags``."""
-    verdict = Verdict(
-        outcome=Outcome.FLAGGED,
-        nsfw=row.nsfw,
-        findings=findings_of(row.findings),
-        rules_version=row.rules_version,
-    )
+    verdict = _verdict_of(row, Outcome.FLAGGED)
     assessment = Assessment(status=ItemStatus.CHECKED, sha256=row.sha256, verdict=verdict, detectors=row.detectors)
     return KnownVerdict(key=row.found_under, assessment=assessment, review=Review.NONE)
 

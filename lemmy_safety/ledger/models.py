@@ -117,7 +117,9 @@ images = Table(
     # In how many passes in a row it could not be read or judged, the last of them included.
     Column("failed_passes", Integer, nullable=False, server_default="0"),
     # The verdict, NULL where there is none; never one of other bytes than those described above.
+    # "outcomes" are those of all domains by name; NULL where there is csam alone, with the same outcome.
     Column("outcome", EnumText(Outcome)),
+    Column("outcomes", JsonText),
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     Column("detectors", NameSet, nullable=False),
@@ -202,6 +204,7 @@ flags = Table(
     Column("sha256", HexBytes, nullable=False),
     Column("detectors", NameSet, nullable=False),
     Column("rules_version", Text, nullable=False),
+    Column("outcomes", JsonText),
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     # The key of the object, or FROM_UPLOAD.
@@ -230,6 +233,7 @@ uploads = Table(
     Column("duration_s", Double),
     Column("anomalies", JsonText),
     Column("outcome", EnumText(Outcome)),
+    Column("outcomes", JsonText),
     Column("nsfw", Boolean),
     Column("findings", JsonText),
     Column("detectors", NameSet, nullable=False),

@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
 from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
-from lemmy_safety.records import Anomaly, AnomalyKind, Assessment, Finding, ItemStatus, MediaInfo, Outcome, Pdq, Verdict
+from lemmy_safety.records import (
+    MOST_DOMAINS,
+    Anomaly,
+    AnomalyKind,
+    Assessment,
+    Finding,
+    ItemStatus,
+    MediaInfo,
+    Outcome,
+    Pdq,
+    Verdict,
+)
 from lemmy_safety.web.wire import PAGE, BadMessage
 
 if TYPE_CHECKING:
@@ -104,8 +115,13 @@ class _Finding(_Message):
     view: _Name = ""
 
 
+_Outcome = Annotated[Outcome, Field(strict=False)]
+
+
 class _Verdict(_Message):
-    outcome: Annotated[Outcome, Field(strict=False)]
+    outcome: _Outcome
+    #: By domain, of which this side need not know any; left out by older versions, which know csam alone.
+    outcomes: Annotated[dict[str, _Outcome], Field(max_length=MOST_DOMAINS)] = {}
     nsfw: bool | None = None
     findings: Annotated[list[_Finding], Field(max_length=_MOST_FINDINGS)]
     rules_version: _Name
@@ -113,6 +129,11 @@ class _Verdict(_Message):
     def record(self) -> Verdict:
         findings = tuple(Finding(**dict(finding)) for finding in self.findings)
         return Verdict(**{**dict(self), "findings": findings})
+
+    @model_validator(mode="after")
+    def _check_record(self) -> Self:
+        self.record()  # raises ValueError where the outcomes cannot be
+        return self
 
 
 class _Pdq(_Message):

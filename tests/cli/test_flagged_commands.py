@@ -15,7 +15,7 @@ CANARY = "01/aa/canary.png"
 THUMBNAIL = "01/bb/canary thumbnail.webp"
 
 ROW = {
-    "id", "storage", "key", "checked_at", "status", "outcome", "nsfw", "why", "findings", "detectors", "rules_version",
+    "id", "storage", "key", "checked_at", "status", "outcome", "outcomes", "nsfw", "why", "findings", "detectors", "rules_version",
     "reason", "decoder_broke", "to_be_read", "failed_passes", "sha256", "size", "modified_at", "media_type", "width", "height", "frame_count",
     "duration_s", "anomalies", "reused_from", "dry_run", "action_wanted",
     "action_state", "action_at", "action_detail", "action_refusals", "review", "review_note", "review_at", "origin",

@@ -84,7 +84,7 @@ def test_looking_only_makes_and_changes_nothing(tmp_path) -> None:
     path = write_ancestor_database(tmp_path / "old.db", [("a", None, True)])
     before = digest(path)
     with open_ledger(sqlite_url(path), upgrade=False) as ledger:
-        assert ledger.schema_version() == ("", "0011")
+        assert ledger.schema_version() == ("", "0012")
         with pytest.raises(LedgerError, match="no such table") as caught:
             list(ledger.reviews.flagged())
     assert "db upgrade" in caught.value.hint
@@ -414,7 +414,7 @@ def test_the_migrations_are_found_in_an_installed_package(tmp_path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [str(tmp_path / "lemmy_safety" / "ledger" / "alembic"), "('0011', '0011')"]
+    assert done.stdout.splitlines() == [str(tmp_path / "lemmy_safety" / "ledger" / "alembic"), "('0012', '0012')"]
 
 
 def test_a_package_without_migrations_says_so(tmp_path) -> None:
@@ -440,4 +440,4 @@ def test_alembic_on_the_command_line_uses_the_settings(tmp_path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     with open_ledger(sqlite_url(tmp_path / "dev.db")) as ledger:
-        assert ledger.schema_version() == ("0011", "0011")
+        assert ledger.schema_version() == ("0012", "0012")

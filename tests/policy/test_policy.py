@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lemmy_safety.policy import Effect, Policy, build_policy
+from lemmy_safety.policy import Effect, Policy, Rule, build_policy
 from lemmy_safety.records import Finding, Outcome
 
 NUDITY = [
@@ -159,7 +159,7 @@ def test_the_worst_frame_decides():
 
 def test_the_rules_version_follows_the_rules():
     """Equal tables have equal versions in whatever order they are written; another effect is another version."""
-    flag, record = frozenset({Effect.FLAG}), frozenset({Effect.RECORD})
+    flag, record = Rule(frozenset({Effect.FLAG})), Rule(frozenset({Effect.RECORD}))
     forth, back = {("a", "x"): flag, ("b", "y"): record}, {("b", "y"): record, ("a", "x"): flag}
     assert Policy(forth).rules_version == Policy(back).rules_version
     assert Policy(forth).rules_version != Policy({**forth, ("a", "x"): record}).rules_version
@@ -174,12 +174,13 @@ def test_the_rules_version_is_pinned():
 
 def test_rules_cannot_be_changed_behind_their_version():
     """The table is a frozen copy."""
-    rules = {("a", "x"): frozenset({Effect.FLAG})}
+    flag = Rule(frozenset({Effect.FLAG}))
+    rules = {("a", "x"): flag}
     policy = Policy(rules)
-    rules[("b", "y")] = frozenset({Effect.FLAG})
+    rules[("b", "y")] = flag
     assert ("b", "y") not in policy.rules
     with pytest.raises(TypeError):
-        policy.rules["b", "y"] = frozenset()
+        policy.rules["b", "y"] = flag
     with pytest.raises(FrozenInstanceError):
         policy.rules_version = "other"
 

@@ -40,9 +40,17 @@ HITS = st.builds(
     frame=SMALL,
     view=TEXT,
 )
+#: Of domains that this version need not know; ``outcome`` is the worst of those that may lead to an action.
+IN_DOMAINS = st.dictionaries(
+    st.sampled_from(["csam", "violence", "hate"]), st.sampled_from(Outcome), max_size=3
+).flatmap(
+    lambda outcomes: st.fixed_dictionaries(
+        {"outcomes": st.just(outcomes), "outcome": st.sampled_from([Outcome.CLEAR, *outcomes.values()])}
+    )
+)
 VERDICTS = st.builds(
-    Verdict,
-    outcome=st.sampled_from(Outcome),
+    lambda in_domains, **others: Verdict(**in_domains, **others),
+    IN_DOMAINS,
     nsfw=st.none() | st.booleans(),
     findings=st.lists(HITS, max_size=3).map(tuple),
     rules_version=TEXT,
@@ -101,6 +109,16 @@ def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> N
         sha256="ab" * 32,
     )
     assert learned(over_the_wire(messages.encode_learned(said))) == said
+
+
+def test_a_verdict_of_a_version_without_domains_is_about_csam() -> None:
+    """And one whose outcome no domain has is refused."""
+    message = over_the_wire(messages.encode_learned(checked("a", Outcome.FLAGGED).assessment))
+    assert message["verdict"].pop("outcomes") == {"csam": "flagged"}
+    assert learned(message).verdict.outcomes == {"csam": Outcome.FLAGGED}
+    message["verdict"]["outcomes"] = {"violence": "clear"}
+    with pytest.raises(BadMessage, match="an outcome that no domain has"):
+        learned(message)
 
 
 def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:

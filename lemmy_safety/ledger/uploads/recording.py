@@ -43,6 +43,7 @@ _LEARNED = (
     "duration_s",
     "anomalies",
     "outcome",
+    "outcomes",
     "nsfw",
     "findings",
     "detectors",
