@@ -15,7 +15,7 @@ from lemmy_safety.ledger.codec import (
     pending_action_of,
 )
 from lemmy_safety.ledger.merging import holds_no_picture
-from lemmy_safety.ledger.models import actions, events, images
+from lemmy_safety.ledger.models import actions, events, images, may_act
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.recording import EARLIER
 from lemmy_safety.ledger.rows import EventKind, Origin, PendingAction, WantedBy
@@ -54,8 +54,8 @@ def intend_actions(
     storage_id = storage_id_of(connection, storage)
     pending: list[PendingAction] = []
     for chunk in chunks(keys):
-        query = EARLIER.where(images.c.storage_id == storage_id, images.c.key.in_(chunk)).order_by(images.c.id)
-        for row in connection.execute(query).all():
+        here = (images.c.storage_id == storage_id, images.c.key.in_(chunk), may_act(images.c.outcomes))
+        for row in connection.execute(EARLIER.where(*here).order_by(images.c.id)).all():
             wanted = _action_on(row, plan)
             if wanted is not None and object_of(row) is not None:
                 pending.append(_intended(connection, row, {}, wanted, run_id=run_id, now=now))

@@ -4,6 +4,8 @@ The rule: a flag that no human has cleared, and that no later judgement by the s
 other verdict on these bytes. A judgement by at least the flag's detectors replaces it; what others say does not matter. A
 verdict that was taken over from earlier is no judgement: nobody has looked.
 
+A flag in domains that this version does not know is another version's. It is kept, and stands against nothing here.
+
 Later means later in the ledger: judgements come from several machines, whose clocks differ.
 """
 
@@ -11,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import or_, select
 
 from lemmy_safety.ledger.codec import flag_of, verdict_columns
-from lemmy_safety.ledger.models import flags, reviews
+from lemmy_safety.ledger.models import flags, may_act, reviews
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import FROM_UPLOAD
 from lemmy_safety.records import Review
@@ -32,13 +34,14 @@ if TYPE_CHECKING:
 _IS_CLEARED = (
     select(reviews.c.sha256).where(reviews.c.sha256 == flags.c.sha256, reviews.c.review == Review.CLEARED).exists()
 )
+_IS_OF_THE_DOOR = (flags.c.found_under == FROM_UPLOAD, may_act(flags.c.outcomes), ~_IS_CLEARED)
 
 
 def standing(connection: Connection, hashes: Iterable[str], *, cleared: bool = False) -> dict[str, list[KnownVerdict]]:
     """The flags that stand on these bytes, by SHA-256, the latest first; with ``cleared`` also those a human has cleared."""
     found: dict[str, list[KnownVerdict]] = {}
     for chunk in chunks(sorted(set(hashes))):
-        query = select(flags).where(flags.c.sha256.in_(chunk)).order_by(flags.c.id.desc())
+        query = select(flags).where(flags.c.sha256.in_(chunk), may_act(flags.c.outcomes)).order_by(flags.c.id.desc())
         if not cleared:
             query = query.where(~_IS_CLEARED)
         for row in connection.execute(query):
@@ -48,13 +51,12 @@ def standing(connection: Connection, hashes: Iterable[str], *, cleared: bool = F
 
 def stands_at_the_door(sha256: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a flag that the door set stands on the bytes in this column of a query's other table."""
-    here = (flags.c.sha256 == sha256, flags.c.found_under == FROM_UPLOAD, ~_IS_CLEARED)
-    return select(flags.c.id).where(*here).exists()
+    return select(flags.c.id).where(flags.c.sha256 == sha256, *_IS_OF_THE_DOOR).exists()
 
 
 def flagged_at_the_door(connection: Connection) -> list[str]:
     """The SHA-256 of all bytes on which a flag of the door stands. One walk over the flags, which are few."""
-    query = select(flags.c.sha256).where(flags.c.found_under == FROM_UPLOAD, ~_IS_CLEARED).distinct()
+    query = select(flags.c.sha256).where(*_IS_OF_THE_DOOR).distinct()
     return list(connection.execute(query.order_by(flags.c.sha256)).scalars())
 
 
@@ -98,7 +100,7 @@ class Judgements:
 
     def _drop(self, sha256: str, replaced: Sequence[KnownVerdict]) -> None:
         which = or_(*(flags.c.detectors == flag.assessment.detectors for flag in replaced))
-        self._connection.execute(flags.delete().where(and_(flags.c.sha256 == sha256, which)))
+        self._connection.execute(flags.delete().where(flags.c.sha256 == sha256, may_act(flags.c.outcomes), which))
 
     def _add(self, sha256: str, assessment: Assessment, key: str) -> KnownVerdict:
         values = {name: value for name, value in verdict_columns(assessment).items() if name != "outcome"}

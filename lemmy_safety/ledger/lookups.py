@@ -16,6 +16,7 @@ from lemmy_safety.ledger.models import (
     IS_UNREADABLE,
     actions,
     images,
+    may_act,
     runs,
     storages,
 )
@@ -36,7 +37,7 @@ def is_intended(connection: Connection, action_id: int) -> bool:
     query = (
         select(images.c.id)
         .select_from(ACTING)
-        .where(actions.c.id == action_id, IS_INTENDED, images.c.review != Review.CLEARED)
+        .where(actions.c.id == action_id, IS_INTENDED, may_act(images.c.outcomes), images.c.review != Review.CLEARED)
     )
     return connection.execute(query).first() is not None
 
@@ -45,14 +46,14 @@ def unfinished_actions(connection: Connection, storage: str) -> list[PendingActi
     query = (
         select(images, *ACTION_COLUMNS)
         .select_from(ACTING)
-        .where(among_few(storage_id_of(connection, storage)), IS_INTENDED)
+        .where(among_few(storage_id_of(connection, storage)), IS_INTENDED, may_act(images.c.outcomes))
         .order_by(images.c.id)
     )
     return [pending_action_of(row) for row in connection.execute(query)]
 
 
 #: Which rows a page is of.
-FLAGGED: ColumnElement[bool] = IS_FLAGGED
+FLAGGED: ColumnElement[bool] = and_(IS_FLAGGED, may_act(images.c.outcomes))
 UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
 
 #: No pass could judge it, for whatever reason; among those that are gone, what was never judged.

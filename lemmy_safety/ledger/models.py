@@ -5,6 +5,8 @@ A test compares these tables with what the migrations make, so that neither can 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,6 +25,7 @@ from sqlalchemy import (
     and_,
     literal_column,
     or_,
+    type_coerce,
 )
 
 from lemmy_safety.ledger.columns import (
@@ -34,7 +37,7 @@ from lemmy_safety.ledger.columns import (
     UtcDateTime,
 )
 from lemmy_safety.ledger.rows import EventKind, Origin, UploadAnswer, WantedBy
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionState, Domain, ItemStatus, Outcome, Review
 
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
@@ -284,6 +287,16 @@ def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
     parameters here. The values are our own enumerations, never input.
     """
     return or_(*(column == literal_column(f"'{value}'") for value in values))
+
+
+def may_act(outcomes: Column[Any]) -> ColumnElement[bool]:
+    """Of what is flagged: whether it is in a domain that this version knows. NULL stands for csam alone.
+
+    What another version has flagged in another domain stays as it is, and nothing follows from it.
+    """
+    text = type_coerce(outcomes, Text)  # as JsonText writes it: without blanks
+    flagged = (f'"{domain.value}":"{Outcome.FLAGGED.value}"' for domain in Domain)
+    return or_(outcomes.is_(None), *(text.contains(part, autoescape=True) for part in flagged))
 
 
 # Conditions of the partial indexes; queries must use these very expressions. Each index holds only the few rows in

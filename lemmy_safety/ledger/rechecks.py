@@ -8,10 +8,11 @@ from sqlalchemy import select
 
 from lemmy_safety.ledger.codec import checked_keys
 from lemmy_safety.ledger.current_action import IS_NOT_DONE, WITH_ACTION
+from lemmy_safety.ledger.lookups import FLAGGED
 from lemmy_safety.ledger.models import images, storages
 from lemmy_safety.ledger.pieces import chunks
 from lemmy_safety.ledger.rows import ANCESTOR
-from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ class Rechecks:
 
     def flagged(self, storage: str, keys: Sequence[str]) -> set[str]:
         """Those of the keys that are flagged in this storage now."""
-        return self._among(_there(storage).where(images.c.outcome == Outcome.FLAGGED), keys)
+        return self._among(_there(storage).where(FLAGGED), keys)
 
     def _among(self, query: Select[tuple[int, str]], keys: Sequence[str]) -> set[str]:
         checked_keys(keys)

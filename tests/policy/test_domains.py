@@ -1,97 +1,116 @@
-"""A verdict has an outcome in each domain; only the domains that the policy names may lead to an action."""
+"""A verdict has an outcome for each domain, and follows those alone that the policy names. Domains beyond csam are planted."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.policy import Effect, Policy, Rule, build_policy
-from lemmy_safety.records import Domain, Finding, Outcome, Verdict, worst
+from lemmy_safety.records import Finding, Outcome, Verdict, worst
 
-DOMAINS = ("csam", "violence", "hate")
-OF_EFFECT = {Effect.FLAG: Outcome.FLAGGED, Effect.BORDERLINE: Outcome.BORDERLINE}
-
-effects = st.sampled_from([Effect.FLAG, Effect.BORDERLINE, Effect.RECORD])
-tables = st.dictionaries(
-    st.tuples(st.sampled_from(["clip", "probe"]), st.sampled_from("abcd")),
-    st.builds(lambda effect, domain: Rule(frozenset({effect}), domain), effects, st.sampled_from(DOMAINS)),
-    min_size=1,
-    max_size=8,
+DOMAINS = ["csam", "violence", "hate", "nsfw-ads"]
+LABELS = [(detector, label) for detector in ("clip", "hashes") for label in "abcd"]
+RULES = st.builds(Rule, st.frozensets(st.sampled_from(Effect)), st.sampled_from(DOMAINS))
+POLICIES = st.builds(
+    Policy, st.dictionaries(st.sampled_from(LABELS), RULES), st.frozensets(st.sampled_from([*DOMAINS, "unjudged"]))
 )
-acting = st.frozensets(st.sampled_from(DOMAINS))
+HITS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from([0.1, 0.9])), max_size=8)
+FLAG = frozenset({Effect.FLAG})
 
 
-def hit(detector, label):
-    return Finding(detector=detector, version="1", label=label, score=1.0, threshold=0.5)
+def judged(policy, found) -> Verdict:
+    findings = [
+        Finding(detector=of, version="1", label=label, score=score, threshold=0.5) for (of, label), score in found
+    ]
+    return policy.judge(findings, ran=frozenset({"clip", "hashes"}))
 
 
-@given(tables, acting, st.data())
-def test_exactly_the_domains_that_act_decide_the_outcome(table, acts_in, data):
-    """Each domain has the worst of its own hits. What lists, actions and refusals follow is the worst that may act."""
-    policy = Policy(table, acts_in=acts_in)
-    seen = data.draw(st.lists(st.sampled_from(sorted(table)), max_size=6))
-    verdict = policy.judge([hit(*pair) for pair in seen], ran=frozenset())
-    for domain in policy.domains:
-        expected = worst(
-            OF_EFFECT.get(effect, Outcome.CLEAR)
-            for pair in seen
-            if table[pair].domain == domain
-            for effect in table[pair].effects
-        )
-        assert verdict.outcomes[domain] is expected
-    assert verdict.outcome is worst(verdict.outcomes[domain] for domain in policy.domains & acts_in)
-    flagging = any(policy.flags(hit(*pair)) for pair in seen)
-    assert flagging is (verdict.outcome is Outcome.FLAGGED)
+def flagging(policy, found) -> set[str]:
+    """The domains of the rules that flag for what was found."""
+    rules = [policy.rules.get(label) for label, score in found if score >= 0.5]
+    return {rule.domain for rule in rules if rule is not None and Effect.FLAG in rule.effects}
 
 
-@given(tables, acting, st.data())
-def test_the_order_of_findings_does_not_matter(table, acts_in, data):
-    """Nor which of several domains was seen first."""
-    policy = Policy(table, acts_in=acts_in)
-    seen = [hit(*pair) for pair in data.draw(st.lists(st.sampled_from(sorted(table)), max_size=6))]
-    shuffled = data.draw(st.permutations(seen))
-    assert policy.judge(seen, ran=frozenset()) == policy.judge(shuffled, ran=frozenset())
+@given(POLICIES, HITS)
+def test_exactly_the_domains_that_are_named_flag_an_object(policy, found):
+    """Others are told beside it."""
+    verdict = judged(policy, found)
+    assert (verdict.outcome is Outcome.FLAGGED) == bool(flagging(policy, found) & policy.acts_in)
+    assert {name for name, outcome in verdict.outcomes.items() if outcome is Outcome.FLAGGED} == flagging(policy, found)
 
 
-def test_every_rule_of_the_product_is_about_csam():
-    """So each verdict has this one domain, and its outcome says all."""
-    for policy in (build_policy(nudenet_flags=False), build_policy(nudenet_flags=True, anomaly_flags=["truncated"])):
-        assert policy.domains == policy.acts_in == {Domain.CSAM}
-        assert policy.judge([hit("clip", "csam")], ran=frozenset()).is_csam_alone
+@given(POLICIES, HITS)
+def test_the_outcome_is_the_worst_of_those_that_may_lead_to_an_action(policy, found):
+    """And each domain of the rules has one, csam always."""
+    verdict = judged(policy, found)
+    assert verdict.outcomes.keys() == {"csam", *(rule.domain for rule in policy.rules.values())}
+    assert verdict.outcome is worst(of for name, of in verdict.outcomes.items() if name in policy.acts_in)
 
 
-def test_another_domain_and_another_right_to_act_are_other_rules():
-    """Verdicts by them are not reused."""
-    flag = Rule(frozenset({Effect.FLAG}))
-    table = {("clip", "a"): flag}
-    versions = {
-        Policy(table).rules_version,
-        Policy(table, acts_in=frozenset({"csam", "violence"})).rules_version,
-        Policy({("clip", "a"): replace(flag, domain="violence")}).rules_version,
-        Policy({("clip", "a"): replace(flag, domain="violence")}, acts_in=frozenset({"violence"})).rules_version,
-    }
-    assert len(versions) == 4
+@given(POLICIES, HITS, st.randoms(use_true_random=False))
+def test_the_order_of_findings_does_not_matter(policy, found, chance):
+    """In any number of domains."""
+    shuffled = list(found)
+    chance.shuffle(shuffled)
+    assert judged(policy, shuffled) == judged(policy, found)
 
 
-@pytest.mark.parametrize("name", ["", "Violence", "a b", "x" * 33, "ü"])
-def test_a_domain_has_a_short_plain_name(name):
-    """It is a key in JSON, and is stored and sent."""
-    with pytest.raises(ValueError, match="names of"):
-        Policy({("clip", "a"): Rule(frozenset({Effect.FLAG}), name)})
-    with pytest.raises(ValueError, match="names of"):
-        Verdict(outcome=Outcome.CLEAR, nsfw=None, findings=(), rules_version="1", outcomes={name: Outcome.CLEAR})
+@given(POLICIES, HITS)
+def test_a_finding_flags_alone_only_where_it_leads_to_an_action(policy, found):
+    """Counts of flags by detector are of those that are acted on."""
+    verdict = judged(policy, found)
+    assert any(policy.flags(finding) for finding in verdict.findings) == (verdict.outcome is Outcome.FLAGGED)
 
 
-def test_an_outcome_that_no_domain_has_is_refused():
-    """A verdict cannot be flagged in nothing; its outcomes cannot be changed."""
+def test_another_domain_is_another_version_of_the_rules():
+    """Of a rule, or of those that may lead to an action; in whatever order they are written."""
+    rules = {("a", "x"): Rule(FLAG), ("b", "y"): Rule(FLAG)}
+    moved = {**rules, ("a", "x"): Rule(FLAG, "violence")}
+    other = {**rules, ("b", "y"): Rule(FLAG, "violence")}
+    policies = [
+        Policy(rules),
+        Policy(moved),
+        Policy(other),
+        Policy(rules, frozenset()),
+        Policy(moved, frozenset({"csam", "violence"})),
+        Policy(moved, frozenset({"violence"})),
+    ]
+    assert len({policy.rules_version for policy in policies}) == len(policies)
+    assert Policy(moved).rules_version == Policy(dict(reversed(moved.items()))).rules_version
+
+
+@pytest.mark.parametrize("nudenet_flags", [False, True])
+def test_the_product_judges_csam_alone(nudenet_flags):
+    """And acts on it."""
+    policy = build_policy(nudenet_flags=nudenet_flags, anomaly_flags=["trailing_data"])
+    assert (policy.domains, policy.acts_in) == ({"csam"}, {"csam"})
+
+
+def test_the_version_of_rules_with_anomalies_is_pinned():
+    """It is what it was before rules had domains: another one has every store judged again."""
+    policy = build_policy(nudenet_flags=False, anomaly_flags=["trailing_data", "lying_extension"])
+    assert policy.rules_version == "1-ab9c8cfb252d"
+
+
+@pytest.mark.parametrize("name", ["", "Csam", "a,b", 'a"b', "ä", "a" * 33, "a\n"])
+def test_what_is_no_name_of_a_domain_is_refused(name):
+    """Names are written into the database and on the wire."""
+    with pytest.raises(ValueError, match="domains"):
+        Policy({("a", "x"): Rule(FLAG, name)})
+    with pytest.raises(ValueError, match="domains"):
+        Policy({}, frozenset({name}))
+    with pytest.raises(ValueError, match="domains"):
+        Verdict(outcome=Outcome.CLEAR, nsfw=None, findings=(), rules_version="", outcomes={name: Outcome.CLEAR})
+
+
+def test_a_verdict_cannot_contradict_its_domains():
+    """Nor be changed."""
+    clear = {"csam": Outcome.CLEAR}
     with pytest.raises(ValueError, match="no domain"):
-        Verdict(
-            outcome=Outcome.FLAGGED, nsfw=None, findings=(), rules_version="1", outcomes={"violence": Outcome.CLEAR}
-        )
-    verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(), rules_version="1")
-    assert verdict.outcomes == {"csam": Outcome.FLAGGED}
+        Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(), rules_version="", outcomes=clear)
+    verdict = Verdict(outcome=Outcome.CLEAR, nsfw=None, findings=(), rules_version="", outcomes=clear)
+    clear["violence"] = Outcome.FLAGGED
+    assert verdict.outcomes == {"csam": Outcome.CLEAR}
     with pytest.raises(TypeError):
-        verdict.outcomes["csam"] = Outcome.CLEAR
+        verdict.outcomes["csam"] = Outcome.FLAGGED

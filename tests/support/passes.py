@@ -95,6 +95,7 @@ def scanner_over(
     listener=None,
     ledger=None,
     limits: ActionLimits = UNLIMITED,
+    policy=None,
     **options,
 ):
     """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
@@ -117,7 +118,7 @@ def scanner_over(
             storage=storage,
             ledger=ledger,
             detectors=detectors,
-            policy=build_policy(nudenet_flags=nudenet_flags, anomaly_flags=anomaly_flags),
+            policy=policy or build_policy(nudenet_flags=nudenet_flags, anomaly_flags=anomaly_flags),
             decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
             runner=ActionRunner(
                 storage=storage,

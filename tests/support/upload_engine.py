@@ -28,7 +28,9 @@ async def until(condition) -> None:
             await asyncio.sleep(0.005)
 
 
-def in_service(tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_000, decode_workers=2) -> int:
+def in_service(
+    tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_000, decode_workers=2, policy=None
+) -> int:
     """Have a story told to an engine; how many uploads were left unchecked."""
 
     async def run(validator: Validator, decoder: CountingDecoder) -> None:
@@ -38,7 +40,10 @@ def in_service(tmp_path, detector, story, *, decoder=None, frame_bytes=50_000_00
 
     with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger, decoder or CountingDecoder() as used:
         inspector = Inspector(
-            detectors=[detector], policy=build_policy(nudenet_flags=False), decoder=used, frame_bytes=frame_bytes
+            detectors=[detector],
+            policy=policy or build_policy(nudenet_flags=False),
+            decoder=used,
+            frame_bytes=frame_bytes,
         )
         options = ValidationOptions(accept_unchecked=True, queue=64, decode_workers=decode_workers)
 
