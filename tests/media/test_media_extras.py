@@ -190,7 +190,14 @@ def test_without_the_extras_their_formats_are_unsupported():
     """A JPEG XL and a HEIC name the extra that reads them, and the decoder's version does not claim them."""
     code = """
 import sys
-sys.modules["pillow_jxl"] = sys.modules["pillow_heif"] = None  # not installed
+from importlib import metadata
+sys.modules["pillow_jxl"] = sys.modules["pillow_heif"] = None  # not installed, so that pip has no record either
+recorded = metadata.distribution
+def without_extras(name):
+    if name.startswith("pillow-") or name.startswith("pillow_"):
+        raise metadata.PackageNotFoundError(name)
+    return recorded(name)
+metadata.distribution = without_extras
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import DECODER_VERSION, MediaLimits, decode
 for data in (b"\\xff\\x0a" + bytes(40), b"\\0\\0\\0\\x18ftypheic\\0\\0\\0\\0mif1heic"):
