@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FILES_HINT: Final = "Raise the limit of open files: ulimit -n 1024, LimitNOFILE=1024 in a systemd unit, --ulimit nofile=1024 in a container."
+FILES_HINT: Final = "Raise the limit of open files: ulimit -n 1024, LimitNOFILE=1024 in a systemd unit, --ulimit nofile=1024 in a container."
 _MEMORY_HINT: Final = (
     "Give the process more memory (ulimit -v, MemoryMax= in a systemd unit, the container's limit), or lower "
     "LEMMY_SAFETY_MEMORY_MB, LEMMY_SAFETY_THREADS and LEMMY_SAFETY_DECODE_WORKERS."
@@ -18,7 +20,7 @@ _THREADS_HINT: Final = (
     "or lower LEMMY_SAFETY_THREADS."
 )
 
-_FILES: Final = ("Too many files are open", _FILES_HINT)
+_FILES: Final = ("Too many files are open", FILES_HINT)
 _MEMORY: Final = ("There is not enough memory", _MEMORY_HINT)
 _THREADS: Final = ("No more threads can be started", _THREADS_HINT)
 
@@ -33,6 +35,32 @@ _WORDS: Final = {
     "out of memory": _MEMORY,
     "too many open files": _FILES,
 }
+
+
+#: A process with fewer open files to spare than this is short of them: a database wants three at a time, and threads that have
+#: some now may give them back in a moment.
+_SPARE_FILES: Final = 16
+
+
+def open_files_limit() -> int | None:
+    """How many files this process may have open; None where the system has no such limit, or does not tell."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def files_shortage() -> tuple[str, str] | None:
+    """As ``shortage``, where an error does not say why a file could not be opened: whether hardly any more can be."""
+    with ExitStack() as opened:
+        try:
+            for _ in range(_SPARE_FILES):
+                opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        except OSError as error:
+            return _of(error)
+    return None
 
 
 def shortage(error: BaseException) -> tuple[str, str] | None:

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lemmy_safety.shortages import shortage
+
 if TYPE_CHECKING:
     from lemmy_safety.errors import LemmySafetyError
 
@@ -27,5 +29,7 @@ class Check:
 
 
 def fault(area: str, name: str, error: LemmySafetyError) -> Check:
-    """The error as a check that failed."""
-    return Check(area=area, name=name, ok=False, detail=error.message, fix=error.hint, exit_code=error.exit_code)
+    """The error as a check that failed. Its fix is about what ran out, if that is the cause."""
+    short = shortage(error)
+    fix = f"{short[0]}. {short[1]}" if short else error.hint
+    return Check(area=area, name=name, ok=False, detail=error.message, fix=fix, exit_code=error.exit_code)

@@ -16,6 +16,7 @@ from lemmy_safety.cli.doctor_database import check_database
 from lemmy_safety.cli.doctor_libraries import library_faults
 from lemmy_safety.cli.exposed_files import Changeable, Exposed, changeable, exposed, private_files, steering_files
 from lemmy_safety.cli.failures import understood
+from lemmy_safety.cli.process_limits import too_few_files, too_few_threads
 from lemmy_safety.cli.service_checks import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
 from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import (
@@ -23,14 +24,17 @@ from lemmy_safety.errors import (
     MissingExtra,
     SettingsError,
     StorageError,
+    WorkerDied,
 )
 from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage
+from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from lemmy_safety.cli.process_limits import TooLow
     from lemmy_safety.cli.service_checks import ServiceCheck, Written
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.settings import Reading, Settings
@@ -87,6 +91,7 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
         return
     yield from _unless_damaged("Settings", _permissions(settings))
     yield from _unless_damaged("Settings", _at_once(settings))
+    yield from _unless_damaged("Limits", _limit(settings, too_few_files))
     yield from _unless_damaged("Upload hook", _check_hook(reading))
     yield from _unless_damaged("Worker", _check_worker(reading))
     for area, checks in (
@@ -95,13 +100,20 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
         ("Detectors", check_detectors(_section_of(reading, "detectors"), load=load)),
     ):
         yield from _unless_damaged(area, _unless_unknown(area, checks))
+    yield from _unless_damaged("Limits", _limit(settings, too_few_threads))  # with everything loaded
 
 
 def _unless_damaged(area: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks, with a fault for a missing or damaged package in the place of the error that ends them."""
+    """The checks, with a fault in the place of the error that ends them, where a package is missing or damaged, or memory,
+    files or threads ran out.
+    """
     try:
         yield from checks
     except Exception as error:
+        if short := shortage(error):
+            code = WorkerDied.exit_code
+            yield Check(area=area, name="not checked", ok=False, detail=f"{short[0]}.", fix=short[1], exit_code=code)
+            return
         reason = understood(error)
         if not isinstance(reason, MissingExtra):
             raise
@@ -196,6 +208,16 @@ def _permissions(settings: Settings) -> Iterator[Check]:
     found += changeable(steering_files(settings), private=private)
     for each in found:
         yield Check(area="Settings", name="permissions", ok=None, detail=each.detail, fix=each.fix)
+
+
+def _limit(settings: Settings, too_low: Callable[..., TooLow | None]) -> Iterator[Check]:
+    """Where a limit of this process is too low a pass fails, in many ways, or leaves objects to the next one."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - as below
+
+    limit = too_low(threads=settings.threads, decoders=wiring.decode_workers(settings))
+    if limit is not None:
+        code = WorkerDied.exit_code
+        yield Check(area="Limits", name=limit.name, ok=False, detail=limit.detail, fix=limit.fix, exit_code=code)
 
 
 def _at_once(settings: Settings) -> Iterator[Check]:

@@ -27,6 +27,9 @@ _ROOMS = tuple(
 
 _TIMEOUT_S = 120
 
+#: What a process says that memory ended, and not a library: OpenBLAS, which numpy brings, and Python itself.
+_NO_MEMORY = (b"Memory allocation still failed", b"pthread_create failed", b"MemoryError", b"Cannot allocate memory")
+
 _PROGRAM = """\
 import sys
 sys.path[:] = {path!r}
@@ -45,7 +48,10 @@ class LibraryFault:
 
 
 def library_faults() -> Iterator[LibraryFault]:
-    """The libraries that every installation has, and the decoders that this one has; one fault for each that is damaged."""
+    """The libraries that every installation has, and the decoders that this one has; one fault for each that is damaged.
+
+    :raises MemoryError: there is not enough of it to import them.
+    """
     extras = [name for name in _DECODING_EXTRAS if is_there(name) or is_recorded(name)]
     waiting = [*ALWAYS_NEEDED, *extras, *_ROOMS]
     told: set[str] = set()
@@ -71,12 +77,13 @@ def _answers(modules: list[str]) -> tuple[dict[str, tuple[str, str]], str]:
         done = subprocess.run(  # noqa: S603 - our own interpreter with our own program
             [sys.executable, "-c", program],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
         )
         said, ended_by = done.stdout, _signal_name(done.returncode)
+        if done.returncode and any(words in done.stderr for words in _NO_MEMORY):
+            raise MemoryError
     except subprocess.TimeoutExpired as error:
         said, ended_by = error.stdout or b"", f"no end after {_TIMEOUT_S} s"
     found: dict[str, tuple[str, str]] = {}

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from lemmy_safety.errors import MissingExtra
 from lemmy_safety.packages import check_whole, explained
+from lemmy_safety.shortages import shortage
 
 #: What it says of each module, as one line of JSON, begins with this: libraries print things as well.
 ANSWER = "library-trial:"
@@ -24,10 +25,10 @@ def fault_of(module: str) -> MissingExtra | None:
             import_module(module)
         else:
             check_whole(module)
-    except MissingExtra as error:
-        return error
     except Exception as error:  # noqa: BLE001 - where no package is the reason, another check shows it
-        return explained(error)
+        if shortage(error) is not None:  # nothing is wrong with the package
+            return None
+        return error if isinstance(error, MissingExtra) else explained(error)
     return None
 
 

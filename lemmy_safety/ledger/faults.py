@@ -17,6 +17,7 @@ from lemmy_safety.errors import (
     LedgerReadOnly,
 )
 from lemmy_safety.foreign import foreign
+from lemmy_safety.shortages import files_shortage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +48,9 @@ _POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
     "XX002": LedgerDamaged,  # index_corrupted
 }
 
+#: What SQLite says of a file that it cannot open, whatever the reason.
+_CANNOT_OPEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
+
 #: undefined_table and undefined_column. SQLite has no code of its own for them.
 _NOT_THERE = {"42P01", "42703"}
 
@@ -58,9 +62,6 @@ _WORDS: Mapping[type[LedgerError], str] = {
 }
 
 _SQLITE_HINTS: Mapping[int, str] = {
-    # SQLite says the same where no more files can be opened.
-    sqlite3.SQLITE_CANTOPEN: LedgerReadOnly.default_hint
-    + " If it can be written, too many files are open: raise ulimit -n.",
     sqlite3.SQLITE_ERROR: "If its schema is old, run 'lemmy-safety db upgrade'.",
     sqlite3.SQLITE_IOERR: (
         "Check the disk and the file system below the database; SQLite needs a local disk, not a network mount."
@@ -93,7 +94,7 @@ def translated(where: str, *, what_is_lost: Callable[[], LedgerError | None] = l
 def _from_driver(
     error: BaseException | None, where: str, what_is_lost: Callable[[], LedgerError | None]
 ) -> LedgerError:
-    state = getattr(error, "sqlstate", None)
+    state, primary = getattr(error, "sqlstate", None), None
     if isinstance(error, sqlite3.Error):
         # 3.11 sets no code on errors of the module itself, such as a closed connection.
         primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -105,6 +106,8 @@ def _from_driver(
         # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
         hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
         may_be_lost = state in _NOT_THERE
+    if primary in _CANNOT_OPEN and (short := files_shortage()) is not None:
+        return LedgerError(f"The database {where} cannot be opened: {short[0].lower()}.", hint=short[1])
     if may_be_lost and (lost := what_is_lost()) is not None:
         return lost
     said = " ".join(foreign(error).split())

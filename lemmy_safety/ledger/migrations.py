@@ -6,6 +6,7 @@ killed in the middle leaves the database as it was.
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,9 +59,22 @@ def _config(connection: Connection | None = None) -> Config:
     return config
 
 
+def _scripts() -> ScriptDirectory:
+    """:raises LedgerError: the folder cannot be read, which alembic takes for an empty one."""
+    folder = script_location() / "versions"
+    try:
+        with os.scandir(folder):
+            pass
+    except OSError as error:
+        raise LedgerError(
+            f"The database migrations in {folder} cannot be read: {error.strerror}.", hint="Install lemmy-safety again."
+        ) from error
+    return ScriptDirectory.from_config(_config())
+
+
 def newest() -> str:
     """The revision that this version of the program needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _scripts().get_current_head()
     if head is None:
         raise LedgerError("The database migrations are empty.", hint="Install lemmy-safety again.")
     return head
@@ -86,7 +100,7 @@ def present(connection: Connection) -> str | None:
                 hint='Stop everything that uses it, and put back a copy ("A damaged database" in docs/upgrading.md).',
             )
         raise LedgerDamaged(f"The database holds another program's tables ({', '.join(sorted(foreign)[:5])}).")
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    known = {script.revision for script in _scripts().walk_revisions()}
     unknown = sorted(set(revisions) - known)
     # Of a schema that we know some of them may be lost; without any of them the names of its revisions are alike by chance.
     if not (tables >= _OUR_TABLES if unknown else tables & _OUR_TABLES):
@@ -112,7 +126,7 @@ def room_needed(present: str | None) -> int:
     A migration that copies a large table says so in its constant ``ROOM``, as measured on a million objects. Different
     migrations copy different tables, or use the room that the one before has freed.
     """
-    scripts = ScriptDirectory.from_config(_config()).iterate_revisions("head", present or "base")
+    scripts = _scripts().iterate_revisions("head", present or "base")
     return max((getattr(script.module, "ROOM", 0) for script in scripts), default=0)
 
 

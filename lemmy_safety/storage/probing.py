@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectGone, ObjectTooLarge, StorageError
 from lemmy_safety.records import StoredObject
+from lemmy_safety.shortages import shortage
 from lemmy_safety.storage.base import ProbeStep, Storage
 
 if TYPE_CHECKING:
@@ -88,4 +89,6 @@ def _read_back(storage: Storage, key: str) -> StorageError | None:
 
 
 def _failed(name: str, error: StorageError, rest: str = "") -> ProbeStep:
-    return ProbeStep(name=name, ok=False, detail=error.message + rest, fix=error.hint or StorageError.default_hint)
+    short = shortage(error)
+    fix = f"{short[0]}. {short[1]}" if short else error.hint or StorageError.default_hint
+    return ProbeStep(name=name, ok=False, detail=error.message + rest, fix=fix)
