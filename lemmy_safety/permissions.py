@@ -1,4 +1,4 @@
-"""Why this process may not read a file: whose it is, and what gives it to us. Mounted into a container, that is a riddle."""
+"""Why this process cannot read a file: whose it is, and what gives it to us (in a container, that is a riddle); or what it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: What is said of ``is_named_pipe``.
+NAMED_PIPE = "it is a named pipe, not a file"
+
+
+def is_named_pipe(path: Path) -> bool:
+    """Whether opening ``path`` waits, perhaps for ever, until another program writes into it.
+
+    Not the pipes that a shell makes for ``<(...)``: they have a writer, and no name in any folder.
+    """
+    try:
+        return stat.S_ISFIFO(path.stat().st_mode) and path.resolve().exists()
+    except (OSError, ValueError, RuntimeError):  # no such file, or none that can be reached: opening it says so
+        return False
 
 
 def how_to_make_readable(path: Path) -> str:

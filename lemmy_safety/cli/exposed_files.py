@@ -131,12 +131,29 @@ def _changeable(path: Path) -> Changeable | None:
     if not path.is_dir():
         found = _by_mode(path)
         return Changeable(path, *found, kind="file") if found else None
+    if _is_shared(path):
+        return None
     below = itertools.islice(path.rglob("*"), _MOST_FILES)
     modes = [found for each in (path, *below) if (found := _by_mode(each))]
     if not modes:
         return None
     widest = max((mode for mode, _ in modes), key=lambda mode: mode & stat.S_IWOTH)
     return Changeable(path, widest, any(group for _, group in modes), kind="tree")
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether a folder holds more than files of ours, so that no one should change the modes of all that is in it.
+
+    One like /tmp, one of another account, and one above the home folder or above this program, such as /.
+    """
+    facts = folder.stat()
+    above = {*Path(__file__).resolve().parents, *_home_and_above()}
+    return bool(facts.st_mode & stat.S_ISVTX) or facts.st_uid != os.geteuid() or folder in above
+
+
+def _home_and_above() -> list[Path]:
+    home = expanded_if_known(Path("~"))
+    return [] if is_below_home(home) else [home.resolve(), *home.resolve().parents]
 
 
 def _by_mode(path: Path) -> tuple[int, bool] | None:
@@ -154,10 +171,11 @@ def _by_mode(path: Path) -> tuple[int, bool] | None:
 def _open_folder(folder: Path) -> Changeable | None:
     """A folder in which everyone can replace files: not one like /tmp, where each account replaces its own only."""
     try:
-        mode = stat.S_IMODE(folder.stat().st_mode)
+        facts = folder.stat()
     except OSError:
         return None
-    is_open = mode & stat.S_IWOTH and not mode & stat.S_ISVTX
+    mode = stat.S_IMODE(facts.st_mode)
+    is_open = stat.S_ISDIR(facts.st_mode) and mode & stat.S_IWOTH and not mode & stat.S_ISVTX
     return Changeable(folder, mode, group=False, kind="folder") if is_open else None
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from lemmy_safety.errors import DetectorError
 from lemmy_safety.fingerprints import HEX_DIGITS, MAX_DISTANCE
+from lemmy_safety.permissions import NAMED_PIPE, is_named_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -140,6 +141,8 @@ class HashList:
 
         :raises DetectorError: it cannot be read, or a line is not an entry; names the file and the line.
         """
+        if is_named_pipe(path):
+            raise DetectorError(f"The hash list {path} cannot be read: {NAMED_PIPE}.", hint="Set HASH_LIST to a file.")
         try:
             with path.open(encoding="utf-8-sig") as lines:
                 found = cls.parse(lines, source=str(path))

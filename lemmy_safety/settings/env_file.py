@@ -18,6 +18,7 @@ from dotenv.parser import parse_stream
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
+from lemmy_safety.permissions import NAMED_PIPE, is_named_pipe
 from lemmy_safety.settings import names
 from lemmy_safety.settings.table import DEFAULT_FILE
 
@@ -60,24 +61,9 @@ def read_env_file(path: Path | None) -> EnvFile:
     :raises SettingsError: a file that was named does not exist; or it cannot be read, or is not a text file.
     """
     file = EnvFile(path or DEFAULT_FILE)
-    try:
-        # Notepad puts a byte order mark in front; it is not part of the first name.
-        text = file.path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        if path is None and not file.path.is_symlink():
-            return file
-        raise SettingsError(f"The settings file {file.path} does not exist.", hint="Check --env-file.") from None
-    except IsADirectoryError as error:
-        # Docker makes a folder of a file that is to be mounted and does not exist.
-        raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(file.path, _encoding_fault(error), "Save it as UTF-8 text.") from error
-    except ValueError as error:  # NUL in the name
-        raise _unreadable(file.path, foreign(error), "Check --env-file.") from error
-    except OSError as error:
-        if os.path.isdir(file.path):  # noqa: PTH112 - Path's own fails on a name that is too long. Windows says "permission denied" of a folder
-            raise _unreadable(file.path, "it is a folder", "Put a text file in its place.") from error
-        raise _unreadable(file.path, foreign(error), "Make it readable for this user.") from error
+    text = _text(file.path, was_named=path is not None)
+    if text is None:
+        return file
     # read_text has made "\n" of every line end, so that lines are counted as editors count them.
     file.faults += _odd_lines(file, text)
     before: Binding | None = None
@@ -86,6 +72,31 @@ def read_env_file(path: Path | None) -> EnvFile:
         if binding.key is not None:
             before = binding
     return file
+
+
+def _text(path: Path, *, was_named: bool) -> str | None:
+    """None where there is no file, and need be none."""
+    if is_named_pipe(path):
+        raise _unreadable(path, NAMED_PIPE, "Put a text file in its place.")
+    try:
+        # Notepad puts a byte order mark in front; it is not part of the first name.
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if not was_named and not path.is_symlink():
+            return None
+        hint = "Check --env-file." if was_named else "It is a link: correct where it leads to, or remove it."
+        raise SettingsError(f"The settings file {path} does not exist.", hint=hint) from None
+    except IsADirectoryError as error:
+        # Docker makes a folder of a file that is to be mounted and does not exist.
+        raise _unreadable(path, "it is a folder", "Put a text file in its place.") from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, _encoding_fault(error), "Save it as UTF-8 text.") from error
+    except ValueError as error:  # NUL in the name
+        raise _unreadable(path, foreign(error), "Check --env-file.") from error
+    except OSError as error:
+        if os.path.isdir(path):  # noqa: PTH112 - Path's own fails on a name that is too long. Windows says "permission denied" of a folder
+            raise _unreadable(path, "it is a folder", "Put a text file in its place.") from error
+        raise _unreadable(path, foreign(error), "Make it readable for this user.") from error
 
 
 def _unreadable(path: Path, why: str, hint: str) -> SettingsError:

@@ -161,3 +161,21 @@ def test_the_docs_install_a_settings_file_that_only_its_owner_reads() -> None:
         made = [line for line in text.splitlines() if "env_example" in line and line.startswith(("cp ", "install "))]
         assert all(line.startswith("install -m 600 ") for line in made), name
     assert sum("install -m 600" in text for text in texts.values()) >= 3
+
+
+@pytest.mark.parametrize("place", ["/", "~", "sticky"])
+def test_no_command_is_advised_that_changes_more_than_files_of_ours(tmp_path, monkeypatch, place) -> None:
+    """A hash list that is set to / or to /tmp by mistake: ``chmod -R go-w /`` would break the machine."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "open to all").touch()
+    (folder / "open to all").chmod(0o666)
+    monkeypatch.setenv("HOME", str(folder if place == "~" else tmp_path / "elsewhere"))
+    if place == "sticky":
+        folder.chmod(0o1777)
+    assert list(changeable([Path("/") if place == "/" else folder])) == []
+
+
+def test_a_device_in_the_place_of_a_folder_is_not_spoken_of() -> None:
+    """``HOME=/dev/null`` is how services are given no home."""
+    assert list(changeable([Path("/dev/null/caches")], private=[Path("/dev/null/x.db")])) == []

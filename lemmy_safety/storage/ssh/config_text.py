@@ -14,6 +14,7 @@ from pathlib import Path
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
 from lemmy_safety.home import expanded, expanded_if_known, is_below_home
+from lemmy_safety.permissions import NAMED_PIPE, is_named_pipe
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,15 +95,22 @@ def _others_may_write(facts: os.stat_result) -> bool:
     return bool(facts.st_mode & _WRITABLE_BY_OTHERS) or facts.st_uid not in (0, os.geteuid())
 
 
-def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -> None:
+def _content(path: Path) -> str:
+    if is_named_pipe(path):
+        raise SettingsError(
+            f"The SSH config file {path} cannot be read: {NAMED_PIPE}.", hint="Set SSH_CONFIG to a file, or to none."
+        )
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = error.object[: error.start].count(b"\n") + 1
         raise SettingsError(f"{path}, line {number}: not UTF-8 text.", hint="Save the file as UTF-8.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
-    for number, raw in enumerate(content.splitlines(), start=1):
+
+
+def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -> None:
+    for number, raw in enumerate(_content(path).splitlines(), start=1):
         keyword = keyword_of(raw)
         line = raw if keyword in _WHOLE_LINE else _without_comment(raw)
         if keyword == "include":

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from lemmy_safety.errors import PrivateKeyError
-from lemmy_safety.permissions import how_to_make_readable
+from lemmy_safety.permissions import NAMED_PIPE, how_to_make_readable, is_named_pipe
 from lemmy_safety.storage.ssh.certificates import SUFFIX
 
 if TYPE_CHECKING:
@@ -123,6 +123,8 @@ class KeyFile:
 
 
 def _read(path: Path) -> bytes:
+    if is_named_pipe(path):
+        raise _unusable(path, NAMED_PIPE, "Set SSH_PRIVKEY to a key file.")
     try:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES)

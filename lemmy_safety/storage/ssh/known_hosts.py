@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown
 from lemmy_safety.home import expanded_if_known, is_below_home
-from lemmy_safety.permissions import how_to_make_readable
+from lemmy_safety.permissions import NAMED_PIPE, how_to_make_readable, is_named_pipe
 from lemmy_safety.storage.ssh.certificates import BadCertificate, parse_certificate
 
 if TYPE_CHECKING:
@@ -158,6 +158,10 @@ def _text(path: Path) -> str:
     path = expanded_if_known(path)
     if is_below_home(path):
         return ""
+    if is_named_pipe(path):
+        raise HostKeyUnknown(
+            f"The known_hosts file {path} cannot be read: {NAMED_PIPE}.", hint="Set SSH_KNOWN_HOSTS to another file."
+        )
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
