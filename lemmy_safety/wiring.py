@@ -285,6 +285,7 @@ def open_scanner(
     :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
     """
     from lemmy_safety.scan import Scanner, ScanOptions
+    from lemmy_safety.storage.names import typed_key
 
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
     with ExitStack() as stack:
@@ -311,7 +312,7 @@ def open_scanner(
                 dry_run=settings.dry_run,
                 plan=build_action_plan(settings),
                 skip_plain=settings.skip_plain,
-                prefix=settings.prefix,
+                prefix=typed_key(settings.prefix),
             ),
             stop=stop,
             listener=listener,

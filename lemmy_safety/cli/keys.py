@@ -8,21 +8,53 @@ from typing import TYPE_CHECKING
 import click
 
 from lemmy_safety.cli.text import printable
-from lemmy_safety.errors import LedgerError
+from lemmy_safety.errors import BadKey, LedgerError
+from lemmy_safety.storage.names import typed_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 def chosen_keys(arguments: Sequence[str]) -> list[str]:
-    """The keys that were named, each once and in order; ``-`` stands for the lines of stdin."""
+    """The keys that were named, each once and in order; ``-`` stands for the lines of stdin.
+
+    Names of files that are not UTF-8 may be typed as they are on disk, see ``storage.names``.
+
+    :raises click.UsageError: one of them cannot be a key, or there is none. A command asks before it does anything, so
+        that no key is left out of what was meant for all.
+    """
     keys: dict[str, None] = {}
     for argument in arguments:
-        named = (line.rstrip("\r\n") for line in sys.stdin) if argument == "-" else (argument,)
-        keys.update((key, None) for key in named if key)
+        named = (line for line in _lines_of_stdin() if line) if argument == "-" else (argument,)
+        keys.update((_key(text), None) for text in named)
     if arguments and not keys:
         raise click.UsageError("No key on stdin.")
     return list(keys)
+
+
+def _lines_of_stdin() -> Iterator[str]:
+    # From bytes: whether Python reads other text than UTF-8 from stdin depends on the locale.
+    for line in sys.stdin.buffer:
+        yield line.decode(sys.stdin.encoding, errors="surrogateescape").rstrip("\r\n")
+
+
+def _key(text: str) -> str:
+    if not text:
+        raise click.UsageError("A KEY is empty; nothing was changed. Is a variable in the command not set?")
+    try:
+        key = typed_key(text)
+    except BadKey:
+        raise _impossible(text, "no file can have this name") from None
+    if "\0" in key:
+        raise _impossible(text, "it has NUL in it")
+    return key
+
+
+def _impossible(text: str, why: str) -> click.UsageError:
+    return click.UsageError(
+        f"{printable(text)} cannot be a KEY: {why}; nothing was changed. Type keys in single quotes, as "
+        "'lemmy-safety flagged' lists them; on stdin, one a line."
+    )
 
 
 def unknown_keys(keys: Iterable[str], where: str, *, listed_by: str = "flagged") -> LedgerError:

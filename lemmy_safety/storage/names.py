@@ -10,6 +10,7 @@ Used by the backends that list file systems (local, ssh). S3 keys are UTF-8 by d
 
 from __future__ import annotations
 
+import os
 import re
 
 from lemmy_safety.errors import BadKey
@@ -20,6 +21,26 @@ _ESCAPE = re.compile(r"\\(?:(\\)|x([0-9a-f]{2}))")
 def to_key(raw: bytes) -> str:
     """The key of a relative path given as bytes with ``/`` between its parts. Always encodable as UTF-8."""
     return raw.replace(b"\\", b"\\\\").decode("utf-8", errors="backslashreplace")
+
+
+def typed_key(text: str) -> str:
+    r"""The key that a person means who typed it, or gave the name of its file as a shell completes it.
+
+    What is UTF-8 is a key already, in the form of this module too. What is not can only be a file's name: Python has each
+    of its odd bytes as a lone surrogate, which no key holds.
+
+    :raises BadKey: no file can have this name.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        pass
+    else:
+        return text
+    try:
+        return to_key(os.fsencode(text))
+    except UnicodeEncodeError:
+        raise _refusal(text) from None
 
 
 def from_key(key: str) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.errors import BadKey
-from lemmy_safety.storage.names import from_key, to_key
+from lemmy_safety.storage.names import from_key, to_key, typed_key
 
 
 @given(st.binary())
@@ -45,3 +47,20 @@ def test_escapes_that_hide_something_are_refused(key: str) -> None:
     """Needless, wrong or unfinished escapes are no keys, so that none can mean '..' or '/'."""
     with pytest.raises(BadKey, match="is not the key of any file"):
         from_key(key)
+
+
+@given(st.binary().filter(lambda raw: b"\0" not in raw))
+def test_a_name_that_is_typed_as_it_is_on_disk_is_its_key(raw: bytes) -> None:
+    """As Python hands on arguments. What is UTF-8 is taken for a key, in which a backslash is doubled already."""
+    typed = os.fsdecode(raw)
+    try:
+        assert typed_key(typed) == raw.decode()
+    except UnicodeDecodeError:
+        assert typed_key(typed) == to_key(raw)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there such text is a file's name")
+def test_a_surrogate_that_stands_for_no_byte_is_no_key() -> None:
+    """It cannot be typed, but handed on by a program."""
+    with pytest.raises(BadKey):
+        typed_key("a\ud800")
