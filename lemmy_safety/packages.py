@@ -125,6 +125,9 @@ def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
     for name in names:
         if is_leftover(name):
             raise MissingExtra(extra, needed_for=needed_for, cause=f"only a folder is left of {name}", damaged=True)
+        if _is_empty(name):
+            cause = f"the first file of {name} is empty"
+            raise MissingExtra(extra, needed_for=needed_for, cause=cause, damaged=True)
     try:
         yield
     except (LemmySafetyError, MemoryError):
@@ -185,12 +188,22 @@ def gone_decoder(error: AttributeError) -> str | None:
 def _named_by(error: BaseException | None) -> str | None:
     """The package that an error names itself, if it is one that can be installed."""
     if isinstance(error, ImportError):
-        top = _top(error.name)
+        top = _package_at(error.path) or _top(error.name)
     elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
         top = _top(error.obj.__name__)
     else:
         return None
     return top if _is_foreign(top) and (top in ALWAYS_NEEDED or is_there(top)) else None
+
+
+def _package_at(path: str | None) -> str | None:
+    """The package in which a file lies. Of a compiled module that does not load, Python names the last part only."""
+    if not path:
+        return None
+    # The innermost: the working folder may be on the path, too, and above all others.
+    above = [folder for folder in map(Path, sys.path) if folder.is_absolute() and Path(path).is_relative_to(folder)]
+    below = Path(path).relative_to(max(above, key=lambda folder: len(folder.parts))).parts if above else ()
+    return below[0] if len(below) > 1 and is_there(below[0]) else None
 
 
 def _is_foreign(top: str) -> bool:

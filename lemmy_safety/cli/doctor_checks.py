@@ -27,6 +27,7 @@ from lemmy_safety.errors import (
     WorkerDied,
 )
 from lemmy_safety.installing import how_to_install_again
+from lemmy_safety.packages import imported
 from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage
 from lemmy_safety.shortages import shortage
 
@@ -276,6 +277,8 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
     try:
         for detector in wiring.build_detectors(settings, (name,)):
             if not load:
+                with imported(*detector.packages, extra=name, needed_for=f"The {name} detector"):
+                    pass  # imports nothing: torch alone takes seconds
                 detail = f"{detector.version}; model not loaded (--quick)"
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)
                 continue

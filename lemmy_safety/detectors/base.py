@@ -29,6 +29,9 @@ class Detector(ABC):
     #: on: frames with ``plain`` set, and samples without any frame. The others are given neither.
     reads_plain: ClassVar[bool] = False
 
+    #: What ``open`` imports of the extra that has the detector's name.
+    packages: ClassVar[tuple[str, ...]] = ()
+
     #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
     batch_size: int = 1
 

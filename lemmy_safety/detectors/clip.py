@@ -59,6 +59,7 @@ class ClipDetector(Detector):
     """
 
     name = "clip"
+    packages = ("torch", "open_clip", "horde_safety")
 
     def __init__(
         self,
@@ -161,7 +162,7 @@ class ClipDetector(Detector):
                 yield error
 
     def _see_packages(self) -> None:
-        with imported("torch", "open_clip", "horde_safety", extra="clip", needed_for="The clip detector"):
+        with imported(*self.packages, extra="clip", needed_for="The clip detector"):
             # torch, open_clip and transformers (which horde_safety pulls in) take seconds to import.
             from lemmy_safety.detectors import clip_encoder, device, horde, screen_choice  # noqa: F401, PLC0415
 

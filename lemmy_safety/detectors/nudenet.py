@@ -60,6 +60,7 @@ class NudenetDetector(Detector):
     """
 
     name: ClassVar[str] = "nudenet"
+    packages: ClassVar[tuple[str, ...]] = ("nudenet", "onnxruntime")
 
     def __init__(self, min_score: float = 0.6, *, batch_size: int = 8) -> None:
         """``min_score`` (0 to 1) is the threshold of all findings; lower ones are recorded and are no hits."""
@@ -89,7 +90,7 @@ class NudenetDetector(Detector):
         # From 1.31 on onnxruntime keeps a device id and usage events in the user's cache folder and may send them to its
         # maker; it looks at this once, when it is first imported. Nothing leaves, and nothing but our own is written.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        with imported("nudenet", "onnxruntime", extra="nudenet", needed_for="The nudenet detector"):
+        with imported(*self.packages, extra="nudenet", needed_for="The nudenet detector"):
             package = importlib.import_module("nudenet")
             runtime = importlib.import_module("onnxruntime")
             # Older builds, on Windows, know only this way of being told.

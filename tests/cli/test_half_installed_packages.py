@@ -192,6 +192,27 @@ def test_doctor_tells_a_damaged_library_once_and_checks_all_else(command, damage
     assert code == CODE
 
 
+@pytest.mark.parametrize("package", ["onnxruntime", "nudenet"])
+def test_doctor_sees_an_empty_package_of_a_detector_without_loading_it(command, damaged, store, tmp_path, package):
+    """Also with ``--quick``; the sweep would end with the same fault."""
+    env = damaged(Damage(package, empty="__init__.py")) | {"PICTRS_FILES_DIRECTORY": str(store.folder)}
+    env |= {"DETECTORS": "nudenet", "SQLITE_FILENAME": str(tmp_path / "new.db")}
+    checks, code = _report(command("doctor", "--quick", "--json", env=env))
+    (fault,) = [check for check in checks if check["ok"] is False]
+    assert (fault["area"], fault["name"], fault["exit_code"], code) == ("Detectors", "nudenet", CODE, CODE)
+    assert f"the first file of {package} is empty" in str(fault["detail"])
+
+
+def test_a_compiled_module_that_does_not_load_is_named_by_its_package(command, damaged, store, tmp_path):
+    """Python names the last part of the module only (``_imaging``), here because a shared library of pillow is gone."""
+    env = damaged(Damage("PIL", empty="WebPImagePlugin.py"))
+    shutil.rmtree(Path(env["PYTHONPATH"].split(os.pathsep)[0]) / "pillow.libs")
+    env |= {"PICTRS_FILES_DIRECTORY": str(store.folder), "DETECTORS": "hashes"}
+    out, errors = command("--all", env=env | {"SQLITE_FILENAME": str(tmp_path / "new.db")}).communicate(timeout=120)
+    assert "pillow is not installed completely" in out + errors or "needs pillow, which is not" in out + errors
+    assert AGAIN.format("pillow") in out + errors
+
+
 DECODERS = [
     Damage("av", gone=COMPILED),
     Damage("av", empty="__init__.py"),
