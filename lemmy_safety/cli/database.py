@@ -47,14 +47,18 @@ def shown_name(settings: Settings) -> str:
 def is_missing(file: Path) -> bool:
     """Whether there is no such file. One that cannot be looked at counts as there: opening it says what is wrong."""
     try:
-        return not file.exists()
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
     except (OSError, ValueError):
         return False
+    return False
 
 
 def _check_exists(settings: Settings) -> None:
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
 
+    wiring.ledger_url(settings)  # a name that cannot be used is not one that a first pass makes
     if settings.database_url is None and is_missing(wiring.database_path(settings)):
         raise LedgerError(
             f"There is no database {wiring.database_path(settings).absolute()} yet.",

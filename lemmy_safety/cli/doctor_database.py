@@ -56,6 +56,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     name = shown_name(settings)
     database = wiring.database_file(settings)
     try:
+        wiring.ledger_url(settings)  # raises where the name of the file cannot be used
         if settings.database_url is None and is_missing(wiring.database_path(settings)):
             _check_can_be_made(wiring.database_path(settings))
             check_locks(wiring.database_path(settings))

@@ -166,7 +166,8 @@ def _check_room(file: Path, folder: Path, needed: int, *, what: str) -> None:
 def _check_target(file: Path, target: Path, *, overwrite: bool) -> None:
     if target in {file.with_name(file.name + ending) for ending in _OWN_ENDINGS}:
         raise ActionRefused(f"{target} belongs to the database itself.", hint="Choose another file.")
-    if target.exists() and not target.is_file():
+    # After realpath(), a link that is left leads to itself.
+    if target.is_symlink() or (target.exists() and not target.is_file()):
         raise ActionRefused(f"{target} is not a file.", hint="Choose another file.")
     if target.exists() and not overwrite:
         raise ActionRefused(f"{target} exists.", hint="Overwrite it with --force, or choose another file.")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
-from lemmy_safety.ledger.urls import is_sqlite
+from lemmy_safety.ledger.urls import opened_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +39,6 @@ def create_private(path: str | Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
 
 
-def _new_file(url: URL) -> str | None:
+def _new_file(url: URL) -> Path | None:
     """The file that SQLite would make; None where it makes none."""
-    name = url.database
-    if not is_sqlite(url) or not name:
-        return None
-    if not name.startswith("file:"):
-        return name
-    # SQLite's own names: https://www.sqlite.org/uri.html
-    mode = url.query.get("mode", "rwc")
-    return unquote(urlsplit(name).path) if mode == "rwc" and ":memory:" not in name else None
+    return opened_file(url) if url.query.get("mode", "rwc") == "rwc" else None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -34,6 +38,12 @@ def sqlite_url(path: Path) -> str:
     :raises LedgerError: the name cannot be written as a URL.
     """
     absolute = str(path.absolute())
+    try:
+        absolute.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LedgerError(
+            f"The database file name {absolute!r} cannot be used: it is not UTF-8.", hint="Choose another name."
+        ) from None
     text = URL.create("sqlite", database=absolute).render_as_string(hide_password=False)
     if make_url(text).database != absolute:  # SQLAlchemy before 2.1 does not quote '?'
         raise LedgerError(f"The database file name {absolute!r} cannot be used.", hint="Choose a name without '?'.")
@@ -104,6 +114,18 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database)
 
 
+def opened_file(url: URL) -> Path | None:
+    """The file that SQLite opens, also by its own names (https://www.sqlite.org/uri.html); None where it opens none."""
+    name = url.database
+    if not is_sqlite(url) or not name or ":memory:" in name or url.query.get("mode") == "memory":
+        return None
+    if name.startswith("file:"):
+        name = unquote(urlsplit(name).path)
+        if os.name == "nt" and name[2:3] == ":":
+            name = name.removeprefix("/")
+    return Path(name)
+
+
 def shown_url(url: URL) -> str:
     """What messages call the database: the file, or the server without user, password and options."""
     path = sqlite_file(url)
@@ -116,26 +138,21 @@ def shown_url(url: URL) -> str:
 
 
 def check_file(url: URL, *, may_create: bool) -> None:
-    """Refuse a SQLite file whose place is wrong, before anything creates it.
+    """Refuse a SQLite file whose place is wrong, before anything opens or creates it.
 
     :raises LedgerError: no such folder, or no such file and none may be made.
-    :raises LedgerDamaged: the name is a folder's.
+    :raises LedgerDamaged: the name is that of something else: a folder, a device, a pipe, a socket, a link to itself.
     :raises LedgerReadOnly: the folder may not be entered.
     """
-    path = sqlite_file(url)
+    path = opened_file(url)
     if path is None:
         return
     try:
-        if path.is_dir():
-            raise LedgerDamaged(f"The database {path} is a folder, not a file.")
         if not path.parent.is_dir():
             raise LedgerError(
                 f"The folder of the database {path} does not exist.", hint="Create it, or set SQLITE_FILENAME."
             )
-        if not may_create and not path.exists():
-            raise LedgerError(
-                f"There is no database {path}.", hint="A first run, or 'lemmy-safety db upgrade', makes it."
-            )
+        what = _what_is_there(path)
     except PermissionError as error:
         raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
     except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
@@ -143,3 +160,21 @@ def check_file(url: URL, *, may_create: bool) -> None:
         raise LedgerError(
             f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
         ) from error
+    if what is None and not may_create:
+        raise LedgerError(f"There is no database {path}.", hint="A first run, or 'lemmy-safety db upgrade', makes it.")
+    if what:
+        raise LedgerDamaged(f"The database {path} is not a regular file, but a {what}.")
+
+
+def _what_is_there(path: Path) -> str | None:
+    """What lies there if it is no regular file, else nothing (""); None where nothing is there."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "link to itself"
+        raise
+    kinds = ((stat.S_ISREG, ""), (stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "named pipe"), (stat.S_ISSOCK, "socket"))
+    return next((what for is_it, what in kinds if is_it(mode)), "device")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
-from lemmy_safety.errors import SettingsError, StorageMissing
+from lemmy_safety.errors import ActionRefused, LedgerDamaged, LedgerError, SettingsError, StorageMissing
 from lemmy_safety.settings import load_settings
 from lemmy_safety.storage.local import LocalStorage
 
@@ -75,3 +76,70 @@ def test_neither_does_a_settings_file_that_is_named(call, tmp_path, kind) -> Non
 def test_settings_of_a_path_with_a_link_in_a_circle_are_read(tmp_path) -> None:
     """What is wrong with it is said by what opens it."""
     assert load_settings(environ={"SQLITE_FILENAME": impossible("a link to itself", tmp_path)})
+
+
+def not_a_file(kind: str, folder) -> str:
+    """The name of something that is neither a file nor missing."""
+    path = folder / "here"
+    match kind:
+        case "device":
+            return os.devnull
+        case "folder":
+            path.mkdir()
+        case "named pipe":
+            os.mkfifo(path)
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(os.path.relpath(path))  # an absolute one can be too long
+        case _:
+            path.symlink_to("here")
+    return str(path)
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("kind", ["device", "folder", "named pipe", "socket", "link to itself"])
+def test_a_database_is_a_regular_file(call, tmp_path, kind) -> None:
+    """Whatever opens it says so before anything is made, beside it too; also under SQLite's own name for it."""
+    path = not_a_file(kind, tmp_path)
+    before = {each.name for each in tmp_path.iterdir()}
+    commands = (
+        ("--all", "--dry-run"),
+        ("doctor", "--quick"),
+        ("flagged",),
+        ("db", "upgrade"),
+        ("db", "version"),
+        ("db", "backup", str(tmp_path / "copy.db")),
+    )
+    for setting in ({"SQLITE_FILENAME": path}, {"DATABASE_URL": f"sqlite:///file:{path}?uri=true"}):
+        for command in commands:
+            result = call(*command, env=setting)
+            assert f"{path} is not a regular file, but a {kind}." in result.output, command
+            assert "Set SQLITE_FILENAME" in result.output
+            assert result.exit_code == LedgerDamaged.exit_code
+    assert {each.name for each in tmp_path.iterdir()} == before
+
+
+def test_a_link_to_a_database_that_is_not_there_yet_is_fine(call, tmp_path) -> None:
+    """It is made where the link leads."""
+    (tmp_path / "link.db").symlink_to("real.db")
+    env = {"SQLITE_FILENAME": str(tmp_path / "link.db")}
+    assert "is not there yet" in call("doctor", "--quick", env=env).output
+    assert call("db", "upgrade", env=env).exit_code == 0
+    assert (tmp_path / "real.db").is_file()
+
+
+def test_a_backup_does_not_replace_a_link_to_itself(call, tmp_path) -> None:
+    """Something is there, and it is not a copy of before."""
+    assert call("db", "upgrade").exit_code == 0
+    result = call("db", "backup", "--force", not_a_file("link to itself", tmp_path))
+    assert result.exit_code == ActionRefused.exit_code
+    assert "is not a file" in result.output
+
+
+@pytest.mark.usefixtures("store")
+def test_a_database_has_a_name_in_utf8(call, tmp_path) -> None:
+    """SQLite takes no other, so it is not one that the first pass makes."""
+    for command in (("--all", "--dry-run"), ("doctor", "--quick"), ("flagged",), ("db", "upgrade")):
+        result = call(*command, env={"SQLITE_FILENAME": os.fsdecode(bytes(tmp_path) + b"/\xff.db")})
+        assert "cannot be used: it is not UTF-8" in result.output, command
+        assert result.exit_code == LedgerError.exit_code

@@ -154,7 +154,7 @@ def test_a_damaged_database_is_said_to_be_damaged(made) -> None:
 
 def test_places_that_cannot_hold_a_database(tmp_path) -> None:
     """A folder in place of the file, and a folder that is not there."""
-    with pytest.raises(LedgerDamaged, match="is a folder"):
+    with pytest.raises(LedgerDamaged, match="is not a regular file, but a folder"):
         open_ledger(sqlite_url(tmp_path))
     with pytest.raises(LedgerError, match="does not exist"):
         open_ledger(sqlite_url(tmp_path / "no" / "a.db"))
