@@ -99,27 +99,33 @@ def backup(path: Path | None, *, force: bool) -> None:
     """Copy the SQLite database to PATH, also while a daemon writes to it.
 
     PATH is a file or a folder; without it the copy lies beside the database, with the time in its name. For PostgreSQL the
-    command only says how to call pg_dump.
+    command only says how to call pg_dump. A database that has lost tables is copied too, and then the command ends with 55.
     """
     with as_it_is(current().settings()) as ledger:
         copy = ledger.back_up(path, overwrite=force)
-    click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
+        click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
+        # Only now: the copy of a damaged database may be all that is left of it.
+        ledger.check_whole()
 
 
 @db.command()
 @settings_options()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def version(*, as_json: bool) -> None:
-    """Show which schema the database has and which this version needs; changes nothing."""
+    """Show which schema the database has and which this version needs; changes nothing.
+
+    Ends with 55 where tables or columns of its schema are missing.
+    """
     settings = current().settings()
     with as_it_is(settings) as ledger:
         present, needed = ledger.schema_version()
+        if as_json:
+            write_json({"present": present or None, "needed": needed})
+        else:
+            click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
+        ledger.check_whole()
         dump = ledger.dump_command()
-    if as_json:
-        write_json({"present": present or None, "needed": needed})
-        return
-    click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
-    if present != needed:
+    if present != needed and not as_json:
         click.echo("The next start upgrades it, or now: lemmy-safety db upgrade")
         if dump is not None:
             click.echo(f"To be able to go back, make a dump before: {dump}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
+import pytest
 from support.old_ledgers import insert, old_ledger
 
-from lemmy_safety.errors import ActionRefused, LedgerError, SettingsError
+from lemmy_safety.errors import ActionRefused, LedgerDamaged, LedgerError, SettingsError
 from lemmy_safety.ledger import sqlite_url
 
 
@@ -70,3 +73,45 @@ def test_backup_says_where_it_is_and_overwrites_only_when_told(call, tmp_path):
     versions = json.loads(call("db", "version", "--json", env={"SQLITE_FILENAME": "copy.db"}).stdout)
     assert versions["present"] == "0007"
     assert call("db", "backup", env={"SQLITE_FILENAME": "none.db"}).exit_code == LedgerError.exit_code
+
+
+def tables_of(path) -> set[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+@pytest.mark.parametrize("revision", ["0007", "newest"])
+def test_a_backup_of_a_damaged_database_is_made_and_called_damaged(call, tmp_path, revision):
+    """It may be all there is. The copy to put back is one of before."""
+    file = tmp_path / "lemmy_safety.db"
+    if revision == "newest":
+        assert call("db", "upgrade").exit_code == 0
+    else:
+        with old_ledger(sqlite_url(file), revision):
+            pass
+    assert call("db", "backup").exit_code == 0
+    (whole,) = tmp_path.glob("lemmy_safety.db.backup-*")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("DROP TABLE events")
+    result = call("db", "backup", "copy.db")
+    assert f"The backup is {tmp_path / 'copy.db'} (" in result.output
+    assert "is damaged: it is at schema" in result.output
+    assert "has no table events" in result.output
+    assert f"put back its copy {whole}" in result.output
+    assert result.exit_code == LedgerDamaged.exit_code
+    assert tables_of(tmp_path / "copy.db") == tables_of(file)
+
+
+def test_the_version_of_a_damaged_database_is_shown_and_called_damaged(call, tmp_path):
+    """In the JSON there is the version alone."""
+    assert call("db", "upgrade").exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "lemmy_safety.db")) as database:
+        database.execute("DROP TABLE events")
+    result = call("db", "version")
+    assert "this version needs" in result.output
+    assert "has no table events" in result.output
+    assert result.exit_code == LedgerDamaged.exit_code
+    as_json = call("db", "version", "--json")
+    assert json.loads(as_json.stdout)["present"]
+    assert "has no table events" in as_json.stderr
+    assert as_json.exit_code == LedgerDamaged.exit_code
