@@ -14,7 +14,7 @@ from lemmy_safety.errors import LemmySafetyError, SettingsError
 from lemmy_safety.home import expanded, why_no_home
 from lemmy_safety.packages import DECODING_PACKAGES, check_whole
 from lemmy_safety.records import ActionPlan
-from lemmy_safety.settings import choose_storage, variable
+from lemmy_safety.settings import check_complete, choose_storage, variable
 
 if TYPE_CHECKING:
     import threading
@@ -40,12 +40,17 @@ _MOST_DECODE_WORKERS = 8
 _LOOKING_SHARE = 2 / 3
 
 
-def build_storage(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Storage:
-    """The storage that the settings mean, not yet connected.
+def build_storage(
+    settings: Settings, *, kind: str | None = None, ask_passphrase: AskPassphrase | None = None
+) -> Storage:
+    """The storage that the settings mean, or that of this ``kind``, not yet connected.
 
-    :raises SettingsError: none or several are filled in, or something is missing.
+    :raises SettingsError: none or several are filled in, something is missing, or has a form that cannot be used.
     """
-    kind = choose_storage(settings)
+    if kind is None:
+        kind = choose_storage(settings)
+    else:
+        check_complete(settings, kind)
     if kind == "s3":
         from lemmy_safety.storage.s3 import S3Storage
 

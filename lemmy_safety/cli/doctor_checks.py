@@ -28,7 +28,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.packages import imported
-from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage
+from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage, filled_storages
 from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
@@ -168,8 +168,8 @@ def _check_service(area: str, checks: Iterable[ServiceCheck], settings: Settings
 
 def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
     for check in check_storage(_section_of(reading, "storage")):
-        # A line of .env that cannot be read may hold the storage that is missing here.
-        is_missing = check.name == _CHOSEN and check.ok is False and check.exit_code == SettingsError.exit_code
+        # A line of .env that cannot be read may hold the storage, or the SSH user, that is missing here.
+        is_missing = check.name in {_CHOSEN, "ssh"} and check.ok is False and check.exit_code == SettingsError.exit_code
         yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
 
 
@@ -243,9 +243,19 @@ def check_storage(settings: Settings) -> Iterator[Check]:
     area = "Storage"
     try:
         kind = choose_storage(settings)
-        storage = wiring.build_storage(settings, ask_passphrase=asker())
     except LemmySafetyError as error:
         yield fault(area, _CHOSEN, error)
+        for each in filled_storages(settings):
+            try:
+                wiring.build_storage(settings, kind=each)
+            except LemmySafetyError as wrong:
+                if str(wrong) != str(error):
+                    yield fault(area, each, wrong)
+        return
+    try:
+        storage = wiring.build_storage(settings, ask_passphrase=asker())
+    except LemmySafetyError as error:
+        yield fault(area, kind, error)
         return
     yield Check(area=area, name=_CHOSEN, ok=True, detail=f"{kind}, {storage.name}")
     try:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import create_engine, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from lemmy_safety.errors import LedgerError
+from lemmy_safety.errors import LedgerError, SettingsError
 from lemmy_safety.foreign import foreign
 from lemmy_safety.ledger.private_file import make_private
 from lemmy_safety.ledger.urls import is_sqlite
@@ -57,9 +57,11 @@ _SQLITE_SETTINGS = (
     f"PRAGMA journal_size_limit = {_WAL_BYTES}",
 )
 
-#: What SQLAlchemy and drivers answer to options that they do not know, or cannot read, before they speak to the server;
-#: OSError for certificates that are not there.
-_MISUSE = (TypeError, ValueError, LookupError, RuntimeError, AttributeError, OSError)
+#: What SQLAlchemy and drivers answer to options that they do not know, or cannot read, before they speak to the server.
+_MISUSE = (TypeError, ValueError, LookupError, AttributeError)
+
+#: The same, where a later try may succeed: certificates that are not there, threads that cannot be started.
+_MISHAP = (RuntimeError, OSError)
 
 _WRITES = "lemmy_safety_writes"
 
@@ -67,7 +69,7 @@ _WRITES = "lemmy_safety_writes"
 def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``.
 
-    :raises LedgerError: the part after '?' asks for what SQLAlchemy does not know or cannot read.
+    :raises SettingsError: the part after '?' asks for what SQLAlchemy does not know or cannot read.
     """
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW}
     options["connect_args"] = _connect_options(url, busy_timeout_s)
@@ -75,7 +77,7 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     options["pool_pre_ping"] = not is_sqlite(url)
     try:
         engine = create_engine(url, **options)
-    except (ArgumentError, NoSuchModuleError, *_MISUSE) as error:
+    except (ArgumentError, NoSuchModuleError, *_MISUSE, *_MISHAP) as error:
         raise _bad_query(url.get_driver_name(), error) from error
 
     @event.listens_for(engine, "do_connect")
@@ -117,14 +119,22 @@ def _connect(dialect: Dialect, arguments: list[Any], named: dict[str, Any]) -> D
     """Connect as SQLAlchemy does; errors that are not of the driver's own kind are about what the URL asks for."""
     try:
         return dialect.connect(*arguments, **named)
-    except _MISUSE as error:
+    except (*_MISUSE, *_MISHAP) as error:
+        raise _bad_query(dialect.driver, error) from error
+    except dialect.loaded_dbapi.ProgrammingError as error:
+        if getattr(error, "sqlstate", None) is not None:  # the server said it
+            raise
         raise _bad_query(dialect.driver, error) from error
 
 
-def _bad_query(driver: str, error: Exception) -> LedgerError:
-    return LedgerError(
-        f"The driver {driver!r} cannot do what DATABASE_URL asks for: {foreign(error)}.",
-        hint="Check the part after '?' in DATABASE_URL.",
+def _bad_query(driver: str, error: Exception) -> LedgerError | SettingsError:
+    kind = LedgerError if isinstance(error, _MISHAP) else SettingsError
+    # Names are encoded for DNS by a codec, which wants parts of 1 to 63 characters between the dots.
+    part = "host name" if isinstance(error, UnicodeError) else "part after '?'"
+    said = foreign(error).partition("\n")[0]
+    return kind(
+        f"The driver {driver!r} cannot do what DATABASE_URL asks for: {said}.",
+        hint=f"Check the {part} in DATABASE_URL.",
     )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _URL_HINT = "Use sqlite:////path/to/lemmy_safety.db or postgresql://user:password@host/database."
 
+_HIGHEST_PORT = 65_535
+
 #: How a URL may begin, and with which driver it is used: the only two kinds of database that this is built for and tested on.
 _DRIVERS: Mapping[str, str] = {
     "sqlite": "sqlite",
@@ -35,26 +37,26 @@ _DRIVERS: Mapping[str, str] = {
 def sqlite_url(path: Path) -> str:
     """The URL of a SQLite file, absolute, so that it means the same file wherever the process goes.
 
-    :raises LedgerError: the name cannot be written as a URL.
+    :raises SettingsError: the name cannot be written as a URL.
     """
     absolute = str(path.absolute())
     try:
         absolute.encode("utf-8")
     except UnicodeEncodeError:
-        raise LedgerError(
+        raise SettingsError(
             f"The database file name {absolute!r} cannot be used: it is not UTF-8.", hint="Choose another name."
         ) from None
     text = URL.create("sqlite", database=absolute).render_as_string(hide_password=False)
     if make_url(text).database != absolute:  # SQLAlchemy before 2.1 does not quote '?'
-        raise LedgerError(f"The database file name {absolute!r} cannot be used.", hint="Choose a name without '?'.")
+        raise SettingsError(f"The database file name {absolute!r} cannot be used.", hint="Choose a name without '?'.")
     return text
 
 
 def parse_url(url: str) -> URL:
     """The URL with its driver settled and installed.
 
-    :raises LedgerError: not a URL, or one that cannot be used. The text is not repeated: it may hold a password.
-    :raises SettingsError: of another kind of database, or for another driver.
+    :raises SettingsError: not a URL, or one that cannot be used, of another kind of database, or for another driver. The
+        text is not repeated: it may hold a password.
     :raises MissingExtra: the driver for PostgreSQL is missing or damaged.
     """
     try:
@@ -62,18 +64,23 @@ def parse_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         # Not chained: older versions of the library put the whole text, password included, into their message.
         hint = f"{ENCODING_HINT} {_URL_HINT}" if "@" in url else _URL_HINT
-        raise LedgerError("DATABASE_URL is not a database URL.", hint=hint) from None
+        raise SettingsError("DATABASE_URL is not a database URL.", hint=hint) from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
         raise _unsupported(parsed.drivername)
     parsed = parsed.set(drivername=driver)
     if is_sqlite(parsed):
         if parsed.database in {None, "", ":memory:"}:
-            raise LedgerError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
+            raise SettingsError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
         return parsed
     if not _login_ends_at_the_last_at(url, parsed):
         # Otherwise a piece of the password is taken for the host, looked up in DNS, and shown in messages.
-        raise LedgerError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
+        raise SettingsError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
+    if parsed.port is not None and not 0 < parsed.port <= _HIGHEST_PORT:
+        raise SettingsError(
+            f"The port in DATABASE_URL, {parsed.port}, is not one: they go from 1 to {_HIGHEST_PORT}.",
+            hint="PostgreSQL listens on 5432, where no other is set; that one can be left out.",
+        )
     with imported("psycopg", extra="postgres", needed_for="A PostgreSQL database"):
         parsed.get_dialect().import_dbapi()
     return parsed
@@ -140,6 +147,7 @@ def shown_url(url: URL) -> str:
 def check_file(url: URL, *, may_create: bool) -> None:
     """Refuse a SQLite file whose place is wrong, before anything opens or creates it.
 
+    :raises SettingsError: the name is too long, or holds NUL.
     :raises LedgerError: no such folder, or no such file and none may be made.
     :raises LedgerDamaged: the name is that of something else: a folder, a device, a pipe, a socket, a link to itself.
     :raises LedgerReadOnly: the folder may not be entered.
@@ -155,9 +163,11 @@ def check_file(url: URL, *, may_create: bool) -> None:
         what = _what_is_there(path)
     except PermissionError as error:
         raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
-    except (OSError, ValueError) as error:  # a name that is too long, or holds NUL
+    except (OSError, ValueError) as error:
         reason = foreign(getattr(error, "strerror", None) or error)
-        raise LedgerError(
+        # A name that is too long, or holds NUL, is one that no file can have.
+        never = isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG
+        raise (SettingsError if never else LedgerError)(
             f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
         ) from error
     if what is None and not may_create:

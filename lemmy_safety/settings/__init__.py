@@ -5,7 +5,7 @@ Each field of ``Settings`` carries its names, range, help and secrecy; a file he
 environment; rooms receive values from ``wiring.py``, never these settings.
 """
 
-from lemmy_safety.settings.choosing import choose_storage
+from lemmy_safety.settings.choosing import check_complete, choose_storage, filled_storages
 from lemmy_safety.settings.loading import (
     Reading,
     UnknownSetting,
@@ -28,8 +28,10 @@ __all__ = [
     "Reading",
     "Settings",
     "UnknownSetting",
+    "check_complete",
     "choose_storage",
     "env_file_in_use",
+    "filled_storages",
     "load_settings",
     "proxies",
     "read_alone",

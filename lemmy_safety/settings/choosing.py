@@ -16,13 +16,7 @@ def choose_storage(settings: Settings) -> str:
 
     :raises SettingsError: none is filled in, several are, or the chosen one lacks something.
     """
-    filled = []
-    if settings.s3_endpoint:
-        filled.append("s3")
-    if settings.ssh_hostname:
-        filled.append("ssh")
-    elif settings.files_directory:
-        filled.append("local")
+    filled = filled_storages(settings)
     if settings.storage is None and len(filled) > 1:
         raise SettingsError(
             f"Settings for {' and '.join(filled)} are filled in, and none is chosen.",
@@ -37,6 +31,24 @@ def choose_storage(settings: Settings) -> str:
             hint="To look around first, without any settings: lemmy-safety demo",
         )
     kind = settings.storage or filled[0]
+    check_complete(settings, kind)
+    return kind
+
+
+def filled_storages(settings: Settings) -> list[str]:
+    """The backends that are filled in, at least in part."""
+    filled = []
+    if settings.s3_endpoint:
+        filled.append("s3")
+    if settings.ssh_hostname:
+        filled.append("ssh")
+    elif settings.files_directory:
+        filled.append("local")
+    return filled
+
+
+def check_complete(settings: Settings, kind: str) -> None:
+    """:raises SettingsError: the backend lacks something."""
     needed = {
         "s3": ("s3_endpoint", "s3_bucket"),
         "ssh": ("ssh_hostname", "files_directory"),  # the user may be in the SSH config file
@@ -45,4 +57,3 @@ def choose_storage(settings: Settings) -> str:
     missing = [OPTIONS[name].env[0] for name in needed if not getattr(settings, name)]
     if missing:
         raise SettingsError(f"Storage {kind} also needs {', '.join(missing)}.", hint=f"Set it in {settings.env_file}.")
-    return kind

@@ -114,6 +114,14 @@ def hash_list(text):
     return plant
 
 
+def aws_file(text, **more):
+    def plant(folder):
+        (folder / "aws-config").write_text(text, encoding="utf-8")
+        return {"AWS_CONFIG_FILE": str(folder / "aws-config"), **more}
+
+    return plant
+
+
 def nobody_listens(setting, url, **more):
     def plant(_folder):
         with socket.socket() as free:
@@ -173,6 +181,21 @@ FAULTS = {
         errors.HostUnknown,
         ["nowhere.invalid", "OBJECT_STORAGE_ENDPOINT"],
     ),
+    "an S3 server that is no URL": (
+        settings(OBJECT_STORAGE_ENDPOINT="s3://bucket", LEMMY_SAFETY_STORAGE="s3", **S3),
+        errors.SettingsError,
+        ["s3://bucket", "OBJECT_STORAGE_ENDPOINT"],
+    ),
+    "an S3 host with an underscore": (
+        settings(OBJECT_STORAGE_ENDPOINT="http://my_minio:9000", LEMMY_SAFETY_STORAGE="s3", **S3),
+        errors.SettingsError,
+        ["my_minio", "underscore", "aliases"],
+    ),
+    "an AWS file that is none": (
+        aws_file("no section\n", OBJECT_STORAGE_ENDPOINT="http://127.0.0.1:9", LEMMY_SAFETY_STORAGE="s3", **S3),
+        errors.SettingsError,
+        ["aws-config", "Check the AWS files"],
+    ),
     "a proxy with one slash": (
         settings(OBJECT_STORAGE_ENDPOINT="http://a.invalid", LEMMY_SAFETY_STORAGE="s3", HTTP_PROXY="http:/127.0.0.1:1", **S3),
         errors.SettingsError,
@@ -206,7 +229,7 @@ FAULTS = {
     "a lost column": (altered("ALTER TABLE runs DROP COLUMN counts"), errors.LedgerDamaged, ["no column runs.counts", "docs/upgrading.md"]),
     "a lost version of the schema": (altered("DROP TABLE alembic_version"), errors.LedgerDamaged, ["alembic_version", "docs/upgrading.md"]),
     "no folder for the database": (settings(SQLITE_FILENAME="no/a.db"), errors.LedgerError, ["SQLITE_FILENAME"]),
-    "a DATABASE_URL that is none": (settings(DATABASE_URL="nonsense"), errors.LedgerError, ["DATABASE_URL", "sqlite:////"]),
+    "a DATABASE_URL that is none": (settings(DATABASE_URL="nonsense"), errors.SettingsError, ["DATABASE_URL", "sqlite:////"]),
     "an unknown kind of database": (settings(DATABASE_URL="nosuch://h/x"), errors.SettingsError, ["nosuch", "PostgreSQL"]),
     "a database server that is down": (
         nobody_listens("DATABASE_URL", "postgresql://me:secret-word@127.0.0.1:{}/x"),
@@ -244,6 +267,19 @@ def test_each_planted_fault_is_found_with_its_fix(call, tmp_path, monkeypatch, f
     assert [word for word in words if word not in said] == [], said
     assert result.exit_code == faults[0]["exit_code"] == error.exit_code
     assert "secret-" not in said
+
+
+def test_storages_of_which_none_is_chosen_are_checked_for_what_is_wrong_in_their_settings(call) -> None:
+    """None is connected to, but no fault waits until the choice is made."""
+    filled = {"OBJECT_STORAGE_ENDPOINT": "http://a:99999", "SSH_HOSTNAME": "b", "PICTRS_FILES_DIRECTORY": "/c"}
+    result = call("doctor", "--quick", "--json", env=filled | {"SSH_USERNAME": "", "DETECTORS": "hashes"})
+    checks = [check for check in json.loads(result.stdout)["checks"] if check["area"] == "Storage"]
+    said = [check["detail"] for check in checks if check["ok"] is False]
+    assert "none is chosen" in said[0]
+    assert "'http://a:99999' is not the URL of a server" in said[1]
+    assert "No user name is known for the SSH server b" in said[2]
+    assert len(said) == 3
+    assert result.exit_code == errors.SettingsError.exit_code
 
 
 @pytest.mark.usefixtures("store")

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from lemmy_safety.errors import ActionRefused, LedgerDamaged, LedgerError, SettingsError, StorageMissing
+from lemmy_safety.errors import ActionRefused, LedgerDamaged, SettingsError, StorageMissing
 from lemmy_safety.settings import load_settings
 from lemmy_safety.storage.local import LocalStorage
 
@@ -142,4 +142,4 @@ def test_a_database_has_a_name_in_utf8(call, tmp_path) -> None:
     for command in (("--all", "--dry-run"), ("doctor", "--quick"), ("flagged",), ("db", "upgrade")):
         result = call(*command, env={"SQLITE_FILENAME": os.fsdecode(bytes(tmp_path) + b"/\xff.db")})
         assert "cannot be used: it is not UTF-8" in result.output, command
-        assert result.exit_code == LedgerError.exit_code
+        assert result.exit_code == SettingsError.exit_code

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from lemmy_safety.cli.failures import present
 from lemmy_safety.cli.redaction import Redaction
-from lemmy_safety.errors import LedgerError, LemmySafetyError, StorageError
+from lemmy_safety.errors import LemmySafetyError, SettingsError, StorageError
 from lemmy_safety.ledger.urls import parse_url, shown_url
 from lemmy_safety.settings import load_settings, proxies
-from lemmy_safety.storage.s3.client import shown_endpoint
+from lemmy_safety.storage.s3.endpoint import shown_endpoint
 from lemmy_safety.url_logins import hide_logins, secrets_of, without_login
 from lemmy_safety.web.server_address import checked_url
 
@@ -149,7 +149,7 @@ def test_a_url_in_the_wrong_place_of_the_command_line_is_not_repeated(call, argu
     assert not _letters(result.output)
 
 
-def test_the_error_has_the_code_of_the_database() -> None:
-    """One of our tree, so that a service manager knows it."""
-    with pytest.raises(LedgerError, match="not clear where the password"):
+def test_the_error_is_one_of_the_settings() -> None:
+    """No restart cures it, which its code tells a service manager."""
+    with pytest.raises(SettingsError, match="not clear where the password"):
         parse_url("postgresql://me:QX@ZX@host/db")

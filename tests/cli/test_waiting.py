@@ -38,6 +38,17 @@ FAULTS = {
     "a value out of range": ((), {"LEMMY_SAFETY_MINUTES": "0"}, errors.SettingsError),
     "a misspelt name": ((), {"LEMMY_SAFETY_MINUTE": "5"}, errors.SettingsError),
     "a folder that is not there": ((), {"PICTRS_FILES_DIRECTORY": "/nowhere"}, errors.StorageMissing),
+    "an S3 server that is no URL": (
+        ("-y",),
+        {"LEMMY_SAFETY_STORAGE": "s3", "OBJECT_STORAGE_ENDPOINT": "s3://bucket"},
+        errors.SettingsError,
+    ),
+    "a region that can be none": (
+        (),
+        {"LEMMY_SAFETY_STORAGE": "s3", "OBJECT_STORAGE_ENDPOINT": "http://127.0.0.1:9", "AWS_DEFAULT_REGION": "a b"},
+        errors.SettingsError,
+    ),
+    "a database URL that is none": ((), {"DATABASE_URL": "u:pw@h/db"}, errors.SettingsError),
     "a database that is none": ((), {"SQLITE_FILENAME": "picture.db"}, errors.LedgerDamaged),
     "a hook without a secret": (("serve",), {"HOOK_HOST": "0.0.0.0"}, errors.SettingsError),  # noqa: S104
     "a worker without a key": (("worker", "--url", "http://127.0.0.1:9"), {}, errors.SettingsError),

@@ -322,11 +322,12 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
         "secret-word://me:secret-word@",
         "sqlite://",
         "sqlite:///:memory:",
+        "me:secret-word@host/x",
     ],
 )
 def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> None:
-    """They may hold a password; the hint shows what one looks like."""
-    with pytest.raises((LedgerError, SettingsError)) as caught:
+    """As a bad setting, which no restart cures. They may hold a password; the hint shows what one looks like."""
+    with pytest.raises(SettingsError) as caught:
         open_ledger(url)
     chain = []
     error = caught.value
@@ -344,14 +345,37 @@ def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> Non
         ("sqlite:///{folder}/some.db?timeout=abc", "sqlite3"),
         ("postgresql+psycopg://127.0.0.1:1/db?plugin=nope", "psycopg"),
         ("postgresql+psycopg://127.0.0.1:1/db?host=a&host=b&port=1", "psycopg"),
+        ("postgresql://127.0.0.1:1/db?nonsense=1", "psycopg"),
+        ("postgresql://127.0.0.1:1/db?connect_timeout=abc", "psycopg"),
     ],
 )
 def test_options_that_no_driver_takes_are_a_fault_of_the_url(tmp_path, url, needs) -> None:
     """Whether SQLAlchemy or the driver finds it, and whichever error it raises."""
     pytest.importorskip(needs)
-    with pytest.raises(LedgerError, match="cannot do what DATABASE_URL asks for") as caught:
+    with pytest.raises(SettingsError, match="cannot do what DATABASE_URL asks for") as caught:
         open_ledger(url.format(folder=tmp_path))
     assert "after '?'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://me:secret-word@127.0.0.1:99999/x", "port in DATABASE_URL, 99999"),
+        ("postgresql://me:secret-word@127.0.0.1:0/x", "port in DATABASE_URL, 0"),
+        ("postgresql://me:secret-word@b..a.example/x", "host name"),
+        (f"postgresql://me:secret-word@{'a' * 80}/x", "host name"),
+        ("sqlite://host/x", "Invalid SQLite URL"),
+        ("sqlite:////tmp/" + "x" * 300, "SQLITE_FILENAME"),
+    ],
+)
+def test_places_that_cannot_be_are_a_fault_of_the_settings(url, said) -> None:
+    """One line, without the password."""
+    pytest.importorskip("psycopg")
+    with pytest.raises(SettingsError) as caught:
+        open_ledger(url)
+    assert said in str(caught.value)
+    assert "secret-word" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:

@@ -7,7 +7,7 @@ import pytest
 from support.ledgers import checked, record
 from support.postgres import create_database
 
-from lemmy_safety.errors import LedgerError, LedgerReadOnly
+from lemmy_safety.errors import LedgerError, LedgerReadOnly, SettingsError
 from lemmy_safety.ledger import open_ledger
 
 pytestmark = pytest.mark.external_service
@@ -57,5 +57,5 @@ def test_a_lost_connection_fails_one_write_and_not_the_next(postgres) -> None:
 def test_an_option_that_the_driver_does_not_know_is_a_clear_error(postgres) -> None:
     """Found by the driver, when it connects."""
     url = create_database(postgres, "options")
-    with pytest.raises(LedgerError, match="nonsense"):
+    with pytest.raises(SettingsError, match="nonsense"):
         open_ledger(f"{url}?nonsense=1")

@@ -1,4 +1,4 @@
-"""How a boto3 client for any S3-compatible server is made: timeouts, retries, region, and one spelling of its address."""
+"""How a boto3 client for any S3-compatible server is made: timeouts, retries, region and proxy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from lemmy_safety.errors import SettingsError, StorageError
+from lemmy_safety.errors import SettingsError
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.storage.s3.answers import drop_absurd_fields, drop_absurd_headers
 from lemmy_safety.storage.s3.errors import translated
-from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -24,11 +23,10 @@ _FIRST_REGION = "us-east-1"
 
 _CONNECT_TIMEOUT_S = 10
 _READ_TIMEOUT_S = 60
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def connect(
-    endpoint: str,
+    url: str,
     *,
     login: tuple[str | None, str | None, str | None],
     region: str,
@@ -36,17 +34,12 @@ def connect(
     connections: int,
     attempts: int,
 ) -> S3Client:
-    """A client, which has not sent anything yet. ``login`` is access key, secret key and session token.
+    """A client, which has not sent anything yet. ``url`` is one of ``checked_endpoint``; ``login`` is access key, secret key
+    and session token.
 
-    :raises StorageError: the endpoint is not a URL; LoginRefused when boto3's own places hold no login that can be used.
+    :raises StorageError: LoginRefused when boto3's own places hold no login that can be used.
     :raises SettingsError: a variable names a proxy that cannot be used.
     """
-    url = _normalised(endpoint)
-    if url is None:
-        raise StorageError(
-            f"{shown_endpoint(endpoint)!r} is not the URL of a server.",
-            hint="Write OBJECT_STORAGE_ENDPOINT with its scheme and without a login, such as https://eu2.example.com.",
-        )
     proxies = _proxies(url)
     with translated(url):
         config = Config(
@@ -94,27 +87,6 @@ def ignore_absurd_entries(client: S3Client) -> None:
     """From now on, leave fields out of listings that cannot be parsed. It has them parsed twice, so not before need."""
     for operation in ("ListObjects", "ListObjectsV2"):
         client.meta.events.register(f"before-parse.s3.{operation}", drop_absurd_fields, unique_id=operation)
-
-
-def shown_endpoint(endpoint: str) -> str:
-    """The endpoint in one spelling, without a login that is in it; what is no URL keeps the rest of its spelling."""
-    return _normalised(endpoint) or without_login(endpoint.strip())
-
-
-def _normalised(endpoint: str) -> str | None:
-    try:
-        parts = urlsplit(endpoint.strip())
-        port = parts.port
-    except ValueError:
-        return None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        return None
-    if "@" in parts.path + parts.query + parts.fragment:  # what was taken for the host is a piece of a login
-        return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
-        host += f":{port}"
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
 def _ask_no_bucket_for_its_region(**_: Any) -> None:

@@ -25,6 +25,7 @@ from lemmy_safety.errors import (
     LoginRefused,
     ObjectChanged,
     ObjectGone,
+    SettingsError,
     StorageError,
     StorageMissing,
     StorageUnreachable,
@@ -108,7 +109,7 @@ CODES: dict[str, tuple[type[StorageError], str | None]] = {
 }  # fmt: skip
 
 #: botocore's class -> ours; the first that fits along the class's ancestors.
-CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
+CLASSES: dict[type[Exception], tuple[type[StorageError | SettingsError], str | None]] = {
     boto.SSLError: (StorageUnreachable, "The server's certificate is not accepted, or it does not speak TLS there."),
     boto.ProxyConnectionError: (StorageUnreachable, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),  # see _from_proxy
     **dict.fromkeys(
@@ -142,7 +143,7 @@ CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
         (
             boto.NoRegionError, boto.InvalidRegionError, boto.UnknownRegionError, boto.ServiceNotInRegionError,
         ),
-        (StorageError, "Check AWS_DEFAULT_REGION; auto asks the server."),
+        (SettingsError, "Check AWS_DEFAULT_REGION; auto asks the server."),
     ),
     **dict.fromkeys(
         (boto.BaseEndpointResolverError, boto.EndpointProviderError, boto.InvalidEndpointConfigurationError),
@@ -156,7 +157,7 @@ CLASSES: dict[type[Exception], tuple[type[StorageError], str | None]] = {
             boto.InvalidS3UsEast1RegionalEndpointConfigError, boto.InvalidSTSRegionalEndpointsConfigError,
             boto.UnsupportedS3ConfigurationError, boto.UnsupportedS3ControlConfigurationError,
         ),
-        (StorageError, _AWS_FILES_HINT),
+        (SettingsError, _AWS_FILES_HINT),
     ),
     # The installation itself is at fault: files of botocore missing or not fitting together.
     **dict.fromkeys(
@@ -182,7 +183,7 @@ def translated(place: str, key: str | None = None) -> Iterator[None]:
         raise storage_error(error, place, key) from error
 
 
-def storage_error(error: Exception, place: str, key: str | None = None) -> StorageError:
+def storage_error(error: Exception, place: str, key: str | None = None) -> StorageError | SettingsError:
     """Our error for one of ``VENDOR_ERRORS`` or ``ANSWER_ERRORS``."""
     subject = place if key is None else f"{key!r} in {place}"
     if isinstance(error, boto.ClientError):

@@ -35,7 +35,8 @@ from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.s3.answers import entry_of, page_of
 from lemmy_safety.storage.s3.bucket import BucketListing
-from lemmy_safety.storage.s3.client import connect, ignore_absurd_entries, shown_endpoint
+from lemmy_safety.storage.s3.client import connect, ignore_absurd_entries
+from lemmy_safety.storage.s3.endpoint import check_region, checked_endpoint
 from lemmy_safety.storage.s3.errors import ANSWER_ERRORS, translated
 from lemmy_safety.storage.s3.keeping import locks_kept, versions_kept
 from lemmy_safety.storage.s3.key_coding import KeyCoding
@@ -94,21 +95,26 @@ class S3Storage(Storage):
         page_size: int = 1000,
         attempts: int = 4,
     ) -> None:
+        """Connects to nothing yet.
+
+        :raises SettingsError: the endpoint is not the URL of a server that can be asked, or the region is none.
+        """
         super().__init__()
+        url = checked_endpoint(endpoint)
+        check_region(region, url)
         self._bucket = bucket
         self._page_size = page_size
         self._connect = functools.partial(
             connect,
-            endpoint,
+            url,
             login=(access_key or None, secret_key or None, session_token or None),
             region=region,
             addressing=addressing,
             connections=connections,
             attempts=attempts,
         )
-        shown = shown_endpoint(endpoint)
-        self.name = f"s3:{shown}/{bucket}"
-        self._place = f"bucket {bucket} at {shown}"
+        self.name = f"s3:{url}/{bucket}"
+        self._place = f"bucket {bucket} at {url}"
         self._connected: S3Client | None = None
         self._keys = KeyCoding(self._exists, self._place, self.learned)
         self._listing = BucketListing(

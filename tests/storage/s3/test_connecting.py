@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
+from hypothesis import given
+from hypothesis import strategies as st
 from support.s3_storage import KEY, SECRET, WHEN, scripted, storage_on
 from support.scripted_s3 import EMPTY_LISTING, Request, scripted_s3
 
@@ -14,11 +18,13 @@ from lemmy_safety.errors import (
     AccessDenied,
     HostUnknown,
     LoginRefused,
+    SettingsError,
     StorageError,
     StorageMissing,
     StorageUnreachable,
 )
 from lemmy_safety.storage.s3 import S3Storage
+from lemmy_safety.storage.s3.endpoint import checked_endpoint
 
 if TYPE_CHECKING:
     from support.swift import SwiftServer
@@ -85,8 +91,54 @@ def test_a_name_that_does_not_resolve_is_not_an_outage(
 )
 def test_an_endpoint_that_is_no_url_is_refused(endpoint: str) -> None:
     """The message shows how one looks."""
-    with pytest.raises(StorageError, match=r"https://eu2\.example\.com"):
-        S3Storage(endpoint, "pictrs", KEY, SECRET).open()
+    with pytest.raises(SettingsError, match=r"https://eu2\.example\.com"):
+        S3Storage(endpoint, "pictrs", KEY, SECRET)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("pictrs_minio:9000", "underscore. Give the server a name without one"),
+        ("ümlaut.invalid", "xn--mlaut-jva.invalid"),
+        ("b..a.example", "two dots in a row"),
+        (".example", "one at its start"),
+        ("a" * 80, "63 characters"),
+        ("a." * 128 + "example", "longer than DNS allows"),
+        ("%41:9000", "other characters"),
+        ("a b", "other characters"),
+        ("-a", "hyphen"),
+        ("a-.example", "hyphen"),
+    ],
+)
+def test_a_host_name_that_botocore_refuses_is_a_fault_of_the_settings(host: str, said: str) -> None:
+    """In one line, where botocore's own error looks like an answer of the server, which was never asked."""
+    with pytest.raises(SettingsError) as caught:
+        S3Storage(f"http://{host}", "pictrs", KEY, SECRET)
+    assert caught.value.message.startswith("OBJECT_STORAGE_ENDPOINT: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    st.text("aZ0_-.%:ü ", max_size=20)
+    | st.lists(st.text("a-0", max_size=64), max_size=5).map(".".join)
+    | st.ip_addresses(v=6).map(lambda address: f"[{address}]")
+)
+def test_what_is_accepted_is_what_botocore_can_use(host: str) -> None:
+    """No host name gets as far as botocore that it refuses; plain names and IPv6 addresses do."""
+    try:
+        url = checked_endpoint(f"http://{host}")
+    except SettingsError:
+        assert not re.fullmatch(r"[a0]{1,63}(\.[a0]{1,63}){0,2}|\[[0-9a-f:]+\]", host)
+        return
+    assert is_valid_endpoint_url(url) or is_valid_ipv6_endpoint_url(url)
+
+
+@pytest.mark.parametrize("region", ["with space", "under_score", "a..b"])
+def test_a_region_that_can_be_none_is_a_fault_of_the_settings(region: str) -> None:
+    """Found before anything is asked."""
+    with pytest.raises(SettingsError, match="AWS_DEFAULT_REGION"):
+        S3Storage("http://127.0.0.1:9", "pictrs", KEY, SECRET, region=region)
 
 
 @pytest.mark.parametrize(
