@@ -37,7 +37,9 @@ def canary(output: str | None, *, force: bool) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        with file.open("wb" if force else "xb") as written:
+        # A device or a pipe is written to, not overwritten.
+        is_new = not force and (file.is_file() or not file.exists())
+        with file.open("xb" if is_new else "wb") as written:
             written.write(picture)
     except FileExistsError as error:
         raise ActionRefused(f"{file} exists.", hint="Overwrite it with --force.") from error

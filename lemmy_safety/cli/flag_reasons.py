@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,17 +89,37 @@ class FlagFilter:
         )
 
 
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
+    """A name to choose by. An empty one chooses nothing, and is a variable that was not set."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip():
+            self.fail("it is empty.", param, ctx)
+        return str(value)
+
+
+class Score(click.FloatRange):
+    """A score from 0 to 1, and a bit more, to choose those of 1, too."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1.000001)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        score = float(super().convert(value, param, ctx))
+        if math.isnan(score):  # below and above no bound
+            self.fail(f"{value!r} is not a score.", param, ctx)
+        return score
+
+
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the four filters, as the arguments of ``FlagFilter``."""
     for option in (
         click.option("--since", type=Since(), help="Flagged at or after WHEN: 12h, 7d, or 2026-11-30T08:00 (UTC)."),
-        click.option(
-            "--score-below", type=click.FloatRange(0, 1.000001), metavar="SCORE", help="No reason scores SCORE or more."
-        ),
-        click.option(
-            "--detector", "detectors", multiple=True, metavar="NAME", help="Flagged by NAME alone; repeatable."
-        ),
-        click.option("--label", "labels", multiple=True, metavar="NAME", help="Flagged for NAME alone; repeatable."),
+        click.option("--score-below", type=Score(), metavar="SCORE", help="No reason scores SCORE or more."),
+        click.option("--detector", "detectors", type=Name(), multiple=True, help="Flagged by NAME alone; repeatable."),
+        click.option("--label", "labels", type=Name(), multiple=True, help="Flagged for NAME alone; repeatable."),
     ):
         command = option(command)
     return command

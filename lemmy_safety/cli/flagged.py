@@ -14,7 +14,7 @@ import click
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.flag_reasons import counted_by
 from lemmy_safety.cli.invocation import current, settings_options
-from lemmy_safety.cli.tables import show_table, write_csv
+from lemmy_safety.cli.tables import form_options, show_table, write_csv
 from lemmy_safety.cli.text import iso, plural, write_json
 from lemmy_safety.records import ItemStatus, Review
 
@@ -37,8 +37,7 @@ _MEDIUM = ("media_type", "width", "height", "frame_count", "duration_s")
 @settings_options()
 @click.option("--all", "settled", is_flag=True, help="Also those that were acted on or cleared by a reviewer.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many, the oldest first.")
-@click.option("--json", "form", flag_value="json", help="As JSON.")
-@click.option("--csv", "form", flag_value="csv", help="As CSV.")
+@form_options
 @click.option(
     "--by",
     type=click.Choice(("label", "detector", "score")),

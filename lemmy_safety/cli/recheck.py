@@ -14,7 +14,7 @@ import click
 from lemmy_safety.cli.asking import asker
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.failures import warn
-from lemmy_safety.cli.flag_reasons import reasons
+from lemmy_safety.cli.flag_reasons import Name, reasons
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.logs import forbid_core_dumps, set_up_logging
@@ -102,7 +102,7 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 @click.command(short_help="Judge again what is named, without acting on it.")
 @settings_options()
 @click.option("--since", type=Since(), help="What was last looked at from WHEN on: 12h, 7d, or 2026-11-30T08:00 (UTC).")
-@click.option("--detector", "detectors", multiple=True, metavar="NAME", help="What NAME flagged; repeatable.")
+@click.option("--detector", "detectors", type=Name(), multiple=True, help="What NAME flagged; repeatable.")
 @click.option("--unreadable", is_flag=True, help="What could not be judged: the list of 'lemmy-safety unreadable'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.argument("keys", nargs=-1, metavar="[KEY...]")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from lemmy_safety.cli.text import printable, without_controls, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 #: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
 _PIPE_WIDTH = 160
@@ -18,6 +20,24 @@ _PIPE_WIDTH = 160
 #: Spreadsheets take a cell that begins with one of these for a formula, in some languages also the wide forms of Asian
 #: scripts (OWASP, CSV injection).
 _FORMULA_STARTS = frozenset("=+-@")
+
+
+def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--json`` and ``--csv``, of which one may be named: its argument ``form``, None for a table."""
+    for form in ("csv", "json"):
+        option = click.option(
+            f"--{form}", is_flag=True, expose_value=False, callback=_choose_form, help=f"As {form.upper()}."
+        )
+        command = option(command)
+    return command
+
+
+def _choose_form(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    chosen = ctx.params.setdefault("form", None)
+    if value and chosen:
+        raise click.UsageError("Choose one of --json and --csv.")
+    if value:
+        ctx.params["form"] = param.name
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

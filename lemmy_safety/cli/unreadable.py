@@ -14,7 +14,7 @@ from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.flagged import as_json, state, storage_filter
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.keys import chosen_keys, unknown_keys
-from lemmy_safety.cli.tables import show_table, write_csv
+from lemmy_safety.cli.tables import form_options, show_table, write_csv
 from lemmy_safety.cli.text import counted, iso, plural, write_json
 from lemmy_safety.records import ActionState, ItemStatus, Review
 
@@ -36,8 +36,7 @@ _CSV_HEADER = (
 @click.option(
     "--retry", is_flag=True, help="Let the next pass read them again. To read them now: recheck --unreadable."
 )
-@click.option("--json", "form", flag_value="json", help="As JSON.")
-@click.option("--csv", "form", flag_value="csv", help="As CSV.")
+@form_options
 @click.argument("keys", nargs=-1, metavar="[KEY...]")
 def unreadable(keys: tuple[str, ...], form: str | None, limit: int | None, *, settled: bool, retry: bool) -> None:
     """List the objects that could not be judged at the last attempt, and why; all, or only the KEYs named.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
@@ -49,6 +51,19 @@ def test_an_existing_file_is_kept_without_force(call, tmp_path):
     assert (tmp_path / "mine.png").read_bytes() == b"mine"
     assert call("canary", "-o", "mine.png", "--force").exit_code == 0
     assert (tmp_path / "mine.png").read_bytes() == canary_png()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no named pipes among the files there")
+def test_a_pipe_is_written_to_without_force(call, tmp_path):
+    """Nothing in it is lost, as in a device."""
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as reader:
+        arrived = reader.submit((tmp_path / "pipe").read_bytes)
+        result = call("canary", "-o", "pipe")
+        if result.exit_code:  # let the reader end
+            (tmp_path / "pipe").write_bytes(b"")
+        assert result.exit_code == 0, result.output
+        assert arrived.result() == canary_png()
 
 
 def test_a_file_that_cannot_be_written_is_one_line(call):

@@ -77,6 +77,31 @@ def test_settled_objects_are_listed_when_asked_for(call, swept):
     assert {row["action_state"] for row in rows.values()} == {"done"}
 
 
+@pytest.mark.parametrize("command", ["flagged", "unreadable"])
+def test_one_form_is_chosen(call, swept, command):
+    """Neither wins silently, in whichever order."""
+    for forms in (("--json", "--csv"), ("--csv", "--json")):
+        result = call(command, *forms)
+        assert result.exit_code == 2
+        assert "Choose one of --json and --csv" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("review", "clear", "--yes", "--score-below", "nan"), "'nan' is not a score"),
+        (("review", "confirm", "--yes", "--label", ""), "it is empty"),
+        (("review", "clear", "--yes", "--label", "canary", "--detector", " "), "it is empty"),
+        (("recheck", "--detector", ""), "it is empty"),
+    ],
+)
+def test_a_filter_that_can_match_nothing_is_a_usage_error(call, swept, command, said):
+    """It is a slip, and "No open flag matches" would hide it."""
+    result = call(*command)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
 def test_looking_makes_no_database(call, tmp_path):
     """A command that only looks does not leave an empty database behind in the wrong folder."""
     for command in (["flagged"], ["review", "clear", "x"], ["db", "stats"], ["db", "version"]):
