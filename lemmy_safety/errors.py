@@ -219,7 +219,7 @@ class ListingIncomplete(StorageError):
 
 
 class WrongFolder(StorageError):
-    """The folder lies above or inside pict-rs's ``files`` folder. Above it are files that no pass may touch."""
+    """The folder lies above or inside pict-rs's ``files`` folder, or is the system's. There are files that no pass may touch."""
 
     exit_code = 24
     lasting = True

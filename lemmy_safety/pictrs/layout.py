@@ -32,6 +32,38 @@ _INNER_FOLDER = re.compile("[0-9a-f]{2}|[0-9]{3}")
 
 _MOST_INNER = 10
 
+#: Folders of operating systems, none of which is a store: what lies in them belongs to the system, or to many programs.
+#: Source: Filesystem Hierarchy Standard 3.0; macOS, hier(7), where some of these are links into /private.
+_SYSTEM_FOLDERS = frozenset(
+    (
+        *(
+            "/bin",
+            "/boot",
+            "/dev",
+            "/etc",
+            "/home",
+            "/lib",
+            "/lib64",
+            "/proc",
+            "/root",
+            "/run",
+            "/sbin",
+            "/sys",
+            "/usr",
+            "/var",
+        ),
+        *("/private", "/private/etc", "/private/var", "/System", "/Library", "/Applications", "/Users"),
+    )
+)
+
+#: All below them are views of the running system.
+_VIEWS_OF_THE_SYSTEM = ("/proc/", "/sys/")
+
+_DRIVE = re.compile("/?[A-Za-z]:/?")
+
+#: Folders that the root of a whole system has, and that of a chroot for SFTP has not.
+SIGNS_OF_A_SYSTEM = ("etc", "proc", "usr")
+
 #: The folders, relative to the one that was named, of which ``misplaced`` wants to know whether they exist.
 TELLING_FOLDERS = (
     *(folder + name for folder in _DOWN for name in (*_REPOSITORIES, FILES)),
@@ -45,6 +77,17 @@ class Misplaced:
 
     why: str
     meant: str | None
+
+
+def too_wide(root: str, home: str = "") -> Misplaced | None:
+    """Whether ``root`` (absolute, with slashes) is one of the operating system's folders, or this ``home`` itself."""
+    if root == "/" or _DRIVE.fullmatch(root):
+        return Misplaced(why="is the root of a whole file system", meant=None)
+    if root in _SYSTEM_FOLDERS or root.startswith(_VIEWS_OF_THE_SYSTEM):
+        return Misplaced(why="is a folder of the operating system", meant=None)
+    if root == home:
+        return Misplaced(why="is a whole home folder", meant=None)
+    return None
 
 
 def misplaced(root: str, there: Collection[str], first_keys: Callable[[str], Iterable[str]]) -> Misplaced | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.home import expanded, expanded_if_known, is_below_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENV_PREFIX = "LEMMY_SAFETY_"
 
@@ -40,6 +43,8 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     example: str = ""
+    #: Says what is wrong with a text, as the end of a sentence that begins with "the value".
+    refuse: Callable[[str], str | None] | None = None
     #: Whether it decides if something is deleted. Such an option must not be left empty: its default may delete.
     brake: bool = False
 
@@ -73,7 +78,8 @@ class Option:
             if text.lower() not in _TRUE | _FALSE:
                 raise complaint
             return text.lower() in _TRUE
-        if self.is_free_text and (why := _cannot_be_meant(text if self.kind is tuple else str(raw))):
+        written = text if self.kind is tuple else str(raw)
+        if self.is_free_text and (why := _cannot_be_meant(written) or (self.refuse and self.refuse(written))):
             raise SettingsError(
                 f"{source}: the value {why}.", hint="Remove that; values are taken exactly as they are."
             )

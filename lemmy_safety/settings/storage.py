@@ -10,6 +10,14 @@ from lemmy_safety.settings.option import option
 SECTION = "Storage: one of S3, SSH or a local folder"
 
 
+def _why_no_key(prefix: str) -> str | None:
+    """Why no key begins with this text; None where one can."""
+    if prefix.startswith("/"):
+        return f"is {prefix!r}, and no key begins with a slash"
+    odd = next((part for part in prefix.split("/")[:-1] if part in {"", ".", ".."}), None)
+    return None if odd is None else f"is {prefix!r}, and no key has a part {odd!r}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StorageSettings:
     """Where the objects are."""
@@ -125,4 +133,6 @@ class StorageSettings:
         env=("PICTRS_FILES_DIRECTORY", "SSH_PICTRS_FILES_DIRECTORY"),
         example="/lemmy/lemmy.example.com/volumes/pictrs/files",
     )
-    prefix: str = option("", "Only objects whose key starts with this.", kind=str, section=SECTION, flag=True)
+    prefix: str = option(
+        "", "Only objects whose key starts with this.", kind=str, section=SECTION, flag=True, refuse=_why_no_key
+    )

@@ -317,7 +317,9 @@ class Storage(ABC):
 
         :raises WrongFolder: it is a folder above or inside pict-rs's files.
         """
-        found = layout.misplaced(root, there, self._first_keys)
+        self._refuse(layout.misplaced(root, there, self._first_keys))
+
+    def _refuse(self, found: layout.Misplaced | None) -> None:
         if found is not None:
             hint = None if found.meant is None else f"Set PICTRS_FILES_DIRECTORY to {found.meant}"
             raise WrongFolder(f"{self.name} {found.why}.", hint=hint)

@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from support.ledgers import failed, flagged, record
@@ -158,6 +159,9 @@ FAULTS = {
     "a list in .env": (env_file("- LEMMY_SAFETY_DRY_RUN=true\n"), errors.SettingsError, [".env", "line 1"]),
     "a quote forgotten in .env": (env_file('\nLEMMY_SAFETY_ACTION="report\n'), errors.SettingsError, [".env", "line 2"]),
     "no storage": (settings(PICTRS_FILES_DIRECTORY=""), errors.SettingsError, ["PICTRS_FILES_DIRECTORY"]),
+    "the root of the file system": (settings(PICTRS_FILES_DIRECTORY=Path.cwd().anchor), errors.WrongFolder, ["whole file system", "store.path"]),
+    "a prefix that no key has": (settings(LEMMY_SAFETY_PREFIX="/ab"), errors.SettingsError, ["LEMMY_SAFETY_PREFIX", "'/ab'", "slash"]),
+    "a prefix that leads out of the store": (settings(LEMMY_SAFETY_PREFIX="../x"), errors.SettingsError, ["LEMMY_SAFETY_PREFIX", "'..'"]),
     "a folder that is missing": (files(lambda _place: None), errors.StorageMissing, ["planted"]),
     "a file in place of the folder": (files(lambda place: place.touch()), errors.StorageMissing, ["planted"]),
     "a folder that links to itself": (files(lambda place: place.symlink_to(place)), errors.StorageMissing, ["planted"]),

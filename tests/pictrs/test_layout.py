@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.pictrs.keys import is_key
-from lemmy_safety.pictrs.layout import TELLING_FOLDERS, misplaced
+from lemmy_safety.pictrs.layout import TELLING_FOLDERS, misplaced, too_wide
 
 V7 = "01/a1/96/fb/16/00/7a/bc/9d/ef/0123456789ab"
 UUID = "6b2b1a5e-0c4f-4d3a-9a57-0f5d2c1b7e61"
@@ -97,3 +97,30 @@ def test_a_folder_inside_an_older_store_is_told_too(key) -> None:
     parts = key.split("/")
     for count in range(1, len(parts)):
         assert meant("/".join([FILES, *parts[:count]]), ["/".join(parts[count:])]) == FILES
+
+
+@pytest.mark.parametrize(
+    "root",
+    ["/", "/etc", "/home", "/usr", "/var", "/dev", "/proc", "/proc/1/root", "/sys/kernel", "/home/me", "C:/", "/D:"],
+)
+def test_folders_of_the_system_and_homes_are_no_stores(root) -> None:
+    """A pass would read, and could delete, what belongs to others."""
+    assert too_wide(root, "/home/me") is not None
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "/files",
+        "/mnt",
+        "/home/me/files",
+        "/home/pictrs",
+        "/var/lib/pictrs/files",
+        "/run/media/disk/files",
+        "C:/files",
+        "/processed",
+    ],
+)
+def test_folders_in_them_can_be_stores(root) -> None:
+    """Wherever an admin puts one."""
+    assert too_wide(root, "/home/me") is None

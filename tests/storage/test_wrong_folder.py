@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -80,3 +81,39 @@ def test_a_folder_that_may_not_be_entered_does_not_keep_a_store_from_being_opene
     closed.mkdir(mode=0o700)
     with backend.storage() as storage:
         assert next(storage.list()).key == "a.png"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="named as on POSIX systems")
+@pytest.mark.parametrize("root", ["/", "/etc", "/proc/self"])
+def test_a_folder_of_the_system_is_refused_before_anything_in_it_is_listed(root) -> None:
+    """Not even doctor lists it."""
+    with pytest.raises(WrongFolder) as caught:
+        LocalStorage(root).open()
+    assert "store.path" in caught.value.hint
+
+
+def test_the_home_folder_is_refused_and_one_in_it_is_opened(tmp_path, monkeypatch) -> None:
+    """By whatever link it is named."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(WrongFolder, match="home folder"):
+        LocalStorage(tmp_path).open()
+    (tmp_path / "files").mkdir()
+    LocalStorage(tmp_path / "files").open()
+
+
+@_SERVER
+@pytest.mark.parametrize("backend", ["ssh"], indirect=True)
+def test_the_root_of_a_server_is_refused(backend) -> None:
+    """Over SSH as well, before it is listed."""
+    with pytest.raises(WrongFolder, match="whole file system"):
+        backend.storage(root="/").open()
+
+
+@_SERVER
+@pytest.mark.parametrize("backend", ["sftp"], indirect=True)
+def test_the_root_of_a_chroot_for_sftp_can_be_the_store(backend) -> None:
+    """It holds no folders of a system."""
+    backend.put("a.png", b"x")
+    with backend.storage(root="/") as storage:
+        assert any(obj.key.endswith("a.png") for obj in storage.list())

@@ -26,8 +26,9 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.foreign import foreign
+from lemmy_safety.home import expanded_if_known
 from lemmy_safety.pictrs import keys
-from lemmy_safety.pictrs.layout import TELLING_FOLDERS
+from lemmy_safety.pictrs.layout import TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
@@ -68,6 +69,8 @@ class LocalStorage(Storage):
 
     def open(self) -> None:
         self._root_identity = None
+        home = expanded_if_known(Path("~"))
+        self._refuse(too_wide(Path(self._root).as_posix(), Path(os.path.realpath(home)).as_posix()))
         with self._open_root() as root, translated(self.name):
             with root.entries():
                 pass

@@ -24,7 +24,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs import keys
-from lemmy_safety.pictrs.layout import TELLING_FOLDERS
+from lemmy_safety.pictrs.layout import SIGNS_OF_A_SYSTEM, TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.names import from_key, to_key
@@ -144,7 +144,10 @@ class SshStorage(Storage):
             self.note_clock(told, asked_at, datetime.now(UTC))
 
     def _see_which_folder_it_is(self) -> None:
-        there = self._pool().run(lambda session: self._tree.folders(session, TELLING_FOLDERS))
+        there = self._pool().run(lambda session: self._tree.folders(session, (*TELLING_FOLDERS, *SIGNS_OF_A_SYSTEM)))
+        # An account for SFTP only may see nothing but the store, as its root, and one for pict-rs may have it as its home.
+        if to_key(self._tree.root) != "/" or not set(there).isdisjoint(SIGNS_OF_A_SYSTEM):
+            self._refuse(too_wide(to_key(self._tree.root)))
         self._see_that_it_is_the_files_folder(to_key(self._tree.root), there)
 
     def close(self) -> None:
