@@ -83,7 +83,8 @@ class Redaction:
 
 def _as_libraries_write(secret: str) -> set[str]:
     """In a Python literal, and in a URL."""
-    return {repr(secret)[1:-1], quote(secret), quote(secret, safe=""), quote_plus(secret)}
+    quoted = (quote(secret, safe=safe, errors="surrogateescape") for safe in ("/", ""))  # a proxy's need not be UTF-8
+    return {repr(secret)[1:-1], *quoted, quote_plus(secret, errors="surrogateescape")}
 
 
 def _notes(error: BaseException) -> Iterable[str]:

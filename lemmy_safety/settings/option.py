@@ -47,6 +47,8 @@ class Option:
     refuse: Callable[[str], str | None] | None = None
     #: Whether it decides if something is deleted. Such an option must not be left empty: its default may delete.
     brake: bool = False
+    #: Whether it is text that names files, whose names need not be UTF-8. So does every path.
+    names_files: bool = False
 
     @property
     def allowed(self) -> str:
@@ -79,7 +81,7 @@ class Option:
                 raise complaint
             return text.lower() in _TRUE
         written = text if self.kind is tuple else str(raw)
-        if self.is_free_text and (why := _cannot_be_meant(written) or (self.refuse and self.refuse(written))):
+        if self.is_free_text and (why := self._cannot_be_meant(written) or (self.refuse and self.refuse(written))):
             raise SettingsError(
                 f"{source}: the value {why}.", hint="Remove that; values are taken exactly as they are."
             )
@@ -104,24 +106,25 @@ class Option:
             raise complaint
         return value
 
+    def _cannot_be_meant(self, text: str) -> str | None:
+        """What is wrong with a free text: something in it that its writer does not see, or does not count as part of it."""
+        odd = next((char for char in text if unicodedata.category(char) in _INVISIBLE), None)
+        if odd is not None:
+            return f"holds an invisible character (U+{ord(odd):04X})"
+        if text != text.strip():
+            return "begins or ends with a blank"
+        if text.startswith(QUOTES) or text.endswith(QUOTES):
+            return "begins or ends with a quotation mark, which counts as part of it here"
+        # As lone surrogates Python has the bytes of the environment that are not UTF-8.
+        if not (self.kind is Path or self.names_files) and any(unicodedata.category(char) == "Cs" for char in text):
+            return "holds a byte that is not UTF-8"
+        return None
+
 
 def _path(text: str, source: str) -> Path:
     """``~`` alone may wait until it is needed: without a home folder most commands need nothing below it."""
     path = expanded_if_known(Path(text))
     return path if is_below_home(path) else expanded(path, what=source)
-
-
-def _cannot_be_meant(text: str) -> str | None:
-    """What is wrong with a free text: something in it that its writer does not see, or does not count as part of it."""
-    # Surrogates are bytes of a file name that are not UTF-8; those can be meant.
-    odd = next((char for char in text if unicodedata.category(char) in _INVISIBLE), None)
-    if odd is not None:
-        return f"holds an invisible character (U+{ord(odd):04X})"
-    if text != text.strip():
-        return "begins or ends with a blank"
-    if text.startswith(QUOTES) or text.endswith(QUOTES):
-        return "begins or ends with a quotation mark, which counts as part of it here"
-    return None
 
 
 def option(

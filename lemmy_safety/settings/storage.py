@@ -129,10 +129,17 @@ class StorageSettings:
         None,
         "SSH and local: the pict-rs files folder.",
         kind=str,
+        names_files=True,
         section=SECTION,
         env=("PICTRS_FILES_DIRECTORY", "SSH_PICTRS_FILES_DIRECTORY"),
         example="/lemmy/lemmy.example.com/volumes/pictrs/files",
     )
     prefix: str = option(
-        "", "Only objects whose key starts with this.", kind=str, section=SECTION, flag=True, refuse=_why_no_key
+        "",
+        "Only objects whose key starts with this.",
+        kind=str,
+        names_files=True,
+        section=SECTION,
+        flag=True,
+        refuse=_why_no_key,
     )

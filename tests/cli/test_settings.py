@@ -59,6 +59,25 @@ def test_an_option_takes_a_text_or_refuses_it_with_its_name(item, text):
     assert "Settings(" in said or item.env[0] in said
 
 
+@pytest.mark.parametrize("item", [item for item in OPTIONS.values() if item.is_free_text], ids=lambda i: i.name)
+def test_only_names_of_files_may_be_other_than_utf8(item):
+    """Servers and libraries take UTF-8, and so do our own messages of a secret, which is not repeated."""
+    odd = "srv/caf\udce9-of-someone"
+    if item.kind is Path or item.name in {"files_directory", "prefix"}:
+        assert str(getattr(load_settings(environ={item.env[0]: odd}), item.name)) == odd
+        return
+    with pytest.raises(SettingsError, match=f"{item.env[0]}: the value holds a byte that is not UTF-8") as caught:
+        load_settings(environ={item.env[0]: odd})
+    assert "someone" not in str(caught.value)
+
+
+def test_a_proxy_with_a_password_of_other_bytes_is_no_bug(call):
+    """It is not ours to refuse, and its password is hidden."""
+    result = call("db", "upgrade", "--debug", env={"HTTPS_PROXY": "http://me:caf\udce9hunter2@proxy.example"})
+    assert result.exit_code == 0, result.output
+    assert "hunter2" not in result.output
+
+
 @pytest.mark.parametrize("item", [item for item in OPTIONS.values() if item.kind is Path], ids=lambda i: i.name)
 def test_a_path_of_a_user_that_there_is_not_is_refused(item):
     """``~nobody-here/x`` means nothing, and the message says in which setting."""
