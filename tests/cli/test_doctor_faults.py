@@ -220,6 +220,16 @@ FAULTS = {
         errors.StorageUnreachable,
         ["127.0.0.1", "server is up"],
     ),
+    "an SSH key that is none, and a server that is down": (
+        nobody_listens("SSH_PORT", "{}", SSH_HOSTNAME="127.0.0.1", LEMMY_SAFETY_STORAGE="ssh", SSH_PRIVKEY=os.devnull, **SSH),
+        errors.PrivateKeyError,
+        [os.devnull, "it is empty"],
+    ),
+    "an SSH host with its user": (
+        settings(SSH_HOSTNAME="me@server", LEMMY_SAFETY_STORAGE="ssh", **SSH),
+        errors.SettingsError,
+        ["me@server", "SSH_USERNAME", "SSH_PORT"],
+    ),
     "a database that is none": (database(lambda place: place.write_bytes(b"text " * 900)), errors.LedgerDamaged, ["SQLITE_FILENAME"]),
     "a folder in place of the database": (database(lambda place: place.mkdir()), errors.LedgerDamaged, ["folder", "SQLITE_FILENAME"]),
     "another program's database": (tables("CREATE TABLE posts (id INTEGER)"), errors.LedgerDamaged, ["another program", "posts"]),

@@ -57,6 +57,7 @@ class SshLogin:
             LoginRefused; StorageError itself where the two have no algorithm in common.
         """
         _quiet_paramiko()
+        self._keys.read_named_file()
         connection = self.way.dial()
         try:
             transport = Transport(connection)

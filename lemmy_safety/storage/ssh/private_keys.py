@@ -51,6 +51,7 @@ class PrivateKeys:
         self._certificates = tuple(certificates)
         self._identities_only = identities_only
         self._unlocked: dict[Path, paramiko.PKey] = {}
+        self._named: KeyFile | None = None
         self.skipped: list[str] = []
         """Why files that were found in default places or in the config file are not used."""
 
@@ -58,6 +59,14 @@ class PrivateKeys:
     def file(self) -> Path | None:
         """The file that is named for this account, by the settings or else by the config file."""
         return self._path or (self._identities[0] if self._identities else None)
+
+    def read_named_file(self) -> None:
+        """Read the key file that the settings name, so that its faults are known before anything connects.
+
+        :raises PrivateKeyError: it is missing, or plainly something else.
+        """
+        if self._path is not None and self._path not in self._unlocked:
+            self._named = KeyFile(self._path)
 
     def candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
         """Keys in the order in which to offer them, each with a name for messages; with a certificate first, then without.
@@ -107,7 +116,7 @@ class PrivateKeys:
         if path in self._unlocked:
             yield str(path), self._unlocked[path]
             return
-        file = KeyFile(path)
+        file = self._named if self._named is not None and path == self._path else KeyFile(path)
         if file.public_key is not None:
             # As ssh does: the public half says which of the agent's keys is meant.
             meant = False

@@ -36,6 +36,8 @@ _OFF = "none"
 #: What OpenSSH refuses in names of hosts and users (ssh.c, valid_hostname and valid_ruser): they end up in command lines.
 _UNSAFE = re.compile(r"[\s'`\"$\\;&<>|(){},\x00-\x1f\x7f]|^-")
 
+_MORE_THAN_A_NAME = re.compile(r"[@/\[\]]")
+
 _TOKEN = re.compile("%(.?)")
 
 _VARIABLE = re.compile(r"\$\{(\w++)\}")
@@ -88,7 +90,7 @@ class SshConfig:
 
         :raises SettingsError: naming file and line where the file cannot be made sense of.
         """
-        _see_that_it_is_safe("SSH host name", name)
+        _see_that_it_can_be_a_host("SSH host name", name)
         if username is not None:
             _see_that_it_is_safe("SSH user name", username)
         if self._text is None:
@@ -124,7 +126,7 @@ class SshConfig:
 
     def _host(self, name: str, found: paramiko.SSHConfigDict) -> SshHost:
         address = str(found["hostname"])
-        _see_that_it_is_safe(f"{self._place('hostname')}: host name", address)
+        _see_that_it_can_be_a_host(f"{self._place('hostname')}: host name", address)
         username = found.get("user")
         if username is not None:
             _see_that_it_is_safe(f"{self._place('user')}: user name", username)
@@ -281,3 +283,19 @@ def _see_that_it_is_safe(what: str, name: str) -> None:
             f"{what}: {name!r} is not a name that SSH can use.",
             hint="It must not be empty, begin with - or hold blanks, quotes or characters that mean something to a shell.",
         )
+
+
+def _see_that_it_can_be_a_host(what: str, name: str) -> None:
+    """Refuse what no name service could ever know, and what is more than a name."""
+    _see_that_it_is_safe(what, name)
+    if _MORE_THAN_A_NAME.search(name) or name.count(":") == 1:  # an IPv6 address has more colons
+        raise SettingsError(
+            f"{what}: {name!r} is not the name of a host alone.",
+            hint="Write neither ssh:// nor brackets; user and port have settings of their own (SSH_USERNAME, SSH_PORT).",
+        )
+    try:
+        name.encode("idna")
+    except UnicodeError as error:
+        raise SettingsError(
+            f"{what}: {name!r} can be no host.", hint="Between its dots a name has 1 to 63 characters."
+        ) from error

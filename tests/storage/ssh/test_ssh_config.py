@@ -209,6 +209,35 @@ def test_names_that_mean_something_to_a_shell_are_refused(tmp_path: Path, name: 
                 looked_up(tmp_path, text, **{"name": "pictures", **how})
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("me@server", "SSH_USERNAME"),
+        ("server:22", "SSH_PORT"),
+        ("ssh://server", "ssh://"),
+        ("[::1]", "brackets"),
+        ("b..a.example", "1 to 63"),
+        ("a" * 80, "1 to 63"),
+    ],
+)
+def test_what_can_be_no_host_is_a_fault_of_the_settings(tmp_path: Path, name: str, said: str) -> None:
+    """With or without a config file, and in that file as well; no name service is asked."""
+    for ask in (
+        lambda: SshConfig().lookup(name),
+        lambda: looked_up(tmp_path, "Host other\n User u\n", name=name),
+        lambda: looked_up(tmp_path, f"Host pictures\n HostName {name}\n", name="pictures"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            ask()
+        assert said in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["::1", "fe80::1%eth0", "10.0.0.5", "my_server", "server.", "ümlaut.example"])
+def test_other_names_of_hosts_are_left_to_the_name_service(name: str) -> None:
+    """Also those that S3 clients refuse."""
+    assert SshConfig().lookup(name).address == name
+
+
 def route(config: SshConfig) -> SshRoute:
     return SshRoute(config, private_key=None, passphrase=None, known_hosts=None, ask_passphrase=None)
 
