@@ -10,6 +10,7 @@ from botocore.exceptions import InvalidRegionError
 from botocore.utils import validate_region_name
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.foreign import foreign
 from lemmy_safety.url_logins import without_login
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -52,7 +53,9 @@ def check_region(region: str, url: str) -> None:
     try:
         validate_region_name(region)
     except InvalidRegionError as error:
-        raise SettingsError(f"{url}: {error}.", hint="Check AWS_DEFAULT_REGION; auto asks the server.") from error
+        raise SettingsError(
+            f"{url}: {foreign(error)}.", hint="Check AWS_DEFAULT_REGION; auto asks the server."
+        ) from error
 
 
 def shown_endpoint(endpoint: str) -> str:
