@@ -5,6 +5,7 @@ The JSON is a list of rows; ``as_json`` says what a row holds. Fields are only e
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.flag_reasons import counted_by
 from lemmy_safety.cli.invocation import current, settings_options
 from lemmy_safety.cli.tables import form_options, show_table, write_csv
-from lemmy_safety.cli.text import iso, plural, write_json
+from lemmy_safety.cli.text import iso, plural, printable, write_json
 from lemmy_safety.records import ItemStatus, Review
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _CSV_HEADER = ("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage")
 
+
+#: Reasons that are listed of what could not be judged, the commonest ones.
+_MOST_REASONS = 10
 
 #: What a row says of its medium, beside its anomalies.
 _MEDIUM = ("media_type", "width", "height", "frame_count", "duration_s")
@@ -55,6 +59,8 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
     with existing_ledger(invocation.settings()) as ledger:
         rows = list(islice(ledger.reviews.flagged(storage=storage_filter(invocation), include_settled=settled), limit))
         unchecked = ledger.uploads.count_unchecked()
+        unjudged = ledger.reviews.unjudged(storage=storage_filter(invocation)) if settled and form is None else ()
+        reasons = Counter(row.assessment.reason for row in unjudged)
     if form == "json":
         write_json([as_json(row) for row in rows])
     elif form == "csv":
@@ -65,6 +71,17 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
             click.echo(
                 f"{plural(unchecked, 'upload')} accepted unchecked and not judged yet; the next pass looks first."
             )
+        if reasons:
+            _show_unjudged(reasons)
+
+
+def _show_unjudged(reasons: Counter[str]) -> None:
+    """So that "nothing is flagged" is not taken for "all is clear"."""
+    click.echo(f"{plural(reasons.total(), 'object')} could not be judged (see lemmy-safety unreadable):")
+    for reason, number in reasons.most_common(_MOST_REASONS):
+        click.echo(f"  {number:,}: {printable(reason)}")
+    if (others := len(reasons) - _MOST_REASONS) > 0:
+        click.echo(f"  and {plural(others, 'other reason')}")
 
 
 def _count(invocation: Invocation, by: By, form: str | None, *, settled: bool) -> None:

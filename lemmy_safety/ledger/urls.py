@@ -76,6 +76,12 @@ def parse_url(url: str) -> URL:
     if not _login_ends_at_the_last_at(url, parsed):
         # Otherwise a piece of the password is taken for the host, looked up in DNS, and shown in messages.
         raise SettingsError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
+    host, name = parsed.host or "", parsed.database or ""
+    if "=" in host or any(map(str.isspace, host)) or ("=" in name and any(map(str.isspace, name))):
+        # A connection string of libpq's own form behind the scheme: its password would be taken for a host and shown.
+        raise SettingsError(
+            "DATABASE_URL is not a database URL: there is a blank or '=' in it.", hint=f"{ENCODING_HINT} {_URL_HINT}"
+        )
     if parsed.port is not None and not 0 < parsed.port <= _HIGHEST_PORT:
         raise SettingsError(
             f"The port in DATABASE_URL, {parsed.port}, is not one: they go from 1 to {_HIGHEST_PORT}.",

@@ -18,6 +18,19 @@ def _why_no_key(prefix: str) -> str | None:
     return None if odd is None else f"is {prefix!r}, and no key has a part {odd!r}"
 
 
+#: How the inside of a key file begins, in base64: OpenSSH's own form, and the older ones.
+_KEYS = ("b3BlbnNzaC1rZXktdjE", "MII")
+_LONGEST_NAME = 255
+
+
+def _why_no_key_file(text: str) -> str | None:
+    """Whether the key itself was pasted, which no message may repeat; None where it can be the name of a file."""
+    pasted = "PRIVATE KEY" in text or text.startswith(_KEYS[0])
+    if pasted or (text.startswith(_KEYS[1]) and len(text) > _LONGEST_NAME):
+        return "is a private key and not the name of the file that holds it"
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class StorageSettings:
     """Where the objects are."""
@@ -100,6 +113,7 @@ class StorageSettings:
         section=SECTION,
         env=("SSH_PRIVKEY",),
         example="~/.ssh/id_ed25519",
+        refuse=_why_no_key_file,
     )
     ssh_passphrase: str | None = option(
         None,

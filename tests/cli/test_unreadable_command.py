@@ -68,6 +68,16 @@ def test_the_json_has_every_field_of_the_flagged_list(call, swept):
     assert all(row.keys() == flagged.keys() for row in _rows(call).values())
 
 
+def test_the_whole_list_of_flagged_objects_says_that_there_are_such(call, swept):
+    """An empty list is not all clear. ``--json`` and ``--csv`` stay what scripts know."""
+    reasons = {row["reason"] for row in _rows(call).values()}
+    shown = call("flagged", "--all").stdout
+    assert "2 objects could not be judged (see lemmy-safety unreadable):" in shown
+    assert all(f"  1: {reason}" in shown for reason in reasons)
+    assert "could not be judged" not in call("flagged").stdout
+    assert {row["key"] for row in json.loads(call("flagged", "--all", "--json").stdout)}.isdisjoint(BROKEN)
+
+
 @pytest.mark.parametrize(
     ("status", "reason", "more", "what_happens"),
     [
