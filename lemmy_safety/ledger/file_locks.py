@@ -18,7 +18,7 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import LedgerNoLocks
+from lemmy_safety.errors import LedgerFull, LedgerNoLocks
 from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
@@ -57,16 +57,33 @@ _FLOCK = struct.Struct("hhqqi4x")
 def check_locks(path: Path) -> None:
     """Try locks and shared memory in the database's folder. What else keeps a file from being made there is not said here.
 
+    :raises LedgerFull: no file of this process may become as long as a database is (``ulimit -f``).
     :raises LedgerNoLocks: the file system refuses them, or takes them and does not keep them.
     """
     with _probe_beside(path) as probe:
         missing = _missing_in(probe)
         if not missing and not _keeps_locks(probe):
             missing = "it takes locks and does not keep them"
+    limit = _file_size_limit()
+    if missing and limit is not None:
+        raise LedgerFull(
+            f"No file of this process may be longer than {limit:,} bytes, and the database {path.absolute()} needs more.",
+            hint="Raise the limit: ulimit -f unlimited in a shell, LimitFSIZE=infinity in a systemd unit.",
+        )
     if missing:
         raise LedgerNoLocks(
             f"The folder {path.absolute().parent} lies on a file system on which SQLite cannot work: {missing}."
         )
+
+
+def _file_size_limit() -> int | None:
+    """How long a file of this process may become, in bytes; None where there is no such limit."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 @contextlib.contextmanager

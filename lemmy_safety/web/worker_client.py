@@ -248,6 +248,11 @@ def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
             hint=f"{how_to_install('httpx[socks]')}  Or name an HTTP proxy in {where}.",
         ) from error
     except OSError as error:  # also what ssl raises
+        if error.filename is not None:  # told for this file only: ssl writes its session keys there
+            raise SettingsError(
+                f"SSLKEYLOGFILE names the file {error.filename}, which cannot be written: {foreign(error.strerror)}.",
+                hint="Correct or unset the variable.",
+            ) from error
         raise SettingsError(
             f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {foreign(error.strerror or error)}.",
             hint="Correct or unset the variable.",
