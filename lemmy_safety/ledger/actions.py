@@ -58,7 +58,7 @@ class Actions:
         """Write intents for those keys that wait for an action of the plan and are not cleared; return them.
 
         Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
-        refused (they are judged anew), and rows of the ancestor whose object was never described (see ``adopt``).
+        refused (they are judged again), and rows of the ancestor whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
         with self._database.writing() as connection:
@@ -83,9 +83,9 @@ class Actions:
             return deeds.adopt_row(connection, row_id, storage, obj, action, now=self._database.now())
 
     def finish(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
-        """Write how an action ended: DONE, REFUSED (the object changed; it is judged anew) or FAILED.
+        """Write how an action ended: DONE, REFUSED (the object changed; it is judged again) or FAILED.
 
-        Finishing again overwrites. An action whose object was judged anew meanwhile leaves its event only. The id of a
+        Finishing again overwrites. An action whose object was judged again meanwhile leaves its event only. The id of a
         row of the ancestor stands for the action that is unknown of it.
 
         :raises LedgerError: no such action.

@@ -252,7 +252,7 @@ def encode_learned(assessment: Assessment) -> dict[str, Any]:
 
 
 def _without_nothing(said: Any) -> Any:
-    """Plain JSON without the fields in which nothing stands; whoever reads it has the same defaults."""
+    """Plain JSON without empty fields; the reader has the same defaults."""
     if isinstance(said, dict):
         return {name: _without_nothing(value) for name, value in said.items() if value is not None and value != {}}
     return [_without_nothing(entry) for entry in said] if isinstance(said, (list, tuple)) else said
