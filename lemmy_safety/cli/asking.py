@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
+
+#: How long Ctrl-C at a prompt may go unheard before it is sent again.
+_AGAIN_S = 0.05
 
 
 def asker() -> Callable[[str], str] | None:
@@ -33,6 +39,24 @@ def confirmed(question: str) -> bool:
             return False
 
 
+def agree(question: str) -> None:
+    """Go on only if a person says yes.
+
+    :raises click.Abort: a no, Ctrl-C, or a terminal that went away.
+    """
+    with _ctrl_c_ends_the_prompt():
+        click.confirm(question, abort=True, err=True)
+
+
+def typed(question: str) -> str:
+    """What a person answers, "" for nothing.
+
+    :raises click.Abort: Ctrl-C, or a terminal that went away.
+    """
+    with _ctrl_c_ends_the_prompt():
+        return str(click.prompt(question, err=True, default="", show_default=False))
+
+
 def _ask(question: str) -> str:
     with _ctrl_c_ends_the_prompt():
         return str(click.prompt(question, hide_input=True, err=True, default="", show_default=False))
@@ -40,11 +64,54 @@ def _ask(question: str) -> str:
 
 @contextmanager
 def _ctrl_c_ends_the_prompt() -> Iterator[None]:
-    # A run takes Ctrl-C as "stop cleanly"; at a prompt it must end the prompt, or nothing would seem to happen.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.default_int_handler) if in_main_thread else None
-    try:
+    """A run takes Ctrl-C as "stop cleanly". At a prompt it is an answer: it ends the prompt, and nothing else."""
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    heard = threading.Event()
+
+    def interrupted(number: int, _frame: FrameType | None) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        with _never_too_early(heard) if hasattr(signal, "pthread_kill") else nullcontext():
+            yield
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _never_too_early(heard: threading.Event) -> Iterator[None]:
+    """See to it that Ctrl-C is ``heard`` even if it comes just before the main thread begins to wait for an answer.
+
+    Such a signal is kept until the wait is over, which would be the next answer. So it is sent again until it ends the
+    wait. Other signals go to whoever listened for them before.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    main = threading.get_ident()
+
+    def listen() -> None:
+        while received := reader.recv(64):
+            for number in received:
+                if number != signal.SIGINT and listener >= 0:
+                    os.write(listener, bytes([number]))
+            while signal.SIGINT in received and not heard.wait(_AGAIN_S):
+                signal.pthread_kill(main, signal.SIGINT)
+
+    with reader, writer:
+        listener = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        thread = threading.Thread(target=listen, name="hear-ctrl-c", daemon=True)
+        thread.start()
+        try:
+            try:
+                yield
+            finally:
+                heard.set()  # Ctrl-C comes too late now, and interrupts nothing of what follows
+        finally:
+            signal.set_wakeup_fd(listener)
+            writer.shutdown(socket.SHUT_WR)
+            thread.join()

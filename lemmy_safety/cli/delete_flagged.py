@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.asking import asker, someone_is_there
+from lemmy_safety.cli.asking import agree, asker, someone_is_there, typed
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.failures import warn
 from lemmy_safety.cli.flagged import why
@@ -97,12 +97,12 @@ def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
             ),
         )
     if len(rows) <= room:
-        click.confirm(f"Delete {plural(len(rows), 'object')} for good?", abort=True, err=True)
+        agree(f"Delete {plural(len(rows), 'object')} for good?")
         return
     show_counts(rows, policy)
     click.echo(f"The limits let {plural(room, 'object')} through without a person.", err=True)
-    typed = click.prompt(f"To delete {plural(len(rows), 'object')} for good, type their number", err=True, default="")
-    if typed.replace(",", "").strip() != str(len(rows)):
+    number = typed(f"To delete {plural(len(rows), 'object')} for good, type their number")
+    if number.replace(",", "").strip() != str(len(rows)):
         raise ActionRefused("Another number was typed; nothing was deleted.", hint="Repeat the command to try again.")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lemmy_safety.cli.asking import someone_is_there
+from lemmy_safety.cli.asking import agree, someone_is_there
 from lemmy_safety.cli.database import existing_ledger
 from lemmy_safety.cli.flag_reasons import FlagFilter, filter_options
 from lemmy_safety.cli.flagged import storage_filter, why
@@ -144,7 +144,7 @@ def _ask(decision: Review, number: int) -> None:
             f"{plural(number, 'object')} would be {decision.value}, and there is no terminal to ask on.",
             hint="Add --yes to decide without asking.",
         )
-    click.confirm(f"{verb} {plural(number, 'object')}?", abort=True, err=True)
+    agree(f"{verb} {plural(number, 'object')}?")
 
 
 def _holds(ids: array[int], wanted: int) -> bool:

@@ -170,8 +170,8 @@ def test_on_a_real_terminal_the_question_has_a_line_of_its_own(tmp_path, answer,
     assert shown.endswith(b"Delete 3 objects now? [y/N]: ")
     os.write(ours, answer)
     with contextlib.suppress(OSError):  # Linux: the other end was closed
-        while os.read(ours, 4096):
-            pass
-    assert process.wait(timeout=60) == code
+        while more := os.read(ours, 4096):
+            shown += more
+    assert process.wait(timeout=60) == code, shown
     os.close(ours)
     assert len(keys_in(root) & flagged) == left
