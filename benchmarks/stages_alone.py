@@ -19,13 +19,13 @@ from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import Examiner
-from lemmy_safety.scan.fetch import Fetcher
-from lemmy_safety.scan.intake import Intake
-from lemmy_safety.scan.judge import Judge
 from lemmy_safety.scan.pipeline import Channel, Pipeline
 from lemmy_safety.scan.progress import PassCounter
-from lemmy_safety.scan.recorder import Recorder
+from lemmy_safety.scan.stages.decode import Examiner
+from lemmy_safety.scan.stages.fetch import Fetcher
+from lemmy_safety.scan.stages.judge import Judge
+from lemmy_safety.scan.stages.list import Intake
+from lemmy_safety.scan.stages.record import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -148,7 +148,7 @@ def sweep_once(ledger: Path, values: dict[str, Any]) -> Sweep:
     """One pass as ``--all --dry-run`` makes it, with an empty ledger."""
     settings = Settings(**values, all=True, dry_run=True, sqlite_filename=ledger)
     # Flagged keys are random ones here, and as many as were asked for.
-    logging.getLogger("lemmy_safety.scan.judge").setLevel(logging.ERROR)
+    logging.getLogger("lemmy_safety.scan.stages.judge").setLevel(logging.ERROR)
     started = time.perf_counter()
     with wiring.open_scanner(settings, stop=threading.Event()) as scanner:
         opened = time.perf_counter()

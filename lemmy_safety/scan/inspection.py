@@ -13,9 +13,9 @@ from lemmy_safety.errors import DetectorError, WorkerDied
 from lemmy_safety.foreign import foreign
 from lemmy_safety.records import Assessment, ItemStatus, Refusal, Sample
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import examine, sample_of
-from lemmy_safety.scan.judge import Judge, known_good_sample
 from lemmy_safety.scan.pipeline import PipelineStopped
+from lemmy_safety.scan.stages.decode import examine, sample_of
+from lemmy_safety.scan.stages.judge import Judge, known_good_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

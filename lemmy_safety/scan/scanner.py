@@ -20,13 +20,13 @@ from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger.leases import DAEMON, RECHECK
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import Examiner
-from lemmy_safety.scan.fetch import Fetcher
-from lemmy_safety.scan.intake import Intake
-from lemmy_safety.scan.judge import Judge
 from lemmy_safety.scan.pipeline import Pipeline
 from lemmy_safety.scan.progress import PassCounter, PassSummary
-from lemmy_safety.scan.recorder import Recorder
+from lemmy_safety.scan.stages.decode import Examiner
+from lemmy_safety.scan.stages.fetch import Fetcher
+from lemmy_safety.scan.stages.judge import Judge
+from lemmy_safety.scan.stages.list import Intake
+from lemmy_safety.scan.stages.record import Recorder
 
 if TYPE_CHECKING:
     import threading

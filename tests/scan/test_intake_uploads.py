@@ -15,8 +15,8 @@ from support.uploads import judged, upload
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import Outcome
-from lemmy_safety.scan.intake import Intake
 from lemmy_safety.scan.progress import PassCounter
+from lemmy_safety.scan.stages.list import Intake
 
 
 class TaggedStorage(WatchedStorage):

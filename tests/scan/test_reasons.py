@@ -16,8 +16,8 @@ from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.records import Assessment, ItemResult, ItemStatus, StoredObject
-from lemmy_safety.scan.examine import examine
 from lemmy_safety.scan.progress import PassCounter, Reason
+from lemmy_safety.scan.stages.decode import examine
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -32,7 +32,7 @@ def test_the_log_names_the_object_on_which_a_decoder_broke(caplog, how) -> None:
     with decoder, caplog.at_level(logging.WARNING, logger="lemmy_safety.scan"):
         sample = examine(decoder, how, sha256=sha256_of(how), key="01/aa/odd\n.png")
     assert sample.refusal.decoder_broke
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.examine"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.stages.decode"]
     assert line == f"the decoder broke key='01/aa/odd\\n.png' reason={sample.refusal.reason}"
 
 
@@ -77,7 +77,7 @@ def test_a_pass_says_why_reads_failed_and_the_debug_log_names_each(store, databa
         storage.refused[key] = StorageError(f"{key}: the disk's own fault 5")
     put(store, "bad/text.png", b"no picture")
     with (
-        caplog.at_level(logging.DEBUG, logger="lemmy_safety.scan.recorder"),
+        caplog.at_level(logging.DEBUG, logger="lemmy_safety.scan.stages.record"),
         scanner_over(store, database, storage=storage) as scanner,
     ):
         summary = scanner.run(SWEEP)
@@ -85,7 +85,7 @@ def test_a_pass_says_why_reads_failed_and_the_debug_log_names_each(store, databa
     assert summary.reasons["fetch_failed"].number == 2
     assert "the disk's own fault 5" in summary.reasons["fetch_failed"].text
     assert summary.as_dict()["reasons"]["unreadable"]["number"] == 1
-    said = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.recorder"]
+    said = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.stages.record"]
     assert [sum(key in line for line in said) >= 1 for key in ("bad/one.png", "bad/two.png", "bad/text.png")] == [
         True
     ] * 3

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.examine import examine
-from lemmy_safety.scan.judge import Judge
+from lemmy_safety.scan.stages.decode import examine
+from lemmy_safety.scan.stages.judge import Judge
 
 if TYPE_CHECKING:
     from lemmy_safety.media import Decoder

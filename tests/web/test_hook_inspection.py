@@ -16,7 +16,7 @@ from lemmy_safety.policy import build_policy
 from lemmy_safety.records import ItemStatus, Outcome, Sample
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.inspection import Inspector
-from lemmy_safety.scan.judge import Judge
+from lemmy_safety.scan.stages.judge import Judge
 
 POLICY = build_policy(nudenet_flags=False)
 
