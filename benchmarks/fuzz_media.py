@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _STATUSES = (ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE)
 _ROW = "{:<44.44}{:>8}{:>9}{:>12}{:>13}{:>11}{:>9}{:>10}{:>9}"
-#: What ``examine`` says when something other than a MediaError left the decoder.
+#: What ``decode`` says when something other than a MediaError left the decoder.
 _FAULT = "fault in the decoder"
 
 

@@ -21,10 +21,10 @@ from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.pipeline import Channel, Pipeline
 from lemmy_safety.scan.progress import PassCounter
-from lemmy_safety.scan.stages.decode import Examiner
+from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
-from lemmy_safety.scan.stages.list import Intake
+from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import Recorder
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Bench:
         )
         listed, fetched, decoded, judged = (self._channel() for _ in range(4))
 
-        intake = Intake(
+        lister = Lister(
             storage=self._storage,
             ledger=ledger,
             ruleset=judge.ruleset,
@@ -115,7 +115,7 @@ class Bench:
             stop=threading.Event(),
         )
         turns["list"] = _alone(
-            lambda: intake.run(since=None, prefix="", exhaustive=True, to_fetch=listed, to_record=judged)
+            lambda: lister.run(since=None, prefix="", exhaustive=True, to_fetch=listed, to_record=judged)
         )
         listed.close()
         fetcher = Fetcher(
@@ -130,8 +130,8 @@ class Bench:
         )
         turns["fetch"] = _alone(lambda: fetcher.run(listed), workers=settings.threads)
         fetched.close()
-        examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=decoded)
-        turns["decode"] = _alone(lambda: examiner.run(fetched), workers=wiring.decode_workers(settings))
+        decode_stage = DecodeStage(decoder=self._decoder, budget=budget, frames=frames, to_judge=decoded)
+        turns["decode"] = _alone(lambda: decode_stage.run(fetched), workers=wiring.decode_workers(settings))
         decoded.close()
         turns["detect"] = _alone(lambda: judge.run(decoded, judged))
         judged.close()

@@ -1,6 +1,6 @@
 """Bytes that come to us instead of being fetched, judged exactly as a pass judges objects.
 
-The same functions as in a pass decode (``examine``) and judge (``Judge``); this module adds only what a pass gets from
+The same functions as in a pass decode (``decode``) and judge (``Judge``); this module adds only what a pass gets from
 its pipeline: a bound on decoded frames, and a judge that goes on after a detector broke. It knows no ledger.
 """
 
@@ -14,7 +14,7 @@ from lemmy_safety.foreign import foreign
 from lemmy_safety.records import Assessment, ItemStatus, Refusal, Sample
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.pipeline import PipelineStopped
-from lemmy_safety.scan.stages.decode import examine, sample_of
+from lemmy_safety.scan.stages.decode import decode, sample_of
 from lemmy_safety.scan.stages.judge import Judge, known_good_sample
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Inspector:
     def examine(self, data: bytes, sha256: str) -> Sample:
         """Decode; waits while the frames of others fill the budget. Raises nothing, whatever the bytes are."""
         try:
-            sample = examine(self._decoder, data, sha256=sha256, key=name_of(sha256))
+            sample = decode(self._decoder, data, sha256=sha256, key=name_of(sha256))
         except WorkerDied as error:
             log.error("nothing can be decoded: %s", error)  # noqa: TRY400 - one line says it
             return _unjudged(sha256, error.message)

@@ -19,7 +19,7 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class Decoded:
     """An object on the way to the detectors, decoded or not."""
 
     obj: StoredObject

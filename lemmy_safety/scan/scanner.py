@@ -2,7 +2,7 @@ r"""One pass over a storage: builds the stages, joins them, watches them, sums u
 
 ::
 
-    storage -> Intake -> Fetcher xN -> Examiner xM -> Judge -> Recorder -> ledger, then actions
+    storage -> Lister -> Fetcher xN -> DecodeStage xM -> Judge -> Recorder -> ledger, then actions
                   \__________\______________\________________^   (known, gone, unreadable: no detour over the model)
 """
 
@@ -22,10 +22,10 @@ from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.pipeline import Pipeline
 from lemmy_safety.scan.progress import PassCounter, PassSummary
-from lemmy_safety.scan.stages.decode import Examiner
+from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
-from lemmy_safety.scan.stages.list import Intake
+from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import Recorder
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lemmy_safety.media import Decoder
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import ItemResult, ScreenStatistics, StoredObject
-    from lemmy_safety.scan.items import Examined, Fetched, OpenAction
+    from lemmy_safety.scan.items import Decoded, Fetched, OpenAction
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import ProgressListener
     from lemmy_safety.storage.base import Storage
@@ -182,8 +182,8 @@ class Scanner:
         try:
             if request.keys is None and not request.hold:
                 self._finish_unfinished(counter, run_id)
-            intake = self._run_stages(request, run_id, counter, started, lease)
-            if intake is not None and request.exhaustive and not request.hold:
+            lister = self._run_stages(request, run_id, counter, started, lease)
+            if lister is not None and request.exhaustive and not request.hold:
                 self._try_failed_again(counter, began, run_id)
             stuck = self._stuck(began)
         except BaseException:
@@ -191,12 +191,12 @@ class Scanner:
             self.broken_pass = broken if broken.seen or broken.acted or broken.not_carried_out else None
             self._note_broken_run(broken)
             raise
-        complete = intake is not None
+        complete = lister is not None
         summary = replace(summarize(run_id, complete=complete), stuck=stuck)
         self.ledger.passes.finish(run_id, summary.as_dict(), complete=complete)
-        if intake is not None and request.keys is None:
-            self._advance_cursors(request, began, intake.newest)
-            self._settle_lost_uploads(waiting, began, intake, summary)
+        if lister is not None and request.keys is None:
+            self._advance_cursors(request, began, lister.newest)
+            self._settle_lost_uploads(waiting, began, lister, summary)
         return summary
 
     def release_idle_models(self, ttl_s: float) -> bool:
@@ -270,14 +270,14 @@ class Scanner:
         return {row.sha256: row.last_at for row in self.ledger.uploads.unchecked()}
 
     def _settle_lost_uploads(
-        self, waiting: Mapping[str, datetime], began: datetime, intake: Intake, summary: PassSummary
+        self, waiting: Mapping[str, datetime], began: datetime, lister: Lister, summary: PassSummary
     ) -> None:
         """Take off the list what is proved to be gone: it belongs to this storage, which was read whole without it.
 
         Not when anything could not be read, be it for a passing reason: that may be what is looked for. Nothing at all is
         what an empty mount point shows.
         """
-        if not waiting or intake.newest is None or intake.left_out or summary.failed:
+        if not waiting or lister.newest is None or lister.left_out or summary.failed:
             return
         # On the list all the time: whatever the clock of the door says, it was let in before this pass began.
         still = {row.sha256 for row in self.ledger.uploads.unchecked() if waiting.get(row.sha256) == row.last_at}
@@ -347,8 +347,8 @@ class Scanner:
 
     def _run_stages(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
-    ) -> Intake | None:
-        """The intake, when everything it listed was dealt with; None when a stop came first."""
+    ) -> Lister | None:
+        """The lister, when everything it listed was dealt with; None when a stop came first."""
         options = self._options
         budget, frames = ByteBudget(options.memory_bytes), ByteBudget(options.memory_bytes)
         judge = Judge(
@@ -361,10 +361,10 @@ class Scanner:
         pipeline = Pipeline()
         to_fetch: Channel[StoredObject] = pipeline.channel(4 * options.threads)
         to_decode: Channel[Fetched] = pipeline.channel(2 * options.decode_workers)
-        to_judge: Channel[Examined] = pipeline.channel(2 * judge.batch_size)
+        to_judge: Channel[Decoded] = pipeline.channel(2 * judge.batch_size)
         to_record: Channel[ItemResult | OpenAction] = pipeline.detached_channel(4 * judge.batch_size)
 
-        intake = Intake(
+        lister = Lister(
             storage=self.storage,
             ledger=self.ledger,
             ruleset=judge.ruleset,
@@ -382,7 +382,7 @@ class Scanner:
             to_record=to_record,
             reuses=request.keys is None,
         )
-        examiner = Examiner(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)
+        decode_stage = DecodeStage(decoder=self._decoder, budget=budget, frames=frames, to_judge=to_judge)
         recorder = Recorder(
             ledger=self.ledger,
             runner=self._runner,
@@ -397,9 +397,9 @@ class Scanner:
 
         def list_objects() -> None:
             if request.keys is not None:
-                intake.run_again(request.keys, to_fetch=to_fetch, to_record=to_record)
+                lister.run_again(request.keys, to_fetch=to_fetch, to_record=to_record)
                 return
-            intake.run(
+            lister.run(
                 since=request.since,
                 prefix=options.prefix,
                 exhaustive=request.exhaustive,
@@ -417,7 +417,7 @@ class Scanner:
         pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)
         pipeline.stage("judge", lambda: judge.run(to_judge, to_record), workers=1, when_done=to_record.close)
         pipeline.stage(
-            "decode", lambda: examiner.run(to_decode), workers=options.decode_workers, when_done=to_judge.close
+            "decode", lambda: decode_stage.run(to_decode), workers=options.decode_workers, when_done=to_judge.close
         )
         pipeline.stage("fetch", lambda: fetcher.run(to_fetch), workers=options.threads, when_done=fetched_all)
         pipeline.stage("list", list_objects, workers=1, when_done=to_fetch.close)
@@ -436,9 +436,9 @@ class Scanner:
                 break
         pipeline.raise_error()
         lease.check()
-        if intake.refused is not None:
-            raise intake.refused
-        return None if self._stop.is_set() else intake
+        if lister.refused is not None:
+            raise lister.refused
+        return None if self._stop.is_set() else lister
 
     def _summary(
         self,

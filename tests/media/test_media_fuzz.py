@@ -14,7 +14,7 @@ from lemmy_safety.records import ItemStatus
 
 LIMITS = MediaLimits(max_bytes=5_000_000, max_pixels=5_000_000, max_frames=8)
 FILES = 300
-#: What the decoder may say of bytes; anything else would be a fault that examine() had to catch.
+#: What the decoder may say of bytes; anything else would be a fault that decode() had to catch.
 SAID = {ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE}
 
 

@@ -17,7 +17,7 @@ from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.records import Assessment, ItemResult, ItemStatus, StoredObject
 from lemmy_safety.scan.progress import PassCounter, Reason
-from lemmy_safety.scan.stages.decode import examine
+from lemmy_safety.scan.stages.decode import decode
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -30,7 +30,7 @@ def test_the_log_names_the_object_on_which_a_decoder_broke(caplog, how) -> None:
     """A warning with key and reason, escaped, so that an admin can find the file."""
     decoder = ProcessDecoder(LIMITS, workers=1, timeout_s=3, memory_bytes=256 * 1024 * 1024, job=break_or_decode)
     with decoder, caplog.at_level(logging.WARNING, logger="lemmy_safety.scan"):
-        sample = examine(decoder, how, sha256=sha256_of(how), key="01/aa/odd\n.png")
+        sample = decode(decoder, how, sha256=sha256_of(how), key="01/aa/odd\n.png")
     assert sample.refusal.decoder_broke
     (line,) = [record.getMessage() for record in caplog.records if record.name == "lemmy_safety.scan.stages.decode"]
     assert line == f"the decoder broke key='01/aa/odd\\n.png' reason={sample.refusal.reason}"

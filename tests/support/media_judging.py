@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.detectors.hashes import HashesDetector
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.scan.stages.decode import examine
+from lemmy_safety.scan.stages.decode import decode
 from lemmy_safety.scan.stages.judge import Judge
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class MediaJudge:
 
     def examine(self, name: str, data: bytes) -> Sample:
         """The first half: decoded and fingerprinted."""
-        return examine(self._decoder, data, sha256=hashlib.sha256(data).hexdigest(), key=name)
+        return decode(self._decoder, data, sha256=hashlib.sha256(data).hexdigest(), key=name)
 
     def judge(self, name: str, sample: Sample) -> Assessment:
         """The second half."""

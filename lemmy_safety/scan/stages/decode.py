@@ -1,4 +1,4 @@
-"""Third stage: bytes in, frames and fingerprints out."""
+"""Decode stage: bytes in, frames and fingerprints out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.records import ItemStatus, Refusal, Sample
-from lemmy_safety.scan.items import Examined
+from lemmy_safety.scan.items import Decoded
 
 if TYPE_CHECKING:
     from lemmy_safety.media import DecodedMedia, Decoder
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def examine(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
+def decode(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
     """Decode some bytes; a sample without frames where no picture can be made of them.
 
     ``key`` is what they are called. May be called from several threads.
@@ -52,12 +52,10 @@ def sample_of(decoder: Decoder, media: DecodedMedia, *, sha256: str, key: str) -
     return Sample(sha256=sha256, info=info, frames=media.frames, pdqs=media.pdqs)
 
 
-class Examiner:
+class DecodeStage:
     """Decodes; what cannot be decoded goes on with its reason, for detectors that know files by their bytes."""
 
-    def __init__(
-        self, *, decoder: Decoder, budget: ByteBudget, frames: ByteBudget, to_judge: Channel[Examined]
-    ) -> None:
+    def __init__(self, *, decoder: Decoder, budget: ByteBudget, frames: ByteBudget, to_judge: Channel[Decoded]) -> None:
         self._decoder = decoder
         self._budget = budget
         self._frames = frames
@@ -68,9 +66,9 @@ class Examiner:
         while (fetched := inbox.get()) is not None:
             obj = fetched.obj
             try:
-                sample = examine(self._decoder, fetched.data, sha256=fetched.sha256, key=obj.key)
+                sample = decode(self._decoder, fetched.data, sha256=fetched.sha256, key=obj.key)
             finally:
                 self._budget.give_back(obj.size)
             if sample.frames:
                 self._frames.take(sample.nbytes)
-            self._to_judge.put(Examined(obj=obj, sample=sample))
+            self._to_judge.put(Decoded(obj=obj, sample=sample))

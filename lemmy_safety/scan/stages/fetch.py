@@ -1,4 +1,4 @@
-"""Second stage: object in, bytes out; and no bytes at all where the same ones were judged before."""
+"""Fetch stage: objects in, bytes out, except those whose bytes were already judged."""
 
 from __future__ import annotations
 

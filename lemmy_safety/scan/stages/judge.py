@@ -1,4 +1,4 @@
-"""Fourth stage: batches of samples through every detector, findings through the policy."""
+"""Judge stage: batches of samples through every detector, findings through the policy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import Verdict
     from lemmy_safety.scan.budget import ByteBudget
-    from lemmy_safety.scan.items import Examined, OpenAction
+    from lemmy_safety.scan.items import Decoded, OpenAction
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Judge:
     def batch_size(self) -> int:
         return max(detector.batch_size for detector in self._detectors)
 
-    def run(self, inbox: Channel[Examined], to_record: Channel[ItemResult | OpenAction]) -> None:
+    def run(self, inbox: Channel[Decoded], to_record: Channel[ItemResult | OpenAction]) -> None:
         """The worker's loop.
 
         :raises DetectorError: a detector fails on everything.

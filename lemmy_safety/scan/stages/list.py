@@ -1,4 +1,4 @@
-"""First stage: which objects of the storage this pass has to read."""
+"""List stage: which objects of the storage this pass has to read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _CLOCK_GRAIN = timedelta(seconds=1)
 _RETRY_LIMIT = 1000
 
 
-class Intake:
+class Lister:
     """Lists, skips what is known, holds back what is still being written, lets what was accepted unchecked go first."""
 
     def __init__(
@@ -87,20 +87,20 @@ class Intake:
     ) -> None:
         """List everything of this pass; take up what failed in earlier passes and was not listed, be it because it is gone."""
         failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
-        young: list[StoredObject] = []
+        recent: list[StoredObject] = []
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
         for listed in _batches(self._all_that_may_be_listed(listing)):
-            self._see_that_nobody_stops()
+            self._raise_if_stopped()
             failed_before.difference_update(obj.key for obj in listed)
             batch = [obj for obj in listed if obj.key not in self._gone_first]
             self._counter.add("seen", len(batch))
-            settled: list[StoredObject] = []
+            stable: list[StoredObject] = []
             for obj in batch:
                 self._note_time(obj)
-                (young if self._is_young(obj) else settled).append(obj)
-            self._pass_on(settled, to_fetch, to_record)
-        self._pass_on(self._settle(young), to_fetch, to_record)
+                (recent if self._is_recent(obj) else stable).append(obj)
+            self._pass_on(stable, to_fetch, to_record)
+        self._pass_on(self._settle(recent), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
 
     def run_again(
@@ -108,7 +108,7 @@ class Intake:
     ) -> None:
         """These objects and no others, whether they are known or not. What is still being written is left to a pass."""
         for obj in self._found_again(set(keys), "", to_record):
-            if self._is_young(obj):
+            if self._is_recent(obj):
                 self.left_out = True
                 self._counter.add("waiting")
             else:
@@ -143,16 +143,16 @@ class Intake:
         for batch in _batches(
             self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
         ):
-            self._see_that_nobody_stops()
+            self._raise_if_stopped()
             wanted = self._ledger.uploads.unchecked_among(batch)
-            urgent = [obj for obj in batch if obj.key in wanted and not self._is_young(obj)]
+            urgent = [obj for obj in batch if obj.key in wanted and not self._is_recent(obj)]
             self._gone_first.update(obj.key for obj in urgent)
             self._counter.add("seen", len(urgent))
             for obj in urgent:
                 self._note_time(obj)
             self._pass_on(urgent, to_fetch, to_record)
 
-    def _see_that_nobody_stops(self) -> None:
+    def _raise_if_stopped(self) -> None:
         """What is known needs no reading, so that a listing may go on for long without meeting the next stage."""
         if self._stop.is_set():
             raise PipelineStopped
@@ -164,7 +164,7 @@ class Intake:
         to_record: Channel[ItemResult | OpenAction],
     ) -> None:
         for batch in _batches(objects):
-            self._see_that_nobody_stops()
+            self._raise_if_stopped()
             known = self._ledger.objects.known(self._storage.name, batch, self._ruleset)
             new = [obj for obj in batch if obj.key not in known]
             for key, state in known.items():
@@ -181,22 +181,22 @@ class Intake:
         if known and (self.newest is None or obj.modified_at > self.newest):
             self.newest = obj.modified_at
 
-    def _is_young(self, obj: StoredObject) -> bool:
+    def _is_recent(self, obj: StoredObject) -> bool:
         return obj.modified_at > self._storage_time() - timedelta(seconds=self._storage.settle_s)
 
     def _storage_time(self) -> datetime:
         """Now, by the clock that dates the objects."""
         return self._clock() + self._storage.clock_ahead
 
-    def _settle(self, young: list[StoredObject]) -> Iterator[StoredObject]:
+    def _settle(self, recent: list[StoredObject]) -> Iterator[StoredObject]:
         """Objects that did not change while we waited; the others are left to the next pass.
 
         Two looks, ``settle_s`` of our own time apart, need no agreement between our clock and the server's.
         """
-        if not young or self._stop.wait(self._storage.settle_s):
+        if not recent or self._stop.wait(self._storage.settle_s):
             return
-        for obj in young:
-            self._see_that_nobody_stops()
+        for obj in recent:
+            self._raise_if_stopped()
             try:
                 current = self._storage.stat(obj.key)
             except StorageError as error:
@@ -218,7 +218,7 @@ class Intake:
         for key in sorted(keys):
             if not key.startswith(prefix):
                 continue
-            self._see_that_nobody_stops()
+            self._raise_if_stopped()
             try:
                 obj = self._storage.stat(key)
             except ObjectGone:

@@ -1,4 +1,4 @@
-"""Last stage: results into the ledger in groups, then the deeds that the ledger now holds as intents."""
+"""Record stage: results into the ledger in groups, then the actions that the ledger now holds as intents."""
 
 from __future__ import annotations
 

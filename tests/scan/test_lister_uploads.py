@@ -16,7 +16,7 @@ from support.uploads import judged, upload
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import Outcome
 from lemmy_safety.scan.progress import PassCounter
-from lemmy_safety.scan.stages.list import Intake
+from lemmy_safety.scan.stages.list import Lister
 
 
 class TaggedStorage(WatchedStorage):
@@ -41,7 +41,7 @@ class Inbox(list):
 
 
 class Pass:
-    """One pass of the intake alone, over pictures that are texts."""
+    """One pass of the lister alone, over pictures that are texts."""
 
     def __init__(self, root, ledger) -> None:
         self.root, self.ledger = root, ledger
@@ -50,14 +50,14 @@ class Pass:
     def run(self, *, since=None):
         counter = PassCounter()
         self.to_fetch, self.to_record = Inbox(), Inbox()
-        intake = Intake(
+        lister = Lister(
             storage=self.storage,
             ledger=self.ledger,
             ruleset=RULES,
             counter=counter,
             stop=threading.Event(),
         )
-        intake.run(since=since, prefix="", exhaustive=True, to_fetch=self.to_fetch, to_record=self.to_record)
+        lister.run(since=since, prefix="", exhaustive=True, to_fetch=self.to_fetch, to_record=self.to_record)
         self.counts = counter.snapshot(1.0)
         return [obj.key for obj in self.to_fetch]
 
