@@ -1,6 +1,6 @@
 """A folder on another machine, through paramiko's connections and an SFTP client of our own.
 
-From the outside in: ``storage`` is the contract fulfilled; ``listing`` lists by find or SFTP, ``tree`` changes files
+From the outside in: ``storage`` is the contract fulfilled; ``find`` or ``sftp_listing`` list, ``tree`` changes files
 without following links; ``sftp`` asks many things of a session at once, in the packets of ``sftp_wire``; ``connection``
 keeps sessions and renews what breaks, over one or more of ``link``; ``no_sftp`` says why a server opens no session.
 

@@ -30,8 +30,10 @@ from lemmy_safety.storage.base import ProbeStep, Storage
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.ssh.connection import SshConnections
-from lemmy_safety.storage.ssh.listing import EPOCH, FindListing, SftpListing
+from lemmy_safety.storage.ssh.find import FindListing
+from lemmy_safety.storage.ssh.found import EPOCH
 from lemmy_safety.storage.ssh.route import SshRoute
+from lemmy_safety.storage.ssh.sftp_listing import SftpListing
 from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, SftpRefusal
 from lemmy_safety.storage.ssh.ssh_config import SshConfig
 from lemmy_safety.storage.ssh.tree import SshTree, is_kind
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
-    from lemmy_safety.storage.ssh.listing import FoundFile
+    from lemmy_safety.storage.ssh.found import FoundFile
     from lemmy_safety.storage.ssh.sftp import SftpSession
 
     T = TypeVar("T")

@@ -16,8 +16,8 @@ from lemmy_safety.errors import StorageError
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.ssh import connection
 from lemmy_safety.storage.ssh.link import Link
-from lemmy_safety.storage.ssh.listing import FOLDERS_AT_ONCE, SESSIONS
 from lemmy_safety.storage.ssh.sftp import SftpSession
+from lemmy_safety.storage.ssh.sftp_listing import FOLDERS_AT_ONCE, SESSIONS
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lemmy_safety.errors import StorageError
-from lemmy_safety.storage.ssh.listing import FoundFile, parse_record, split_records
+from lemmy_safety.storage.ssh.find import parse_record, split_records
+from lemmy_safety.storage.ssh.found import FoundFile
 from lemmy_safety.storage.ssh.sftp import PIECE_BYTES, SftpSession
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken, SftpRefusal
 

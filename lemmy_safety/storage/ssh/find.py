@@ -1,9 +1,7 @@
-"""Two ways to list the files below a folder on the server: ``find`` in the account's shell, or SFTP folder by folder.
+"""Lists the files below a folder on the server by GNU ``find`` in the account's shell: 20,000 files in one round trip.
 
-``find`` tells of 20,000 files in one round trip and is used wherever it proves to work; accounts that may only do SFTP
-get the other way, which asks for many folders at once. Neither follows symbolic links, and both tell of regular files
-only. Paths are bytes relative to the root, times whole seconds as SFTP counts them, so that both ways and ``stat``
-describe a file alike.
+It is used wherever it proves to work; accounts that may only do SFTP get the other way (``sftp_listing``). Both describe
+a file alike (``found``).
 """
 
 from __future__ import annotations
@@ -12,47 +10,23 @@ import logging
 import re
 import secrets
 import shlex
-import stat
 import threading
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
+from lemmy_safety.errors import StorageError, StorageUnreachable
 from lemmy_safety.foreign import foreign
-from lemmy_safety.storage.listers import listers
-from lemmy_safety.storage.names import to_key
-from lemmy_safety.storage.ssh.sftp_wire import MOST_BYTES, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
-from lemmy_safety.storage.ssh.tree import join
+from lemmy_safety.storage.ssh.found import EPOCH, FoundFile, denied, microseconds
+from lemmy_safety.storage.ssh.sftp_wire import MOST_BYTES
 from lemmy_safety.storage.wanted_keys import LOST_AND_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from lemmy_safety.storage.ssh.connection import SshConnections
-    from lemmy_safety.storage.ssh.sftp_wire import Entry
-    from lemmy_safety.storage.wanted_keys import WantedKeys
-
-    #: Of each folder its entries, or why it may not be listed.
-    _Answers: TypeAlias = list[list[Entry] | SftpRefusal]
 
 _LOG = logging.getLogger(__name__)
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-#: Folders asked for together over one SFTP session: 32 share three round trips, and their names are what is held in memory.
-FOLDERS_AT_ONCE = 32
-
-#: Sessions that list at the same time. pict-rs makes seven folders for nearly every file, so that round trips are all that
-#: counts where the server is far away; near by, one session keeps paramiko busy.
-SESSIONS = 4
-
-#: More start folders than this do not make find faster, only its command line longer.
-_MOST_STARTS = 64
-
-#: Cells of 65.5 s (``01/a1/96/fb``); below them there is one folder for nearly every file.
-_START_DEPTH = 4
 
 #: SFTP version 3 has 32 bits for a time.
 _TIME_MODULUS = 2**32
@@ -69,15 +43,6 @@ _NO_ROOT = 77
 _MOST_PROBE_BYTES = 65_536
 # A path has at most 4,096 bytes on Linux, and 32,767 anywhere; before it stand a time and a size.
 _MOST_RECORD_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFile:
-    """One regular file: path relative to the root, size in bytes, mtime in seconds since 1970 modulo 2**32."""
-
-    path: bytes
-    size: int
-    mtime: int
 
 
 class FindListing:
@@ -198,95 +163,6 @@ class _FindComplaints:
             raise denied(name, self._refused, self._first_refused)
 
 
-class SftpListing:
-    """Listing by SFTP, many folders at a time."""
-
-    def __init__(self, connections: SshConnections, root: bytes, name: str) -> None:
-        self._connections = connections
-        self._root = root
-        self._name = name
-
-    def files(
-        self,
-        start: bytes,
-        wanted: WantedKeys,
-        since: datetime | None = None,
-        *,
-        at_once: int = SESSIONS * FOLDERS_AT_ONCE,
-    ) -> Iterator[FoundFile]:
-        """Files below a start folder. With ``at_once=1`` they come in the order of their names, folders last.
-
-        What a session was asked for is listed anew if the line breaks, so nothing comes twice.
-
-        :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read.
-        """
-        earliest = 0 if since is None else microseconds(since) // 1_000_000
-        waiting = [start]
-        refused: list[bytes] = []
-        with listers(SESSIONS) as pool:
-            while waiting:
-                batch = [waiting.pop() for _ in range(min(at_once, len(waiting)))]
-                below: list[bytes] = []
-                for folder, found in self._scan(batch, refused, pool.map):
-                    if isinstance(found, FoundFile):
-                        if found.mtime >= earliest or found.mtime == 0:
-                            yield found
-                    elif wanted.leads_to_wanted(to_key(folder)):
-                        below.append(folder)
-                waiting += sorted(below, reverse=True)
-        if refused:
-            raise denied(self._name, len(refused), repr(to_key(refused[0])))
-
-    def start_folders(self, start: bytes, wanted: WantedKeys) -> list[bytes]:
-        """The few folders below ``start`` that hold everything wanted, for find to start from."""
-        refused: list[bytes] = []
-        starts = [start]
-        for _ in range(_START_DEPTH - start.count(b"/") - 1):
-            below = [
-                folder
-                for folder, found in self._scan(starts, refused)
-                if found is None and wanted.leads_to_wanted(to_key(folder))
-            ]
-            if refused or len(below) > _MOST_STARTS:
-                # find meets the same refusal and reports it.
-                return starts
-            starts = sorted(below)
-        return starts
-
-    def _scan(
-        self, folders: Sequence[bytes], refused: list[bytes], each: Callable[..., Iterable[_Answers]] = map
-    ) -> Iterator[tuple[bytes, FoundFile | None]]:
-        """Each file as (path, file) and each folder as (path, None); folders that may not be read go to ``refused``.
-
-        ``each`` is ``map``, or a pool's, which asks over several sessions.
-        """
-        batches = [folders[at : at + FOLDERS_AT_ONCE] for at in range(0, len(folders), FOLDERS_AT_ONCE)]
-        for batch, answers in zip(batches, each(self._ask, batches), strict=True):
-            for folder, answer in zip(batch, answers, strict=True):
-                if not isinstance(answer, SftpRefusal):
-                    yield from _described(folder, answer)
-                elif answer.code == PERMISSION_DENIED:
-                    refused.append(folder)
-                elif answer.code != NO_SUCH_FILE:
-                    raise StorageError(f"The folder {to_key(folder)!r} in {self._name} cannot be listed: {answer}.")
-
-    def _ask(self, folders: Sequence[bytes]) -> _Answers:
-        paths = [join(self._root, folder) for folder in folders]
-        return self._connections.run(lambda session: session.scan_folders(paths))
-
-
-def microseconds(moment: datetime) -> int:
-    """Since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def denied(name: str, count: int, first: str) -> AccessDenied:
-    return AccessDenied(
-        f"{count} folders of {name} may not be read, the first is {first}; everything else was listed.",
-        hint="Give this user read and execute permission on the folders.",
-    )
-
-
 def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """What stands before each NUL.
 
@@ -323,19 +199,6 @@ def parse_record(record: bytes) -> tuple[FoundFile, int]:
 
 def _unexpected(record: bytes) -> StorageError:
     return StorageError(f"find on the server wrote something unexpected: {record[:80]!r}")
-
-
-def _described(folder: bytes, entries: Iterable[Entry]) -> Iterator[tuple[bytes, FoundFile | None]]:
-    for entry in entries:
-        mode = entry.attributes.mode or 0
-        path = join(folder, entry.name) if folder else entry.name
-        # A server could answer with a name that leads elsewhere.
-        if not entry.name or b"/" in entry.name or b"\0" in entry.name:
-            continue
-        if stat.S_ISDIR(mode):
-            yield path, None
-        elif stat.S_ISREG(mode):
-            yield path, FoundFile(path, entry.attributes.file_size, entry.attributes.mtime)
 
 
 def _quoted(text: bytes) -> bytes:
