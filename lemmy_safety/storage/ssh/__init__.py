@@ -1,8 +1,9 @@
 """A folder on another machine, through paramiko's connections and an SFTP client of our own.
 
 From the outside in: ``storage`` is the contract fulfilled; ``find`` or ``sftp_listing`` list, ``tree`` changes files
-without following links; ``sftp`` asks many things of a session at once, in the packets of ``sftp_wire``; ``connection``
-keeps sessions and renews what breaks, over one or more of ``link``; ``no_sftp`` says why a server opens no session.
+without following links; ``sftp`` asks many things of a session at once (the bytes of a file: ``sftp_transfer``, names in
+folders: ``sftp_folders``), in the packets of ``sftp_wire``; ``connection`` keeps sessions and renews what breaks, over one
+or more of ``link``; ``no_sftp`` says why a server opens no session.
 
 ``route`` makes the ``login`` of a server and of each jump host before it, from the settings and from ``ssh_config`` (with
 ``config_text`` and ``match_exec``): which way leads there (``hops``), whom to trust (``known_hosts``, ``certificates``) and what

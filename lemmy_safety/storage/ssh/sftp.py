@@ -11,19 +11,35 @@ This module knows no keys and no root, opens no connection and translates no err
 
 from __future__ import annotations
 
-import stat
 import struct
-from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lemmy_safety.storage.ssh.sftp_folders import names_in, scan_folders
+from lemmy_safety.storage.ssh.sftp_transfer import read_handle
 from lemmy_safety.storage.ssh.sftp_wire import (
-    EOF,
+    ATTRS,
+    CLOSE,
+    EXTENDED,
+    EXTENDED_REPLY,
     FAILURE,
+    FSTAT,
+    HANDLE,
+    LSTAT,
+    MKDIR,
+    NAME,
     NO_SUCH_FILE,
+    OPEN,
+    OPENDIR,
+    READDIR,
+    REALPATH,
+    REMOVE,
+    RENAME,
+    RMDIR,
+    STAT,
     UNSUPPORTED,
+    WRITE,
     Attributes,
-    Entry,
     SftpBroken,
     SftpRefusal,
     SftpWire,
@@ -34,23 +50,13 @@ if TYPE_CHECKING:
 
     import paramiko
 
-# Packet types of draft-ietf-secsh-filexfer-02, section 3.
-_OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _OPENDIR, _READDIR = 3, 4, 5, 6, 7, 8, 11, 12
-_REMOVE, _MKDIR, _RMDIR, _REALPATH, _STAT, _RENAME, _EXTENDED = 13, 14, 15, 16, 17, 18, 200
-_HANDLE, _DATA, _NAME, _ATTRS, _EXTENDED_REPLY = 102, 103, 104, 105, 201
+    from lemmy_safety.storage.ssh.sftp_wire import Entry
+
+# Of OPEN: draft-ietf-secsh-filexfer-02, section 6.3.
 _FLAG_READ, _FLAG_WRITE, _FLAG_CREATE, _FLAG_EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 
 #: Where f_fsid stands in the answer to statvfs.
 _FSID_INDEX = 8
-
-#: The largest read that every server must answer in full (the draft, section 3: 34000 byte packets).
-PIECE_BYTES = 32_768
-
-#: Read requests in flight for one file; OpenSSH's own sftp keeps 64 (its -R option).
-READS_IN_FLIGHT = 64
-
-#: Folder requests in flight for one folder; each answer of OpenSSH holds up to 100 names.
-_FOLDER_READS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +94,17 @@ class SftpSession:
 
     def realpath(self, path: bytes) -> bytes:
         """The absolute path with every symbolic link resolved."""
-        return self._name(self._wire.ask(_REALPATH, path))
+        return self._name(self._wire.ask(REALPATH, path))
 
     def stat(self, path: bytes) -> Attributes:
-        return self._attributes(self._wire.ask(_STAT, path))
+        return self._attributes(self._wire.ask(STAT, path))
 
     def lstat(self, path: bytes) -> Attributes:
-        return self._attributes(self._wire.ask(_LSTAT, path))
+        return self._attributes(self._wire.ask(LSTAT, path))
 
     def lstat_all(self, paths: Sequence[bytes]) -> list[Attributes | None]:
         """``lstat`` of each path in one round trip; None for those that do not exist."""
-        return self._all_attributes([self._wire.ask(_LSTAT, path) for path in paths])
+        return self._all_attributes([self._wire.ask(LSTAT, path) for path in paths])
 
     def _all_attributes(self, requests: Sequence[int]) -> list[Attributes | None]:
         found: list[Attributes | None] = []
@@ -119,7 +125,7 @@ class SftpSession:
         OpenSSH's extension ``statvfs@openssh.com`` (its PROTOCOL file, section 4.4); sizes come before the id.
         """
         try:
-            fields = self._wire.expect(_EXTENDED_REPLY, self._wire.ask(_EXTENDED, b"statvfs@openssh.com", path))
+            fields = self._wire.expect(EXTENDED_REPLY, self._wire.ask(EXTENDED, b"statvfs@openssh.com", path))
         except SftpRefusal as refusal:
             if refusal.code == UNSUPPORTED:
                 return None
@@ -128,11 +134,11 @@ class SftpSession:
 
     def is_empty(self, path: bytes) -> bool:
         """Whether a folder holds nothing at all; one round of names is read to find out."""
-        handle = self._handle(self._wire.ask(_OPENDIR, path))
+        handle = self._handle(self._wire.ask(OPENDIR, path))
         try:
-            names = self._names(self._wire.ask(_READDIR, handle))
+            names = names_in(self._wire, self._wire.ask(READDIR, handle))
             while names is not None and not names:
-                names = self._names(self._wire.ask(_READDIR, handle))
+                names = names_in(self._wire, self._wire.ask(READDIR, handle))
         except SftpRefusal:
             self._close(handle)
             raise
@@ -151,11 +157,11 @@ class SftpSession:
 
         The path is looked at after it was opened, without a round trip of its own.
         """
-        handle = self._handle(self._wire.ask(_OPEN, path, _FLAG_READ, 0))
-        first = self._wire.ask(_FSTAT, handle)
+        handle = self._handle(self._wire.ask(OPEN, path, _FLAG_READ, 0))
+        first = self._wire.ask(FSTAT, handle)
         others = self._ask_to_look(folder, parents, path)
         try:
-            content = self._read_handle(handle, size, limit)
+            content = read_handle(self._wire, handle, size, limit)
             opened = self._attributes(first)
         except SftpRefusal:
             for request in (first, *others):
@@ -166,7 +172,7 @@ class SftpSession:
         return Reading(content, opened, self._seen(others))
 
     def _ask_to_look(self, folder: bytes, parents: Sequence[bytes], path: bytes) -> list[int]:
-        return [self._wire.ask(_REALPATH, folder), *(self._wire.ask(_LSTAT, each) for each in (*parents, path))]
+        return [self._wire.ask(REALPATH, folder), *(self._wire.ask(LSTAT, each) for each in (*parents, path))]
 
     def _seen(self, requests: Sequence[int]) -> Look:
         real, *others = requests
@@ -183,43 +189,15 @@ class SftpSession:
 
     def scan_folders(self, paths: Sequence[bytes]) -> list[list[Entry] | SftpRefusal]:
         """The entries of each folder, or why the server refused to list it; all folders share the round trips."""
-        opening = [self._wire.ask(_OPENDIR, path) for path in paths]
-        handles: list[bytes | SftpRefusal] = []
-        for request in opening:
-            try:
-                handles.append(self._handle(request))
-            except SftpRefusal as no:
-                handles.append(no)
-        # Two requests each: the names, and the end. Longer folders are asked further below.
-        asked = [
-            deque([self._wire.ask(_READDIR, handle), self._wire.ask(_READDIR, handle)])
-            if isinstance(handle, bytes)
-            else deque()
-            for handle in handles
-        ]
-        found: list[list[Entry] | SftpRefusal] = []
-        for path, handle, requests in zip(paths, handles, asked, strict=True):
-            if isinstance(handle, SftpRefusal):
-                found.append(handle)
-                continue
-            try:
-                found.append(self._entries(path, handle, requests))
-            except SftpRefusal as refusal:
-                found.append(refusal)
-        # All at the end: whatever is queued is sent when the next answer is waited for, in a packet of its own.
-        for handle in handles:
-            if isinstance(handle, bytes):
-                self._wire.forget(self._wire.ask(_CLOSE, handle))
-        self._wire.flush()
-        return found
+        return scan_folders(self._wire, paths)
 
     def remove(self, path: bytes) -> None:
         """Remove a file or a symbolic link."""
-        self._wire.done(self._wire.ask(_REMOVE, path))
+        self._wire.done(self._wire.ask(REMOVE, path))
 
     def remove_empty_folders(self, paths: Sequence[bytes]) -> None:
         """Try to remove each folder, in order; the server keeps those that hold something, and that is fine."""
-        for request in [self._wire.ask(_RMDIR, path) for path in paths]:
+        for request in [self._wire.ask(RMDIR, path) for path in paths]:
             try:
                 self._wire.done(request)
             except SftpRefusal:
@@ -230,7 +208,7 @@ class SftpSession:
 
         Those that another client made meanwhile are refused with FAILURE, and that is fine.
         """
-        requests = [self._wire.ask(_MKDIR, path, 0) for path in paths]
+        requests = [self._wire.ask(MKDIR, path, 0) for path in paths]
         refusals = []
         for request in requests:
             try:
@@ -243,110 +221,29 @@ class SftpSession:
 
     def rename(self, path: bytes, new_path: bytes) -> None:
         """Rename; OpenSSH refuses with FAILURE when ``new_path`` exists (its posix-rename extension overwrites)."""
-        self._wire.done(self._wire.ask(_RENAME, path, new_path))
+        self._wire.done(self._wire.ask(RENAME, path, new_path))
 
     def write_new(self, path: bytes, content: bytes) -> None:
         """Make a small file (at most PIECE_BYTES) that must not exist yet."""
-        handle = self._handle(self._wire.ask(_OPEN, path, _FLAG_WRITE | _FLAG_CREATE | _FLAG_EXCLUSIVE, 0))
+        handle = self._handle(self._wire.ask(OPEN, path, _FLAG_WRITE | _FLAG_CREATE | _FLAG_EXCLUSIVE, 0))
         try:
-            self._wire.done(self._wire.ask(_WRITE, handle, struct.pack(">Q", 0), content, raw=1))
+            self._wire.done(self._wire.ask(WRITE, handle, struct.pack(">Q", 0), content, raw=1))
         finally:
-            self._wire.done(self._wire.ask(_CLOSE, handle))
-
-    def _read_handle(self, handle: bytes, size: int, limit: int) -> bytes:
-        content = bytearray()
-        pending: deque[tuple[int, int]] = deque()
-        offset = 0
-        # One byte more than expected, so that a file that has grown is noticed without another round trip.
-        end = min(size + 1, limit)
-        while True:
-            while offset < end and len(pending) < READS_IN_FLIGHT:
-                length = min(PIECE_BYTES, end - offset)
-                position = struct.pack(">Q", offset)
-                pending.append((length, self._wire.ask(_READ, handle, position, length, raw=1)))
-                offset += length
-            if not pending:
-                if end >= limit:
-                    return bytes(content)
-                end = min(end + READS_IN_FLIGHT * PIECE_BYTES, limit)
-                continue
-            length, request = pending.popleft()
-            piece = self._data(request)
-            if piece is not None:
-                if len(piece) > length:
-                    raise SftpBroken("the server sent more than was asked for")
-                content += piece
-                if len(piece) == length:
-                    continue
-            for _, other in pending:
-                self._wire.forget(other)
-            if piece is None or not piece or len(content) >= size:
-                return bytes(content)
-            # A short piece before the end: allowed to servers that read less at a time. Ask from there on.
-            pending.clear()
-            offset = len(content)
-
-    def _entries(self, path: bytes, handle: bytes, requests: deque[int]) -> list[Entry]:
-        entries: list[Entry] = []
-        ahead = len(requests)
-        try:
-            while (names := self._names(requests.popleft())) is not None:
-                entries += [self._with_mode(path, entry) for entry in names]
-                if not requests:
-                    ahead = min(ahead * 2, _FOLDER_READS)
-                    requests += [self._wire.ask(_READDIR, handle) for _ in range(ahead)]
-        finally:
-            for request in requests:
-                self._wire.forget(request)
-        return entries
-
-    def _with_mode(self, path: bytes, entry: Entry) -> Entry:
-        attributes = entry.attributes
-        if attributes.mode is None or attributes.size is None:
-            attributes = self.lstat(path + b"/" + entry.name)
-        if attributes.mode is not None and stat.S_ISREG(attributes.mode):
-            attributes = replace(attributes, size=attributes.file_size)
-        return Entry(entry.name, attributes)
+            self._wire.done(self._wire.ask(CLOSE, handle))
 
     def _close(self, handle: bytes) -> None:
         """Give a handle back without waiting for the answer."""
-        self._wire.forget(self._wire.ask(_CLOSE, handle))
+        self._wire.forget(self._wire.ask(CLOSE, handle))
         self._wire.flush()
 
     def _handle(self, request: int) -> bytes:
-        return self._wire.expect(_HANDLE, request).text()
+        return self._wire.expect(HANDLE, request).text()
 
     def _attributes(self, request: int) -> Attributes:
-        return self._wire.expect(_ATTRS, request).attributes()
+        return self._wire.expect(ATTRS, request).attributes()
 
     def _name(self, request: int) -> bytes:
-        fields = self._wire.expect(_NAME, request)
+        fields = self._wire.expect(NAME, request)
         if fields.number() != 1:
             raise SftpBroken("the server did not answer with one name")
         return fields.text()
-
-    def _names(self, request: int) -> list[Entry] | None:
-        """One answer to READDIR; None at the end of the folder."""
-        try:
-            fields = self._wire.expect(_NAME, request)
-        except SftpRefusal as refusal:
-            if refusal.code == EOF:
-                return None
-            raise
-        entries = []
-        for _ in range(fields.number()):
-            name = fields.text()
-            fields.text()  # the line as of ls -l
-            attributes = fields.attributes()
-            if name not in (b".", b".."):
-                entries.append(Entry(name, attributes))
-        return entries
-
-    def _data(self, request: int) -> bytes | None:
-        """One answer to READ; None at the end of the file."""
-        try:
-            return self._wire.expect(_DATA, request).text()
-        except SftpRefusal as refusal:
-            if refusal.code == EOF:
-                return None
-            raise

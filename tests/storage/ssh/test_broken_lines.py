@@ -14,13 +14,14 @@ import pytest
 from support.ssh_storage import BOTH_WAYS, hold_sessions, keys_of
 
 from lemmy_safety.errors import StorageUnreachable
-from lemmy_safety.storage.ssh import connection, link
-from lemmy_safety.storage.ssh.sftp import SftpSession
+from lemmy_safety.storage.ssh import connection, link, sftp_transfer
 
 if TYPE_CHECKING:
     from support.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
+    from lemmy_safety.storage.ssh.sftp import SftpSession
+    from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 
 pytestmark = pytest.mark.external_service
 
@@ -40,16 +41,16 @@ def test_a_connection_that_breaks_in_the_middle_of_a_file_costs_nothing(
     """The file is read anew and whole, and so is the next one."""
     data = random.Random(5).randbytes(6_000_000)
     backend.put("large.jpg", data)
-    original = SftpSession._data
+    original = sftp_transfer.data_in
     pieces = Counter[str]()
 
-    def data_then_break(session: SftpSession, request: int) -> bytes | None:
+    def data_then_break(wire: SftpWire, request: int) -> bytes | None:
         pieces["read"] += 1
         if pieces["read"] == 20:
             backend.server.kill_sessions()
-        return original(session, request)
+        return original(wire, request)
 
-    monkeypatch.setattr(SftpSession, "_data", data_then_break)
+    monkeypatch.setattr(sftp_transfer, "data_in", data_then_break)
     assert storage.read("large.jpg", max_bytes=10**7) == data
     assert pieces["read"] > 184
     assert storage.read("large.jpg", max_bytes=10**7) == data

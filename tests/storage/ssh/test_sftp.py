@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from lemmy_safety.errors import StorageError
 from lemmy_safety.storage.ssh.find import parse_record, split_records
 from lemmy_safety.storage.ssh.found import FoundFile
-from lemmy_safety.storage.ssh.sftp import PIECE_BYTES, SftpSession
+from lemmy_safety.storage.ssh.sftp import SftpSession
+from lemmy_safety.storage.ssh.sftp_transfer import PIECE_BYTES
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken, SftpRefusal
 
 VERSION = struct.pack(">IBI", 5, 2, 3)

@@ -1,0 +1,63 @@
+"""The bytes of one open file over SFTP, with many requests in flight."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+
+from lemmy_safety.storage.ssh.sftp_wire import DATA, EOF, READ, SftpBroken, SftpRefusal
+
+if TYPE_CHECKING:
+    from lemmy_safety.storage.ssh.sftp_wire import SftpWire
+
+#: The largest read that every server must answer in full (the draft, section 3: 34000 byte packets).
+PIECE_BYTES = 32_768
+
+#: Read requests in flight for one file; OpenSSH's own sftp keeps 64 (its -R option).
+READS_IN_FLIGHT = 64
+
+
+def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
+    """The content of an open file, at most ``limit`` bytes of it. ``size`` is what it probably holds."""
+    content = bytearray()
+    pending: deque[tuple[int, int]] = deque()
+    offset = 0
+    # One byte more than expected, so that a file that has grown is noticed without another round trip.
+    end = min(size + 1, limit)
+    while True:
+        while offset < end and len(pending) < READS_IN_FLIGHT:
+            length = min(PIECE_BYTES, end - offset)
+            position = struct.pack(">Q", offset)
+            pending.append((length, wire.ask(READ, handle, position, length, raw=1)))
+            offset += length
+        if not pending:
+            if end >= limit:
+                return bytes(content)
+            end = min(end + READS_IN_FLIGHT * PIECE_BYTES, limit)
+            continue
+        length, request = pending.popleft()
+        piece = data_in(wire, request)
+        if piece is not None:
+            if len(piece) > length:
+                raise SftpBroken("the server sent more than was asked for")
+            content += piece
+            if len(piece) == length:
+                continue
+        for _, other in pending:
+            wire.forget(other)
+        if piece is None or not piece or len(content) >= size:
+            return bytes(content)
+        # A short piece before the end: allowed to servers that read less at a time. Ask from there on.
+        pending.clear()
+        offset = len(content)
+
+
+def data_in(wire: SftpWire, request: int) -> bytes | None:
+    """One answer to READ; None at the end of the file."""
+    try:
+        return wire.expect(DATA, request).text()
+    except SftpRefusal as refusal:
+        if refusal.code == EOF:
+            return None
+        raise
