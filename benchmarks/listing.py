@@ -34,7 +34,7 @@ from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
 from lemmy_safety.records import ActionPlan, Assessment, ItemResult, ItemStatus, Outcome, Verdict
-from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
+from lemmy_safety.scan import EngineLimits, PassRequest, Scanner, ScanOptions, ThreadsEngine
 from lemmy_safety.storage.s3 import S3Storage
 
 HERE = Path(__file__).parent
@@ -105,15 +105,17 @@ def run_job(job: str, endpoint: str, database: Path, new: int) -> None:
         scanner = Scanner(
             storage=storage,
             ledger=ledger,
-            detectors=[detector],
-            policy=build_policy(nudenet_flags=False),
-            decoder=InlineDecoder(MediaLimits(max_bytes=1 << 26, max_pixels=100_000_000)),
+            engine=ThreadsEngine(
+                storage=storage,
+                detectors=[detector],
+                policy=build_policy(nudenet_flags=False),
+                decoder=InlineDecoder(MediaLimits(max_bytes=1 << 26, max_pixels=100_000_000)),
+                limits=EngineLimits(threads=10, decode_workers=2, max_bytes=1 << 26, memory_bytes=1 << 29),
+            ),
             runner=ActionRunner(
                 storage=storage, ledger=ledger, actions={}, guard=CircuitBreaker(ledger, ActionLimits())
             ),
-            options=ScanOptions(
-                threads=10, decode_workers=2, max_bytes=1 << 26, memory_bytes=1 << 29, dry_run=True, plan=ActionPlan()
-            ),
+            options=ScanOptions(dry_run=True, plan=ActionPlan()),
             stop=threading.Event(),
         )
         since = datetime.now(UTC) - timedelta(minutes=20)

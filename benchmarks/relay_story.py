@@ -381,7 +381,7 @@ class Story:
             Watched(limits) as decoder,
             scanner_over(store, database, max_bytes=_MAX_BYTES, action="delete") as scanner,
         ):
-            scanner._decoder = decoder  # noqa: SLF001 - the same, and it says what it is given
+            scanner.engine.decoder = decoder  # the same, and it says what it is given
             summary = scanner.run(PassRequest(kind="sweep"))
             self.check(summary.complete, "the pass is complete")
             rows = [scanner.ledger.uploads.get(sha256) for sha256 in listed]

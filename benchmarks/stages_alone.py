@@ -17,10 +17,12 @@ import psutil
 from lemmy_safety import wiring
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan
-from lemmy_safety.scan import PassRequest, Scanner, ScanOptions
+from lemmy_safety.scan import PassRequest, Scanner, ScanOptions, ThreadsEngine
 from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.items import RecordChannel
 from lemmy_safety.scan.pipeline import Channel, Pipeline
 from lemmy_safety.scan.progress import PassCounter
+from lemmy_safety.scan.reuse import FromLedger
 from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
@@ -72,18 +74,15 @@ class Bench:
             scanner = Scanner(
                 storage=self._storage,
                 ledger=ledger,
-                detectors=self._detectors,
-                policy=wiring.build_policy(settings),
-                decoder=self._decoder,
-                runner=wiring.build_runner(self._settings, self._storage, ledger),
-                options=ScanOptions(
-                    threads=settings.threads,
-                    decode_workers=wiring.decode_workers(settings),
-                    max_bytes=wiring.max_bytes(settings),
-                    memory_bytes=wiring.memory_bytes(settings),
-                    dry_run=True,
-                    plan=ActionPlan(),
+                engine=ThreadsEngine(
+                    storage=self._storage,
+                    detectors=self._detectors,
+                    policy=wiring.build_policy(settings),
+                    decoder=self._decoder,
+                    limits=wiring.engine_limits(settings),
                 ),
+                runner=wiring.build_runner(self._settings, self._storage, ledger),
+                options=ScanOptions(dry_run=True, plan=ActionPlan()),
                 stop=threading.Event(),
             )
             summary, turn = _timed(lambda: scanner.run(PassRequest(kind="sweep")))
@@ -105,7 +104,8 @@ class Bench:
             frames=frames,
             decoder=self._decoder.version,
         )
-        listed, fetched, decoded, judged = (self._channel() for _ in range(4))
+        listed, fetched, decoded = (self._channel() for _ in range(3))
+        judged = RecordChannel(self._objects + 1)
 
         lister = Lister(
             storage=self._storage,
@@ -114,17 +114,14 @@ class Bench:
             counter=counter,
             stop=threading.Event(),
         )
-        turns["list"] = _alone(
-            lambda: lister.run(since=None, prefix="", exhaustive=True, to_fetch=listed, to_record=judged)
-        )
+        turns["list"] = _alone(lambda: lister.run(PassRequest(kind="sweep"), "", to_fetch=listed, to_record=judged))
         listed.close()
         fetcher = Fetcher(
             storage=self._storage,
-            ledger=ledger,
-            ruleset=judge.ruleset,
             max_bytes=wiring.max_bytes(settings),
             budget=budget,
             counter=counter,
+            reuse=lambda obj, sha256: FromLedger(ledger)(obj, sha256, judge.ruleset),
             to_decode=fetched,
             to_record=judged,
         )

@@ -146,7 +146,7 @@ class Daemon:
         due = self._clock() + timedelta(seconds=seconds)
         while not self._clock_was_set_back() and (left_s := (due - self._clock()).total_seconds()) > 0:
             if self._options.model_ttl_s:
-                self._has_freed_models |= self._scanner.release_idle_models(self._options.model_ttl_s)
+                self._has_freed_models |= self._scanner.engine.release_idle_models(self._options.model_ttl_s)
             if self._stop.wait(min(left_s, _WAKE_S)):
                 return
 
@@ -210,14 +210,14 @@ class Daemon:
     def next_request(self) -> PassRequest:
         """Where the next pass has to begin, and whether every key is to be listed for it."""
         now = self._clock()
-        began = self._scanner.watching_since(now - timedelta(minutes=self._options.minutes))
-        since = self._scanner.in_storage_time(now) - timedelta(minutes=self._options.minutes)
+        began = self._scanner.cursors.watching_since(now - timedelta(minutes=self._options.minutes))
+        since = self._scanner.cursors.in_storage_time(now) - timedelta(minutes=self._options.minutes)
         # With other detectors or another prefix than before there is no watermark yet; the time since any pass over this
         # storage is then looked at anew, so that the change leaves no gap.
-        watermark = self._scanner.watermark() or self._scanner.last_pass()
+        watermark = self._scanner.cursors.watermark() or self._scanner.cursors.last_pass()
         # Until a pass is complete, whatever keeps it from being so, the first of them decides.
         since = min(since, began if watermark is None else watermark - OVERLAP)
-        listed_at = self._scanner.last_full_listing()
+        listed_at = self._scanner.cursors.last_full_listing()
         if listed_at is not None and timedelta(0) <= now - listed_at < timedelta(
             hours=self._options.full_listing_hours
         ):
@@ -272,7 +272,7 @@ def run_daemon(
         model_ttl_s=settings.model_ttl,
     )
     with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
-        log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.detector_names))
+        log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.engine.detector_names))
         if next(iter(scanner.ledger.reviews.flagged(storage=scanner.storage.name)), None) is not None:
             if settings.action == "delete" and not settings.dry_run:
                 log.warning("objects flagged earlier are deleted by passes that list them: see 'lemmy-safety flagged'")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.media import Decoder, MediaLimits
     from lemmy_safety.policy import Policy
-    from lemmy_safety.scan import ProgressListener, Scanner
+    from lemmy_safety.scan import EngineLimits, ProgressListener, Scanner
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.settings import Settings
     from lemmy_safety.storage.base import Storage
@@ -289,7 +289,7 @@ def open_scanner(
 
     :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
     """
-    from lemmy_safety.scan import Scanner, ScanOptions
+    from lemmy_safety.scan import Scanner, ScanOptions, ThreadsEngine
     from lemmy_safety.storage.names import typed_key
 
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
@@ -305,19 +305,17 @@ def open_scanner(
         yield Scanner(
             storage=storage,
             ledger=ledger,
-            detectors=detectors,
-            policy=build_policy(settings),
-            decoder=decoder,
+            engine=ThreadsEngine(
+                storage=storage,
+                detectors=detectors,
+                policy=build_policy(settings),
+                decoder=decoder,
+                limits=engine_limits(settings),
+                skip_plain=settings.skip_plain,
+            ),
             runner=build_runner(settings, storage, ledger),
             options=ScanOptions(
-                threads=settings.threads,
-                decode_workers=decode_workers(settings),
-                max_bytes=max_bytes(settings),
-                memory_bytes=memory_bytes(settings),
-                dry_run=settings.dry_run,
-                plan=build_action_plan(settings),
-                skip_plain=settings.skip_plain,
-                prefix=typed_key(settings.prefix),
+                dry_run=settings.dry_run, plan=build_action_plan(settings), prefix=typed_key(settings.prefix)
             ),
             stop=stop,
             listener=listener,
@@ -337,6 +335,18 @@ def open_inspector(settings: Settings) -> Iterator[Inspector]:
             frame_bytes=memory_bytes(settings),
             skip_plain=settings.skip_plain,
         )
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """How much a pass does, and holds in memory, at a time."""
+    from lemmy_safety.scan import EngineLimits
+
+    return EngineLimits(
+        threads=settings.threads,
+        decode_workers=decode_workers(settings),
+        max_bytes=max_bytes(settings),
+        memory_bytes=memory_bytes(settings),
+    )
 
 
 def memory_bytes(settings: Settings) -> int:

@@ -190,7 +190,7 @@ def _begin(ledger: Ledger, scope: str) -> datetime:
 
 def _scope(scanner: Scanner, choice: Choice) -> str:
     """Where the same command was stopped. With other detectors or versions of them it begins from the start."""
-    what: Sequence[Any] = (sorted(choice.detectors), choice.unreadable, scanner.detector_versions)
+    what: Sequence[Any] = (sorted(choice.detectors), choice.unreadable, scanner.engine.detector_versions)
     return f"recheck|{scanner.storage.name}|{what}"
 
 

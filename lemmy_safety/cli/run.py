@@ -115,7 +115,7 @@ def sweep(
                 settings, stop=signals.event, listener=shown.enter_context(progress()), ask_passphrase=asker()
             ) as scanner,
         ):
-            log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.detector_names))
+            log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.engine.detector_names))
             hold = ask is not None and scanner.ledger.breaker.is_untouched()
             summary = scanner.run(PassRequest(kind=SWEEP, hold=hold))
             if ask is None or not hold or not summary.held or summary.stopped:

@@ -1,6 +1,17 @@
-"""One pass: list, skip what is known, read, decode, detect, judge, record, act."""
+"""One pass: list, skip what is known, fetch, decode, judge, record, act."""
 
+from lemmy_safety.scan.engines import EngineLimits, ThreadsEngine
 from lemmy_safety.scan.progress import PassCounts, PassSummary, ProgressListener
-from lemmy_safety.scan.scanner import PassRequest, Scanner, ScanOptions
+from lemmy_safety.scan.requests import PassRequest, ScanOptions
+from lemmy_safety.scan.scanner import Scanner
 
-__all__ = ["PassCounts", "PassRequest", "PassSummary", "ProgressListener", "ScanOptions", "Scanner"]
+__all__ = [
+    "EngineLimits",
+    "PassCounts",
+    "PassRequest",
+    "PassSummary",
+    "ProgressListener",
+    "ScanOptions",
+    "Scanner",
+    "ThreadsEngine",
+]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lemmy_safety.scan.pipeline import Channel
+
 if TYPE_CHECKING:
-    from lemmy_safety.records import Sample, StoredObject
+    from lemmy_safety.records import ItemResult, Sample, StoredObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,14 +22,22 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """An object on the way to the detectors, decoded or not."""
+    """An object on the way to the detectors, whether or not a picture could be made of it."""
 
     obj: StoredObject
     sample: Sample
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenAction:
-    """An object flagged in an earlier pass and not acted on: nothing to read, only the action is due."""
+class RecordChannel(Channel[tuple[str, "ItemResult | None"]]):
+    """The way to the recorder: keys, each with a result or with None."""
 
-    key: str
+    def put_result(self, result: ItemResult) -> None:
+        """:raises PipelineStopped: as ``put``."""
+        self.put((result.obj.key, result))
+
+    def put_open_action(self, key: str) -> None:
+        """An object that was flagged in an earlier pass and not acted on: there is nothing to read, only to act.
+
+        :raises PipelineStopped: as ``put``.
+        """
+        self.put((key, None))

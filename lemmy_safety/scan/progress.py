@@ -6,7 +6,7 @@ import operator
 import re
 import threading
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, PassSoFar
@@ -105,6 +105,18 @@ class PassSummary(PassCounts):
     def not_carried_out(self) -> int:
         """Actions that a person has to know of: the storage refused them, or they could not be done."""
         return self.action_failed + self.action_postponed + self.stuck
+
+    def with_actions(self, counts: PassCounts) -> PassSummary:
+        """With how actions ended that this pass had held back, and that were carried out after it."""
+        done = counts.acted + counts.refused + counts.action_failed + counts.action_postponed
+        return replace(
+            self,
+            acted=self.acted + counts.acted,
+            refused=self.refused + counts.refused,
+            action_failed=self.action_failed + counts.action_failed,
+            action_postponed=self.action_postponed + counts.action_postponed,
+            held=max(0, self.held - done),
+        )
 
     def as_dict(self) -> dict[str, object]:
         """The summary as plain JSON types; stored with the run and printed by ``--json``."""

@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.records import AnomalyKind
+from lemmy_safety.records import AnomalyKind, ItemResult
 
 if TYPE_CHECKING:
-    from lemmy_safety.ledger import KnownVerdict
-    from lemmy_safety.records import Ruleset
+    from lemmy_safety.ledger import KnownVerdict, Ledger
+    from lemmy_safety.records import Ruleset, StoredObject
+
+
+class FromLedger:
+    """Reuses the verdicts that the ledger holds, whichever object they were given to."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def __call__(self, obj: StoredObject, sha256: str, ruleset: Ruleset) -> ItemResult | None:
+        known = self._ledger.objects.verdict_for(sha256, ruleset)
+        if known is None or not holds_under(obj.key, known, ruleset=ruleset):
+            return None
+        return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)
+
+
+def judge_all(_obj: StoredObject, _sha256: str, _ruleset: Ruleset) -> None:
+    """Reuses no verdict."""
+    return
 
 
 def holds_under(key: str, known: KnownVerdict, *, ruleset: Ruleset) -> bool:

@@ -50,6 +50,12 @@ class DiaryScanner:
 
     broken_pass = None
 
+    @property
+    def cursors(self):
+        return self
+
+    engine = cursors
+
     def __init__(self, stop, *endings, watermark=None, listed_at=None, last_pass=None, acted=0, behind=timedelta(0)):
         self._behind = behind
         self._watching = None

@@ -111,8 +111,8 @@ def test_only_a_pass_with_something_to_judge_loads_a_model_again(root, tmp_path,
     with scanner_over(root, database, detectors=[nudenet, clip]) as scanner:
         scanner.run(SWEEP)
         assert holds_a_model(clip)
-        assert not scanner.release_idle_models(3600)
-        assert scanner.release_idle_models(0)
+        assert not scanner.engine.release_idle_models(3600)
+        assert scanner.engine.release_idle_models(0)
         assert scanner.run(SWEEP).checked == 0
         assert not holds_a_model(clip)
         assert not holds_a_model(nudenet)
@@ -141,7 +141,7 @@ def test_weights_that_are_gone_or_others_later_end_the_pass_with_one_error(store
     """No picture is counted as failed for it, and what was to be judged is judged by the next pass that can."""
     original = weights.read_bytes()
     store_with_clip.run(SWEEP)
-    assert store_with_clip.release_idle_models(0)
+    assert store_with_clip.engine.release_idle_models(0)
     spoil(weights)
     put(root, "x/second.png", picture(2))
     with pytest.raises(WeightsInvalid) as caught:

@@ -28,8 +28,7 @@ def test_settings_become_a_plan(settings, plan) -> None:
 
 def test_scan_options_of_a_dry_run_with_a_plan_to_act_are_refused() -> None:
     """No pass can be started that says "dry run" and deletes."""
-    sizes = {"threads": 1, "decode_workers": 1, "max_bytes": 1, "memory_bytes": 1}
-    assert ScanOptions(**sizes, dry_run=True, plan=ActionPlan()).plan == ActionPlan()
+    assert ScanOptions(dry_run=True, plan=ActionPlan()).plan == ActionPlan()
     for plan in (ActionPlan(flagged="delete"), ActionPlan(unreadable="delete")):
         with pytest.raises(ValueError, match="a dry run acts on nothing"):
-            ScanOptions(**sizes, dry_run=True, plan=plan)
+            ScanOptions(dry_run=True, plan=plan)

@@ -172,7 +172,7 @@ def test_a_folder_that_may_not_be_listed_ends_the_pass_only_when_all_else_is_don
         with pytest.raises(AccessDenied):
             scanner.run(SWEEP)
         assert scanner.ledger.stats().objects == 12
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
     assert not CANARIES & keys_in(store)
 
 

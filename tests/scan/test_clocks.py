@@ -135,9 +135,9 @@ def test_a_watermark_of_the_future_is_taken_back(tmp_path: Path) -> None:
     """As an earlier version may have left one."""
     put(tmp_path / "files", "a.png", picture(1))
     with scanner_over(tmp_path / "files", tmp_path / "ledger.sqlite", action=None) as scanner:
-        scanner.ledger.passes.set_cursor(scanner._scope, "watermark", datetime.now(UTC) + timedelta(days=1))
+        scanner.ledger.passes.set_cursor(scanner.cursors.scope, "watermark", datetime.now(UTC) + timedelta(days=1))
         Daemon(scanner, OPTIONS, stop=threading.Event()).pass_once()
-        assert scanner.watermark() <= datetime.now(UTC)
+        assert scanner.cursors.watermark() <= datetime.now(UTC)
 
 
 def test_an_outage_at_the_first_start_leaves_no_gap_across_a_restart(tmp_path: Path) -> None:

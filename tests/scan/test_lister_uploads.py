@@ -15,6 +15,7 @@ from support.uploads import judged, upload
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import Outcome
+from lemmy_safety.scan import PassRequest
 from lemmy_safety.scan.progress import PassCounter
 from lemmy_safety.scan.stages.list import Lister
 
@@ -37,7 +38,7 @@ class TaggedStorage(WatchedStorage):
 
 
 class Inbox(list):
-    put = list.append
+    put = put_result = put_open_action = list.append
 
 
 class Pass:
@@ -57,7 +58,7 @@ class Pass:
             counter=counter,
             stop=threading.Event(),
         )
-        lister.run(since=since, prefix="", exhaustive=True, to_fetch=self.to_fetch, to_record=self.to_record)
+        lister.run(PassRequest(kind="sweep", since=since), "", to_fetch=self.to_fetch, to_record=self.to_record)
         self.counts = counter.snapshot(1.0)
         return [obj.key for obj in self.to_fetch]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,9 +68,7 @@ def refuse_a_read(scanner, store):
 def make_the_very_file_too_large(scanner, store):
     """Its size is that of the upload: it may be it."""
     put(store, "big", LOST)
-    scanner._options = type(scanner._options)(
-        **{name: getattr(scanner._options, name) for name in scanner._options.__slots__} | {"max_bytes": len(LOST) - 1}
-    )
+    scanner.engine.limits = replace(scanner.engine.limits, max_bytes=len(LOST) - 1)
 
 
 def go_on_writing_to_a_file(scanner, store):
@@ -147,7 +146,7 @@ def test_what_was_let_in_during_the_pass_stays(store, database):
 
     with scanner_over(store, database, dry_run=True, detectors=[Meanwhile()]) as scanner:
         assert open_after(scanner) == 1
-        scanner._detectors = [Recognizer()]
+        scanner.engine.detectors = (Recognizer(),)
         assert open_after(scanner) == 0
 
 

@@ -50,7 +50,7 @@ def test_another_folder_in_the_middle_of_a_pass_ends_it(store, database):
     with scanner_over(store, database, storage=storage, threads=1) as scanner:
         with pytest.raises(StorageUnreachable, match="no longer the folder"):
             scanner.run(SWEEP)
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
         recorded = {key for key in storage.reads if scanner.ledger.objects.described(storage.name, key)}
         assert recorded <= set(scanner.ledger.objects.retryable(storage.name, 100))
 

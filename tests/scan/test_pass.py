@@ -68,12 +68,12 @@ def test_the_watermark_never_jumps_over_a_gap(store, database):
     """A pass that looked back less far than the last complete one reached proves nothing of the time between."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
-        first = scanner.watermark()
+        first = scanner.cursors.watermark()
         put(store, "x/new.png", picture(99), modified_at=minutes_ago(1))
         scanner.run(PassRequest(kind="daemon", since=minutes_ago(10)))
-        assert scanner.watermark() == first
+        assert scanner.cursors.watermark() == first
         scanner.run(PassRequest(kind="daemon", since=LONG_AGO))
-        assert scanner.watermark() > first
+        assert scanner.cursors.watermark() > first
 
 
 def test_the_watermark_is_in_the_stores_own_time(store, database):
@@ -81,31 +81,31 @@ def test_the_watermark_is_in_the_stores_own_time(store, database):
     put(store, "x/new.png", picture(99), modified_at=minutes_ago(60))
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
-        assert scanner.watermark() <= minutes_ago(59)
-        assert scanner.last_pass() == scanner.watermark()
+        assert scanner.cursors.watermark() <= minutes_ago(59)
+        assert scanner.cursors.last_pass() == scanner.cursors.watermark()
 
 
 def test_a_pass_by_other_detectors_or_over_a_part_has_its_own_watermark(store, database):
     """What was swept with hashes alone says nothing of a daemon with clip."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
-        assert scanner.watermark() is not None
+        assert scanner.cursors.watermark() is not None
     with scanner_over(store, database, detectors=[Recognizer()]) as scanner:
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
     with scanner_over(store, database, prefix="2/") as scanner:
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
 
 
 def test_a_pass_over_a_part_proves_nothing_of_the_rest(store, database):
     """A daemon that begins anew with other detectors looks back to the last pass over everything, not over a part."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
-        reached = scanner.last_pass()
+        reached = scanner.cursors.last_pass()
     put(store, "x/new.png", picture(99), modified_at=minutes_ago(1))
     with scanner_over(store, database, prefix="x/") as scanner:
         assert scanner.run(SWEEP).checked == 1
-        assert scanner.watermark() > reached
-        assert scanner.last_pass() == reached
+        assert scanner.cursors.watermark() > reached
+        assert scanner.cursors.last_pass() == reached
 
 
 def test_decoded_pictures_are_bounded_too(tmp_path, database):
@@ -171,7 +171,7 @@ def test_a_stop_ends_the_pass_soon_and_keeps_what_was_judged(tmp_path, database)
         summary = scanner.run(SWEEP)
         assert summary.stopped
         assert not summary.complete
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
     assert 20 < summary.checked < 200
     with scanner_over(root, database, detectors=[Recognizer()]) as scanner:
         rest = scanner.run(SWEEP)

@@ -47,11 +47,11 @@ def test_other_passes_begin_where_they_would_have(store, database):
     """It moves no watermark: what it was not asked for, it has not seen."""
     with scanner_over(store, database, action=None) as scanner:
         scanner.run(again(*sorted(CANARIES)))
-        assert scanner.watermark() is None
+        assert scanner.cursors.watermark() is None
         scanner.run(SWEEP)
-        before = (scanner.watermark(), scanner.last_full_listing())
+        before = (scanner.cursors.watermark(), scanner.cursors.last_full_listing())
         scanner.run(again(*sorted(CANARIES)))
-        assert (scanner.watermark(), scanner.last_full_listing()) == before
+        assert (scanner.cursors.watermark(), scanner.cursors.last_full_listing()) == before
 
 
 def test_what_is_being_written_is_left_to_a_pass(store, database):

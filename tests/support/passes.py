@@ -15,7 +15,7 @@ from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
 from lemmy_safety.records import ActionPlan
-from lemmy_safety.scan import Scanner, ScanOptions
+from lemmy_safety.scan import EngineLimits, Scanner, ScanOptions, ThreadsEngine
 from lemmy_safety.storage.local import LocalStorage
 
 if TYPE_CHECKING:
@@ -106,8 +106,9 @@ def scanner_over(
         "memory_bytes": 50_000_000,
         "dry_run": False,
     } | options
+    skip_plain, prefix = settings.pop("skip_plain", True), settings.pop("prefix", "")
     action, unreadable = settings.pop("action", "delete"), settings.pop("unreadable_action", None)
-    settings["plan"] = ActionPlan() if settings["dry_run"] else ActionPlan(action, unreadable)
+    plan = ActionPlan() if (dry_run := settings.pop("dry_run")) else ActionPlan(action, unreadable)
     storage = storage or WatchedStorage(root)
     with open_ledger(sqlite_url(database)) as opened:
         ledger = ledger or opened
@@ -117,16 +118,21 @@ def scanner_over(
         yield Scanner(
             storage=storage,
             ledger=ledger,
-            detectors=detectors,
-            policy=policy or build_policy(nudenet_flags=nudenet_flags, anomaly_flags=anomaly_flags),
-            decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
+            engine=ThreadsEngine(
+                storage=storage,
+                detectors=detectors,
+                policy=policy or build_policy(nudenet_flags=nudenet_flags, anomaly_flags=anomaly_flags),
+                decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
+                limits=EngineLimits(**settings),
+                skip_plain=skip_plain,
+            ),
             runner=ActionRunner(
                 storage=storage,
                 ledger=ledger,
                 actions={DeleteAction.name: DeleteAction()},
                 guard=CircuitBreaker(ledger, limits),
             ),
-            options=ScanOptions(**settings),
+            options=ScanOptions(dry_run=dry_run, plan=plan, prefix=prefix),
             stop=stop or threading.Event(),
             listener=listener,
         )

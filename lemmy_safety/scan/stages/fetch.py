@@ -19,13 +19,13 @@ from lemmy_safety.errors import (
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.records import Assessment, ItemResult, ItemStatus
 from lemmy_safety.scan.items import Fetched
-from lemmy_safety.scan.reuse import holds_under
 
 if TYPE_CHECKING:
-    from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import Ruleset, StoredObject
+    from collections.abc import Callable
+
+    from lemmy_safety.records import StoredObject
     from lemmy_safety.scan.budget import ByteBudget
-    from lemmy_safety.scan.items import OpenAction
+    from lemmy_safety.scan.items import RecordChannel
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.storage.base import Storage
@@ -55,20 +55,16 @@ class Fetcher:
         self,
         *,
         storage: Storage,
-        ledger: Ledger,
-        ruleset: Ruleset,
         max_bytes: int,
         budget: ByteBudget,
         counter: PassCounter,
+        reuse: Callable[[StoredObject, str], ItemResult | None],
         to_decode: Channel[Fetched],
-        to_record: Channel[ItemResult | OpenAction],
-        reuses: bool = True,
+        to_record: RecordChannel,
     ) -> None:
-        """``reuses``: whether a verdict on the same bytes is reused where the ``ruleset`` allows it."""
-        self._reuses = reuses
+        """``reuse`` is given an object and the SHA-256 of its bytes, and returns an earlier result that holds for it."""
         self._storage = storage
-        self._ledger = ledger
-        self._ruleset = ruleset
+        self._reuse = reuse
         self._max_bytes = max_bytes
         self._budget = budget
         self._counter = counter
@@ -97,7 +93,7 @@ class Fetcher:
             except StorageUnreachable as error:
                 self._count_failure()
                 reason = f"could not be read: {error.message}"
-                self._to_record.put(_unread(obj, ItemStatus.FETCH_FAILED, reason))
+                self._to_record.put_result(_unread(obj, ItemStatus.FETCH_FAILED, reason))
 
     def _postpone(self, obj: StoredObject, error: StorageUnreachable) -> None:
         log.warning("read failed, tried again later key=%r reason=%s", obj.key, error.message)
@@ -123,12 +119,12 @@ class Fetcher:
         except (ObjectChanged, ObjectTooLarge) as error:
             current = self._described_now(obj)
             if current is None:
-                self._to_record.put(_refused(obj, error))
+                self._to_record.put_result(_refused(obj, error))
                 return
             try:
                 self._take_as(current)
             except (ObjectChanged, ObjectTooLarge) as still:
-                self._to_record.put(_refused(obj, still))
+                self._to_record.put_result(_refused(obj, still))
 
     def _described_now(self, obj: StoredObject) -> StoredObject | None:
         """Another description of an object that is not as it was listed; None where it is left to the next pass.
@@ -149,7 +145,7 @@ class Fetcher:
     def _take_as(self, obj: StoredObject) -> None:
         """:raises StorageError: ObjectChanged or ObjectTooLarge, it is not as described; StorageUnreachable."""
         if obj.size > self._max_bytes:
-            self._to_record.put(_unread(obj, ItemStatus.TOO_LARGE, self._too_large(obj.size)))
+            self._to_record.put_result(_unread(obj, ItemStatus.TOO_LARGE, self._too_large(obj.size)))
             return
         self._budget.take(obj.size)
         passed_on = False
@@ -159,7 +155,7 @@ class Fetcher:
                 self._to_decode.put(result)
                 passed_on = True
             else:
-                self._to_record.put(result)
+                self._to_record.put_result(result)
         finally:
             if not passed_on:
                 self._budget.give_back(obj.size)
@@ -182,21 +178,13 @@ class Fetcher:
             return _refused(obj, error)
         self._note_answer()
         self._counter.add("bytes_read", len(data))
-        return self._reuse(obj, data)
+        sha256 = sha256_of(data)
+        return self._reuse(obj, sha256) or Fetched(obj=obj, data=data, sha256=sha256)
 
     def _note_answer(self) -> None:
         """The storage said something, if only about this object: it is there."""
         with self._lock:
             self._failed_in_a_row = 0
-
-    def _reuse(self, obj: StoredObject, data: bytes) -> Fetched | ItemResult:
-        sha256 = sha256_of(data)
-        if not self._reuses:
-            return Fetched(obj=obj, data=data, sha256=sha256)
-        known = self._ledger.objects.verdict_for(sha256, self._ruleset)
-        if known is None or not holds_under(obj.key, known, ruleset=self._ruleset):
-            return Fetched(obj=obj, data=data, sha256=sha256)
-        return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)
 
     def _too_large(self, size: int) -> str:
         return f"{size / _MIB:.1f} MiB is over the limit of {self._max_bytes / _MIB:g} MiB"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lemmy_safety.policy import Policy
     from lemmy_safety.records import Verdict
     from lemmy_safety.scan.budget import ByteBudget
-    from lemmy_safety.scan.items import Decoded, OpenAction
+    from lemmy_safety.scan.items import Decoded, RecordChannel
     from lemmy_safety.scan.pipeline import Channel
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Judge:
     def batch_size(self) -> int:
         return max(detector.batch_size for detector in self._detectors)
 
-    def run(self, inbox: Channel[Decoded], to_record: Channel[ItemResult | OpenAction]) -> None:
+    def run(self, inbox: Channel[Decoded], to_record: RecordChannel) -> None:
         """The worker's loop.
 
         :raises DetectorError: a detector fails on everything.
@@ -94,7 +94,7 @@ class Judge:
             samples = [item.sample for item in batch]
             assessments = self.judge(samples, names=[item.obj.key for item in batch])
             for item, assessment in zip(batch, assessments, strict=True):
-                to_record.put(ItemResult(obj=item.obj, assessment=assessment))
+                to_record.put_result(ItemResult(obj=item.obj, assessment=assessment))
             self._frames.give_back(sum(sample.nbytes for sample in samples))
 
     def judge(self, batch: Sequence[Sample], *, names: Sequence[str]) -> list[Assessment]:

@@ -18,7 +18,6 @@ from lemmy_safety.errors import (
 from lemmy_safety.ledger import Known
 from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, Assessment, ItemResult, ItemStatus
-from lemmy_safety.scan.items import OpenAction
 from lemmy_safety.scan.pipeline import PipelineStopped
 
 if TYPE_CHECKING:
@@ -27,8 +26,10 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import Ruleset, StoredObject
+    from lemmy_safety.scan.items import RecordChannel
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.scan.requests import PassRequest
     from lemmy_safety.storage.base import Storage
 
 log = logging.getLogger(__name__)
@@ -77,13 +78,28 @@ class Lister:
         self.newest: datetime | None = None
 
     def run(
+        self, request: PassRequest, prefix: str, *, to_fetch: Channel[StoredObject], to_record: RecordChannel
+    ) -> None:
+        """All objects under the prefix that the pass is asked for, or its ``keys`` and no others."""
+        if request.keys is not None:
+            self._list_again(request.keys, to_fetch=to_fetch, to_record=to_record)
+            return
+        self._list_all(
+            since=request.since,
+            prefix=prefix,
+            exhaustive=request.exhaustive,
+            to_fetch=to_fetch,
+            to_record=to_record,
+        )
+
+    def _list_all(
         self,
         *,
         since: datetime | None,
         prefix: str,
         exhaustive: bool,
         to_fetch: Channel[StoredObject],
-        to_record: Channel[ItemResult | OpenAction],
+        to_record: RecordChannel,
     ) -> None:
         """List everything of this pass; take up what failed in earlier passes and was not listed, be it because it is gone."""
         failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
@@ -103,9 +119,7 @@ class Lister:
         self._pass_on(self._settle(recent), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
 
-    def run_again(
-        self, keys: Iterable[str], *, to_fetch: Channel[StoredObject], to_record: Channel[ItemResult | OpenAction]
-    ) -> None:
+    def _list_again(self, keys: Iterable[str], *, to_fetch: Channel[StoredObject], to_record: RecordChannel) -> None:
         """These objects and no others, whether they are known or not. What is still being written is left to a pass."""
         for obj in self._found_again(set(keys), "", to_record):
             if self._is_recent(obj):
@@ -125,7 +139,7 @@ class Lister:
         since: datetime | None,
         prefix: str,
         to_fetch: Channel[StoredObject],
-        to_record: Channel[ItemResult | OpenAction],
+        to_record: RecordChannel,
     ) -> None:
         """Uploads that were accepted without a verdict lie open to everybody: look for them before all else.
 
@@ -161,7 +175,7 @@ class Lister:
         self,
         objects: Iterable[StoredObject],
         to_fetch: Channel[StoredObject],
-        to_record: Channel[ItemResult | OpenAction],
+        to_record: RecordChannel,
     ) -> None:
         for batch in _batches(objects):
             self._raise_if_stopped()
@@ -170,7 +184,7 @@ class Lister:
             for key, state in known.items():
                 self._counter.add("skipped")
                 if state is Known.PENDING:
-                    to_record.put(OpenAction(key=key))
+                    to_record.put_open_action(key)
             unchecked = self._ledger.uploads.unchecked_among(new)
             for obj in sorted(new, key=lambda obj: obj.key not in unchecked):
                 to_fetch.put(obj)
@@ -211,9 +225,7 @@ class Lister:
                 log.info("still being written, left to the next pass key=%r", obj.key)
                 self._counter.add("waiting")
 
-    def _found_again(
-        self, keys: set[str], prefix: str, to_record: Channel[ItemResult | OpenAction]
-    ) -> Iterator[StoredObject]:
+    def _found_again(self, keys: set[str], prefix: str, to_record: RecordChannel) -> Iterator[StoredObject]:
         """Objects that failed in an earlier pass and lie outside the time window of this one."""
         for key in sorted(keys):
             if not key.startswith(prefix):
@@ -229,7 +241,7 @@ class Lister:
                     continue
                 gone = self._ledger.objects.described(self._storage.name, key)
                 if gone is not None:
-                    to_record.put(_without_verdict(gone, ItemStatus.GONE, "vanished after a failed read"))
+                    to_record.put_result(_without_verdict(gone, ItemStatus.GONE, "vanished after a failed read"))
                 continue
             except StorageError as error:
                 if not is_about_one_object(error):
@@ -237,10 +249,10 @@ class Lister:
                 log.warning("still not readable key=%r reason=%s", key, error.message)
                 last = self._ledger.objects.described(self._storage.name, key)
                 if last is not None:  # recorded again, so that it goes to the end of the queue
-                    to_record.put(_without_verdict(last, ItemStatus.DENIED, error.message))
+                    to_record.put_result(_without_verdict(last, ItemStatus.DENIED, error.message))
                 continue
             if is_health_check(key, obj.size):  # on record from before it was known by its name
-                to_record.put(_without_verdict(obj, ItemStatus.GONE, "no upload: pict-rs's own health check"))
+                to_record.put_result(_without_verdict(obj, ItemStatus.GONE, "no upload: pict-rs's own health check"))
                 continue
             self._counter.add("seen")
             yield obj

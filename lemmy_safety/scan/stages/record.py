@@ -5,16 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lemmy_safety.records import ItemResult
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import ActionPlan
-    from lemmy_safety.scan.items import OpenAction
-    from lemmy_safety.scan.pipeline import Channel
+    from lemmy_safety.records import ActionPlan, ItemResult
+    from lemmy_safety.scan.items import RecordChannel
     from lemmy_safety.scan.progress import PassCounter
 
 log = logging.getLogger(__name__)
@@ -50,7 +47,7 @@ class Recorder:
         self._counter = counter
         self._halted = halted
 
-    def run(self, inbox: Channel[ItemResult | OpenAction]) -> None:
+    def run(self, inbox: RecordChannel) -> None:
         """The worker's loop; ends when the channel is closed and everything in it is recorded.
 
         :raises LedgerError: nothing can be recorded; nothing more is deleted.
@@ -62,10 +59,10 @@ class Recorder:
             inbox.abort()  # nobody reads it any more: the stages before must not wait for room
             raise
 
-    def _record(self, group: list[ItemResult | OpenAction]) -> None:
+    def _record(self, group: Sequence[tuple[str, ItemResult | None]]) -> None:
         storage = self._runner.storage.name
-        results = [item for item in group if isinstance(item, ItemResult)]
-        open_keys = [item.key for item in group if not isinstance(item, ItemResult)]
+        results = [result for _, result in group if result is not None]
+        open_keys = [key for key, result in group if result is None]
         pending = self._ledger.objects.record(
             storage,
             results,

@@ -1,0 +1,65 @@
+"""What a pass asks of an engine. It knows neither the listing nor the ledger: objects in, results out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lemmy_safety.policy import Policy
+    from lemmy_safety.records import ItemResult, Ruleset, ScreenStatistics, StoredObject
+    from lemmy_safety.scan.items import RecordChannel
+    from lemmy_safety.scan.pipeline import Channel, Pipeline
+    from lemmy_safety.scan.progress import PassCounter
+
+    #: A result for an object whose bytes have this SHA-256, if they were judged before and that still holds; else None.
+    Reuse = Callable[[StoredObject, str, Ruleset], ItemResult | None]
+
+
+class Engine(Protocol):
+    """Reads, decodes and judges. Lives as long as the process and serves one pass after another."""
+
+    policy: Policy
+
+    @property
+    def detector_names(self) -> tuple[str, ...]:
+        """Sorted."""
+
+    @property
+    def detector_versions(self) -> tuple[str, ...]:
+        """``name version`` of each detector, sorted."""
+
+    @property
+    def decoder_version(self) -> str: ...
+
+    @property
+    def screen_statistics(self) -> ScreenStatistics | None:
+        """What the fast screen did so far, if any detector has one."""
+
+    def release_idle_models(self, ttl_s: float) -> bool:
+        """Between two passes: free each model that has judged nothing for ``ttl_s`` seconds. The next picture loads it
+        again. Returns whether there was one.
+        """
+
+    def begin(self, counter: PassCounter, reuse: Reuse) -> EnginePass:
+        """What one pass needs; nothing runs yet. ``reuse`` is asked from several threads."""
+
+
+class EnginePass(Protocol):
+    """One pass. Results come in any order, each object of the inbox gives exactly one unless the pass is stopped."""
+
+    #: What its verdicts are by.
+    ruleset: Ruleset
+
+    @property
+    def batch_size(self) -> int:
+        """Results come in groups of about this many."""
+
+    def start(self, pipeline: Pipeline, to_record: RecordChannel) -> Channel[StoredObject]:
+        """Add the stages to the pipeline. The channel that is returned takes the objects; when it is closed and the last
+        result is in ``to_record``, that is closed too.
+        """
+
+    def abort(self) -> None:
+        """After a stop: wake every stage that waits for memory. The pipeline aborts the channels."""

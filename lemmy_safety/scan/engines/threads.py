@@ -1,0 +1,151 @@
+r"""Fetch, decode and judge in threads of this process, joined by bounded channels.
+
+::
+
+    StoredObject -> Fetcher xN -> DecodeStage xM -> Judge -> ItemResult
+                         \______________________________^   (gone, too large, reused: no detour over the model)
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.stages.decode import DecodeStage
+from lemmy_safety.scan.stages.fetch import Fetcher
+from lemmy_safety.scan.stages.judge import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.media import Decoder
+    from lemmy_safety.policy import Policy
+    from lemmy_safety.records import ScreenStatistics, StoredObject
+    from lemmy_safety.scan.engines.base import Reuse
+    from lemmy_safety.scan.items import Decoded, Fetched, RecordChannel
+    from lemmy_safety.scan.pipeline import Channel, Pipeline
+    from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.storage.base import Storage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """``max_bytes``: of one object. ``memory_bytes``: of all undecoded objects at a time, and as much of decoded ones."""
+
+    threads: int
+    decode_workers: int
+    max_bytes: int
+    memory_bytes: int
+
+
+class ThreadsEngine:
+    """Its detectors and its decoder are opened, and closed, by its owner."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        detectors: Sequence[Detector],
+        policy: Policy,
+        decoder: Decoder,
+        limits: EngineLimits,
+        skip_plain: bool = True,
+    ) -> None:
+        """``skip_plain``: classifiers are not shown frames that have nothing on them."""
+        self.storage = storage
+        self.detectors = tuple(detectors)
+        self.policy = policy
+        self.decoder = decoder
+        self.limits = limits
+        self.skip_plain = skip_plain
+
+    @property
+    def detector_names(self) -> tuple[str, ...]:
+        return tuple(sorted(detector.name for detector in self.detectors))
+
+    @property
+    def detector_versions(self) -> tuple[str, ...]:
+        return tuple(sorted(f"{detector.name} {detector.version}" for detector in self.detectors))
+
+    @property
+    def decoder_version(self) -> str:
+        return self.decoder.version
+
+    @property
+    def screen_statistics(self) -> ScreenStatistics | None:
+        return next((found for detector in self.detectors if (found := detector.screen_statistics)), None)
+
+    def release_idle_models(self, ttl_s: float) -> bool:
+        idle = [detector for detector in self.detectors if time.monotonic() - detector.used_at >= ttl_s]
+        released = [detector.name for detector in idle if detector.release()]
+        if released:
+            log.info("freed the models of %s: nothing to judge for %.0f s", ", ".join(released), ttl_s)
+        return bool(released)
+
+    def begin(self, counter: PassCounter, reuse: Reuse) -> ThreadsPass:
+        return ThreadsPass(self, counter, reuse)
+
+
+class ThreadsPass:
+    """The stages of one pass."""
+
+    def __init__(self, engine: ThreadsEngine, counter: PassCounter, reuse: Reuse) -> None:
+        self._engine = engine
+        self._counter = counter
+        self._reuse = reuse
+        self._bytes = ByteBudget(engine.limits.memory_bytes)
+        self._frames = ByteBudget(engine.limits.memory_bytes)
+        self._judge = Judge(
+            detectors=engine.detectors,
+            policy=engine.policy,
+            frames=self._frames,
+            decoder=engine.decoder_version,
+            skip_plain=engine.skip_plain,
+        )
+        self.ruleset = self._judge.ruleset
+
+    @property
+    def batch_size(self) -> int:
+        return self._judge.batch_size
+
+    def start(self, pipeline: Pipeline, to_record: RecordChannel) -> Channel[StoredObject]:
+        limits, judge = self._engine.limits, self._judge
+        to_fetch: Channel[StoredObject] = pipeline.channel(4 * limits.threads)
+        to_decode: Channel[Fetched] = pipeline.channel(2 * limits.decode_workers)
+        to_judge: Channel[Decoded] = pipeline.channel(2 * judge.batch_size)
+        decode_stage = DecodeStage(
+            decoder=self._engine.decoder, budget=self._bytes, frames=self._frames, to_judge=to_judge
+        )
+        fetcher = Fetcher(
+            storage=self._engine.storage,
+            max_bytes=limits.max_bytes,
+            budget=self._bytes,
+            counter=self._counter,
+            reuse=lambda obj, sha256: self._reuse(obj, sha256, self.ruleset),
+            to_decode=to_decode,
+            to_record=to_record,
+        )
+
+        def fetched_all() -> None:
+            try:
+                fetcher.retry_postponed()
+            finally:
+                to_decode.close()
+
+        # Last stage first, so that no stage puts into a channel that has no reader.
+        pipeline.stage("judge", lambda: judge.run(to_judge, to_record), workers=1, when_done=to_record.close)
+        pipeline.stage(
+            "decode", lambda: decode_stage.run(to_decode), workers=limits.decode_workers, when_done=to_judge.close
+        )
+        pipeline.stage("fetch", lambda: fetcher.run(to_fetch), workers=limits.threads, when_done=fetched_all)
+        return to_fetch
+
+    def abort(self) -> None:
+        self._bytes.abort()
+        self._frames.abort()

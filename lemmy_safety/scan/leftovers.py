@@ -1,0 +1,66 @@
+"""Actions that an earlier pass, or a pass that held them back, left to be carried out."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import threading
+    from datetime import datetime
+
+    from lemmy_safety.actions import ActionRunner
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.scan.requests import ScanOptions
+
+log = logging.getLogger(__name__)
+
+
+class Leftovers:
+    """Of one storage. Each method ends early when the run is asked to stop; what is left stays recorded as intended."""
+
+    def __init__(self, *, ledger: Ledger, runner: ActionRunner, options: ScanOptions, stop: threading.Event) -> None:
+        self._ledger = ledger
+        self._runner = runner
+        self._options = options
+        self._stop = stop
+        self._storage = runner.storage.name
+
+    def finish_unfinished(self, counter: PassCounter, run_id: int) -> None:
+        """Before a pass: what an earlier run intended, and did not get to or was stopped in."""
+        for report in self._runner.finish_unfinished(self._options.plan, counter.so_far(run_id)):
+            counter.add_action(report)
+            if report.held:
+                continue
+            log.info("finished what an earlier run intended key=%r state=%s", report.key, report.state.value)
+            if self._stop.is_set():
+                return
+
+    def carry_out_held(self, counter: PassCounter) -> None:
+        """What a pass recorded and held back, once a person has said yes."""
+        for report in self._runner.finish_unfinished(self._options.plan):
+            counter.add_action(report)
+            if self._stop.is_set():
+                return
+
+    def try_failed_again(self, counter: PassCounter, began: datetime, run_id: int) -> None:
+        """What the storage refused in an earlier pass, of objects that this one did not list: gone, or too old for it.
+
+        Otherwise an object that is gone would stay on the list of failures for good.
+        """
+        plan = self._options.plan
+        if not plan:
+            return
+        failed = self._ledger.actions.failed(self._storage, before=began)
+        keys = [key for key in failed if key.startswith(self._options.prefix)]
+        for pending in self._ledger.actions.intend(self._storage, keys, plan):
+            if self._stop.is_set():
+                return
+            counter.add_action(self._runner.carry_out(pending, counter.so_far(run_id)))
+
+    def stuck(self, began: datetime) -> int:
+        """How many open actions were refused as changed again and again, although the bytes are the same."""
+        if self._options.plan.flagged is None:
+            return 0
+        return self._ledger.actions.stuck(self._storage, due_before=began).refused_again
