@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alembic import context
-from lemmy_safety.ledger.models import metadata
+from lemmy_safety.ledger.schema.tables import metadata
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -22,7 +22,7 @@ def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
         target_metadata=metadata,
-        # Alembic takes SQLite for a database that commits at every DDL statement; ours does not, see ledger/engine.py.
+        # Alembic takes SQLite for a database that commits at every DDL statement; ours does not, see ledger/database/engine.py.
         transactional_ddl=True,
         include_name=lambda name, kind, _parents: kind != "table" or name not in _KEPT,
     )
@@ -31,8 +31,8 @@ def _migrate(connection: Connection) -> None:
 
 
 def _migrate_from_command_line() -> None:
-    from lemmy_safety.ledger.engine import make_engine, upgrading  # noqa: PLC0415
-    from lemmy_safety.ledger.urls import parse_url, sqlite_url  # noqa: PLC0415
+    from lemmy_safety.ledger.database.engine import make_engine, upgrading  # noqa: PLC0415
+    from lemmy_safety.ledger.database.urls import parse_url, sqlite_url  # noqa: PLC0415
     from lemmy_safety.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings()

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from lemmy_safety.ledger import Ledger
-    from lemmy_safety.ledger.breaker import Turn
+    from lemmy_safety.ledger import Ledger, Turn
     from lemmy_safety.records import PassSoFar
 
 log = logging.getLogger(__name__)

@@ -1,14 +1,16 @@
 """What was seen, decided and done: one database, and a store for each kind of thing in it."""
 
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S
-from lemmy_safety.ledger.file_locks import check_locks
-from lemmy_safety.ledger.garbled import GarbledCounts
-from lemmy_safety.ledger.leases import DAEMON, RECHECK, SWEEP
-from lemmy_safety.ledger.passes import Lease, Passes
-from lemmy_safety.ledger.repository import Ledger, open_ledger
-from lemmy_safety.ledger.rows import (
+from lemmy_safety.ledger.actions.breaker import Turn
+from lemmy_safety.ledger.actions.store import Actions
+from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S
+from lemmy_safety.ledger.database.file_locks import check_locks
+from lemmy_safety.ledger.database.urls import sqlite_url
+from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
+from lemmy_safety.ledger.passes.store import Lease, Passes
+from lemmy_safety.ledger.records import (
     ANCESTOR,
     FROM_UPLOAD,
+    MOST_GARBLED_IN_A_ROW,
     UNSAID,
     BreakerState,
     EventKind,
@@ -26,17 +28,20 @@ from lemmy_safety.ledger.rows import (
     UploadResult,
     UploadRow,
 )
+from lemmy_safety.ledger.repository import Ledger, open_ledger
+from lemmy_safety.ledger.uploads.garbled import GarbledCounts
 from lemmy_safety.ledger.uploads.store import Uploads
-from lemmy_safety.ledger.urls import sqlite_url
 
 __all__ = [
     "ANCESTOR",
     "BUSY_TIMEOUT_S",
     "DAEMON",
     "FROM_UPLOAD",
+    "MOST_GARBLED_IN_A_ROW",
     "RECHECK",
     "SWEEP",
     "UNSAID",
+    "Actions",
     "BreakerState",
     "EventKind",
     "EventRow",
@@ -53,6 +58,7 @@ __all__ = [
     "PendingAction",
     "ReviewResult",
     "RunCounts",
+    "Turn",
     "UploadAnswer",
     "UploadResult",
     "UploadRow",

@@ -11,24 +11,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import backup, lookups, migrations, wholeness
-from lemmy_safety.ledger.actions import Actions
-from lemmy_safety.ledger.breaker import Breaker
-from lemmy_safety.ledger.database import Database, now_utc
-from lemmy_safety.ledger.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
-from lemmy_safety.ledger.faults import translated
-from lemmy_safety.ledger.file_locks import check_locks
-from lemmy_safety.ledger.garbled import GarbledCounts
-from lemmy_safety.ledger.models import storages
-from lemmy_safety.ledger.objects import Objects
-from lemmy_safety.ledger.passes import Passes
-from lemmy_safety.ledger.rechecks import Rechecks
-from lemmy_safety.ledger.reviews import Reviews
-from lemmy_safety.ledger.room import check_room
-from lemmy_safety.ledger.rows import ANCESTOR, LedgerStats
+from lemmy_safety.ledger.actions import lookups
+from lemmy_safety.ledger.actions.breaker import Breaker
+from lemmy_safety.ledger.actions.store import Actions
+from lemmy_safety.ledger.database import backup
+from lemmy_safety.ledger.database.database import Database, now_utc
+from lemmy_safety.ledger.database.disk_space import check_room
+from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S, make_engine, upgrading, use_wal
+from lemmy_safety.ledger.database.faults import translated
+from lemmy_safety.ledger.database.file_locks import check_locks
+from lemmy_safety.ledger.database.urls import check_file, parse_url, shown_url, sqlite_file
+from lemmy_safety.ledger.objects.rechecks import Rechecks
+from lemmy_safety.ledger.objects.store import Objects
+from lemmy_safety.ledger.passes.store import Passes
+from lemmy_safety.ledger.records import ANCESTOR, LedgerStats
+from lemmy_safety.ledger.reviews.store import Reviews
+from lemmy_safety.ledger.schema import migrations, wholeness
+from lemmy_safety.ledger.schema.tables import storages
+from lemmy_safety.ledger.uploads.garbled import GarbledCounts
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
 from lemmy_safety.ledger.uploads.store import Uploads
-from lemmy_safety.ledger.urls import check_file, parse_url, shown_url, sqlite_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError, PassRunning
-from lemmy_safety.ledger.leases import DAEMON, RECHECK
+from lemmy_safety.ledger import DAEMON, RECHECK
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan.cursors import Cursors
 from lemmy_safety.scan.items import RecordChannel

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.rows import MOST_GARBLED_IN_A_ROW
+from lemmy_safety.ledger import MOST_GARBLED_IN_A_ROW
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from lemmy_safety.web.threads import WorkerThreads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lemmy_safety.ledger.rows import KnownVerdict
+    from lemmy_safety.ledger import KnownVerdict
     from lemmy_safety.records import Assessment
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 
-from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.ledger import UploadAnswer, UploadResult
 from lemmy_safety.records import (
     MOST_DOMAINS,
     Anomaly,
@@ -32,7 +32,7 @@ from lemmy_safety.web.wire import PAGE, BadMessage
 if TYPE_CHECKING:
     from typing import Self
 
-    from lemmy_safety.ledger.rows import UploadRow
+    from lemmy_safety.ledger import UploadRow
 
 #: Characters of prose for people, of names, and of the name of a medium on the wire.
 _MOST_TEXT: Final = 2000

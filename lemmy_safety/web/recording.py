@@ -13,8 +13,7 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.web.threads import WorkerThreads
 
 if TYPE_CHECKING:
-    from lemmy_safety.ledger import Uploads
-    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.ledger import UploadResult, Uploads
     from lemmy_safety.web.meters import Meters
 
 log = logging.getLogger(__name__)

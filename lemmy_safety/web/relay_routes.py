@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.rows import UploadResult
+from lemmy_safety.ledger import UploadResult
 from lemmy_safety.web.access import fingerprint
 from lemmy_safety.web.bounded_json import TooMuchJson, read_json
 from lemmy_safety.web.messages import decode_answer, decode_judged_page, encode_unchecked, moment
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
-    from lemmy_safety.ledger import Ledger
-    from lemmy_safety.ledger.rows import UploadRow
+    from lemmy_safety.ledger import Ledger, UploadRow
     from lemmy_safety.records import Assessment
     from lemmy_safety.web.handing_out import Item
     from lemmy_safety.web.relay_judging import RelayJudging

@@ -23,8 +23,7 @@ from lemmy_safety.web.worker_client import ServerTrouble
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lemmy_safety.ledger import Ledger
-    from lemmy_safety.ledger.rows import UploadResult, UploadRow
+    from lemmy_safety.ledger import Ledger, UploadResult, UploadRow
     from lemmy_safety.web.worker_client import WorkerClient
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.ledger import UploadAnswer, UploadResult
 from lemmy_safety.records import ItemStatus
 from lemmy_safety.scan.inspection import name_of
 from lemmy_safety.web.judging import UploadJudging

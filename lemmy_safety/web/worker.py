@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.ledger import UploadAnswer, UploadResult
 from lemmy_safety.records import Assessment, ItemStatus
 from lemmy_safety.web.backoff import Backoff
 from lemmy_safety.web.judging import UploadJudging

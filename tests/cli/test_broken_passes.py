@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lemmy_safety.errors import AccessDenied, LedgerReplaced, ListingIncomplete
-from lemmy_safety.ledger.actions import Actions
+from lemmy_safety.ledger import Actions
 from lemmy_safety.storage.local import LocalStorage
 
 UNKNOWN_TO_PICTRS = "pict-rs does not know that"

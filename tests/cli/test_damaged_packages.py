@@ -15,7 +15,7 @@ from lemmy_safety.cli.extras import require_web
 from lemmy_safety.cli.failures import understood
 from lemmy_safety.detectors.openvino_encoder import has_openvino
 from lemmy_safety.errors import MissingExtra
-from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.ledger.database.urls import parse_url
 from lemmy_safety.media.complaints import complaint_of
 from lemmy_safety.packages import DECODING_PACKAGES, check_whole, explained, imported, is_leftover
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lemmy_safety import installing
 from lemmy_safety.errors import MissingExtra
-from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.ledger.database.urls import parse_url
 from lemmy_safety.permissions import how_to_make_readable
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.ledger.database.urls import parse_url
 
 SSH = {"SSH_HOSTNAME": "127.0.0.1", "SSH_PORT": "9", "SSH_USERNAME": "pictrs", "PICTRS_FILES_DIRECTORY": "/files"}
 

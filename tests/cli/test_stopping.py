@@ -11,8 +11,7 @@ import time
 
 import pytest
 
-from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.ledger.leases import DAEMON
+from lemmy_safety.ledger import DAEMON, open_ledger, sqlite_url
 from lemmy_safety.storage.local import LocalStorage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent by number here")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lemmy_safety.cli.failures import present
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.errors import LemmySafetyError, SettingsError, StorageError
-from lemmy_safety.ledger.urls import parse_url, shown_url
+from lemmy_safety.ledger.database.urls import parse_url, shown_url
 from lemmy_safety.settings import load_settings, proxies
 from lemmy_safety.storage.s3.endpoint import shown_endpoint
 from lemmy_safety.url_logins import hide_logins, secrets_of, without_login

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from support.passes import keys_in, scanner_over
 from support.scanned_store import CANARIES, SWEEP
 
-from lemmy_safety.ledger.models import images
+from lemmy_safety.ledger.schema.tables import images
 from lemmy_safety.policy import Effect, Policy, Rule
 from lemmy_safety.records import Outcome
 

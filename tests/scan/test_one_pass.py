@@ -11,9 +11,10 @@ from support.passes import keys_in, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer
 
 from lemmy_safety.errors import PassRunning
-from lemmy_safety.ledger import DAEMON, RECHECK, leases, open_ledger, sqlite_url
-from lemmy_safety.ledger.models import leases as lease_rows
-from lemmy_safety.ledger.processes import this_process
+from lemmy_safety.ledger import DAEMON, RECHECK, open_ledger, sqlite_url
+from lemmy_safety.ledger.passes import leases
+from lemmy_safety.ledger.passes.processes import this_process
+from lemmy_safety.ledger.schema.tables import leases as lease_rows
 from lemmy_safety.records import Finding
 from lemmy_safety.scan import PassRequest, scanner
 

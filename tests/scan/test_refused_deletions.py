@@ -9,7 +9,7 @@ from support.passes import WatchedStorage, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, StorageError, StorageUnreachable
-from lemmy_safety.ledger.leases import DAEMON
+from lemmy_safety.ledger import DAEMON
 from lemmy_safety.records import ActionState, Review
 from lemmy_safety.scan import PassRequest
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from lemmy_safety.ledger.models import events, flags, storages
-from lemmy_safety.ledger.rows import EventKind
+from lemmy_safety.ledger import EventKind
+from lemmy_safety.ledger.schema.tables import events, flags, storages
 from lemmy_safety.records import (
     ActionPlan,
     ActionState,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import JSON, MetaData, Table, inspect
 
 from alembic import command
-from lemmy_safety.ledger import migrations
-from lemmy_safety.ledger.engine import make_engine, upgrading, use_wal
-from lemmy_safety.ledger.urls import parse_url
+from lemmy_safety.ledger.database.engine import make_engine, upgrading, use_wal
+from lemmy_safety.ledger.database.urls import parse_url
+from lemmy_safety.ledger.schema import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from support.pictures import encode, encode_animation, gradient, photo, truncate
 
 from lemmy_safety.detectors.canary import canary_image, canary_png
 from lemmy_safety.errors import LedgerLocked, WeightsMissing
-from lemmy_safety.ledger.rows import FROM_UPLOAD, UploadAnswer
+from lemmy_safety.ledger import FROM_UPLOAD, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest
 

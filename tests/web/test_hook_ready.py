@@ -15,9 +15,8 @@ from support.pictrs_client import get
 from support.small_disk import fill, small_disk
 
 from lemmy_safety.errors import LedgerFull
-from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.ledger.room import LEAST_ROOM, check_room
-from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.ledger import UploadAnswer, UploadResult, open_ledger, sqlite_url
+from lemmy_safety.ledger.database.disk_space import LEAST_ROOM, check_room
 
 
 def record(ledger, number: int) -> None:

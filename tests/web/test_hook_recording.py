@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from lemmy_safety.errors import LedgerLocked
-from lemmy_safety.ledger.rows import UploadAnswer, UploadResult
+from lemmy_safety.ledger import UploadAnswer, UploadResult
 from lemmy_safety.web import recording
 from lemmy_safety.web.meters import Meters
 from lemmy_safety.web.recording import UploadRecorder

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.models import IS_UNCHECKED, uploads
+from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, uploads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.rows import UploadAnswer
+    from lemmy_safety.ledger.records import UploadAnswer
 
 #: Digits of a SHA-256. Logs show the first 16, in whole bytes as the column has them.
 _DIGITS = 64

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, or_, select
 
-from lemmy_safety.ledger.codec import assessment_of
-from lemmy_safety.ledger.models import IS_UNCHECKED, storages, uploads
-from lemmy_safety.ledger.pieces import chunks
-from lemmy_safety.ledger.rows import UploadAnswer, UploadRow
-from lemmy_safety.ledger.storages import ensure_storage, storage_id_of
+from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.records import UploadAnswer, UploadRow
+from lemmy_safety.ledger.schema.codec import assessment_of
+from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
+from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, storages, uploads
 from lemmy_safety.ledger.uploads import lost, recording
 from lemmy_safety.ledger.uploads.lookups import count_unchecked
 from lemmy_safety.records import ItemStatus, Outcome
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from datetime import datetime
 
-    from lemmy_safety.ledger.codec import AnyRow
-    from lemmy_safety.ledger.database import Database
-    from lemmy_safety.ledger.rows import UploadResult
+    from lemmy_safety.ledger.database.database import Database
+    from lemmy_safety.ledger.records import UploadResult
+    from lemmy_safety.ledger.schema.codec import AnyRow
     from lemmy_safety.records import StoredObject
 
 #: Rows of ``unchecked`` read at a time.

@@ -1,0 +1,1 @@
+"""Actions on objects: wanted, under way, ended; and the circuit breaker that counts them. Nothing is carried out here."""

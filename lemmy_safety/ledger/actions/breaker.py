@@ -1,0 +1,189 @@
+"""The state of the circuit breaker, one row for all processes, and the counting that it decides by.
+
+What the limits are, and when it trips, is for ``actions/guard.py`` to say. Here a decision and what follows from it are one
+transaction, under the lock of the one writer, so that processes cannot exceed a limit together.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, select
+
+from lemmy_safety.ledger.actions.lookups import is_intended
+from lemmy_safety.ledger.actions.rows import is_approved
+from lemmy_safety.ledger.records import BreakerState
+from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.tables import actions, breaker, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Connection
+
+    from lemmy_safety.ledger.database.database import Database
+
+_ROW = 1
+
+#: Passes that are asked for what is usual, at most: a week of a daemon that judges nothing.
+_MOST_PASSES = 20_000
+_IS_IT = breaker.c.id == _ROW
+
+
+class Turn:
+    """One decision about one action, while no other process can make another."""
+
+    def __init__(self, connection: Connection, action_id: int, now: datetime) -> None:
+        self._connection = connection
+        self._id = action_id
+        self.now = now
+        self.state = _state(connection)
+        #: False where a person cleared the object, or it was judged again, since the action was queued.
+        self.is_wanted = is_intended(connection, action_id)
+        row = connection.execute(
+            select(actions.c.subject, actions.c.started_at, actions.c.approved_at).where(actions.c.id == action_id)
+        ).one()
+        self._subject = row.subject
+        #: A person approved this very action.
+        self.is_approved: bool = row.approved_at is not None
+        #: It was started before, by a process that may have been killed: it has been counted.
+        self.was_started: bool = row.started_at is not None
+
+    def started_since(self, moment: datetime) -> int:
+        """How many other subjects were acted on at or after that time without a person's approval."""
+        return self._count(actions.c.started_at >= moment)
+
+    def started_in_all(self) -> int:
+        """How many other subjects were ever acted on without a person's approval, since there is a breaker."""
+        return self._count(actions.c.started_at.is_not(None)) - self.state.started_before
+
+    def started_in_pass(self, run_id: int) -> int:
+        """How many other subjects that pass acted on without a person's approval."""
+        return self._count(actions.c.started_run_id == run_id)
+
+    def is_counted_since(self, moment: datetime) -> bool:
+        """Whether the same bytes were acted on at or after that time, under this key or another."""
+        query = select(actions.c.id).where(
+            actions.c.subject == self._subject, actions.c.started_at >= moment, actions.c.approved_at.is_(None)
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
+
+    def _count(self, condition: ColumnElement[bool]) -> int:
+        query = select(func.count(actions.c.subject.distinct())).where(
+            condition,
+            actions.c.started_at.is_not(None),
+            actions.c.approved_at.is_(None),
+            actions.c.subject != self._subject,
+        )
+        return int(self._connection.execute(query).scalar_one())
+
+    def start(self, run_id: int | None) -> None:
+        """Write that it is being carried out now. The first time counts."""
+        if not self.was_started:
+            values = {"started_at": self.now, "started_run_id": run_id}
+            self._connection.execute(actions.update().where(actions.c.id == self._id).values(values))
+
+    def trip(self, limit: str, reason: str, run_id: int | None) -> None:
+        """Let nothing through until a person says so."""
+        _trip(self._connection, limit, reason, run_id, self.now)
+
+
+class Breaker:
+    """Tripped or armed, and whether a person has ever decided on this ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def state(self) -> BreakerState:
+        with self._database.reading() as connection:
+            return _state(connection)
+
+    def holds(self, action_id: int) -> bool:
+        """Whether it is tripped, and no person approved this very action."""
+        with self._database.reading() as connection:
+            return _state(connection).is_tripped and not is_approved(connection, action_id)
+
+    def is_untouched(self) -> bool:
+        """Whether no person has decided yet, it never tripped, and nothing was ever carried out."""
+        with self._database.reading() as connection:
+            state = _state(connection)
+            started = connection.execute(select(actions.c.id).where(actions.c.started_at.is_not(None)).limit(1)).first()
+        return state.decided_at is None and not state.is_tripped and started is None
+
+    def started(self, since: datetime) -> tuple[int, int]:
+        """How many different subjects were acted on without a person's approval: since that time, and in all."""
+        counted = select(func.count(actions.c.subject.distinct())).where(
+            actions.c.started_at.is_not(None), actions.c.approved_at.is_(None)
+        )
+        with self._database.reading() as connection:
+            before = _state(connection).started_before
+            today = connection.execute(counted.where(actions.c.started_at >= since)).scalar_one()
+            return int(today), int(connection.execute(counted).scalar_one()) - before
+
+    @contextmanager
+    def turn(self, action_id: int) -> Iterator[Turn]:
+        """Decide about an action; what was decided is on disk when the ``with`` ends."""
+        with self._database.writing() as connection:
+            yield Turn(connection, action_id, self._database.now())
+
+    def trip(self, limit: str, reason: str, run_id: int | None = None) -> None:
+        """As ``Turn.trip``. One that is tripped already stays as it is."""
+        with self._database.writing() as connection:
+            if not _state(connection).is_tripped:
+                _trip(connection, limit, reason, run_id, self._database.now())
+
+    def arm(self) -> None:
+        """Let actions through again, within the limits; a person has decided."""
+        with self._database.writing() as connection:
+            values = {"tripped_at": None, "limit_name": None, "reason": "", "run_id": None}
+            connection.execute(breaker.update().where(_IS_IT).values(values))
+            note_decision(connection, self._database.now())
+
+    def note_decision(self) -> None:
+        """A person has decided about flags on this ledger; only the first time is kept."""
+        with self._database.writing() as connection:
+            note_decision(connection, self._database.now())
+
+    def recent_shares(self, most: int) -> tuple[int, Mapping[str, int]]:
+        """Objects judged by the latest passes that have ended, at least ``most`` if there are as many, and by detector how
+        many of them it flagged.
+        """
+        judged, flagged = 0, dict[str, int]()
+        query = (
+            select(runs.c.counts).where(runs.c.finished_at.is_not(None)).order_by(runs.c.id.desc()).limit(_MOST_PASSES)
+        )
+        with (
+            self._database.reading() as connection,
+            connection.execute(query.execution_options(yield_per=100)) as result,
+        ):
+            for counts in result.scalars():
+                if judged >= most:
+                    break
+                if not counts or "flagged_by" not in counts:
+                    continue  # of a version that did not count by detector
+                judged += counts["checked"]
+                for detector, number in counts["flagged_by"].items():
+                    flagged[detector] = flagged.get(detector, 0) + number
+        return judged, flagged
+
+
+def note_decision(connection: Connection, now: datetime) -> None:
+    connection.execute(breaker.update().where(_IS_IT, breaker.c.decided_at.is_(None)).values(decided_at=now))
+
+
+def _trip(connection: Connection, limit: str, reason: str, run_id: int | None, now: datetime) -> None:
+    values = {"tripped_at": now, "limit_name": limit, "reason": clean_text(reason), "run_id": run_id}
+    connection.execute(breaker.update().where(_IS_IT).values(values))
+
+
+def _state(connection: Connection) -> BreakerState:
+    row = connection.execute(select(breaker).where(_IS_IT)).one()
+    return BreakerState(
+        tripped_at=row.tripped_at,
+        limit=row.limit_name,
+        reason=row.reason,
+        decided_at=row.decided_at,
+        started_before=row.started_before,
+    )

@@ -1,0 +1,31 @@
+"""The action that counts for an object now, as columns next to those of the object itself."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, func, or_
+
+from lemmy_safety.ledger.schema.columns import EnumText
+from lemmy_safety.ledger.schema.tables import actions, images
+from lemmy_safety.records import ActionState
+
+#: Objects, each with the action that counts for it now, if there is one.
+WITH_ACTION = images.outerjoin(actions, images.c.action_id == actions.c.id)
+
+#: The actions that count for an object now, each with its object; for questions that few actions answer.
+ACTING = actions.join(images, and_(actions.c.image_id == images.c.id, images.c.action_id == actions.c.id))
+
+#: Of ``WITH_ACTION``. An action that was dropped counts as none, but may still say that it was done: it was under way.
+ACTION_COLUMNS = (
+    actions.c.kind.label("action_wanted"),
+    func.coalesce(
+        func.nullif(actions.c.state, ActionState.DROPPED.value),
+        ActionState.NONE.value,
+        type_=EnumText(ActionState),
+    ).label("action_state"),
+    actions.c.changed_at.label("action_at"),
+    actions.c.detail.label("action_detail"),
+    actions.c.approved_at.label("action_approved_at"),
+)
+
+#: Of ``WITH_ACTION``: nothing was carried out yet.
+IS_NOT_DONE = or_(actions.c.state.is_(None), actions.c.state != ActionState.DONE)

@@ -1,0 +1,102 @@
+"""The rows of ``actions``: how they are written, approved, retried, dropped and closed, in a transaction that the caller holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import bindparam, select
+
+from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.tables import IS_INTENDED, actions, images
+from lemmy_safety.records import ActionState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.records import WantedBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedAction:
+    """An action to be written as intended. ``approved_at`` is set when a person approved it for these bytes before."""
+
+    image_id: int
+    kind: str
+    judgement: int
+    subject: str
+    approved_at: datetime | None = None
+
+
+def subject_of(sha256: str | None, storage_id: int, key: str) -> str:
+    """What limits count: the same bytes are one subject under every key; without their hash it is the object."""
+    return sha256 if sha256 is not None else f"{storage_id}:{key}"
+
+
+def write_intents(
+    connection: Connection, wanted: Sequence[WantedAction], *, by: WantedBy, run_id: int | None, now: datetime
+) -> None:
+    """Write new rows, and make each the one that counts for its object."""
+    if not wanted:
+        return
+    values = [
+        {
+            "image_id": one.image_id,
+            "kind": one.kind,
+            "state": ActionState.INTENDED,
+            "judgement": one.judgement,
+            "subject": clean_text(one.subject),
+            "detail": "",
+            "wanted_by": by,
+            "wanted_at": now,
+            "changed_at": now,
+            "run_id": run_id,
+            "approved_at": one.approved_at,
+        }
+        for one in wanted
+    ]
+    connection.execute(actions.insert(), values)
+    # Not with RETURNING, which SQLite has from 3.35 on only. An object has one intended action at most.
+    for ids in chunks([one.image_id for one in wanted]):
+        query = select(actions.c.id, actions.c.image_id).where(actions.c.image_id.in_(ids), IS_INTENDED)
+        connection.execute(
+            images.update().where(images.c.id == bindparam("of_image")).values(action_id=bindparam("new_action")),
+            [{"of_image": row.image_id, "new_action": row.id} for row in connection.execute(query)],
+        )
+
+
+def retry(connection: Connection, action_id: int, now: datetime) -> None:
+    """The same action is due once more."""
+    values = {"state": ActionState.INTENDED, "detail": "", "changed_at": now}
+    connection.execute(actions.update().where(actions.c.id == action_id).values(values))
+
+
+def drop(connection: Connection, action_ids: Sequence[int], why: str, now: datetime) -> None:
+    """Close those that are still intended: they are not wanted any more."""
+    values = {"state": ActionState.DROPPED, "detail": why, "changed_at": now}
+    for ids in chunks(action_ids):
+        connection.execute(actions.update().where(actions.c.id.in_(ids), IS_INTENDED).values(values))
+
+
+def approve(connection: Connection, action_ids: Sequence[int], now: datetime) -> int:
+    """A person wants these, of those that are still intended; how many they are."""
+    approved = 0
+    for ids in chunks(action_ids):
+        query = actions.update().where(actions.c.id.in_(ids), IS_INTENDED).values(approved_at=now)
+        approved += connection.execute(query).rowcount
+    return approved
+
+
+def is_approved(connection: Connection, action_id: int) -> bool:
+    query = select(actions.c.id).where(actions.c.id == action_id, actions.c.approved_at.is_not(None))
+    return connection.execute(query).first() is not None
+
+
+def close(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
+    """Write how one ended, also when it was dropped while it was under way."""
+    values = {"state": state, "detail": clean_text(detail), "changed_at": now}
+    connection.execute(actions.update().where(actions.c.id == action_id).values(values))

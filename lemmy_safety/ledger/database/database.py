@@ -1,0 +1,114 @@
+"""An open database: who may read, who may write, and whether it is still the file that was opened. Knows no question."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.database.engine import writing as transaction
+from lemmy_safety.ledger.database.faults import translated
+from lemmy_safety.ledger.database.file_watch import FileWatch
+from lemmy_safety.ledger.database.urls import sqlite_file
+from lemmy_safety.ledger.schema import wholeness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from sqlalchemy import Connection, Engine
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class Database:
+    """Look-ups from any thread at any time; one writer at a time, in a transaction of its own."""
+
+    def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
+        self.engine = engine
+        self.where = where
+        self._clock = clock
+        self._writer = threading.RLock()
+        self._closed = False
+        self._watch: FileWatch | None = None
+        self._is_made = False
+        #: Asked at the start of every transaction that writes; raises when this process may not write any more.
+        self.guard: Callable[[Connection], None] | None = None
+
+    def opened(self, *, made: bool) -> None:
+        """To be called once a first connection was there. ``made``: the newest schema is known to be in the database."""
+        path = sqlite_file(self.engine.url)
+        self._watch = None if path is None else FileWatch(path)
+        self._is_made = made
+
+    def close(self) -> None:
+        """Give all connections back. Closing twice is fine."""
+        self._closed = True
+        self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def now(self) -> datetime:
+        """The time by this machine's clock, aware. Leases use the database's own clock."""
+        return self._clock()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to ask on, in any thread.
+
+        :raises LedgerError: closed, moved away or replaced; or what the database itself raises, translated.
+        """
+        self._check_open()
+        self.check_present()
+        with translated(self.where, what_is_lost=self._what_is_lost), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The one transaction of this process that writes, committed at the end and rolled back on an error.
+
+        :raises LedgerError: as ``reading``; also when another process writes for too long.
+        :raises PassRunning: the guard says that the lease of this process was lost.
+        """
+        self._check_open()
+        self.check_present()
+        with (
+            self._writer,
+            translated(self.where, what_is_lost=self._what_is_lost),
+            transaction(self.engine) as connection,
+        ):
+            self.prove(connection)
+            yield connection
+
+    def prove(self, connection: Connection) -> None:
+        """Ask the guard, if one is set, whether this process may still write.
+
+        :raises PassRunning: its lease was lost.
+        """
+        if self.guard is not None:
+            self.guard(connection)
+
+    def check_present(self) -> None:
+        """See that a SQLite database still lies where it was opened. Asks the file system only, so it costs next to nothing.
+
+        :raises LedgerReplaced: it was deleted, moved, emptied or replaced.
+        """
+        if self._watch is not None:
+            self._watch.check()
+
+    def _what_is_lost(self) -> LedgerError | None:
+        return wholeness.what_is_lost(self.engine, where=self.where) if self._is_made else None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LedgerError(f"The database {self.where} was closed.", hint="")

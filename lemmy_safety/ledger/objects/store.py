@@ -1,0 +1,191 @@
+"""The store of objects: what is known of them, and what passes learned. It never touches an object itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, func, or_, select
+
+from lemmy_safety.ledger.actions.current import ACTING
+from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.objects import recording
+from lemmy_safety.ledger.records import ANCESTOR, FailingObject, FailingObjects, Known
+from lemmy_safety.ledger.rules import standing
+from lemmy_safety.ledger.schema.codec import checked_keys, object_of
+from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
+from lemmy_safety.ledger.schema.tables import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE, images
+from lemmy_safety.ledger.verdicts import lookups as verdicts
+from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
+from lemmy_safety.records import ItemStatus, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from lemmy_safety.ledger.database.database import Database
+    from lemmy_safety.ledger.records import KnownVerdict, PendingAction
+    from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
+
+#: The same bytes were flagged at the door since: what is written here does not hold any more.
+_IS_OUTDONE = and_(
+    images.c.status == ItemStatus.CHECKED, images.c.outcome != Outcome.FLAGGED, stands_at_the_door(images.c.sha256)
+)
+
+
+class Objects:
+    """Objects of storages, by key, and verdicts, by the bytes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self, storage: str, objects: Sequence[StoredObject], ruleset: Ruleset) -> dict[str, Known]:
+        """The listed objects that need not be read, by key, and why.
+
+        An object is settled when it is unchanged since it was judged by at least the ruleset's detectors, or since its very
+        decoder could make no picture of it, and no admin asked for another look (``reviews.read_again``). Other rules alone
+        are no reason to read it again.
+        It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
+        under way: ``intend`` knows whether one is wanted. Objects
+        that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
+        Rows of the ancestor settle their key in every storage, unless it recorded no verdict. Not settled is what is on
+        record as not flagged while a flag of the door stands on the same bytes.
+        """
+        checked_keys(obj.key for obj in objects)
+        with self._database.reading() as connection:
+            places = [storage_id_of(connection, name) for name in (storage, ANCESTOR)]
+            places = [place for place in places if place is not None]
+            found: dict[str, Known] = {}
+            for chunk in chunks(objects):
+                listed = {obj.key: obj for obj in chunk}
+                query = recording.EARLIER.add_columns(_IS_OUTDONE.label("is_outdone")).where(
+                    images.c.storage_id.in_(places), images.c.key.in_(list(listed))
+                )
+                for row in connection.execute(query):
+                    before = recording.earlier_row_of(row)
+                    answer = standing(before, listed[row.key], ruleset)
+                    if answer is not None and not row.is_outdone:
+                        found[row.key] = answer
+        return found
+
+    def verdict_for(self, sha256: str, ruleset: Ruleset | None = None) -> KnownVerdict | None:
+        """The latest verdict on these bytes (64 hex digits) that the ruleset allows, from any storage or upload.
+
+        Without a ruleset, whatever it was judged by. A flag that no human has cleared, and that no later judgement by its
+        detectors has replaced, wins over every other verdict. Where the ruleset does not allow it, None: its detectors have
+        to look, and ``record`` tells what wins.
+        """
+        with self._database.reading() as connection:
+            return verdicts.verdict_for(connection, sha256, ruleset)
+
+    def retryable(self, storage: str, limit: int) -> list[str]:
+        """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
+        before they were acted on, or whose bytes were flagged at the door since, or that an admin asked for; as many of each
+        at most.
+
+        Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
+        """
+        with self._database.reading() as connection:
+            query = (
+                select(images.c.key)
+                .where(images.c.storage_id == storage_id_of(connection, storage), IS_RETRYABLE)
+                .order_by(images.c.checked_at)
+                .limit(limit)
+            )
+            failed = list(connection.execute(query).scalars())
+            # An object that was not what had been judged is to be judged again, however old its time of modification is.
+            refused = (
+                select(images.c.key)
+                .select_from(ACTING)
+                .where(
+                    among_few(storage_id_of(connection, storage)),
+                    IS_REFUSED,
+                    or_(IS_FLAGGED, IS_UNREADABLE),
+                    images.c.status != ItemStatus.GONE,
+                )
+            )
+            asked = select(images.c.key).where(images.c.storage_id == storage_id_of(connection, storage), IS_READ_AGAIN)
+            again = [
+                key
+                for query in (refused, asked)
+                for key in connection.execute(query.order_by(images.c.id).limit(limit)).scalars()
+            ]
+            return list(dict.fromkeys([*failed, *again, *_outdone_keys(connection, storage, limit)]))
+
+    def failing(self, passes: int, *, most: int) -> FailingObjects:
+        """What could not be read or judged in this many passes in a row or more, in all storages; ``most`` are named.
+
+        The ones that failed most often come first.
+        """
+        where = (IS_RETRYABLE, images.c.failed_passes >= passes)
+        named = (
+            select(images.c.key, images.c.reason, images.c.failed_passes)
+            .where(*where)
+            .order_by(images.c.failed_passes.desc(), images.c.id)
+            .limit(most)
+        )
+        with self._database.reading() as connection:
+            number = connection.execute(select(func.count()).select_from(images).where(*where)).scalar_one()
+            rows = connection.execute(named).all()
+        return FailingObjects(number=number, first=tuple(FailingObject(*row) for row in rows))
+
+    def described(self, storage: str, key: str) -> StoredObject | None:
+        """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""
+        checked_keys([key])
+        with self._database.reading() as connection:
+            query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else object_of(row)
+
+    def record(
+        self,
+        storage: str,
+        results: Sequence[ItemResult],
+        *,
+        run_id: int,
+        dry_run: bool,
+        plan: ActionPlan,
+        decoder: str,
+    ) -> list[PendingAction]:
+        """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
+
+        A flagged object gets an intent when the ``plan`` has an action for it and no human cleared its bytes, under this key
+        or another. So does one that no decoder makes a picture of (and that did not break the decoder); it is never flagged
+        by that. ``dry_run`` is noted in the rows. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
+        on the same content, and takes away one on other content together with its intent. ``run_id`` is from
+        ``passes.start``.
+
+        :raises ValueError: a dry run has a plan to act; a result has a verdict without being CHECKED, or is CHECKED without
+            one.
+        """
+        checked_keys(result.obj.key for result in results)
+        if dry_run and plan:
+            raise ValueError(f"a dry run acts on nothing, but its plan is {plan}")
+        for result in results:
+            if (result.assessment.status is ItemStatus.CHECKED) != (result.assessment.verdict is not None):
+                raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
+        if not results:
+            return []
+        with self._database.writing() as connection:
+            return recording.record_results(
+                connection,
+                storage,
+                results,
+                run_id=run_id,
+                dry_run=dry_run,
+                plan=plan,
+                decoder=decoder,
+                now=self._database.now(),
+            )
+
+
+def _outdone_keys(connection: Connection, storage: str, limit: int) -> list[str]:
+    """By the hashes that the door flagged: asked in one query, servers walk over the objects instead."""
+    here = among_few(storage_id_of(connection, storage))
+    keys: list[str] = []
+    for chunk in chunks(flagged_at_the_door(connection)):
+        query = select(images.c.key).where(here, images.c.sha256.in_(chunk), _IS_OUTDONE).limit(limit - len(keys))
+        keys += connection.execute(query).scalars()
+        if len(keys) >= limit:
+            break
+    return keys

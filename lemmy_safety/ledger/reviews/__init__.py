@@ -1,0 +1,1 @@
+"""What people list, and what they decide about it."""

@@ -1,0 +1,207 @@
+"""The store of reviews: what people list, and what they decide about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.actions.breaker import note_decision
+from lemmy_safety.ledger.actions.lookups import FLAGGED, FULL_ROW, UNJUDGED, UNREADABLE, is_open
+from lemmy_safety.ledger.actions.rows import drop
+from lemmy_safety.ledger.actions.stuck import count_refusals
+from lemmy_safety.ledger.audit import entry, place_of
+from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.objects.recording import EARLIER, write_decision
+from lemmy_safety.ledger.records import ANCESTOR, EventKind, EventRow, ReviewResult
+from lemmy_safety.ledger.rules import Decision
+from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys, flagged_row_of
+from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.tables import events, images, storages
+from lemmy_safety.ledger.uploads.lookups import uploads_named
+from lemmy_safety.records import ActionState, Review
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import ColumnElement
+
+    from lemmy_safety.ledger.database.database import Database
+    from lemmy_safety.ledger.records import FlaggedRow
+    from lemmy_safety.ledger.schema.codec import AnyRow
+
+#: Rows read at a time; between two pages no transaction is open that would hold back a checkpoint.
+PAGE = 500
+
+
+class Reviews:
+    """What a person sees of objects, and decides about their bytes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def flagged(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Flagged rows by rising id, lazily, in bounded memory; rows written meanwhile may or may not appear.
+
+        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Rows of the ancestor are
+        open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
+        a pass has judged them.
+        """
+        return self._pages(FLAGGED, storage, include_settled=include_settled, after_id=after_id)
+
+    def unreadable(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Objects of which no picture could be made, as ``flagged`` lists the flagged ones. None of them is flagged."""
+        return self._pages(UNREADABLE, storage, include_settled=include_settled, after_id=after_id)
+
+    def unjudged(
+        self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
+    ) -> Iterator[FlaggedRow]:
+        """Objects on which the last attempt ended without a verdict, whatever the reason, as ``flagged`` lists the flagged.
+
+        With ``include_settled`` also those that are gone and were never judged. Walks the whole table, so seconds at 10
+        million rows.
+        """
+        return self._pages(UNJUDGED, storage, include_settled=include_settled, after_id=after_id)
+
+    def _pages(
+        self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
+    ) -> Iterator[FlaggedRow]:
+        query = FULL_ROW.where(which).order_by(images.c.id).limit(PAGE)
+        if storage is not None:
+            query = query.where(storages.c.name.in_([storage, ANCESTOR]))
+        if not include_settled:
+            query = query.where(*is_open())
+        while True:
+            with self._database.reading() as connection:
+                rows = connection.execute(query.where(images.c.id > after_id)).all()
+                refusals = count_refusals(connection, rows)
+            page = [flagged_row_of(row, refusals=refusals.get(row.id, 0)) for row in rows]
+            yield from page
+            if len(page) < PAGE:
+                return
+            after_id = page[-1].id
+
+    def history(self, key: str) -> list[EventRow]:
+        """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""
+        checked_keys([key])
+        query = (
+            select(events, storages.c.name.label("storage"))
+            .join(storages, events.c.storage_id == storages.c.id, isouter=True)
+            .where(events.c.key == key)
+            .order_by(events.c.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [
+            EventRow(
+                id=row.id,
+                at=row.at,
+                storage=row.storage,
+                key=row.key,
+                sha256=row.sha256,
+                kind=row.kind,
+                detail=row.detail or {},
+                run_id=row.run_id,
+            )
+            for row in rows
+        ]
+
+    def decide(
+        self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None
+    ) -> ReviewResult:
+        """Write a human's decision on these keys, in one storage or wherever they are, and on every key with the same bytes.
+
+        An upload that was refused at the door has no key; it is named by its SHA-256, or by 16 or more of its first
+        digits. Clearing drops an intended action. ``Review.NONE`` takes a decision back.
+
+        :raises LedgerError: a key stands for different bytes in several storages, and ``storage`` does not say which.
+        """
+        checked_keys(keys)
+        now = self._database.now()
+        with self._database.writing() as connection:
+            places = select(storages.c.id)  # named, because the index on keys begins with the storage
+            if storage is not None:
+                places = places.where(storages.c.name.in_([storage, ANCESTOR]))
+            hits: dict[int, AnyRow] = {}
+            for chunk in chunks(keys):
+                query = EARLIER.where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
+                hits.update((row.id, row) for row in connection.execute(query))
+            _see_that_keys_are_clear(hits.values())
+            unknown = set(keys) - {row.key for row in hits.values()}
+            named = uploads_named(connection, sorted(unknown))
+            unknown -= named.keys()
+            hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None} | set(named.values()))
+            write_decision(connection, hashes, Decision(review=decision, note=clean_text(note), at=now))
+            for chunk in chunks(hashes):
+                copies = EARLIER.where(images.c.sha256.in_(chunk))
+                hits.update((row.id, row) for row in connection.execute(copies))
+            if hits or named:
+                note_decision(connection, now)
+
+            # A dropped action still counts for its object: if it is under way, the ledger must learn that it was done.
+            dropped = [
+                row for row in hits.values() if decision is Review.CLEARED and row.action_state is ActionState.INTENDED
+            ]
+            told = {"decision": decision.value, "note": note}
+            audit = [entry(place_of(row), EventKind.REVIEWED, told, now) for row in hits.values()]
+            audit += [entry(place_of(row), EventKind.DROPPED, {"why": "cleared by a human"}, now) for row in dropped]
+            audit += [
+                entry({"storage_id": None, "key": None, "sha256": sha256}, EventKind.REVIEWED, told, now)
+                for sha256 in sorted(set(named.values()) - {row.sha256 for row in hits.values()})
+            ]
+            if audit:
+                connection.execute(events.insert(), audit)
+            values = {"review": decision, "review_note": clean_text(note), "review_at": now}
+            for ids in chunks(sorted(hits)):
+                connection.execute(images.update().where(images.c.id.in_(ids)).values(values))
+            drop(connection, [row.action_id for row in dropped], "cleared by a human", now)
+
+            changed: list[FlaggedRow] = []
+            for ids in chunks(sorted(hits)):
+                full = FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
+                changed.extend(flagged_row_of(row) for row in connection.execute(full))
+        return ReviewResult(changed=tuple(changed), unknown=tuple(key for key in dict.fromkeys(keys) if key in unknown))
+
+    def read_again(self, row_ids: Sequence[int]) -> int:
+        """Let the next pass over each object's storage read it again, unchanged or not; how many there are.
+
+        An action intended on one because it was unreadable is dropped. Left out are rows that ``unjudged`` would not
+        list as open.
+        """
+        to_be_read, now = 0, self._database.now()
+        with self._database.writing() as connection:
+            for chunk in chunks(row_ids):
+                query = EARLIER.where(images.c.id.in_(chunk), UNJUDGED, *is_open())
+                rows = connection.execute(query).all()
+                to_be_read += len(rows)
+                settled = [row for row in rows if row.status.settled]  # the others are read again as it is
+                connection.execute(
+                    images.update().where(images.c.id.in_([row.id for row in settled])).values(decoder=NO_DECODER)
+                )
+                unflagged = [row for row in settled if row.outcome is None]
+                # As in decide(), an action that is under way must still be able to say how it ended.
+                dropped = [row for row in unflagged if row.action_state is ActionState.INTENDED]
+                if dropped:
+                    why = {"why": "to be read again"}
+                    connection.execute(
+                        events.insert(), [entry(place_of(row), EventKind.DROPPED, why, now) for row in dropped]
+                    )
+                drop(connection, [row.action_id for row in dropped], "to be read again", now)
+                ended = [row.id for row in unflagged if row not in dropped]
+                connection.execute(images.update().where(images.c.id.in_(ended)).values(action_id=None))
+        return to_be_read
+
+
+def _see_that_keys_are_clear(rows: Iterable[AnyRow]) -> None:
+    meant: dict[str, str] = {}
+    for row in rows:
+        if row.sha256 is not None and meant.setdefault(row.key, row.sha256) != row.sha256:
+            raise LedgerError(
+                f"{row.key!r} lies in several storages with different bytes; nothing was recorded.",
+                hint="Say with --storage which one is meant.",
+            )

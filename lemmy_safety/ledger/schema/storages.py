@@ -1,0 +1,48 @@
+"""The numbers of storages: every other table refers to them. Each function works on a connection that the caller holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.records import ANCESTOR
+from lemmy_safety.ledger.schema.tables import images, storages
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Insert
+
+
+def storage_id_of(connection: Connection, name: str) -> int | None:
+    return connection.execute(select(storages.c.id).where(storages.c.name == name)).scalar_one_or_none()
+
+
+def among_few(storage_id: int | None) -> ColumnElement[bool]:
+    """Rows of one storage, among the few that another condition of the query finds.
+
+    A storage may hold every row of the table. SQLite, which has no statistics here, takes the storage's index for the best
+    one all the same, and walks over the storage; so the column is asked for in a form that no index has.
+    """
+    return images.c.storage_id + 0 == storage_id
+
+
+def new_id(connection: Connection, statement: Insert) -> int:
+    """Insert one row; the number it got."""
+    (number,) = connection.execute(statement).inserted_primary_key or (None,)
+    if number is None:
+        raise LedgerError("The database gave a new row no number.")
+    return int(number)
+
+
+def ensure_storage(connection: Connection, name: str) -> int:
+    """The storage's number, made on first use.
+
+    :raises ValueError: the name is the reserved one.
+    """
+    if name == ANCESTOR:
+        raise ValueError(f"{ANCESTOR!r} is no storage that can be scanned")
+    found = storage_id_of(connection, name)
+    if found is None:
+        found = new_id(connection, storages.insert().values(name=name))
+    return found

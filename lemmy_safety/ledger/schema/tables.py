@@ -1,0 +1,327 @@
+"""The tables, as the newest migration leaves them. Nothing is created from here: the schema is alembic's alone.
+
+A test compares these tables with what the migrations make, so that neither can drift.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    and_,
+    literal_column,
+    or_,
+    type_coerce,
+)
+
+from lemmy_safety.ledger.records import EventKind, Origin, UploadAnswer, WantedBy
+from lemmy_safety.ledger.schema.columns import (
+    EnumText,
+    HexBytes,
+    JsonText,
+    NameSet,
+    RowId,
+    UtcDateTime,
+)
+from lemmy_safety.records import ActionState, Domain, ItemStatus, Outcome, Review
+
+# Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
+metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
+
+storages = Table(
+    "storages",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    UniqueConstraint("name", name="uq_storages_name"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("storage_id", ForeignKey("storages.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("dry_run", Boolean, nullable=False),
+    Column("detectors", NameSet, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("complete", Boolean, nullable=False),
+    Column("counts", JsonText),
+)
+
+# Who runs the pass over a storage. A row for each storage that is being passed over, or was when its process died.
+leases = Table(
+    "leases",
+    metadata,
+    Column("storage_id", ForeignKey("storages.id"), primary_key=True, autoincrement=False),
+    Column("token", String(32), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("process_started", Double, nullable=False),
+    # By the database's clock, both.
+    Column("since", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+)
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("scope", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    PrimaryKeyConstraint("scope", "name", name="pk_cursors"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("storage_id", ForeignKey("storages.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    # The object as it was listed when it was judged; NULL for rows of the ancestor.
+    Column("size", BigInteger),
+    Column("modified_at", UtcDateTime),
+    Column("etag", Text),
+    # What its bytes are.
+    Column("sha256", HexBytes),
+    Column("pdq", HexBytes),
+    Column("pdq_quality", Integer),
+    Column("media_type", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("frame_count", Integer),
+    Column("duration_s", Double),
+    Column("anomalies", JsonText),
+    # What became of it in the last pass that looked at it.
+    Column("status", EnumText(ItemStatus), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("decoder", Text, nullable=False),
+    # Of an unreadable object: whether the decoder broke on it; NULL for others, and where no version of ours asked.
+    Column("decoder_broke", Boolean),
+    Column("checked_at", UtcDateTime, nullable=False),
+    Column("run_id", ForeignKey("runs.id")),
+    # In how many passes in a row it could not be read or judged, the last of them included.
+    Column("failed_passes", Integer, nullable=False, server_default="0"),
+    # The verdict, NULL where there is none; never one of other bytes than those described above.
+    # "outcomes" are those of all domains by name; NULL where there is csam alone, with the same outcome.
+    Column("outcome", EnumText(Outcome)),
+    Column("outcomes", JsonText),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("reused_from", Text),
+    Column("dry_run", Boolean, nullable=False),
+    Column("origin", EnumText(Origin), nullable=False),
+    # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
+    Column("judgement", Integer, nullable=False),
+    # The action that counts for it now; NULL where none was ever wanted, or none since it was judged last. No foreign key:
+    # SQLite cannot add one to a table that exists, and the two tables would need each other.
+    Column("action_id", BigInteger),
+    # What a human decided about it; the same as in reviews, where its hash is known.
+    Column("review", EnumText(Review), nullable=False),
+    Column("review_note", Text, nullable=False),
+    Column("review_at", UtcDateTime),
+    UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
+)
+
+# Every action that was ever wanted, one row each. It stays when its object is judged again and another one is wanted.
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("image_id", ForeignKey("images.id"), nullable=False),
+    # What is done, such as "delete"; NULL where only the legacy tool knew.
+    Column("kind", Text),
+    Column("state", EnumText(ActionState), nullable=False),
+    # The judgement of the object that it follows from.
+    Column("judgement", Integer, nullable=False),
+    # What a limit counts once a day: the SHA-256 of the bytes, else the storage's number and the key.
+    Column("subject", Text, nullable=False),
+    # Where the object goes, for actions that keep it.
+    Column("destination", Text),
+    Column("detail", Text, nullable=False),
+    Column("wanted_by", EnumText(WantedBy), nullable=False),
+    Column("wanted_at", UtcDateTime),
+    Column("run_id", ForeignKey("runs.id")),
+    # Written before it is carried out, the first time, and kept: when, and in which pass.
+    Column("started_at", UtcDateTime),
+    Column("started_run_id", ForeignKey("runs.id")),
+    # When its state changed last.
+    Column("changed_at", UtcDateTime),
+    # When a person approved this very action.
+    Column("approved_at", UtcDateTime),
+    Index("ix_actions_image_id", "image_id"),
+    Index("ix_actions_started_at", "started_at"),
+    Index("ix_actions_subject", "subject"),
+)
+
+# The state of the circuit breaker; one row.
+breaker = Table(
+    "breaker",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # When, why and in which pass it tripped; NULL while it is armed.
+    Column("tripped_at", UtcDateTime),
+    Column("limit_name", String(32)),
+    Column("reason", Text, nullable=False),
+    Column("run_id", ForeignKey("runs.id")),
+    # When a person first decided about flags on this database.
+    Column("decided_at", UtcDateTime),
+    # How many different subjects had been acted on before there was a breaker; they count towards no limit.
+    Column("started_before", BigInteger, nullable=False),
+)
+
+# What humans decided about bytes, so that it outlives every object that held them.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("sha256", HexBytes, primary_key=True),
+    Column("review", EnumText(Review), nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
+# Flags on bytes that no later judgement by the same detectors has replaced; see flags.py.
+flags = Table(
+    "flags",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("sha256", HexBytes, nullable=False),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("outcomes", JsonText),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    # The key of the object, or FROM_UPLOAD.
+    Column("found_under", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("ix_flags_sha256", "sha256"),
+)
+
+# What was asked at the door, by its bytes. What becomes of it in a storage is in images, under the same hash.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("sha256", HexBytes, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("answer", EnumText(UploadAnswer), nullable=False),
+    # What was learned of the bytes, at the door or later; judged_at is NULL until something final was.
+    Column("status", EnumText(ItemStatus)),
+    Column("reason", Text, nullable=False),
+    Column("judged_at", UtcDateTime),
+    Column("pdq", HexBytes),
+    Column("pdq_quality", Integer),
+    Column("media_type", Text),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("frame_count", Integer),
+    Column("duration_s", Double),
+    Column("anomalies", JsonText),
+    Column("outcome", EnumText(Outcome)),
+    Column("outcomes", JsonText),
+    Column("nsfw", Boolean),
+    Column("findings", JsonText),
+    Column("detectors", NameSet, nullable=False),
+    Column("rules_version", Text, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("times", Integer, nullable=False),
+    # Where bytes that were accepted unchecked were met and judged.
+    Column("found_storage_id", ForeignKey("storages.id")),
+    Column("found_key", Text),
+    # The storage of the pict-rs that asked, where the settings of the hook name one.
+    Column("storage_id", Integer),
+    # Where pict-rs says that it has stored them, from 0.6 on.
+    Column("storage_key", Text),
+)
+
+# Requests at the door that pict-rs cannot have made so; one row.
+garbled_requests = Table(
+    "garbled_requests",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("in_a_row", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("first_at", UtcDateTime, nullable=False),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("last_what", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("storage_id", ForeignKey("storages.id")),
+    Column("key", Text),
+    Column("sha256", HexBytes),
+    Column("kind", EnumText(EventKind), nullable=False),
+    Column("detail", JsonText),
+    Column("run_id", ForeignKey("runs.id")),
+    Index("ix_events_key", "key"),
+)
+
+
+def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
+    """The column equals one of the values, written into the SQL.
+
+    A partial index serves a query only if the query's text implies the index's condition, so neither may use
+    parameters here. The values are our own enumerations, never input.
+    """
+    return or_(*(column == literal_column(f"'{value}'") for value in values))
+
+
+def may_act(outcomes: Column[Any]) -> ColumnElement[bool]:
+    """Of what is flagged: whether it is in a domain that this version knows. NULL stands for csam alone.
+
+    What another version has flagged in another domain stays as it is, and nothing follows from it.
+    """
+    text = type_coerce(outcomes, Text)  # as JsonText writes it: without blanks
+    flagged = (f'"{domain.value}":"{Outcome.FLAGGED.value}"' for domain in Domain)
+    return or_(outcomes.is_(None), *(text.contains(part, autoescape=True) for part in flagged))
+
+
+# Conditions of the partial indexes; queries must use these very expressions. Each index holds only the few rows in
+# question, so that asking for them costs what they are, not what 10 million rows are.
+IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
+IS_INTENDED = _is(actions.c.state, ActionState.INTENDED)
+IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
+IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
+IS_REFUSED = _is(actions.c.state, ActionState.REFUSED)
+#: No decoder made a picture of it, and an admin asked for another look: ``NO_DECODER`` stands in place of the one that looked.
+IS_READ_AGAIN = and_(
+    _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
+    images.c.decoder == literal_column("''"),
+)
+#: Accepted without a verdict, and none since.
+IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
+
+Index("ix_images_sha256", images.c.sha256)
+for _name, _columns, _condition in (
+    ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
+    ("ix_actions_intended", (actions.c.image_id,), IS_INTENDED),
+    ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
+    ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
+    ("ix_actions_refused", (actions.c.image_id,), IS_REFUSED),
+    ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
+    ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
+):
+    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)
