@@ -1,0 +1,76 @@
+"""The nouns every room speaks: frozen records and the enumerations stored in the ledger.
+
+This room imports no other room and no heavy library, so that every door can name these records for free.
+Words are those of ``docs/architecture.md``: an *object* lies in a storage, *frames* are decoded from it,
+*findings* are what detectors say of them, a *verdict* is what the policy makes of the findings.
+"""
+
+from lemmy_safety.records.actions import (
+    ActionPlan,
+    ActionState,
+    PassSoFar,
+    Review,
+)
+from lemmy_safety.records.assessments import (
+    Assessment,
+    ItemResult,
+)
+from lemmy_safety.records.media import (
+    Anomaly,
+    AnomalyKind,
+    Frame,
+    MediaInfo,
+    Pdq,
+    Refusal,
+    Sample,
+)
+from lemmy_safety.records.objects import (
+    UNDECODED,
+    UNKNOWN_TIME,
+    ItemStatus,
+    StoredObject,
+)
+from lemmy_safety.records.screening import (
+    ScreenStatistics,
+    StageStatistics,
+)
+from lemmy_safety.records.verdicts import (
+    DOMAIN_NAME,
+    MOST_DOMAINS,
+    Domain,
+    Finding,
+    Outcome,
+    Ruleset,
+    Verdict,
+    worst,
+)
+
+__all__ = [
+    "DOMAIN_NAME",
+    "MOST_DOMAINS",
+    "UNDECODED",
+    "UNKNOWN_TIME",
+    "ActionPlan",
+    "ActionState",
+    "Anomaly",
+    "AnomalyKind",
+    "Assessment",
+    "Domain",
+    "Finding",
+    "Frame",
+    "ItemResult",
+    "ItemStatus",
+    "MediaInfo",
+    "Outcome",
+    "PassSoFar",
+    "Pdq",
+    "Refusal",
+    "Review",
+    "Ruleset",
+    "Sample",
+    "ScreenStatistics",
+    "StageStatistics",
+    "StoredObject",
+    "Verdict",
+    "worst",
+]

@@ -1,0 +1,60 @@
+"""What is to be done about an object, how far that got, and what a person decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class ActionState(StrEnum):
+    """How far the action wanted for a flagged object has come."""
+
+    NONE = "none"
+    """Nothing wanted: not flagged, or flagged in a dry run or under ACTION=report."""
+    INTENDED = "intended"
+    """Decided and on disk, not yet known to be carried out; finished at the next start."""
+    DONE = "done"
+    """Carried out (an object that was already gone counts: nothing is left to do)."""
+    REFUSED = "refused"
+    """Not carried out because the object is no longer the one that was judged; it will be judged anew."""
+    FAILED = "failed"
+    """The storage refused for good (no permission); listed in ``flagged`` until it works."""
+    UNKNOWN = "unknown"
+    """Imported from the legacy database, which did not say whether it acted."""
+    DROPPED = "dropped"
+    """Intended once and no longer wanted: the object was judged again, or a person cleared it."""
+
+
+class Review(StrEnum):
+    """What a human decided about a flagged object."""
+
+    NONE = "none"
+    CLEARED = "cleared"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionPlan:
+    """The action that is wanted on flagged objects, and on those that no decoder makes a picture of; None: only report.
+
+    The empty plan, ``ActionPlan()``, acts on nothing. A dry run has this one.
+    """
+
+    flagged: str | None = None
+    unreadable: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.flagged is not None or self.unreadable is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassSoFar:
+    """What a pass has judged: ``judged`` objects, and by detector how many of them it flagged."""
+
+    run_id: int
+    judged: int = 0
+    flagged_by: Mapping[str, int] = field(default_factory=dict)

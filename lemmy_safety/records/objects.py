@@ -1,0 +1,78 @@
+"""Objects in a storage, and what became of them in a pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""When an object was modified, where a storage does not say it. Servers without a time send this one themselves."""
+
+
+class ItemStatus(StrEnum):
+    """What became of one object in a pass. Only ``CHECKED`` objects have a verdict; none of the others is one."""
+
+    CHECKED = "checked"
+    """Read, decoded and judged by every selected detector."""
+    UNREADABLE = "unreadable"
+    """The bytes are there, but no decoder makes a picture of them (0 bytes, damaged, a text file)."""
+    UNSUPPORTED = "unsupported"
+    """A medium that this installation does not decode (yet, or without an extra)."""
+    TOO_LARGE = "too_large"
+    """Over a limit (bytes or pixels) before anything was decoded."""
+    GONE = "gone"
+    """Vanished between listing and reading; pict-rs removes variants by itself."""
+    DENIED = "denied"
+    """The storage refused this one object; tried again in the next pass."""
+    FETCH_FAILED = "fetch_failed"
+    """The storage could not be read for a passing reason; tried again in the next pass."""
+    DETECTOR_FAILED = "detector_failed"
+    """A detector could not judge it; tried again in the next pass."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether a later pass may skip an unchanged object with this status."""
+        return self in _SETTLED
+
+
+_SETTLED = frozenset(
+    {ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE}
+)
+
+
+#: Final without a verdict, for the decoder that tried.
+UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object as a storage lists it.
+
+    ``key`` is relative to the storage's root with ``/`` between its parts, on every system. ``size`` is in bytes,
+    ``modified_at`` is aware UTC, or ``UNKNOWN_TIME``; ``etag`` is the server's entity tag without quotes (S3 only).
+    """
+
+    key: str
+    size: int
+    modified_at: datetime
+    etag: str | None = None
+
+    def modified_since(self, since: datetime) -> bool:
+        """Whether it may have been modified at or after ``since``; an object of unknown time may."""
+        return self.modified_at >= since or self.modified_at <= UNKNOWN_TIME
+
+    def same_content_as(self, other: StoredObject) -> bool:
+        """Whether both descriptions can be of the same bytes.
+
+        Times are compared at whole seconds where one side has no finer one: S3 servers give milliseconds when listing
+        and seconds on HEAD, SFTP knows seconds only. Tags are compared only where both sides have one.
+        """
+        if self.size != other.size:
+            return False
+        if self.etag is not None and other.etag is not None:
+            return self.etag == other.etag
+        mine, theirs = self.modified_at, other.modified_at
+        if mine.microsecond and theirs.microsecond:
+            return mine == theirs
+        return mine.replace(microsecond=0) == theirs.replace(microsecond=0)
