@@ -86,6 +86,30 @@ def test_links_between_documents_lead_somewhere():
     assert broken == []
 
 
+def test_links_to_headings_lead_to_one():
+    """Each ``#anchor`` is a heading of the document that it points into, as GitHub names headings."""
+    broken = [
+        f"{document.name}: {target}"
+        for document in DOCUMENTS
+        for target in _links(document.read_text(encoding="utf-8"), also_within=True)
+        if "://" not in target and "#" in target and not _has_heading(document, target)
+    ]
+    assert broken == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    """A page that no link leads to is read by no one."""
+    reached, left = set(), {ROOT / "README.md"}
+    while left:
+        document = left.pop()
+        reached.add(document)
+        named = {
+            (document.parent / target.partition("#")[0]).resolve() for target in _links(document.read_text("utf-8"))
+        }
+        left |= {page for page in named if page.suffix == ".md" and page.is_file()} - reached
+    assert set((ROOT / "docs").rglob("*.md")) - reached == set()
+
+
 def documented_calls():
     for document in DOCUMENTS:
         for match in CALL.finditer(document.read_text(encoding="utf-8")):
@@ -105,5 +129,14 @@ def test_documented_calls_exist():
     assert set(app.commands) <= seen
 
 
-def _links(text: str) -> list[str]:
-    return [part.partition(")")[0] for part in text.split("](")[1:] if not part.startswith("#")]
+def _links(text: str, *, also_within: bool = False) -> list[str]:
+    """What the links of a document point to; those into the document itself only if asked for."""
+    targets = [part.partition(")")[0] for part in text.split("](")[1:]]
+    return [target for target in targets if also_within or not target.startswith("#")]
+
+
+def _has_heading(document: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    page = document.parent / path if path else document
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
