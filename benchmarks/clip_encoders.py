@@ -21,19 +21,19 @@ from PIL import Image
 from random_weights import random_checkpoint
 from support.clip_pictures import sample_pictures
 
-from lemmy_safety.detectors.clip_encoder import load_image_encoder
-from lemmy_safety.detectors.clip_weights import weights_digest
-from lemmy_safety.detectors.device import choose_device
-from lemmy_safety.detectors.half_encoder import HalfEncoder
-from lemmy_safety.detectors.openvino_encoder import has_openvino, load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.clip.device import choose_device
+from lemmy_safety.detectors.clip.encoders.half import HalfEncoder
+from lemmy_safety.detectors.clip.encoders.openvino import has_openvino, load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
+from lemmy_safety.detectors.clip.weights.find import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import numpy as np
 
-    from lemmy_safety.detectors.clip_encoder import ClipImageEncoder
-    from lemmy_safety.detectors.picture_encoder import PictureEncoder
+    from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
+    from lemmy_safety.detectors.clip.encoders.reference import ClipImageEncoder
 
 MODEL = "ViT-L-14"
 WORDS = 233

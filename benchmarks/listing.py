@@ -29,7 +29,7 @@ from machine import print_header
 from made_up_bucket import BUCKET
 
 from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy

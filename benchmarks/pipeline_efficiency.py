@@ -38,7 +38,7 @@ from stores import KINDS, filled_store
 
 from lemmy_safety import wiring
 from lemmy_safety.detectors.base import Detector
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StandIn(Detector):
         self._card = threading.Event()
         self._preparation: Any = None
         if prepare:
-            from lemmy_safety.detectors.picture_preparation import PicturePreparation  # noqa: PLC0415 - torch
+            from lemmy_safety.detectors.clip.encoders.preparation import PicturePreparation  # noqa: PLC0415 - torch
 
             self._preparation = PicturePreparation(SimpleNamespace(image_size=224), "ViT-L-14", device="a card")
 
@@ -116,7 +116,7 @@ def clip_detector(options: argparse.Namespace, stack: ExitStack) -> Detector:
     from planted_cache import PlantedCaches, as_after_long_use  # noqa: PLC0415 - torch
     from random_weights import random_checkpoint  # noqa: PLC0415 - idem
 
-    from lemmy_safety.detectors.device import choose_device  # noqa: PLC0415 - idem
+    from lemmy_safety.detectors.clip.device import choose_device  # noqa: PLC0415 - idem
 
     weights = random_checkpoint(options.work, options.seed)
     caches = PlantedCaches(options.work, weights, device=choose_device(options.device), screen=options.screen)

@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw
 from support import corpus, pictures
 
 from lemmy_safety.cli.demo_pictures import sample_pictures as drawings
-from lemmy_safety.detectors.canary import canary_image
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.canary import canary_image
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.detectors.nudenet import NudenetDetector
 from lemmy_safety.errors import MissingExtra
 from lemmy_safety.fingerprints import pdq_of

@@ -13,14 +13,14 @@ import open_clip
 import torch
 from support.planted_words import planted_words
 
-from lemmy_safety.detectors.clip_encoder import load_image_encoder
-from lemmy_safety.detectors.clip_weights import weights_digest
-from lemmy_safety.detectors.error_bound import SAFETY
-from lemmy_safety.detectors.half_encoder import HalfEncoder
-from lemmy_safety.detectors.horde import HordeRules
-from lemmy_safety.detectors.openvino_encoder import load_openvino_encoder, make_openvino_model
-from lemmy_safety.detectors.screen_choice import StageRequest, ready_stages
-from lemmy_safety.detectors.text_features import TextFeatureCache
+from lemmy_safety.detectors.clip.encoders.half import HalfEncoder
+from lemmy_safety.detectors.clip.encoders.openvino import load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
+from lemmy_safety.detectors.clip.encoders.text_features import TextFeatureCache
+from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
+from lemmy_safety.detectors.clip.screen.choice import StageRequest, ready_stages
+from lemmy_safety.detectors.clip.screen.error_bound import SAFETY
+from lemmy_safety.detectors.clip.weights.find import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from lemmy_safety.detectors.picture_encoder import PictureEncoder
+    from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
 
 MODEL = "ViT-L-14"
 
-#: From so many checked pictures on, the screen has one in 128 checked by the reference (``screening.py``).
+#: From so many checked pictures on, the screen has one in 128 checked by the reference (``screen/screening.py``).
 _LONG_IN_USE = 64
 #: Pictures whose features are computed at once.
 _BATCH = 32

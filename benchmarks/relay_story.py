@@ -40,8 +40,8 @@ from PIL import Image
 from support.passes import minutes_ago, put, scanner_over
 from support.pictrs_client import ask
 
-from lemmy_safety.detectors.canary import canary_image
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.canary import canary_image
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy

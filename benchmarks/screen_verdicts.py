@@ -25,23 +25,23 @@ from random_weights import random_checkpoint
 from support.clip_pictures import sample_pictures
 from support.planted_words import planted_words
 
-from lemmy_safety.detectors.clip_encoder import load_image_encoder
-from lemmy_safety.detectors.clip_weights import weights_digest
-from lemmy_safety.detectors.device import choose_device
-from lemmy_safety.detectors.error_bound import ErrorBound
-from lemmy_safety.detectors.horde import HordeRules
-from lemmy_safety.detectors.screen import learn_screen
-from lemmy_safety.detectors.screen_choice import StageRequest, open_stages, ready_stages
-from lemmy_safety.detectors.screen_stage import Stage
-from lemmy_safety.detectors.screening import Screening
+from lemmy_safety.detectors.clip.device import choose_device
+from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
+from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen
+from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
+from lemmy_safety.detectors.clip.screen.choice import StageRequest, open_stages, ready_stages
+from lemmy_safety.detectors.clip.screen.error_bound import ErrorBound
+from lemmy_safety.detectors.clip.screen.screening import Screening
+from lemmy_safety.detectors.clip.screen.stage import Stage
+from lemmy_safety.detectors.clip.weights.find import weights_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
-    from lemmy_safety.detectors.clip_encoder import ClipImageEncoder
-    from lemmy_safety.detectors.screening_batch import FrameAnswer
+    from lemmy_safety.detectors.clip.encoders.reference import ClipImageEncoder
+    from lemmy_safety.detectors.clip.screen.batch import FrameAnswer
 
 
 class ForcedBound(ErrorBound):

@@ -32,7 +32,7 @@ from random_weights import FORMS, random_checkpoint
 from support.backends import LocalBackend
 from support.pictures import encode, photo
 
-from lemmy_safety.detectors.device import choose_device
+from lemmy_safety.detectors.clip.device import choose_device
 
 _ROW = "{:<8}{:<10}{:<11}{:<15}{:>8}{:>17}{:>9}{:>8}{:>13}{:>12}"
 _MEGA = 1e6

@@ -67,7 +67,7 @@ def run_job(
 
 def noted_towers() -> list[str]:
     """From now on the towers that are loaded are noted in this list. Imports torch, so for starts that are not timed."""
-    from lemmy_safety.detectors import clip_encoder  # noqa: PLC0415
+    from lemmy_safety.detectors.clip.encoders import reference  # noqa: PLC0415
 
     towers: list[str] = []
 
@@ -78,8 +78,8 @@ def noted_towers() -> list[str]:
 
         return noted
 
-    clip_encoder.load_text_encoder = noting("text", clip_encoder.load_text_encoder)
-    clip_encoder.load_image_encoder = noting("image", clip_encoder.load_image_encoder)
+    reference.load_text_encoder = noting("text", reference.load_text_encoder)
+    reference.load_image_encoder = noting("image", reference.load_image_encoder)
     return towers
 
 

@@ -39,7 +39,7 @@ from store_files import SHAPES, store_objects
 from stores import filled_store
 
 from lemmy_safety import wiring
-from lemmy_safety.detectors.device import choose_device
+from lemmy_safety.detectors.clip.device import choose_device
 from lemmy_safety.errors import MediaError
 from lemmy_safety.scan import PassRequest
 from lemmy_safety.settings import Settings

@@ -126,7 +126,7 @@ def build_detectors(
     made: list[Detector] = []
     names = names or settings.detectors
     if "hashes" in names:
-        from lemmy_safety.detectors.hashes import HashesDetector
+        from lemmy_safety.detectors.hashes.detector import HashesDetector
 
         made.append(HashesDetector(_at_home(settings.hash_list, "HASH_LIST")))
     if "nudenet" in names:
@@ -134,7 +134,7 @@ def build_detectors(
 
         made.append(NudenetDetector(min_score=settings.nudenet_min_score))
     if "clip" in names:
-        from lemmy_safety.detectors.clip import ClipDetector
+        from lemmy_safety.detectors.clip.detector import ClipDetector
 
         caches = cache_dir(settings)
         _check_folder_of_models()

@@ -29,7 +29,7 @@ def canary(output: str | None, *, force: bool) -> None:
     file = None if output in {None, "-"} else Path(str(output))
     if file is None and sys.stdout.isatty():
         raise click.UsageError("Say where to write the picture: lemmy-safety canary -o canary.png")
-    from lemmy_safety.detectors.canary import canary_png  # noqa: PLC0415 - Pillow is heavy
+    from lemmy_safety.detectors.hashes.canary import canary_png  # noqa: PLC0415 - Pillow is heavy
 
     picture = canary_png()
     if file is None:

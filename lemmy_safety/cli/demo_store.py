@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.cli.demo_pictures import SEED, encoded, sample_pictures, thumbnail
-from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.pictrs.keys import make_key
 
 if TYPE_CHECKING:

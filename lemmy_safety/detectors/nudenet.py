@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from lemmy_safety.detectors.base import Detector
-from lemmy_safety.detectors.freeing import free_memory
-from lemmy_safety.detectors.speed import frames_per_second
+from lemmy_safety.detectors.memory import free_memory
+from lemmy_safety.detectors.timing import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
 from lemmy_safety.foreign import foreign
 from lemmy_safety.installing import how_to_install_again

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from lemmy_safety.cli.app import app
 from lemmy_safety.cli.demo_pictures import encoded, sample_pictures, thumbnail
-from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

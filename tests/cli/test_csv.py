@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lemmy_safety.cli.tables import as_text_cell, csv_text
 from lemmy_safety.cli.text import json_text, lines_without_controls, printable, without_controls
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 UNSEEN = {"Cc", "Cf", "Zl", "Zp"}
 

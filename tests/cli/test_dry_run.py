@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 
 @pytest.mark.parametrize("copies", [1, 3, 15])

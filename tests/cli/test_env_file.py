@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from lemmy_safety.cli.app import app
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import ENV_FILE_NAME, ENV_PREFIX, OPTIONS, Settings, load_settings
 

@@ -10,7 +10,7 @@ from support.odd_s3 import OddS3
 from support.pictures import encode, gradient
 from support.scripted_s3 import scripted_s3
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = pytest.mark.external_service
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lemmy_safety.cli.stopping import StopSignals
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import OutputFailed
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionState

@@ -11,7 +11,7 @@ import pytest
 from support.odd_s3 import OddS3
 from support.scripted_s3 import scripted_s3
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import AccessDenied, ActionRefused, ObjectChanged
 from lemmy_safety.storage.local import LocalStorage
 from lemmy_safety.storage.s3 import removal

@@ -12,7 +12,7 @@ import pytest
 
 from lemmy_safety import errors
 from lemmy_safety.cli.demo_pictures import sample_pictures
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 posix_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send Ctrl-C to a single process")
 

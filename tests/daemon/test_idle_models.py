@@ -15,8 +15,8 @@ from support.passes import put, scanner_over
 from support.scanned_store import SWEEP, picture
 
 from lemmy_safety.daemon import Daemon, DaemonOptions
-from lemmy_safety.detectors.clip import ClipDetector
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.clip.detector import ClipDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.detectors.nudenet import NudenetDetector
 from lemmy_safety.errors import WeightsInvalid
 

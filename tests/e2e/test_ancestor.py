@@ -10,7 +10,7 @@ from support.ancestor import write_ancestor_database
 from support.corpus import sample_pictures
 from support.passes import keys_in, put
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 #: Earlier than what ``write_ancestor_database`` gives as the time of judgement.
 BEFORE_ANCESTOR = datetime(2023, 1, 1, tzinfo=UTC)

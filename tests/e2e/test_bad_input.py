@@ -10,7 +10,7 @@ from support.admin import Admin
 from support.corpus import sample_pictures
 from support.passes import put
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 
 def refused(admin: Admin, code: int, *said: str) -> None:

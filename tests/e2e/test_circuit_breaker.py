@@ -14,7 +14,7 @@ from support.admin import Admin
 from support.corpus import sample_pictures
 from support.passes import keys_in, put
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 #: The suite's short form; BREAKER_KILLS=50 is the long one.
 KILLS = int(os.environ.get("BREAKER_KILLS", "5"))

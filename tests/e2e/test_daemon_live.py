@@ -11,7 +11,7 @@ from support.admin import Admin, eventually, stop
 from support.corpus import sample_pictures
 from support.passes import keys_in, minutes_ago, put
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [
     pytest.mark.slow,

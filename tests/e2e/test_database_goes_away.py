@@ -11,7 +11,7 @@ from support.passes import minutes_ago, put
 from support.pictrs_client import ask, get
 from support.scanned_store import picture
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,7 @@ from support import moving_pictures, pictrs_client
 from support.admin import eventually, free_port, stop
 from support.corpus import sample_pictures
 
-from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.hashes.canary import canary_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.external_service]
 

@@ -9,7 +9,7 @@ import pytest
 from support import pictrs_client
 from support.admin import Admin, eventually, free_port
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 
 pytestmark = [

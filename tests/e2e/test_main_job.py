@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from support.corpus import sample_pictures
 
-from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.hashes.canary import canary_image
 
 OBJECTS = 1000
 CANARIES = 20

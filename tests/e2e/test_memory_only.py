@@ -17,7 +17,7 @@ from support.corpus import sample_pictures
 from support.passes import put
 from support.traces import files_written, strace_or_skip, traced, traced_program
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from support.corpus import sample_pictures
 from support.nginx_process import Nginx, documented_location, require_nginx
 from support.pictrs_process import COMING, STABLE, Pictrs, require_pictrs, told
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 if TYPE_CHECKING:
     import subprocess

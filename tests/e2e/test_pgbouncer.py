@@ -14,7 +14,7 @@ from support import postgres as postgres_support
 from support.servers import free_port, not_tested
 
 from lemmy_safety.cli.demo_pictures import sample_pictures
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [
     pytest.mark.external_service,

@@ -23,7 +23,7 @@ from support.compose import compose_with_pictrs, environment
 from support.corpus import sample_pictures
 from support.pictrs_process import COMING, STABLE, Pictrs, alias, require_pictrs, told
 
-from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from support.corpus import sample_pictures
 from support.passes import keys_in
 from support.pictrs_process import COMING, STABLE, Pictrs, alias, bucket_store, require_pictrs, told
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

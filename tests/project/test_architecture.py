@@ -135,7 +135,7 @@ def test_only_settings_read_the_environment():
 
 
 #: A program of its own, which its caller reads.
-PROGRAMS = {"detectors/openvino_recipe.py"}
+PROGRAMS = {"detectors/clip/encoders/openvino_build.py"}
 
 
 def test_only_the_command_line_prints():
@@ -160,6 +160,6 @@ def test_no_temporary_files():
             if plain or (isinstance(node, ast.ImportFrom) and node.module == "tempfile"):
                 users.add(path.relative_to(PACKAGE).as_posix())
     assert {user for user in users if not user.startswith("cli/demo")} <= {
-        "detectors/openvino_encoder.py",
-        "detectors/text_features.py",
+        "detectors/clip/encoders/openvino.py",
+        "detectors/clip/encoders/text_features.py",
     }

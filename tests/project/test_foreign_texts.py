@@ -12,7 +12,7 @@ import lemmy_safety
 PACKAGE = Path(lemmy_safety.__file__).parent
 
 #: Decoders run in processes that have no secret (tests/media/test_decoder_environment.py); their texts come from there.
-WITHOUT_SECRETS = {"media", "detectors/openvino_recipe.py"}
+WITHOUT_SECRETS = {"media", "detectors/clip/encoders/openvino_build.py"}
 #: It searches for secrets itself.
 THE_EXIT = "cli/redaction.py"
 

@@ -6,7 +6,7 @@ import pytest
 from support.passes import keys_in, put, scanner_over
 from support.scanned_store import SWEEP, Recognizer, picture
 
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import DetectorError, WorkerDied
 from lemmy_safety.records import ItemStatus
 

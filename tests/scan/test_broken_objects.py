@@ -9,7 +9,7 @@ import pytest
 from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, picture
 
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable
 from lemmy_safety.records import ActionState, ItemStatus, Outcome
 from lemmy_safety.scan import PassRequest

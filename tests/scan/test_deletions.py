@@ -9,7 +9,7 @@ from support.ancestor import FIRST_SEEN, write_ancestor_database
 from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail, picture
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import LedgerFull, ObjectGone
 from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, ActionState, Finding, Review
 from lemmy_safety.scan import PassRequest

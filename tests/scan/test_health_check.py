@@ -8,7 +8,7 @@ import pytest
 from support.passes import WatchedStorage, keys_in, put, scanner_over
 from support.scanned_store import SWEEP
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.records import ActionPlan, Assessment, ItemResult, ItemStatus
 
 LATER = datetime(2026, 2, 1, tzinfo=UTC)

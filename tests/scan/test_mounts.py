@@ -7,7 +7,7 @@ from support.passes import WatchedStorage, minutes_ago, put, scanner_over
 from support.scanned_store import SWEEP
 from support.uploads import upload
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.records import ItemStatus
 from lemmy_safety.scan import PassRequest

@@ -7,7 +7,7 @@ import threading
 from support.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
 from support.scanned_store import SWEEP, Recognizer, picture
 
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.records import ScreenStatistics, StageStatistics
 from lemmy_safety.scan import PassRequest
 

@@ -8,8 +8,8 @@ import pytest
 from support.passes import keys_in, minutes_ago, put, scanner_over
 from support.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
-from lemmy_safety.detectors.canary import canary_png
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.canary import canary_png
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.records import ActionState, Outcome, Review
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from support.pictrs_client import Answer, ask, get
 
 from lemmy_safety.detectors.base import Detector
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy

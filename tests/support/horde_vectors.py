@@ -19,7 +19,7 @@ from horde_safety import csam_checker
 from horde_safety.nsfw_checker_class import NSFWAnimeScores, NSFWChecker
 from PIL import Image
 
-from lemmy_safety.detectors.horde import HordeResult, HordeRules
+from lemmy_safety.detectors.clip.heads.horde.rules import HordeResult, HordeRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

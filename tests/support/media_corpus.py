@@ -17,7 +17,7 @@ from PIL import Image
 from support import hiding_places, pictures
 from support.media_files import ANIMATIONS, STILLS, VIDEOS, MotionEncoder, StillEncoder
 
-from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.hashes.canary import canary_image
 
 #: Makes the picture that is hidden, in a size: the canary or a photo.
 Subject = Callable[[tuple[int, int]], Image.Image]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.stages.decode import decode

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker, DeleteAction
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits

@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from lemmy_safety.detectors.horde import HordeRules
+    from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 
     Vector = npt.NDArray[np.float64]
 

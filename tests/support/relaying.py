@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from support.hook_service import MAX_BYTES, CountingDecoder
 from support.pictrs_client import Answer, ask, get
 
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector

@@ -8,7 +8,7 @@ from PIL import Image
 from support.passes import put
 
 from lemmy_safety.detectors.base import Detector
-from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.errors import DetectorError
 from lemmy_safety.records import Finding
 from lemmy_safety.scan import PassRequest

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from support.horde_vectors import PlantedRules, TableDanbooru
 
-from lemmy_safety.detectors.screen import learn_screen
+from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

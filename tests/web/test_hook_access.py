@@ -12,7 +12,7 @@ from support.hook_service import running_hook
 from support.pictrs_client import END, Connection, chunks, get, head
 from support.relaying import running_relay
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.web.access import Access, Refusal, fingerprint, is_loopback, parse_address

@@ -13,7 +13,7 @@ from support.passes import put, scanner_over
 from support.pictrs_client import get
 from support.pictures import encode, encode_animation, gradient, photo, truncated
 
-from lemmy_safety.detectors.canary import canary_image, canary_png
+from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.errors import LedgerLocked, WeightsMissing
 from lemmy_safety.ledger import FROM_UPLOAD, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review

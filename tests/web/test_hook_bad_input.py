@@ -13,7 +13,7 @@ from support.hook_service import MAX_BYTES, GatedDetector, running_hook
 from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo, png_bomb
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.web.access import Access
 
 CANARY = canary_png()

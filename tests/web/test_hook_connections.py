@@ -14,7 +14,7 @@ from support.hook_service import GatedDetector, running_hook
 from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.web.access import Access
 from lemmy_safety.web.places import GRACE_S, Places
 

@@ -8,8 +8,8 @@ import hashlib
 import pytest
 from support.upload_engine import in_service
 
-from lemmy_safety.detectors.canary import canary_png
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.canary import canary_png
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import Effect, Policy, Rule
 from lemmy_safety.records import Domain

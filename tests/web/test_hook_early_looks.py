@@ -13,8 +13,8 @@ from support import breaking_decoders, pictures
 from support.hook_service import GatedDetector
 from support.upload_engine import in_service, until, upload
 
-from lemmy_safety.detectors import canary
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes import canary
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder

@@ -29,7 +29,7 @@ from support.pictrs_client import (
 from support.pictures import encode, gradient
 from support.relaying import AncestorWorker, running_relay
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.web.forms import BadForm, BodyForm, FileInForm, form_of, is_key
 from lemmy_safety.web.receiving import BadBody, BodyLimits, BodyReader
 

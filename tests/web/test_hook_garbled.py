@@ -13,7 +13,7 @@ from support.pictrs_client import END, KEY, ask_with_form, chunks, exchange, for
 from support.pictures import encode, gradient
 from support.relaying import running_relay, until
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import LedgerLocked
 from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.web.access import Access

@@ -9,8 +9,8 @@ import pytest
 from support.hook_service import CountingDecoder, FailingDetector, GatedDetector
 from support.pictures import encode, gradient, photo
 
-from lemmy_safety.detectors.canary import canary_png
-from lemmy_safety.detectors.hashes import HashesDetector
+from lemmy_safety.detectors.hashes.canary import canary_png
+from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import DetectorError
 from lemmy_safety.policy import build_policy
 from lemmy_safety.records import ItemStatus, Outcome, Sample

@@ -11,7 +11,7 @@ from support.hook_service import GatedDetector, running_hook
 from support.pictrs_client import END, Connection, chunks, get, head
 from support.pictures import encode, gradient
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.web.access import Access
 from lemmy_safety.web.receiving import BodyLimits

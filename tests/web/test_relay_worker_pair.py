@@ -12,7 +12,7 @@ from support.passes import minutes_ago, put, scanner_over
 from support.pictures import encode, gradient
 from support.relaying import PATIENCE_S, running_relay, running_worker, until
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.ledger import UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest

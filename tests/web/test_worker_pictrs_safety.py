@@ -10,7 +10,7 @@ from support.hook_service import MAX_BYTES, FailingDetector, GatedDetector
 from support.pictures import encode, gradient
 from support.relaying import KEY, PictrsSafetyServer, running_worker, until
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.fingerprints import pdq_of
 from lemmy_safety.foreign import foreign

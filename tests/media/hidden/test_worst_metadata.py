@@ -7,7 +7,7 @@ from support import picture_blocks as blocks
 from support import pictures
 from support.media_judging import MediaJudge, is_flagged
 
-from lemmy_safety.detectors.canary import canary_image
+from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 

@@ -12,7 +12,7 @@ from support.passes import scanner_over
 from support.scanned_store import SWEEP
 from support.ssh_storage import BOTH_WAYS, keys_of
 
-from lemmy_safety.detectors.canary import canary_png
+from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import ObjectChanged
 from lemmy_safety.records import ActionState
 from lemmy_safety.storage.ssh.sftp import SftpSession

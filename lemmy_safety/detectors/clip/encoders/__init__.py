@@ -1,0 +1,1 @@
+"""Pictures and words to CLIP features, at reference precision and faster ones."""

@@ -1,0 +1,1 @@
+"""What reads CLIP features and says what they mean."""

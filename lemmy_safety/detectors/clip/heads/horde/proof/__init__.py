@@ -1,0 +1,1 @@
+"""Which pictures horde_safety's rules cannot flag, by similarities that are a little off."""
