@@ -27,7 +27,7 @@ from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
 from lemmy_safety.scan.stages.list import Lister
-from lemmy_safety.scan.stages.record import Recorder
+from lemmy_safety.scan.stages.record import RecordedPass, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,13 +134,9 @@ class Bench:
         judged.close()
         run_id = ledger.passes.start(self._storage.name, "sweep", dry_run=True, detectors=tuple(sorted(names)))
         recorder = Recorder(
+            RecordedPass(run_id=run_id, decoder=self._decoder.version, dry_run=True, plan=ActionPlan(), hold=False),
             ledger=ledger,
             runner=wiring.build_runner(self._settings, self._storage, ledger),
-            run_id=run_id,
-            decoder=self._decoder.version,
-            dry_run=True,
-            plan=ActionPlan(),
-            hold=False,
             counter=counter,
             halted=lambda: False,
         )

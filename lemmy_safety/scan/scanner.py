@@ -27,7 +27,7 @@ from lemmy_safety.scan.pipeline import Pipeline
 from lemmy_safety.scan.progress import PassCounter, PassSummary
 from lemmy_safety.scan.reuse import FromLedger, judge_all
 from lemmy_safety.scan.stages.list import Lister
-from lemmy_safety.scan.stages.record import Recorder
+from lemmy_safety.scan.stages.record import RecordedPass, Recorder
 
 if TYPE_CHECKING:
     import threading
@@ -165,17 +165,14 @@ class Scanner:
 
         engine = self.engine.begin(counter, FromLedger(self.ledger) if request.keys is None else judge_all)
         to_record = RecordChannel(4 * engine.batch_size)  # outlives a stop, so that what was judged is recorded
-        recorder = Recorder(
-            ledger=self.ledger,
-            runner=self._runner,
+        recorded = RecordedPass(
             run_id=run_id,
             decoder=self.engine.decoder_version,
             dry_run=self._options.dry_run,
             plan=self._options.plan if request.keys is None else ActionPlan(),
             hold=request.hold,
-            counter=counter,
-            halted=halted,
         )
+        recorder = Recorder(recorded, ledger=self.ledger, runner=self._runner, counter=counter, halted=halted)
         lister = Lister(
             storage=self.storage, ledger=self.ledger, ruleset=engine.ruleset, counter=counter, stop=self._stop
         )

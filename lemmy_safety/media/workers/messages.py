@@ -37,7 +37,12 @@ _MOST_PARTS: Final = 65_536
 _COPIED_BYTES: Final = 128 * 1024
 
 _RECORD_MODULES: Final = frozenset(
-    {"lemmy_safety.records", "lemmy_safety.media.base", "lemmy_safety.media.workers.messages"}
+    {
+        "lemmy_safety.records.media",
+        "lemmy_safety.records.objects",
+        "lemmy_safety.media.base",
+        "lemmy_safety.media.workers.messages",
+    }
 )
 #: How numpy pickles arrays and numbers; the module names differ between its versions 1 and 2.
 _NUMPY_MODULES: Final = frozenset({"numpy", "numpy.core.numeric", "numpy.core.multiarray"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,29 +22,33 @@ _GROUP_SIZE = 64
 _GROUP_WAIT_S = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedPass:
+    """What is written with each result. ``plan`` is what is wanted; with ``hold`` that is recorded and not carried out."""
+
+    run_id: int
+    decoder: str
+    dry_run: bool
+    plan: ActionPlan
+    hold: bool
+
+
 class Recorder:
     """The only stage that writes: to the ledger first, to the storage after that."""
 
     def __init__(
         self,
+        recorded: RecordedPass,
         *,
         ledger: Ledger,
         runner: ActionRunner,
-        run_id: int,
-        decoder: str,
-        dry_run: bool,
-        plan: ActionPlan,
-        hold: bool,
         counter: PassCounter,
         halted: Callable[[], bool],
     ) -> None:
+        """``halted``: whether actions have to wait, because the pass was stopped or is broken."""
+        self._pass = recorded
         self._ledger = ledger
         self._runner = runner
-        self._run_id = run_id
-        self._decoder = decoder
-        self._dry_run = dry_run
-        self._plan = plan
-        self._hold = hold
         self._counter = counter
         self._halted = halted
 
@@ -66,10 +71,10 @@ class Recorder:
         pending = self._ledger.objects.record(
             storage,
             results,
-            run_id=self._run_id,
-            dry_run=self._dry_run,
-            plan=self._plan,
-            decoder=self._decoder,
+            run_id=self._pass.run_id,
+            dry_run=self._pass.dry_run,
+            plan=self._pass.plan,
+            decoder=self._pass.decoder,
         )
         for result in results:
             self._counter.add_result(result)
@@ -79,13 +84,13 @@ class Recorder:
                 log.warning("flagged key=%r by=the same bytes as %r", result.obj.key, result.reused_from)
             if learned.verdict is None:
                 log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, learned.status.value, learned.reason)
-        if open_keys and self._plan:
-            intended = self._ledger.actions.intend(storage, open_keys, self._plan, run_id=self._run_id)
+        if open_keys and self._pass.plan:
+            intended = self._ledger.actions.intend(storage, open_keys, self._pass.plan, run_id=self._pass.run_id)
             pending = [*pending, *intended]
-        if self._hold:
+        if self._pass.hold:
             self._counter.add("held", len(pending))  # a person is asked when everything is judged
             return
         for intent in pending:
             if self._halted():
                 return  # stopped or broken: the intents are on disk; the next start finishes them
-            self._counter.add_action(self._runner.carry_out(intent, self._counter.so_far(self._run_id)))
+            self._counter.add_action(self._runner.carry_out(intent, self._counter.so_far(self._pass.run_id)))
