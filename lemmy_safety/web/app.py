@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 
 from lemmy_safety import __version__
 from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
 from lemmy_safety.web.access import BY_ADDRESS, Refusal, fingerprint
 from lemmy_safety.web.documented import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
 from lemmy_safety.web.edge import RETRY_AFTER_S
-from lemmy_safety.web.forms import begins_as_form, form_of
+from lemmy_safety.web.forms import FileInForm, begins_as_form, form_of
 from lemmy_safety.web.meters import CONTENT_TYPE
 from lemmy_safety.web.receiving import BadBody
 from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, Garbled, ModelState
@@ -179,9 +180,13 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
         raise BadBody(415, "compressed", Garbled.ENCODED)
     types = request.headers.getlist("content-type")
     form = form_of(types)
-    upload = await parts.reader.read(
-        request.stream(), media_type=form.media_type, announced=announced, boundary=form.boundary
-    )
+    envelope = None if form.boundary is None else FileInForm(form.boundary)
+    try:
+        upload = await parts.reader.read(
+            request.stream(), media_type=form.media_type, announced=announced, envelope=envelope
+        )
+    except ClientDisconnect:
+        raise BadBody(400, "body cut off") from None
     if may_be_stored((upload.data or b"")[:START_BYTES]):
         parts.garbled.note_understood()
     elif form.is_form and form.boundary is None:

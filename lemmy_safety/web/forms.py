@@ -16,10 +16,13 @@ import urllib.request
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import collapse_rfc2231_value
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
+
+from lemmy_safety.web.receiving import BadBody, Part, claimed_type
+from lemmy_safety.web.uploads import Garbled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,15 +37,15 @@ _LONGEST_KEY = 1024
 #: RFC 2046, 5.1.1: 1 to 70 characters, no space at the end.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 
-#: type/subtype of RFC 9110, without parameters; anything else is no media type and is not kept.
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
-
 #: What RFC 2045 has for bytes that are sent as they are.
 _AS_IT_IS = {"", "binary", "8bit", "7bit"}
 
 
-class BadForm(ValueError):
+class BadForm(BadBody):
     """A form that is not one file, or whose file cannot be told."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(400, text, Garbled.FORM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +59,6 @@ class BodyForm:
     media_type: str
     boundary: bytes | None
     is_form: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What a form says of its file. ``key`` is where pict-rs has stored it; None where that is not said."""
-
-    media_type: str
-    key: str | None
 
 
 def form_of(content_types: Sequence[str]) -> BodyForm:
@@ -88,14 +83,10 @@ def begins_as_form(body: bytes) -> bool:
     return boundary.startswith(b"--") and any(line.lower().startswith(b"content-disposition:") for line in headers)
 
 
-def claimed_type(header: str) -> str:
-    """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
-    text = header.partition(";")[0].strip()
-    return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""
-
-
 class FileInForm:
     """Takes a form in pieces of any size and gives back the bytes of its one file, exactly."""
+
+    most_overhead: Final = MOST_OVERHEAD
 
     def __init__(self, boundary: bytes) -> None:
         self._first = b"--" + boundary

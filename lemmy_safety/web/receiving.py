@@ -1,8 +1,8 @@
 """An upload's body into memory: within a number of bytes, within a time, and within what all bodies may take together.
 
 Bytes are hashed as they come. A body is either here as a whole or nowhere: what was cut off, came too slowly or was too
-large is forgotten, and nothing about it is decided. Where the file comes in a form (``forms.py``), only the file is kept:
-all limits are for the file.
+large is forgotten, and nothing about it is decided. Where the file comes in an envelope, such as a form, only the file is
+kept: all limits are for the file.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from starlette.requests import ClientDisconnect
-
-from lemmy_safety.web.forms import MOST_OVERHEAD, BadForm, FileInForm, claimed_type
 from lemmy_safety.web.uploads import Garbled, Upload
 
 if TYPE_CHECKING:
@@ -24,6 +22,15 @@ if TYPE_CHECKING:
 
 #: Seconds that a body may stand still before it gives way to others. pict-rs sends from its own store, without a pause.
 STALL_S = 1.0
+
+#: type/subtype of RFC 9110, without parameters; anything else is no media type and is not kept.
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
+
+
+def claimed_type(header: str) -> str:
+    """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
+    text = header.partition(";")[0].strip()
+    return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""
 
 
 class BadBody(Exception):
@@ -37,6 +44,35 @@ class BadBody(Exception):
         self.status = status
         self.text = text
         self.garbled = garbled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What an envelope says of its file. ``key`` is where pict-rs has stored it; None where that is not said."""
+
+    media_type: str
+    key: str | None
+
+
+class Envelope(Protocol):
+    """What a file comes in. ``most_overhead``: bytes around the file, at most."""
+
+    @property
+    def most_overhead(self) -> int: ...
+
+    def feed(self, data: bytes) -> bytes:
+        """The file's bytes that this piece completes.
+
+        :raises BadBody: it cannot be told what the file is.
+        """
+        ...
+
+    def finish(self) -> Part:
+        """What is said of the file, once the body is over.
+
+        :raises BadBody: the file is not there as a whole.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,30 +116,25 @@ class BodyReader:
         *,
         media_type: str,
         announced: int | None = None,
-        boundary: bytes | None = None,
+        envelope: Envelope | None = None,
     ) -> Upload:
-        """``announced`` is the Content-Length, where the sender gave one. With ``boundary`` the body is a form.
+        """``announced`` is the Content-Length, where the sender gave one. What the stream raises is passed on.
 
-        :raises BadBody: 400 empty, cut off or no form, 408 too slow, 413 too large, 503 no memory in time, or stopping.
+        :raises BadBody: 400 empty or no form, 408 too slow, 413 too large, 503 no memory in time, or stopping.
         """
-        if announced is not None and announced > self._limits.max_bytes + (MOST_OVERHEAD if boundary else 0):
+        overhead = 0 if envelope is None else envelope.most_overhead
+        if announced is not None and announced > self._limits.max_bytes + overhead:
             raise self._too_large
         share = self._memory.share()
         try:
             async with asyncio.timeout(0 if self._stopped else self._limits.timeout_s) as patience:
                 self._running.add(patience)
-                body = await self._read(stream, share, boundary)
+                body = await self._read(stream, share, envelope)
         except TimeoutError:
             share.free()
             if self._stopped:
                 raise BadBody(503, "stopping") from None
             raise (BadBody(503, "busy") if share.waited_last else BadBody(408, "body too slow")) from None
-        except ClientDisconnect:
-            share.free()
-            raise BadBody(400, "body cut off") from None
-        except BadForm as error:
-            share.free()
-            raise BadBody(400, str(error), Garbled.FORM) from None
         except BaseException:
             share.free()
             raise
@@ -119,19 +150,18 @@ class BodyReader:
             free=share.free,
         )
 
-    async def _read(self, stream: AsyncIterator[bytes], share: Share, boundary: bytes | None) -> _Body:
+    async def _read(self, stream: AsyncIterator[bytes], share: Share, envelope: Envelope | None) -> _Body:
         body = _Body()
-        form = None if boundary is None else FileInForm(boundary)
         async for received in stream:
-            chunk = received if form is None else form.feed(received)
+            chunk = received if envelope is None else envelope.feed(received)
             if not chunk:
                 continue
             if len(body.data) + len(chunk) > self._limits.max_bytes:
                 raise self._too_large
             await share.grow(len(chunk))
             body.add(chunk)
-        if form is not None:
-            part = form.finish()
+        if envelope is not None:
+            part = envelope.finish()
             body.media_type, body.key = part.media_type, part.key
         if not body.data:
             raise BadBody(400, "empty body", Garbled.EMPTY)
@@ -155,7 +185,7 @@ class _Body:
         # One growing array: a list of chunks would weigh forty times its bytes where a sender makes chunks of one byte.
         self.data = bytearray()
         self.sha256 = hashlib.sha256()
-        # What a form says of its file.
+        # What an envelope says of its file.
         self.media_type = ""
         self.key: str | None = None
 

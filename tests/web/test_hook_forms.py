@@ -295,7 +295,7 @@ def test_any_file_comes_out_as_it_went_in(made, cuts):
 
     async def digests():
         limits = BodyLimits(max_bytes=10_000, memory_bytes=10_000, timeout_s=20)
-        return await BodyReader(limits).read(stream(), media_type="image/png", boundary=boundary.encode())
+        return await BodyReader(limits).read(stream(), media_type="image/png", envelope=FileInForm(boundary.encode()))
 
     if data:
         upload = asyncio.run(digests())
@@ -411,7 +411,9 @@ def test_bodies_without_a_form_are_read_as_before():
 
     async def run(boundary):
         reader = BodyReader(BodyLimits(max_bytes=1000, memory_bytes=1000, timeout_s=20))
-        return await reader.read(stream(), media_type="image/png", boundary=boundary)
+        return await reader.read(
+            stream(), media_type="image/png", envelope=None if boundary is None else FileInForm(boundary)
+        )
 
     assert asyncio.run(run(None)).size == len(form(b"data"))
     assert asyncio.run(run(BOUNDARY.encode())).size == 4
