@@ -52,8 +52,8 @@ from lemmy_safety.web.access import Access
 from lemmy_safety.web.meters import Meters
 from lemmy_safety.web.receiving import BodyLimits
 from lemmy_safety.web.relay import RelayOptions
-from lemmy_safety.web.relay_service import serve_relay
-from lemmy_safety.web.server import ServerOptions
+from lemmy_safety.web.relay_service import Relay
+from lemmy_safety.web.server import ServerOptions, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,9 +104,15 @@ def be_child(options: argparse.Namespace) -> None:
 
     with open_ledger(sqlite_url(options.folder / "ledger.db")) as ledger:
         if options.child == "relay":
-            serve_relay(
+            relay = Relay(
                 ledger=ledger,
                 key=_KEY,
+                options=RelayOptions(accept_unchecked=True, queue=256, budget_s=options.budget),
+            )
+            serve(
+                make_engine=relay.engine,
+                make_routers=relay.routes,
+                ledger=ledger,
                 access=Access(),
                 options=ServerOptions(
                     host="127.0.0.1",
@@ -115,7 +121,6 @@ def be_child(options: argparse.Namespace) -> None:
                     max_uploads=256,
                     body=BodyLimits(max_bytes=_MAX_BYTES, memory_bytes=_MEMORY, timeout_s=5.0),
                 ),
-                relay=RelayOptions(accept_unchecked=True, queue=256, budget_s=options.budget),
                 stop=stop,
                 listening=ready,
             )

@@ -72,19 +72,25 @@ def _serve_hook(settings: Settings, ledger: Ledger, stop: threading.Event) -> No
 
 def _serve_relay(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     from lemmy_safety.web.relay import RelayOptions  # noqa: PLC0415 - heavy
-    from lemmy_safety.web.relay_service import serve_relay  # noqa: PLC0415
+    from lemmy_safety.web.relay_service import Relay  # noqa: PLC0415
+    from lemmy_safety.web.server import serve as run  # noqa: PLC0415
 
-    serve_relay(
+    relay = Relay(
         ledger=ledger,
         key=settings.relay_apikey or "",
-        access=access(settings),
-        options=_server_options(settings),
-        relay=RelayOptions(
+        options=RelayOptions(
             accept_unchecked=settings.hook_on_failure == "accept",
             queue=settings.hook_queue,
             budget_s=settings.hook_budget_s,
             dry_run=settings.dry_run,
         ),
+    )
+    run(
+        make_engine=relay.engine,
+        make_routers=relay.routes,
+        ledger=ledger,
+        access=access(settings),
+        options=_server_options(settings),
         stop=stop,
     )
 

@@ -11,7 +11,7 @@ asked for: an answer that holds a medium stays in memory for each of them.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -19,12 +19,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from lemmy_safety.web.places import Places
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from lemmy_safety.web.access import Access
     from lemmy_safety.web.meters import Meters
 
-#: Where the application finds an event for the peer's end of sending. A peer that closed looks like one that only will not
-#: send any more, so whoever asks for something that others could use is better not answered then.
-HUNG_UP: Final = "lemmy_safety.hung_up"
+_HUNG_UP: Final = "lemmy_safety.hung_up"
 
 #: Where the application finds what to call once an answer is decided on, and only the rest of a body is still read: from then
 #: on the connection counts as idle. Else callers that are refused, and send no body, would keep their places.
@@ -37,6 +37,14 @@ _READ_S = 30.0
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbusy"
 _NO_HTTP = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 7\r\n\r\nno HTTP"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 13\r\n\r\nhead too slow"
+
+
+def hung_up(scope: MutableMapping[str, Any]) -> asyncio.Event:
+    """Set when the peer of a request ends its sending. A peer that closed looks like one that only will not send any more, so
+    whoever asks for something that others could use is better not answered then.
+    """
+    event: asyncio.Event = scope.setdefault(_HUNG_UP, asyncio.Event())
+    return event
 
 
 class GuardedProtocol(H11Protocol):
@@ -116,7 +124,7 @@ class GuardedProtocol(H11Protocol):
         whole = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if whole and self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-            self.scope.setdefault(HUNG_UP, asyncio.Event()).set()  # type: ignore[typeddict-item]
+            hung_up(self.scope).set()  # type: ignore[arg-type]
             return True
         if self.conn.their_state is h11.SEND_BODY or self.conn.trailing_data[0]:
             self.conn.receive_data(b"")

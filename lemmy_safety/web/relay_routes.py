@@ -21,7 +21,6 @@ from lemmy_safety.ledger import UploadResult
 from lemmy_safety.web.access import fingerprint
 from lemmy_safety.web.bounded_json import TooMuchJson, read_json
 from lemmy_safety.web.messages import decode_answer, decode_judged_page, encode_unchecked, moment
-from lemmy_safety.web.protocol import HUNG_UP
 from lemmy_safety.web.wire import (
     AFTER_PARAMETER,
     KEY_HEADER,
@@ -40,7 +39,7 @@ from lemmy_safety.web.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
     from datetime import datetime
 
     from lemmy_safety.ledger import Ledger, UploadRow
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from lemmy_safety.web.handing_out import Item
     from lemmy_safety.web.relay_judging import RelayJudging
 
+    HungUp = Callable[[MutableMapping[str, Any]], asyncio.Event]
     _Route = Callable[[Request], Coroutine[Any, Any, Response]]
     _Responses = dict[int | str, dict[str, Any]]
 
@@ -82,19 +82,23 @@ class _Caller:
     rules: str
 
 
-def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str) -> APIRouter:
-    """The routes of one relay. ``key`` is what workers show; each answer says that a relay of ours gave it."""
+def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str, hung_up: HungUp) -> APIRouter:
+    """The routes of one relay. ``key`` is what workers show; each answer says that a relay of ours gave it.
+
+    ``hung_up`` gives an event that is set when the peer of a request ends its sending.
+    """
     router = APIRouter()
     gate = _Gate(key)
-    _add_pop(router, gate, judging)
+    _add_pop(router, gate, judging, hung_up)
     _add_unchecked(router, gate, _Books(ledger, judging))
     return router
 
 
-def _add_pop(router: APIRouter, gate: _Gate, judging: RelayJudging) -> None:
+def _add_pop(router: APIRouter, gate: _Gate, judging: RelayJudging, hung_up: HungUp) -> None:
     async def pop(request: Request, caller: _Caller) -> Response:
         wait_s = wanted_wait(request.query_params.get(WAIT_PARAMETER), most=_LONGEST_WAIT_S)
-        item = await _unless_gone(request, judging, caller, wait_s=wait_s)
+        taking = judging.take(caller.name, caller.rules, wait_s=wait_s)
+        item = await _unless_gone(taking, request, hung_up(request.scope))
         data = None if item is None else item.job.upload.data
         if item is None or data is None:
             return Response(status_code=204, headers=_OF_RELAY)
@@ -135,10 +139,9 @@ def _add_unchecked(router: APIRouter, gate: _Gate, books: _Books) -> None:
     router.post(UNCHECKED_PATH, summary="What became of those, from a worker.", responses=_ERRORS)(gate.guarded(settle))
 
 
-async def _unless_gone(request: Request, judging: RelayJudging, caller: _Caller, *, wait_s: float) -> Item | None:
+async def _unless_gone(work: Coroutine[Any, Any, Item | None], request: Request, hung_up: asyncio.Event) -> Item | None:
     """Wait for something to do, but not for somebody who has closed the connection: it would be lost on the way."""
-    hung_up = request.scope.setdefault(HUNG_UP, asyncio.Event())
-    taking = asyncio.ensure_future(judging.take(caller.name, caller.rules, wait_s=wait_s))
+    taking = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(hung_up.wait())
     lost = asyncio.ensure_future(_disconnected(request))
     try:

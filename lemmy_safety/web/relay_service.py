@@ -7,48 +7,33 @@ from typing import TYPE_CHECKING
 from lemmy_safety.web.access import check_key
 from lemmy_safety.web.relay import RelayEngine
 from lemmy_safety.web.relay_routes import relay_router
-from lemmy_safety.web.server import serve
 
 if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable, Sequence
-
     from fastapi import APIRouter
 
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.web.access import Access
+    from lemmy_safety.web.meters import Meters
     from lemmy_safety.web.relay import RelayOptions
-    from lemmy_safety.web.server import ServerOptions
-    from lemmy_safety.web.uploads import UploadEngine
+    from lemmy_safety.web.relay_routes import HungUp
 
 
-def serve_relay(
-    *,
-    ledger: Ledger,
-    key: str,
-    access: Access,
-    options: ServerOptions,
-    relay: RelayOptions,
-    stop: threading.Event,
-    listening: Callable[[str, int], None] | None = None,
-) -> None:
-    """Serve until ``stop`` is set. ``key`` is what workers show, ``access`` is for those who ask about uploads.
+class Relay:
+    """What makes the hook's service a relay: its engine, and the routes of workers."""
 
-    :raises SettingsError: the key is missing or can be guessed, or as ``serve``.
-    """
-    check_key(key)
+    def __init__(self, *, ledger: Ledger, key: str, options: RelayOptions) -> None:
+        """``key`` is what workers show.
 
-    def routers(engine: UploadEngine) -> Sequence[APIRouter]:
-        if not isinstance(engine, RelayEngine):
-            raise TypeError("a relay's routes need a relay's engine")
-        return [relay_router(engine.judging, ledger, key=key)]
+        :raises SettingsError: the key is missing or can be guessed.
+        """
+        check_key(key)
+        self._ledger = ledger
+        self._key = key
+        self._options = options
 
-    serve(
-        make_engine=lambda meters: RelayEngine(ledger=ledger, options=relay, meters=meters),
-        make_routers=routers,
-        ledger=ledger,
-        access=access,
-        options=options,
-        stop=stop,
-        listening=listening,
-    )
+    def engine(self, meters: Meters) -> RelayEngine:
+        """Made inside a running event loop."""
+        return RelayEngine(ledger=self._ledger, options=self._options, meters=meters)
+
+    def routes(self, engine: RelayEngine, hung_up: HungUp) -> list[APIRouter]:
+        """The routes of workers, who judge for ``engine``."""
+        return [relay_router(engine.judging, self._ledger, key=self._key, hung_up=hung_up)]

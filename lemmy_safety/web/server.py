@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import uvicorn
 
@@ -24,20 +24,24 @@ from lemmy_safety.web.incoming import IncomingBodies
 from lemmy_safety.web.ledger_probe import LedgerProbe
 from lemmy_safety.web.listening import hosts_in, listeners
 from lemmy_safety.web.meters import Meters
-from lemmy_safety.web.protocol import guarded
+from lemmy_safety.web.protocol import guarded, hung_up
 from lemmy_safety.web.receiving import BodyLimits, BodyReader
+from lemmy_safety.web.uploads import UploadEngine
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, MutableMapping, Sequence
 
     from fastapi import APIRouter
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.web.access import Access
-    from lemmy_safety.web.uploads import UploadEngine
+
+    HungUp = Callable[[MutableMapping[str, Any]], asyncio.Event]
 
 log = logging.getLogger(__name__)
+
+E = TypeVar("E", bound=UploadEngine)
 
 #: After a stop, one after the other: seconds for verdicts that are on their way, for what is answered without one, and
 #: for the records. Together under the 4.3 s after which the command line ends the process by itself.
@@ -70,15 +74,17 @@ class ServerOptions:
 
 def serve(
     *,
-    make_engine: Callable[[Meters], UploadEngine],
+    make_engine: Callable[[Meters], E],
     ledger: Ledger,
     access: Access,
     options: ServerOptions,
     stop: threading.Event,
     listening: Callable[[str, int], None] | None = None,
-    make_routers: Callable[[UploadEngine], Sequence[APIRouter]] = lambda _engine: (),
+    make_routers: Callable[[E, HungUp], Sequence[APIRouter]] = lambda _engine, _hung_up: (),
 ) -> None:
     """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with the first host and port.
+
+    ``make_routers`` adds routes; they get the engine, and what tells that the peer of a request has hung up.
 
     :raises SettingsError: the address cannot be listened on, or not without a (longer) secret.
     :raises LedgerReplaced: the database was deleted or replaced; a start makes a new one, or finds the one put back.
@@ -95,16 +101,16 @@ def serve(
         )
 
 
-class _Service:
+class _Service(Generic[E]):
     """What ``serve`` runs, in one event loop."""
 
     def __init__(
         self,
-        make_engine: Callable[[Meters], UploadEngine],
+        make_engine: Callable[[Meters], E],
         ledger: Ledger,
         access: Access,
         options: ServerOptions,
-        make_routers: Callable[[UploadEngine], Sequence[APIRouter]],
+        make_routers: Callable[[E, HungUp], Sequence[APIRouter]],
     ) -> None:
         self._make_engine = make_engine
         self._make_routers = make_routers
@@ -131,7 +137,7 @@ class _Service:
             access=self._access,
             budget_s=self._options.budget_s,
         )
-        app = build_app(parts, routers=self._make_routers(engine))
+        app = build_app(parts, routers=self._make_routers(engine, hung_up))
         edge = Edge(app, max_uploads=self._options.max_uploads, bodies=bodies, meters=meters)
         server = _Server(self._configuration(edge, meters))
         serving = asyncio.create_task(server.serve(sockets=sockets))

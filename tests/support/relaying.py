@@ -24,8 +24,8 @@ from lemmy_safety.web.access import Access
 from lemmy_safety.web.meters import Meters
 from lemmy_safety.web.receiving import BodyLimits
 from lemmy_safety.web.relay import RelayOptions
-from lemmy_safety.web.relay_service import serve_relay
-from lemmy_safety.web.server import ServerOptions
+from lemmy_safety.web.relay_service import Relay
+from lemmy_safety.web.server import ServerOptions, serve
 from lemmy_safety.web.worker import WorkerOptions, work
 
 if TYPE_CHECKING:
@@ -148,9 +148,12 @@ def running_relay(
                 running.port = port
                 begun.set()
 
-            serve_relay(
+            options = RelayOptions(accept_unchecked=accept_unchecked, queue=queue, budget_s=budget_s, dry_run=dry_run)
+            relay = Relay(ledger=ledger, key=KEY, options=options)
+            serve(
+                make_engine=relay.engine,
+                make_routers=relay.routes,
                 ledger=ledger,
-                key=KEY,
                 access=access or Access(networks=["127.0.0.0/8"]),
                 options=ServerOptions(
                     host="127.0.0.1",
@@ -159,7 +162,6 @@ def running_relay(
                     max_uploads=64,
                     body=BodyLimits(max_bytes=max_bytes, memory_bytes=20_000_000, timeout_s=20.0),
                 ),
-                relay=RelayOptions(accept_unchecked=accept_unchecked, queue=queue, budget_s=budget_s, dry_run=dry_run),
                 stop=running.stop,
                 listening=note,
             )
