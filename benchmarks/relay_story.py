@@ -40,19 +40,19 @@ from PIL import Image
 from support.passes import minutes_ago, put, scanner_over
 from support.pictrs_client import ask
 
+from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
+from lemmy_safety.relay.server.engine import RelayOptions
+from lemmy_safety.relay.server.service import Relay
+from lemmy_safety.relay.worker import service as worker
 from lemmy_safety.scan import PassRequest
 from lemmy_safety.scan.inspection import Inspector
-from lemmy_safety.web import worker
-from lemmy_safety.web.access import Access
-from lemmy_safety.web.meters import Meters
-from lemmy_safety.web.receiving import BodyLimits
-from lemmy_safety.web.relay import RelayOptions
-from lemmy_safety.web.relay_service import Relay
+from lemmy_safety.uploads.bodies import BodyLimits
+from lemmy_safety.uploads.metrics import Meters
 from lemmy_safety.web.server import ServerOptions, serve
 
 if TYPE_CHECKING:

@@ -51,8 +51,8 @@ def serve(*, relay: bool) -> None:
 
 def _serve_hook(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+    from lemmy_safety.uploads.decider import ValidationOptions, Validator  # noqa: PLC0415
     from lemmy_safety.web.server import serve as run  # noqa: PLC0415 - idem
-    from lemmy_safety.web.validation import ValidationOptions, Validator  # noqa: PLC0415
 
     options = ValidationOptions(
         accept_unchecked=settings.hook_on_failure == "accept",
@@ -71,8 +71,8 @@ def _serve_hook(settings: Settings, ledger: Ledger, stop: threading.Event) -> No
 
 
 def _serve_relay(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    from lemmy_safety.web.relay import RelayOptions  # noqa: PLC0415 - heavy
-    from lemmy_safety.web.relay_service import Relay  # noqa: PLC0415
+    from lemmy_safety.relay.server.engine import RelayOptions  # noqa: PLC0415 - heavy
+    from lemmy_safety.relay.server.service import Relay  # noqa: PLC0415
     from lemmy_safety.web.server import serve as run  # noqa: PLC0415
 
     relay = Relay(
@@ -97,7 +97,7 @@ def _serve_relay(settings: Settings, ledger: Ledger, stop: threading.Event) -> N
 
 def _server_options(settings: Settings) -> ServerOptions:
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
-    from lemmy_safety.web.receiving import BodyLimits  # noqa: PLC0415
+    from lemmy_safety.uploads.bodies import BodyLimits  # noqa: PLC0415
     from lemmy_safety.web.server import ServerOptions as Options  # noqa: PLC0415
 
     return Options(

@@ -15,8 +15,8 @@ from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
+    from lemmy_safety.access.rules import Access
     from lemmy_safety.settings import Settings
-    from lemmy_safety.web.access import Access
 
 #: From an option's field name to how it is written.
 Written: TypeAlias = Callable[[str], str]
@@ -47,7 +47,7 @@ def access(settings: Settings) -> Access:
 
     :raises SettingsError: the first of the faults that the checks below find.
     """
-    from lemmy_safety.web.access import Access as Rules  # noqa: PLC0415 - only services need it
+    from lemmy_safety.access.rules import Access as Rules  # noqa: PLC0415 - only services need it
 
     return Rules(
         secrets=[settings.hook_secret] if settings.hook_secret else [],
@@ -57,20 +57,20 @@ def access(settings: Settings) -> Access:
 
 
 def _secret(settings: Settings, written: Written) -> None:
-    from lemmy_safety.web.access import check_secret  # noqa: PLC0415
+    from lemmy_safety.access.rules import check_secret  # noqa: PLC0415
 
     if settings.hook_secret:
         check_secret(settings.hook_secret, what=written("hook_secret"))
 
 
 def _networks(settings: Settings, written: Written) -> None:
-    from lemmy_safety.web.access import parse_networks  # noqa: PLC0415
+    from lemmy_safety.access.rules import parse_networks  # noqa: PLC0415
 
     parse_networks(settings.hook_networks, what=written("hook_networks"))
 
 
 def _proxies(settings: Settings, written: Written) -> None:
-    from lemmy_safety.web.access import parse_networks  # noqa: PLC0415
+    from lemmy_safety.access.rules import parse_networks  # noqa: PLC0415
 
     parse_networks(settings.hook_trusted_proxies, what=written("hook_trusted_proxies"))
 
@@ -112,14 +112,14 @@ def _each(hosts: Iterable[str], check: Callable[[str], None], *, what: str) -> N
 
 def key_of_workers(settings: Settings, written: Written) -> None:
     """The key that workers show, if it is set."""
-    from lemmy_safety.web.access import check_key  # noqa: PLC0415
+    from lemmy_safety.access.rules import check_key  # noqa: PLC0415
 
     if settings.relay_apikey is not None:
         check_key(settings.relay_apikey, what=written("relay_apikey"))
 
 
 def _has_key_of_workers(settings: Settings, _written: Written) -> None:
-    from lemmy_safety.web.access import check_key  # noqa: PLC0415
+    from lemmy_safety.access.rules import check_key  # noqa: PLC0415
 
     if settings.relay_apikey is None:
         check_key("")
@@ -131,14 +131,14 @@ def _has_server(settings: Settings, _written: Written) -> None:
 
 
 def _server(settings: Settings, written: Written) -> None:
-    from lemmy_safety.web.server_address import checked_url  # noqa: PLC0415
+    from lemmy_safety.relay.worker.server_address import checked_url  # noqa: PLC0415
 
     if settings.pictrs_safety_url:
         checked_url(settings.pictrs_safety_url, what=written("pictrs_safety_url"))
 
 
 def _proxy_to_server(settings: Settings, _written: Written) -> None:
-    from lemmy_safety.web.server_address import checked_url  # noqa: PLC0415
+    from lemmy_safety.relay.worker.server_address import checked_url  # noqa: PLC0415
 
     url = None
     with contextlib.suppress(SettingsError):  # which the check above says

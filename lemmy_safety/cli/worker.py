@@ -38,8 +38,8 @@ def worker(url: str | None) -> None:
         lambda name: "--url" if url and name == "pictrs_safety_url" else invocation.written(name),
     )
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
-    from lemmy_safety.web.meters import Meters  # noqa: PLC0415 - idem
-    from lemmy_safety.web.worker import WorkerOptions, work  # noqa: PLC0415
+    from lemmy_safety.relay.worker.service import WorkerOptions, work  # noqa: PLC0415
+    from lemmy_safety.uploads.metrics import Meters  # noqa: PLC0415 - idem
 
     options = WorkerOptions(
         url=settings.pictrs_safety_url or "",

@@ -17,26 +17,26 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from lemmy_safety import __version__
+from lemmy_safety.access.rules import BY_ADDRESS, Refusal, fingerprint
 from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
-from lemmy_safety.web.access import BY_ADDRESS, Refusal, fingerprint
-from lemmy_safety.web.documented import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
+from lemmy_safety.uploads.bodies import BadBody
+from lemmy_safety.uploads.metrics import CONTENT_TYPE
+from lemmy_safety.uploads.records import AnswerKind, Cause, Decision, Garbled, ModelState
 from lemmy_safety.web.edge import RETRY_AFTER_S
 from lemmy_safety.web.forms import FileInForm, begins_as_form, form_of
-from lemmy_safety.web.meters import CONTENT_TYPE
-from lemmy_safety.web.receiving import BadBody
-from lemmy_safety.web.uploads import AnswerKind, Cause, Decision, Garbled, ModelState
+from lemmy_safety.web.openapi import ANSWERS, BODY, ID, PLAIN, SECRET, add_security_schemes, security_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from fastapi import APIRouter
 
-    from lemmy_safety.web.access import Access
+    from lemmy_safety.access.rules import Access
+    from lemmy_safety.uploads.bodies import BodyReader
+    from lemmy_safety.uploads.metrics import Meters
+    from lemmy_safety.uploads.probe import LedgerProbe
+    from lemmy_safety.uploads.records import Upload, UploadEngine
     from lemmy_safety.web.garbled import GarbledRequests
-    from lemmy_safety.web.ledger_probe import LedgerProbe
-    from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.receiving import BodyReader
-    from lemmy_safety.web.uploads import Upload, UploadEngine
 
     _Handler = Callable[[Request], Awaitable[Response]]
 

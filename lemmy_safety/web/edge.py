@@ -11,15 +11,15 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lemmy_safety.web.protocol import ANSWERED
+from lemmy_safety.web.h11_guard import ANSWERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from lemmy_safety.uploads.metrics import Meters
     from lemmy_safety.web.incoming import IncomingBodies, IncomingBody
-    from lemmy_safety.web.meters import Meters
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from lemmy_safety.web.receiving import BadBody, Part, claimed_type
-from lemmy_safety.web.uploads import Garbled
+from lemmy_safety.uploads.bodies import BadBody, Part, claimed_type
+from lemmy_safety.uploads.records import Garbled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import MOST_GARBLED_IN_A_ROW
-from lemmy_safety.web.threads import WorkerThreads
+from lemmy_safety.uploads.threads import WorkerThreads
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import GarbledCounts
-    from lemmy_safety.web.meters import Meters
-    from lemmy_safety.web.uploads import Garbled
+    from lemmy_safety.uploads.metrics import Meters
+    from lemmy_safety.uploads.records import Garbled
 
 log = logging.getLogger(__name__)
 

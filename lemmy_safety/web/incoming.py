@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lemmy_safety.web.receiving import STALL_S, BadBody
+from lemmy_safety.uploads.bodies import STALL_S, BadBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable

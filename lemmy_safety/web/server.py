@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import uvicorn
 
+from lemmy_safety.access.rules import is_loopback
 from lemmy_safety.pictrs.hook_url import pictrs_setting
-from lemmy_safety.web.access import is_loopback
+from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
+from lemmy_safety.uploads.metrics import Meters
+from lemmy_safety.uploads.probe import LedgerProbe
+from lemmy_safety.uploads.records import UploadEngine
 from lemmy_safety.web.app import HookParts, build_app
 from lemmy_safety.web.edge import MAX_HEAD_BYTES, Edge
 from lemmy_safety.web.garbled import GarbledRequests
+from lemmy_safety.web.h11_guard import guarded, hung_up
 from lemmy_safety.web.incoming import IncomingBodies
-from lemmy_safety.web.ledger_probe import LedgerProbe
 from lemmy_safety.web.listening import hosts_in, listeners
-from lemmy_safety.web.meters import Meters
-from lemmy_safety.web.protocol import guarded, hung_up
-from lemmy_safety.web.receiving import BodyLimits, BodyReader
-from lemmy_safety.web.uploads import UploadEngine
 
 if TYPE_CHECKING:
     import socket
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from fastapi import APIRouter
 
+    from lemmy_safety.access.rules import Access
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.web.access import Access
 
     HungUp = Callable[[MutableMapping[str, Any]], asyncio.Event]
 
@@ -185,7 +185,7 @@ class _Service(Generic[E]):
             lifespan="off",
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # whose word is believed is decided in access.py
+            proxy_headers=False,  # whose word is believed is decided in access/rules.py
             server_header=False,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=_KEEP_ALIVE_S,

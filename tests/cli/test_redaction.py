@@ -25,10 +25,10 @@ from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import LemmySafetyError, StorageError
 from lemmy_safety.foreign import keep_secret
 from lemmy_safety.ledger.database.faults import translated
+from lemmy_safety.relay.worker.client import ServerTrouble, _by_way_of
 from lemmy_safety.settings import OPTIONS, load_settings
 from lemmy_safety.storage.s3.errors import CODES, storage_error
 from lemmy_safety.storage.ssh.errors import translate
-from lemmy_safety.web.worker_client import ServerTrouble, _by_way_of
 
 #: What no sentence of ours and none of a library's has in it.
 STRANGE = "Zq9xWv7k"
@@ -165,7 +165,7 @@ def test_a_secret_in_what_others_say_is_hidden_where_it_enters(entry, data) -> N
 def test_a_log_line_hides_what_others_say_and_nothing_else(capsys) -> None:
     """Ours, with an exception of ours and one of others as arguments, and a line of a library."""
     set_up_logging(debug=True, redaction=knowing("relay"))
-    ours = logging.getLogger("lemmy_safety.web.relay")
+    ours = logging.getLogger("lemmy_safety.relay.server.engine")
     ours.warning("the relay: %s", StorageError("The relay is away.", hint=""))
     ours.warning("the relay: %s", ValueError("bad relay"))
     ours.warning("the %(relay)s", {"relay": "relay"})

@@ -14,10 +14,10 @@ from lemmy_safety.cli.failures import present
 from lemmy_safety.cli.redaction import Redaction
 from lemmy_safety.errors import LemmySafetyError, SettingsError, StorageError
 from lemmy_safety.ledger.database.urls import parse_url, shown_url
+from lemmy_safety.relay.worker.server_address import checked_url
 from lemmy_safety.settings import load_settings, proxies
 from lemmy_safety.storage.s3.endpoint import shown_endpoint
 from lemmy_safety.url_logins import hide_logins, secrets_of, without_login
-from lemmy_safety.web.server_address import checked_url
 
 #: What ends a user, a password or a host for one parser or another, between letters that are found again in an output.
 LOGINS = st.lists(

@@ -18,6 +18,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 #: Beside what is always installed: the extras that each room's imports may come from.
 EXTRAS_OF_ROOMS = {
     "web": ["web"],
+    "relay": ["web"],
+    "uploads": ["web"],
     "detectors": ["clip", "nudenet", "openvino"],
     "media": ["heic", "jxl"],
     "ledger": ["postgres"],

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from support.pictrs_client import Answer, ask, get
 
+from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector
-from lemmy_safety.web.access import Access
-from lemmy_safety.web.receiving import BodyLimits
+from lemmy_safety.uploads.bodies import BodyLimits
+from lemmy_safety.uploads.decider import ValidationOptions, Validator
 from lemmy_safety.web.server import ServerOptions, serve
-from lemmy_safety.web.validation import ValidationOptions, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
-from lemmy_safety.web.wire import RELAY_HEADER
+from lemmy_safety.relay.protocol import RELAY_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Self
 from support.hook_service import MAX_BYTES, CountingDecoder
 from support.pictrs_client import Answer, ask, get
 
+from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
+from lemmy_safety.relay.server.engine import RelayOptions
+from lemmy_safety.relay.server.service import Relay
+from lemmy_safety.relay.worker.service import WorkerOptions, work
 from lemmy_safety.scan.inspection import Inspector
-from lemmy_safety.web.access import Access
-from lemmy_safety.web.meters import Meters
-from lemmy_safety.web.receiving import BodyLimits
-from lemmy_safety.web.relay import RelayOptions
-from lemmy_safety.web.relay_service import Relay
+from lemmy_safety.uploads.bodies import BodyLimits
+from lemmy_safety.uploads.metrics import Meters
 from lemmy_safety.web.server import ServerOptions, serve
-from lemmy_safety.web.worker import WorkerOptions, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,9 +11,9 @@ from support.pictures import encode, gradient
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector
-from lemmy_safety.web.meters import Meters
-from lemmy_safety.web.uploads import Upload
-from lemmy_safety.web.validation import ValidationOptions, Validator
+from lemmy_safety.uploads.decider import ValidationOptions, Validator
+from lemmy_safety.uploads.metrics import Meters
+from lemmy_safety.uploads.records import Upload
 
 
 def upload(number: int) -> Upload:

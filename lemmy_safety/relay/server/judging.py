@@ -1,0 +1,289 @@
+"""Uploads that somebody else judges: kept in memory, handed to workers, forgotten after the answer.
+
+It stands in the place of ``uploads/judging.py`` in the same engine: ``uploads/decider.py`` decides what is answered and records it,
+whoever judged. It opens no detector, decodes nothing and never looks into a medium.
+
+A relay that ends loses the uploads that it holds; the requests of pict-rs about them fail at the same moment, and
+pict-rs refuses what it got no answer about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from lemmy_safety.records import Assessment, ItemStatus, Outcome, Verdict
+from lemmy_safety.relay.protocol import UNKNOWN_RULES, BadMessage, image_name
+from lemmy_safety.relay.server.assignments import LEASE_S, HandingOut, Item
+from lemmy_safety.uploads.judging import Job
+from lemmy_safety.uploads.lookups import Learned, Questions, learned_from, outranks
+from lemmy_safety.uploads.threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.relay.messages import WorkerAnswer
+    from lemmy_safety.uploads.metrics import Meters
+    from lemmy_safety.uploads.records import ModelState, Upload
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: What a worker can have learned of a medium that it was handed.
+_POSSIBLE = frozenset(
+    {
+        ItemStatus.CHECKED,
+        ItemStatus.UNREADABLE,
+        ItemStatus.UNSUPPORTED,
+        ItemStatus.TOO_LARGE,
+        ItemStatus.DETECTOR_FAILED,
+    }
+)
+
+#: The part of the budget after which an earlier verdict is used where no worker has given a new one.
+_FALLBACK_AFTER = 0.75
+
+#: Uploads that were fine are kept in the ledger so long after they were last asked about; they are there to spare
+#: workers the same bytes.
+_KEPT = timedelta(days=90)
+
+_LET_GO_AGAIN_S = 1.0
+_HOUSEKEEPING_S = 60.0
+_FORGETTING_S = 24 * 3600.0
+
+
+class RelayJudging:
+    """The uploads of one service. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        queue: int,
+        budget_s: float,
+        meters: Meters,
+        on_learned: Callable[[Job, Learned], None],
+    ) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._budget_s = budget_s
+        self._meters = meters
+        self._on_learned = on_learned
+        self._loop = asyncio.get_running_loop()
+        self._questions = Questions("look-up-upload")
+        #: For what may take its time, and writes: no upload waits behind it.
+        self._books = WorkerThreads("keep-relay-books")
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, Job] = {}
+        self._handing = HandingOut(budget_s=budget_s, now=self._loop.time())
+        self._bell = asyncio.Event()
+        self._closed = False
+
+    @property
+    def model(self) -> ModelState:
+        """Ready while a worker is there (or was a moment ago), else loading."""
+        return "ready" if self._handing.present(self._loop.time()) else "loading"
+
+    async def load(self) -> None:
+        """Look after the uploads until cancelled; there is nothing to get ready."""
+        forgotten = -_FORGETTING_S
+        while True:
+            now = self._loop.time()
+            self._forget_old()
+            self._meters.model(self.model)
+            if now - forgotten >= _FORGETTING_S:
+                forgotten = now
+                self._books.run(self._forget_rows).add_done_callback(_say_fault)
+            await asyncio.sleep(_HOUSEKEEPING_S)
+
+    def _forget_rows(self) -> None:
+        if count := self._ledger.uploads.forget(datetime.now(UTC) - _KEPT):
+            log.info("%d uploads that were not asked about for long were forgotten", count)
+
+    # For the engine, as in ``UploadJudging``.
+
+    def admit(self, upload: Upload) -> Job | None:
+        """Take an upload over; the job of the same bytes where there is one, None where there is no room."""
+        job = self._jobs.get(upload.sha256)
+        if job is not None and (job.awaited or job.upload.data is not None):
+            self._meters.joined()
+            upload.drop()
+            return job
+        if self._closed or self._places_taken() >= self._queue:
+            upload.drop()
+            return None
+        job = Job(upload, self._loop.create_future())
+        self._jobs[upload.sha256] = job
+        self._meters.queue(len(self._jobs))
+        task = asyncio.create_task(self._look_up(job))
+        self._tasks.add(task)  # the loop itself keeps no strong reference
+        task.add_done_callback(self._tasks.discard)
+        return job
+
+    def _places_taken(self) -> int:
+        """What a worker may still say a word about, but nobody waits for and no bytes are left of, takes no place."""
+        return sum(job.awaited or job.upload.data is not None for job in self._jobs.values())
+
+    def left(self, job: Job) -> None:
+        """Somebody does not wait for it any more; see ``_let_go``."""
+
+    async def _look_up(self, job: Job) -> None:
+        """The latest verdict on these bytes, by whatever rules; then a worker's."""
+        question = partial(self._ledger.objects.verdict_for, job.upload.sha256)
+        known = await self._questions.ask(question)
+        now = self._loop.time()
+        if job.learned.done():  # ended meanwhile
+            return
+        rules = self._handing.rules(now)
+        earlier = None if known is None else learned_from(known)
+        by_these_rules = known is not None and (not rules or known.verdict.rules_version in rules)
+        if by_these_rules and known is not None and not known.assessment.flagged:
+            self._meters.reused()
+            self._finish(job, earlier)
+            return
+        # What was flagged is asked again: it is rare, and a human may have cleared it where the worker is.
+        if not self._handing.present(now):
+            self._finish(job, earlier)
+            return
+        name = image_name(secrets.token_hex(16), job.upload.media_type)
+        item = Item(name=name, job=job, since=now, fallback=earlier)
+        self._handing.add(item)
+        if earlier is not None:
+            # A slow sender has used up some of the time before.
+            at = min(now + self._budget_s * _FALLBACK_AFTER, job.deadline - self._budget_s * (1 - _FALLBACK_AFTER))
+            self._loop.call_at(at, self._fall_back, item)
+        self._loop.call_at(min(now + self._budget_s, job.deadline), self._let_go, item)
+        self._ring()
+
+    def _fall_back(self, item: Item) -> None:
+        if not item.job.learned.done():
+            self._meters.reused()
+            self._handing.remove(item)
+            self._finish(item.job, item.fallback)
+
+    def _let_go(self, item: Item) -> None:
+        """Forget the bytes when the last one who asked about them was answered without a verdict."""
+        if item.job.learned.done():
+            return
+        if item.job.awaited:  # somebody asked about the same bytes a little later
+            self._loop.call_later(_LET_GO_AGAIN_S, self._let_go, item)
+            return
+        item.job.upload.drop()
+        if item.handed_at is None:
+            self._handing.remove(item)
+            self._meters.dropped_late()
+            self._finish(item.job, None)
+
+    def _finish(self, job: Job, learned: Learned | None) -> None:
+        if self._jobs.get(job.upload.sha256) is job:
+            del self._jobs[job.upload.sha256]
+        self._meters.queue(len(self._jobs))
+        job.upload.drop()
+        job.learned.set_result(learned)
+        if learned is not None:
+            self._on_learned(job, learned)
+
+    def _forget_old(self) -> None:
+        for item in self._handing.forget(self._loop.time()):
+            self._meters.dropped_late()
+            self._finish(item.job, None)
+
+    def holds(self, upload: Upload) -> bool:
+        """Whether this very upload is held, and not another one of the same bytes."""
+        job = self._jobs.get(upload.sha256)
+        return job is not None and job.upload is upload
+
+    def forget_late(self) -> int:
+        """Bytes are dropped soon after the last answer, so there are none to free."""
+        return 0
+
+    def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Ask or write something in the ledger beside the event loop."""
+        return self._books.run(work)
+
+    async def close(self, *, within_s: float) -> None:  # noqa: ARG002 - nothing here takes time
+        """Let everybody go who waits: for an answer, or for something to do."""
+        self.end_waits()
+        for item in self._handing.items():
+            self._handing.remove(item)
+            if not item.job.learned.done():
+                self._finish(item.job, None)
+        for threads in (self._questions, self._books):
+            threads.close()
+
+    def end_waits(self) -> None:
+        """Hand nothing out any more, and answer all workers who wait."""
+        self._closed = True
+        self._ring()
+
+    # For workers.
+
+    async def take(self, worker: str, rules: str, *, wait_s: float) -> Item | None:
+        """Something to judge, at once or within ``wait_s``. Cancelling it is how a worker that went away is noticed."""
+        ends = self._loop.time() + wait_s
+        worker = self._handing.name_of(worker)
+        self._handing.note_poll(worker, rules, self._loop.time())
+        try:
+            while True:
+                if self._closed:
+                    return None
+                bell, now = self._bell, self._loop.time()
+                item = self._handing.take(worker, now)
+                if item is not None or now >= ends:
+                    return item
+                # Not longer, because nobody rings when another worker has gone.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(ends - now, LEASE_S)):
+                        await bell.wait()
+        finally:
+            self._handing.note_poll_ended(worker, self._loop.time())
+
+    def _ring(self) -> None:
+        self._bell.set()
+        self._bell = asyncio.Event()
+
+    def learn(self, worker: str, answer: WorkerAnswer) -> bool | None:
+        """Take a worker's word; True when it came too late for the answer to pict-rs, None when nobody asked.
+
+        :raises BadMessage: it says something that cannot be.
+        """
+        now = self._loop.time()
+        item = self._handing.find(answer.image)
+        if item is None:
+            return None
+        learned = _learned(item.job, answer)
+        if item.fallback is not None and item.fallback.cleared:
+            learned = replace(learned, cleared=True)  # by a human on this side
+        if item.fallback is not None and outranks(item.fallback, learned):
+            learned = item.fallback
+        self._handing.note_answer(worker, item, now)
+        self._handing.remove(item)
+        late = not item.job.awaited
+        self._finish(item.job, learned)
+        return late
+
+
+def _learned(job: Job, answer: WorkerAnswer) -> Learned:
+    sha256 = job.upload.sha256
+    if answer.learned is None:
+        outcome = Outcome.FLAGGED if answer.refuse else Outcome.CLEAR
+        verdict = Verdict(outcome=outcome, nsfw=answer.nsfw, findings=(), rules_version=UNKNOWN_RULES)
+        return Learned(Assessment(status=ItemStatus.CHECKED, sha256=sha256, verdict=verdict))
+    said = answer.learned.assessment(sha256)
+    if said.status not in _POSSIBLE:
+        raise BadMessage(f"no worker can have found {said.status}")
+    return Learned(said, cleared=said.flagged and not answer.refuse)
+
+
+def _say_fault(done: asyncio.Future[None]) -> None:
+    error = done.exception()
+    if error is not None:
+        log.error("old uploads could not be forgotten: %s", error)

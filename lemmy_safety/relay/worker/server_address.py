@@ -1,0 +1,31 @@
+"""The address of the relay, or of a pictrs-safety server, that a worker works for. No HTTP library here."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from lemmy_safety.access.rules import is_loopback
+from lemmy_safety.errors import SettingsError
+
+
+def checked_url(text: str, *, what: str = "PICTRS_SAFETY_URL") -> str:
+    """The server's address without a slash at its end. ``what`` names the setting; the text may hold a login.
+
+    :raises SettingsError: it is not the address of an HTTP server, or has a login, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment or "@" in text:
+        raise SettingsError(
+            f"{what} is not the address of a server.", hint="Write it as https://relay.example.org, without a login."
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def is_open_to_listeners(url: str) -> bool:
+    """Whether what is said to this server can be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

@@ -1,0 +1,122 @@
+"""The nouns of the hook: an upload that is asked about, and what was decided on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+ModelState: TypeAlias = Literal["loading", "ready", "broken"]
+"""Whether uploads can be judged. ``broken``: a detector fails on everything; it is tried again with each upload."""
+
+
+class Cause(StrEnum):
+    """Why there is no verdict on an upload."""
+
+    QUEUE_FULL = "queue_full"
+    MODEL_LOADING = "model_loading"
+    NO_WORKER = "no_worker"
+    """At a relay: nobody has come for a while who could judge."""
+    TIMED_OUT = "timed_out"
+    STOPPING = "stopping"
+    UNREADABLE = "unreadable"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    """Too many pixels; too many bytes are refused before anything else is asked."""
+    DETECTOR_FAILED = "detector_failed"
+    FAULT = "fault"
+
+
+class Garbled(StrEnum):
+    """Why a request cannot be as pict-rs made it: the connection, or the version of pict-rs, is not what we take it for."""
+
+    FORM = "form"
+    """A form that is not one file."""
+    EMPTY = "empty"
+    ENCODED = "encoded"
+    """Compressed on the way."""
+    NOT_MEDIA = "not_media"
+    """Bytes that begin like nothing that pict-rs stores."""
+
+
+class AnswerKind(StrEnum):
+    """What was answered and why: the outcomes that are counted."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    ACCEPTED_DRY_RUN = "accepted_dry_run"
+    """Flagged, and accepted because nothing is refused in a dry run."""
+    UNCHECKED_ACCEPTED = "unchecked_accepted"
+    UNCHECKED_REFUSED = "unchecked_refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """``cause`` is set exactly when there was no verdict."""
+
+    kind: AnswerKind
+    cause: Cause | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether pict-rs may keep the upload."""
+        return self.kind not in (AnswerKind.REFUSED, AnswerKind.UNCHECKED_REFUSED)
+
+
+@dataclass(slots=True, kw_only=True)
+class Upload:
+    """One medium in memory. ``sha256`` is in lower-case hex digits; ``media_type`` is what the sender claims, and
+    ``storage_key`` where pict-rs says that it has stored it (from 0.6 on).
+
+    ``data`` is None once it is not needed any more; ``free`` then gives its memory back.
+    """
+
+    data: bytes | None
+    size: int
+    sha256: str
+    media_type: str
+    free: Callable[[], None]
+    storage_key: str | None = None
+
+    def drop(self) -> None:
+        """Forget the bytes. Dropping twice is fine."""
+        if self.data is not None:
+            self.data = None
+            self.free()
+
+
+class UploadEngine(Protocol):
+    """Whoever decides on uploads: our own detectors (``decider.py``), or somebody who is asked over the network.
+
+    Made and used in one event loop.
+    """
+
+    @property
+    def model(self) -> ModelState: ...
+
+    async def load(self) -> None:
+        """Get ready; uploads may come meanwhile.
+
+        :raises LemmySafetyError: it will never be; the service ends with this error.
+        """
+        ...
+
+    async def validate(self, upload: Upload, *, deadline: float) -> Decision:
+        """Decide before ``deadline`` (the loop's time), and record that. Takes the upload over, and drops it."""
+        ...
+
+    def forget_late(self) -> int:
+        """Give up an upload that was answered without a verdict and is still held; the bytes that freed, 0 for none."""
+        ...
+
+    def end_waits(self) -> None:
+        """Whoever still waits, or comes later, is answered without a verdict."""
+        ...
+
+    async def close(self, *, within_s: float) -> None:
+        """Write what is to be written and free everything; what takes longer is left behind."""
+        ...
