@@ -84,6 +84,18 @@ def test_other_answers_arrive(answer):
     assert unpack(*through_a_pipe(pack(answer))) == answer
 
 
+def test_enumerations_arrive_as_an_older_python_writes_them(monkeypatch):
+    """Python 3.11.2 of Debian 12 pickles a member by way of ``getattr``, which no answer may name."""
+    for kind in (ItemStatus, AnomalyKind):
+        monkeypatch.setattr(kind, "__reduce_ex__", lambda member, _protocol: (getattr, (type(member), member.name)))
+    refused = Refused(ItemStatus.UNREADABLE, "no picture", decoder_broke=False)
+    assert unpack(*through_a_pipe(pack(refused))) == refused
+    anomaly = Anomaly(kind=AnomalyKind.TRAILING_DATA, detail="12 bytes", offset=7, size=12)
+    info = MediaInfo(media_type="image/png", width=2, height=2, anomalies=(anomaly,))
+    arrived = unpack(*through_a_pipe(pack(DecodedMedia(info=info, frames=()))))
+    assert (arrived.info.anomalies, type(arrived.info.anomalies[0].kind)) == ((anomaly,), AnomalyKind)
+
+
 class Surprise:
     def __reduce__(self):
         return os.getenv, ("HOME",)

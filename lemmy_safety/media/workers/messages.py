@@ -14,6 +14,7 @@ import io
 import pickle
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -187,8 +188,9 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 def pack(answer: Answer) -> list[bytes | memoryview]:
     """The parts of an answer; those with the frames' pixels are no copies."""
     buffers: list[pickle.PickleBuffer] = []
-    head = pickle.dumps(answer, protocol=5, buffer_callback=buffers.append)
-    return [head, *(buffer.raw() for buffer in buffers)]
+    head = io.BytesIO()
+    _AnswerWriter(head, protocol=5, buffer_callback=buffers.append).dump(answer)
+    return [head.getvalue(), *(buffer.raw() for buffer in buffers)]
 
 
 def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
@@ -209,6 +211,16 @@ def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
     if isinstance(looked_at, DecodedMedia | Rest) and len(looked_at.pdqs) != len(looked_at.frames):
         raise BadAnswer(f"{len(looked_at.pdqs)} hashes of {len(looked_at.frames)} frames")
     return answer
+
+
+class _AnswerWriter(pickle.Pickler):
+    """Writes enumerations by their values, which needs their class alone.
+
+    Python before 3.11.4, such as Debian 12's, writes ``getattr`` into a pickle, which no answer may name.
+    """
+
+    def reducer_override(self, obj: Any) -> Any:
+        return (type(obj), (obj.value,)) if isinstance(obj, Enum) else NotImplemented
 
 
 class _AnswerReader(pickle.Unpickler):
