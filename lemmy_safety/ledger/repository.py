@@ -8,6 +8,7 @@ that no caller should give.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
@@ -91,7 +92,7 @@ def open_ledger(
                     migrations.present(connection)
         if upgrade:
             ledger._write_and_restore()  # noqa: SLF001 - its own module
-        ledger.opened(made=upgrade)
+        ledger.opened(what_is_lost=partial(wholeness.what_is_lost, engine, where=where) if upgrade else None)
     except LedgerError:
         engine.dispose()
         if path is not None:

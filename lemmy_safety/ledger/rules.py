@@ -24,9 +24,9 @@ from lemmy_safety.records import UNDECODED, ActionState, ItemStatus, Outcome, Re
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from lemmy_safety.ledger.records import KnownVerdict
+    from lemmy_safety.ledger.verdicts.decisions import Decision
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
@@ -68,19 +68,6 @@ def holds_no_picture(
     schema 0002), not when its bytes were never had, and not when it could be read once.
     """
     return status is ItemStatus.UNREADABLE and outcome is None and sha256 is not None and decoder_broke is False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """A human's decision as it is carried to other rows."""
-
-    review: Review
-    note: str
-    at: datetime
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        return {"review": self.review, "review_note": self.note, "review_at": self.at}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

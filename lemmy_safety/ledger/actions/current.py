@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger.schema.columns import EnumText
 from lemmy_safety.ledger.schema.tables import actions, images
@@ -29,3 +29,28 @@ ACTION_COLUMNS = (
 
 #: Of ``WITH_ACTION``: nothing was carried out yet.
 IS_NOT_DONE = or_(actions.c.state.is_(None), actions.c.state != ActionState.DONE)
+
+#: Objects as the rules need them.
+EARLIER = select(
+    images.c.id,
+    images.c.storage_id,
+    images.c.key,
+    images.c.size,
+    images.c.modified_at,
+    images.c.etag,
+    images.c.sha256,
+    images.c.status,
+    images.c.decoder,
+    images.c.decoder_broke,
+    images.c.outcome,
+    images.c.detectors,
+    images.c.action_id,
+    *ACTION_COLUMNS,
+    images.c.judgement,
+    images.c.review,
+    images.c.review_note,
+    images.c.review_at,
+    images.c.origin,
+    images.c.run_id,
+    images.c.failed_passes,
+).select_from(WITH_ACTION)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.actions.current import EARLIER
 from lemmy_safety.ledger.actions.rows import WantedAction, close, retry, subject_of, write_intents
 from lemmy_safety.ledger.audit import entry, place_of
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.objects.recording import EARLIER
 from lemmy_safety.ledger.records import EventKind, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.rules import holds_no_picture
 from lemmy_safety.ledger.schema.codec import (

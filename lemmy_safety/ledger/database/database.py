@@ -12,7 +12,6 @@ from lemmy_safety.ledger.database.engine import writing as transaction
 from lemmy_safety.ledger.database.faults import translated
 from lemmy_safety.ledger.database.file_watch import FileWatch
 from lemmy_safety.ledger.database.urls import sqlite_file
-from lemmy_safety.ledger.schema import wholeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +24,10 @@ def now_utc() -> datetime:
     return datetime.now(UTC)
 
 
+def _nothing_is_lost() -> LedgerError | None:
+    return None
+
+
 class Database:
     """Look-ups from any thread at any time; one writer at a time, in a transaction of its own."""
 
@@ -35,15 +38,16 @@ class Database:
         self._writer = threading.RLock()
         self._closed = False
         self._watch: FileWatch | None = None
-        self._is_made = False
+        self._what_is_lost: Callable[[], LedgerError | None] = _nothing_is_lost
         #: Asked at the start of every transaction that writes; raises when this process may not write any more.
         self.guard: Callable[[Connection], None] | None = None
 
-    def opened(self, *, made: bool) -> None:
-        """To be called once a first connection was there. ``made``: the newest schema is known to be in the database."""
+    def opened(self, *, what_is_lost: Callable[[], LedgerError | None] | None = None) -> None:
+        """To be called once a first connection was there. ``what_is_lost``: see ``faults.translated``."""
         path = sqlite_file(self.engine.url)
         self._watch = None if path is None else FileWatch(path)
-        self._is_made = made
+        if what_is_lost is not None:
+            self._what_is_lost = what_is_lost
 
     def close(self) -> None:
         """Give all connections back. Closing twice is fine."""
@@ -105,9 +109,6 @@ class Database:
         """
         if self._watch is not None:
             self._watch.check()
-
-    def _what_is_lost(self) -> LedgerError | None:
-        return wholeness.what_is_lost(self.engine, where=self.where) if self._is_made else None
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, select
 
-from lemmy_safety.ledger.actions.current import ACTION_COLUMNS, WITH_ACTION
+from lemmy_safety.ledger.actions.current import EARLIER
 from lemmy_safety.ledger.actions.rows import WantedAction, drop, subject_of, write_intents
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.records import ANCESTOR, EventKind, Origin, PendingAction, WantedBy
-from lemmy_safety.ledger.rules import Decision, EarlierRow, merge, overruled
+from lemmy_safety.ledger.rules import EarlierRow, merge, overruled
 from lemmy_safety.ledger.schema.codec import object_of, pending_action_of
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
-from lemmy_safety.ledger.schema.tables import events, images, reviews
+from lemmy_safety.ledger.schema.tables import events, images
 from lemmy_safety.ledger.uploads.recording import settle_unchecked
+from lemmy_safety.ledger.verdicts.decisions import Decision, decisions_on, write_decision
 from lemmy_safety.ledger.verdicts.flags import Judgements
 from lemmy_safety.records import ActionState, Review
 
@@ -27,31 +28,6 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.rules import Change
     from lemmy_safety.ledger.schema.codec import AnyRow
     from lemmy_safety.records import ActionPlan, ItemResult, ItemStatus
-
-#: Rows as the rules need them.
-EARLIER = select(
-    images.c.id,
-    images.c.storage_id,
-    images.c.key,
-    images.c.size,
-    images.c.modified_at,
-    images.c.etag,
-    images.c.sha256,
-    images.c.status,
-    images.c.decoder,
-    images.c.decoder_broke,
-    images.c.outcome,
-    images.c.detectors,
-    images.c.action_id,
-    *ACTION_COLUMNS,
-    images.c.judgement,
-    images.c.review,
-    images.c.review_note,
-    images.c.review_at,
-    images.c.origin,
-    images.c.run_id,
-    images.c.failed_passes,
-).select_from(WITH_ACTION)
 
 
 def record_results(
@@ -71,7 +47,7 @@ def record_results(
     for batch in _without_repeats(results):
         earlier = _earlier_rows(connection, storage_id, [result.obj.key for result in batch])
         hashes = {result.assessment.sha256 for result in batch if result.assessment.sha256}
-        decisions = _decisions(connection, hashes)
+        decisions = decisions_on(connection, hashes)
         judgements = Judgements(connection, hashes, now)
         writes = _Writes(storage_id, run_id, now)
         effective: list[ItemResult] = []
@@ -241,25 +217,6 @@ def earlier_row_of(row: AnyRow) -> EarlierRow:
         origin=row.origin,
         judgement=row.judgement,
     )
-
-
-def _decisions(connection: Connection, hashes: Iterable[str]) -> dict[str, Decision]:
-    """What humans decided about these bytes, by SHA-256."""
-    found: dict[str, Decision] = {}
-    for chunk in chunks(sorted(hashes)):
-        query = select(reviews).where(reviews.c.sha256.in_(chunk), reviews.c.review != Review.NONE)
-        for row in connection.execute(query):
-            found[row.sha256] = Decision(review=row.review, note=row.note, at=row.at)
-    return found
-
-
-def write_decision(connection: Connection, hashes: Sequence[str], decision: Decision) -> None:
-    """Keep what a human decided about these bytes."""
-    for chunk in chunks(hashes):
-        connection.execute(reviews.delete().where(reviews.c.sha256.in_(chunk)))
-    if hashes:
-        values = {"review": decision.review, "note": decision.note, "at": decision.at}
-        connection.execute(reviews.insert(), [{"sha256": sha256, **values} for sha256 in hashes])
 
 
 def _decision(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, func, or_, select
 
-from lemmy_safety.ledger.actions.current import ACTING
+from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
 from lemmy_safety.ledger.records import ANCESTOR, FailingObject, FailingObjects, Known
@@ -58,7 +58,7 @@ class Objects:
             found: dict[str, Known] = {}
             for chunk in chunks(objects):
                 listed = {obj.key: obj for obj in chunk}
-                query = recording.EARLIER.add_columns(_IS_OUTDONE.label("is_outdone")).where(
+                query = EARLIER.add_columns(_IS_OUTDONE.label("is_outdone")).where(
                     images.c.storage_id.in_(places), images.c.key.in_(list(listed))
                 )
                 for row in connection.execute(query):

@@ -8,18 +8,18 @@ from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.actions.breaker import note_decision
+from lemmy_safety.ledger.actions.current import EARLIER
 from lemmy_safety.ledger.actions.lookups import FLAGGED, FULL_ROW, UNJUDGED, UNREADABLE, is_open
 from lemmy_safety.ledger.actions.rows import drop
 from lemmy_safety.ledger.actions.stuck import count_refusals
 from lemmy_safety.ledger.audit import entry, place_of
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.objects.recording import EARLIER, write_decision
 from lemmy_safety.ledger.records import ANCESTOR, EventKind, EventRow, ReviewResult
-from lemmy_safety.ledger.rules import Decision
 from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys, flagged_row_of
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.tables import events, images, storages
 from lemmy_safety.ledger.uploads.lookups import uploads_named
+from lemmy_safety.ledger.verdicts.decisions import Decision, write_decision
 from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
