@@ -171,7 +171,7 @@ def measure(database: Path, made_up: MadeUp, seed: int) -> None:
         started = time.perf_counter()
         number = sum(1 for _ in ledger.reviews.flagged())
         print(f"  flagged(), all {number:,} open rows        {time.perf_counter() - started:.2f} s")
-        print(f"  stats()                               {milliseconds(ledger.stats, 2)}")
+        print(f"  stats()                               {milliseconds(ledger.maintenance.stats, 2)}")
         run = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=DETECTORS)
         fresh = [made_up.result(made_up.rows + place, Outcome.CLEAR) for place in range(6_400)]
         started = time.perf_counter()

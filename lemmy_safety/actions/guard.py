@@ -102,7 +102,7 @@ class CircuitBreaker:
         state = breaker.state()
         if state.is_tripped:
             return 0
-        today, in_all = breaker.started(midnight(self._ledger.now()))
+        today, in_all = breaker.started(midnight(self._ledger.database.now()))
         left = self._limits.per_day - today
         if state.decided_at is None:
             left = min(left, self._limits.first - in_all)

@@ -84,7 +84,7 @@ def upgrade() -> None:
 
     settings = current().settings()
     with wiring.open_ledger(settings) as ledger:
-        present, _ = ledger.schema_version()
+        present, _ = ledger.maintenance.schema_version()
         copied_to = ledger.copied_to
     click.echo(f"{shown_name(settings)} is at schema {present}.")
     if copied_to is not None:
@@ -102,10 +102,10 @@ def backup(path: Path | None, *, force: bool) -> None:
     command only says how to call pg_dump. A database that has lost tables is copied too, and then the command ends with 55.
     """
     with as_it_is(current().settings()) as ledger:
-        copy = ledger.back_up(path, overwrite=force)
+        copy = ledger.maintenance.back_up(path, overwrite=force)
         click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
         # Only now: the copy of a damaged database may be all that is left of it.
-        ledger.check_whole()
+        ledger.maintenance.check_whole()
 
 
 @db.command()
@@ -118,13 +118,13 @@ def version(*, as_json: bool) -> None:
     """
     settings = current().settings()
     with as_it_is(settings) as ledger:
-        present, needed = ledger.schema_version()
+        present, needed = ledger.maintenance.schema_version()
         if as_json:
             write_json({"present": present or None, "needed": needed})
         else:
             click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
-        ledger.check_whole()
-        dump = ledger.dump_command()
+        ledger.maintenance.check_whole()
+        dump = ledger.maintenance.dump_command()
     if present != needed and not as_json:
         click.echo("The next start upgrades it, or now: lemmy-safety db upgrade")
         if dump is not None:
@@ -137,7 +137,7 @@ def version(*, as_json: bool) -> None:
 def stats(*, as_json: bool) -> None:
     """Count what the database holds."""
     with existing_ledger(current().settings()) as ledger:
-        numbers = ledger.stats()
+        numbers = ledger.maintenance.stats()
     if as_json:
         write_json(
             {

@@ -65,10 +65,10 @@ def check_database(settings: Settings) -> Iterator[Check]:
             with as_it_is(settings) as ledger:
                 if database is not None:
                     check_locks(database)
-                present, needed = ledger.schema_version()
-                ledger.check_whole()
+                present, needed = ledger.maintenance.schema_version()
+                ledger.maintenance.check_whole()
                 if present == needed:
-                    ledger.check_writable()
+                    ledger.maintenance.check_writable()
                     yield from _unchecked_uploads(ledger.uploads.count_unchecked())
                     yield from _stuck_actions(ledger, settings)
                     yield from _failing_objects(ledger)

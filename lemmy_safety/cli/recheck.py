@@ -180,7 +180,7 @@ def _in_pieces(scanner: Scanner, choice: Choice, policy: Policy, stop: threading
 
 def _begin(ledger: Ledger, scope: str) -> datetime:
     """When this recheck began: before now where it was stopped. What was looked at since then is done."""
-    now = ledger.now()
+    now = ledger.database.now()
     began = ledger.passes.cursor(scope, _BEGAN)
     if began is not None and now - _CONTINUED_WITHIN < began <= now:
         return began

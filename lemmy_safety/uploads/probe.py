@@ -31,7 +31,7 @@ class LedgerProbe:
 
     def __init__(self, ledger: Ledger) -> None:
         self._thread = WorkerThreads("probe-ledger")
-        self._writable = _Probe(self._thread, ledger.check_writable, fresh_s=_WRITABLE_FRESH_S)
+        self._writable = _Probe(self._thread, ledger.maintenance.check_writable, fresh_s=_WRITABLE_FRESH_S)
         self._unchecked = _Probe(self._thread, ledger.uploads.count_unchecked, fresh_s=_COUNT_FRESH_S)
         self._breaker = _Probe(self._thread, ledger.breaker.state, fresh_s=_COUNT_FRESH_S)
 

@@ -78,7 +78,7 @@ def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
 def ledger(url: str) -> Iterator[Ledger]:
     with open_ledger(url, clock=StepClock()) as opened:
         yield opened
-        assert opened.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert opened.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_take_over_that_was_killed_starts_again(tmp_path, word, steps) -> None
             assert tables == [("images",)]
             assert connection.execute("SELECT count(*) FROM images").fetchone() == (20_000,)
         with open_ledger(sqlite_url(path)) as ledger:
-            assert ledger.stats().by_outcome == {Outcome.FLAGGED: 200, Outcome.CLEAR: 19_800}
+            assert ledger.maintenance.stats().by_outcome == {Outcome.FLAGGED: 200, Outcome.CLEAR: 19_800}
 
 
 @pytest.mark.external_service
@@ -49,12 +49,12 @@ def test_a_first_start_that_was_killed_starts_again_on_a_server(postgres) -> Non
 
     url = create_database(postgres, "killed")
     with killed(url, "CREATE TABLE", 4), open_ledger(url) as ledger:
-        assert ledger.stats().objects == 0
+        assert ledger.maintenance.stats().objects == 0
 
 
 def test_two_processes_that_start_at_the_same_time_make_one_schema(url) -> None:
     """The second waits for the first and finds its work done."""
-    code = f"from lemmy_safety.ledger import open_ledger; print(open_ledger({url!r}).schema_version())"
+    code = f"from lemmy_safety.ledger import open_ledger; print(open_ledger({url!r}).maintenance.schema_version())"
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)

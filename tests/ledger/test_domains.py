@@ -44,7 +44,7 @@ UNKNOWN = of_domains(Outcome.FLAGGED, csam=Outcome.CLEAR, violence=Outcome.FLAGG
 
 
 def by_key(ledger):
-    with ledger.reading() as connection:
+    with ledger.database.reading() as connection:
         return {row.key: row for row in connection.execute(select(images))}
 
 
@@ -67,7 +67,7 @@ def test_csam_alone_takes_no_room(ledger, outcome) -> None:
     record(ledger, [checked("a", outcome)])
     ledger.uploads.record([judged("b", outcome)])
     assert by_key(ledger)["a"].outcomes is None
-    with ledger.reading() as connection:
+    with ledger.database.reading() as connection:
         assert set(connection.execute(select(uploads.c.outcomes)).scalars()) == {None}
         assert set(connection.execute(select(flags.c.outcomes)).scalars()) <= {None}
     assert ledger.uploads.get(sha256_of("b")).assessment.verdict.outcomes == {"csam": outcome}
@@ -91,7 +91,7 @@ def test_what_is_let_in_unchecked_is_settled_with_its_domains(ledger) -> None:
 def written_by_another_version(ledger, key) -> int:
     """A flag on csam with its intent becomes one on a domain that only the other version knows; the action's number."""
     (pending,) = record(ledger, [checked(key, Outcome.FLAGGED)])
-    with ledger.writing() as connection:
+    with ledger.database.writing() as connection:
         for table in (images, flags):
             here = table.c.sha256 == sha256_of(key)
             connection.execute(update(table).where(here).values(outcomes=dict(UNKNOWN.outcomes)))
@@ -105,7 +105,7 @@ def test_nothing_follows_from_a_flag_in_an_unknown_domain(ledger) -> None:
     assert ledger.actions.unfinished(STORAGE) == []
     assert ledger.actions.intend(STORAGE, ["a"], PLAN) == []
     assert list(ledger.reviews.flagged(include_settled=True)) == []
-    assert ledger.stats().flagged_open == 0
+    assert ledger.maintenance.stats().flagged_open == 0
     assert ledger.rechecks.flagged(STORAGE, ["a"]) == set()
     assert by_key(ledger)["a"].outcomes == dict(UNKNOWN.outcomes)
 
@@ -118,7 +118,7 @@ def test_a_flag_in_an_unknown_domain_wins_over_nothing(ledger) -> None:
     assert record(ledger, [checked("b", content="a", detectors=frozenset({"nudenet"}))]) == []
     assert by_key(ledger)["b"].outcome is Outcome.CLEAR
     record(ledger, [checked("c", content="a")])  # by the same detectors
-    with ledger.reading() as connection:
+    with ledger.database.reading() as connection:
         assert list(connection.execute(select(flags.c.outcomes)).scalars()) == [dict(UNKNOWN.outcomes)]
 
 
@@ -126,7 +126,7 @@ def test_a_flag_of_the_door_in_an_unknown_domain_has_nothing_read_again(ledger) 
     """It would be, in every pass."""
     record(ledger, [checked("a")])
     ledger.uploads.record([judged("a", verdict=UNKNOWN)])
-    with ledger.reading() as connection:
+    with ledger.database.reading() as connection:
         assert list(connection.execute(select(flags.c.found_under)).scalars()) == [FROM_UPLOAD]
     assert ledger.objects.retryable(STORAGE, 9) == []
 

@@ -107,7 +107,7 @@ def thousand(postgres):
     """A ledger with some thousand rows in each table, as a server plans by their number."""
     with open_ledger(create_database(postgres, "thousand")) as ledger:
         fill(ledger)
-        with ledger.engine.connect() as connection:
+        with ledger.database.engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE")
             connection.commit()
         yield ledger
@@ -121,11 +121,11 @@ def steps_of(ledger, ask):
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             sent.append((statement, parameters[0] if many else parameters))
 
-    event.listen(ledger.engine, "before_cursor_execute", note)
+    event.listen(ledger.database.engine, "before_cursor_execute", note)
     ask()
-    event.remove(ledger.engine, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN" if ledger.engine.dialect.name == "sqlite" else "EXPLAIN"
-    with ledger.engine.connect() as connection:
+    event.remove(ledger.database.engine, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN" if ledger.database.engine.dialect.name == "sqlite" else "EXPLAIN"
+    with ledger.database.engine.connect() as connection:
         return [
             row[-1]
             for statement, parameters in sent

@@ -55,21 +55,21 @@ def test_a_new_database_is_at_the_newest_schema(url) -> None:
     """And opening it again finds nothing to do."""
     for _ in range(2):
         with open_ledger(url) as ledger:
-            present, newest = ledger.schema_version()
+            present, newest = ledger.maintenance.schema_version()
             assert present == newest != ""
-            ledger.check_writable()
+            ledger.maintenance.check_writable()
 
 
 def test_the_migrations_make_what_the_models_describe(url) -> None:
     """Tables, columns and indexes: neither side has anything that the other lacks."""
-    with open_ledger(url) as ledger, ledger.engine.connect() as connection:
+    with open_ledger(url) as ledger, ledger.database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
 def test_sqlite_is_set_up_to_keep_promises(made) -> None:
     """WAL for readers beside the writer, a sync at each commit, foreign keys; on every connection."""
     with open_ledger(sqlite_url(made)) as ledger:
-        connections = [ledger.engine.connect() for _ in range(3)]
+        connections = [ledger.database.engine.connect() for _ in range(3)]
         for connection in connections:
             pragmas = ("journal_mode", "synchronous", "foreign_keys")
             answers = [connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in pragmas]
@@ -85,7 +85,7 @@ def test_looking_only_makes_and_changes_nothing(tmp_path) -> None:
     path = write_ancestor_database(tmp_path / "old.db", [("a", None, True)])
     before = digest(path)
     with open_ledger(sqlite_url(path), upgrade=False) as ledger:
-        assert ledger.schema_version() == ("", "0012")
+        assert ledger.maintenance.schema_version() == ("", "0012")
         with pytest.raises(LedgerError, match="no such table") as caught:
             list(ledger.reviews.flagged())
     assert "db upgrade" in caught.value.hint
@@ -107,7 +107,7 @@ def test_a_newer_schema_is_refused_and_left_alone(made) -> None:
 
 def test_a_newer_schema_is_refused_on_a_server_too(url) -> None:
     """The same check, the same error."""
-    with open_ledger(url) as ledger, ledger.engine.begin() as connection:
+    with open_ledger(url) as ledger, ledger.database.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(LedgerTooNew):
         open_ledger(url)
@@ -243,10 +243,10 @@ def test_a_locked_database_is_said_to_be_locked(made) -> None:
         with pytest.raises(LedgerLocked):
             ledger.objects.record(STORAGE, [checked("b")], run_id=run_id, dry_run=False, plan=ActionPlan(), decoder="")
         with pytest.raises(LedgerLocked):
-            ledger.check_writable()
+            ledger.maintenance.check_writable()
         assert len(list(ledger.reviews.flagged())) == 1
         other.execute("ROLLBACK")
-        ledger.check_writable()
+        ledger.maintenance.check_writable()
 
 
 @pytest.mark.external_service
@@ -256,9 +256,9 @@ def test_a_server_whose_writer_does_not_finish_is_said_to_be_locked(postgres) ->
 
     url = create_database(postgres, "held")
     with open_ledger(url) as holder, open_ledger(url, busy_timeout_s=SHORT_S) as ledger:
-        with holder.writing(), pytest.raises(LedgerLocked):
-            ledger.check_writable()
-        ledger.check_writable()
+        with holder.database.writing(), pytest.raises(LedgerLocked):
+            ledger.maintenance.check_writable()
+        ledger.maintenance.check_writable()
 
 
 @pytest.mark.external_service
@@ -267,7 +267,7 @@ def test_a_server_that_only_reads_is_said_to_be_read_only(postgres) -> None:
     from support.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "standby")
-    with open_ledger(url) as ledger, ledger.engine.connect() as connection:
+    with open_ledger(url) as ledger, ledger.database.engine.connect() as connection:
         connection.exec_driver_sql("ALTER DATABASE standby SET default_transaction_read_only = on")
         connection.commit()
     with pytest.raises(LedgerReadOnly):
@@ -290,11 +290,11 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
         run_id = ledger.passes.start(STORAGE, "sweep", dry_run=False, detectors=())
         pages = []
 
-        @event.listens_for(ledger.engine, "checkout")
+        @event.listens_for(ledger.database.engine, "checkout")
         def limit(connection, _record, _proxy) -> None:
             connection.execute(f"PRAGMA max_page_count = {pages[0] if pages else 2**30}")
 
-        with ledger.engine.connect() as connection:
+        with ledger.database.engine.connect() as connection:
             pages.append(connection.exec_driver_sql("PRAGMA page_count").scalar_one() + 2)
 
         def write():
@@ -306,11 +306,11 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
         with pytest.raises(LedgerFull) as caught:
             write()
         assert "nothing is deleted" in caught.value.hint
-        assert ledger.stats().objects == 1
+        assert ledger.maintenance.stats().objects == 1
         assert len(ledger.actions.unfinished(STORAGE)) == 1
         pages.clear()
         write()
-        assert ledger.stats().objects == 201
+        assert ledger.maintenance.stats().objects == 201
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_the_migrations_are_found_in_an_installed_package(tmp_path) -> None:
     code = (
         "import lemmy_safety, lemmy_safety.ledger as l, lemmy_safety.ledger.schema.migrations as m, pathlib\n"
         "print(m.script_location())\n"
-        "print(l.open_ledger(l.sqlite_url(pathlib.Path('a.db'))).schema_version())\n"
+        "print(l.open_ledger(l.sqlite_url(pathlib.Path('a.db'))).maintenance.schema_version())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -465,4 +465,4 @@ def test_alembic_on_the_command_line_uses_the_settings(tmp_path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     with open_ledger(sqlite_url(tmp_path / "dev.db")) as ledger:
-        assert ledger.schema_version() == ("0012", "0012")
+        assert ledger.maintenance.schema_version() == ("0012", "0012")

@@ -54,7 +54,7 @@ def test_many_at_once_are_judged_together(tmp_path) -> None:
         assert slow.entered.wait(20)
         slow.gate.set()
         assert {one.answer().status for one in asked} == {200}
-        until(lambda: worker.ledger.stats().uploads == {UploadAnswer.ACCEPTED: 24}, "the records at home")
+        until(lambda: worker.ledger.maintenance.stats().uploads == {UploadAnswer.ACCEPTED: 24}, "the records at home")
     assert max(slow.batches) > 2
 
 

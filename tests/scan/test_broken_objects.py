@@ -103,7 +103,7 @@ def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp
     with scanner_over(root, database, storage=storage) as scanner:
         with pytest.raises(StorageUnreachable, match="line is cut"):
             scanner.run(SWEEP)
-        assert scanner.ledger.stats().by_outcome == {}
+        assert scanner.ledger.maintenance.stats().by_outcome == {}
         storage.down = False
         assert scanner.run(SWEEP).checked == 100
 
@@ -119,7 +119,7 @@ def test_many_objects_that_cannot_be_read_do_not_stop_the_others(tmp_path, datab
         for _ in range(2):
             summary = scanner.run(SWEEP)
             assert summary.failed == {ItemStatus.FETCH_FAILED.value: 45}
-        assert scanner.ledger.stats().by_outcome == {Outcome.CLEAR: 55}
+        assert scanner.ledger.maintenance.stats().by_outcome == {Outcome.CLEAR: 55}
 
 
 def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
@@ -171,7 +171,7 @@ def test_a_folder_that_may_not_be_listed_ends_the_pass_only_when_all_else_is_don
     with scanner_over(store, database, storage=PartlyClosed(store)) as scanner:
         with pytest.raises(AccessDenied):
             scanner.run(SWEEP)
-        assert scanner.ledger.stats().objects == 12
+        assert scanner.ledger.maintenance.stats().objects == 12
         assert scanner.cursors.watermark() is None
     assert not CANARIES & keys_in(store)
 

@@ -22,7 +22,7 @@ def test_only_what_is_flagged_in_a_domain_that_is_named_is_deleted(store, databa
     with scanner_over(store, database, policy=policy) as scanner:
         summary = scanner.run(SWEEP)
         listed = {row.key for row in scanner.ledger.reviews.flagged(include_settled=True)}
-        with scanner.ledger.reading() as connection:
+        with scanner.ledger.database.reading() as connection:
             rows = {row.key: row.outcomes for row in connection.execute(select(images)) if row.key in CANARIES}
     assert (summary.flagged, summary.acted) == (len(deleted), len(deleted))
     assert before - keys_in(store) == listed == deleted

@@ -135,7 +135,7 @@ def test_a_pass_that_lost_its_place_records_and_deletes_nothing_more(store, data
 
         def take_over():
             elsewhere = replace(this_process(), machine="another one")
-            with other.engine.begin() as connection:
+            with other.database.engine.begin() as connection:
                 connection.execute(lease_rows.update().values(token="its", machine=elsewhere.machine))
 
         detector = Pausing(meanwhile=take_over)
@@ -146,7 +146,7 @@ def test_a_pass_that_lost_its_place_records_and_deletes_nothing_more(store, data
                 loser.run(SWEEP)
             assert loser.storage.deletes == []
         assert keys_in(store) == before
-        assert other.stats().objects == 0
+        assert other.maintenance.stats().objects == 0
 
 
 def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, database):
@@ -157,7 +157,7 @@ def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, datab
 
         def record_and_lose(*args, **more):
             pending = record(*args, **more)
-            with other.engine.begin() as connection:
+            with other.database.engine.begin() as connection:
                 connection.execute(lease_rows.update().values(token="its"))
             return pending
 
@@ -167,7 +167,7 @@ def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, datab
         assert loser.storage.deletes == []
         assert keys_in(store) >= CANARIES
         ledger.objects.record = record
-        with other.engine.begin() as connection:
+        with other.database.engine.begin() as connection:
             connection.execute(lease_rows.delete())
         summary = loser.run(SWEEP)
         assert summary.acted == 1

@@ -139,7 +139,7 @@ def test_every_object_has_exactly_one_row_with_its_verdict(store, database):
     """The ledger after a sweep: as many verdicts as objects, flagged ones done."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
-        stats = scanner.ledger.stats()
+        stats = scanner.ledger.maintenance.stats()
         done = [row.action_state for row in scanner.ledger.reviews.flagged(include_settled=True)]
     assert stats.objects == 12
     assert stats.by_outcome == {Outcome.CLEAR: 10, Outcome.FLAGGED: 2}

@@ -27,7 +27,7 @@ with open_ledger({url!r}) as ledger:
                     stack.enter_context(ledger.passes.lease({storage!r}, SWEEP))
                     print("taken", flush=True)
                 case "write":
-                    ledger.check_writable()
+                    ledger.maintenance.check_writable()
                     print("written", flush=True)
                 case "release":
                     stack.close()

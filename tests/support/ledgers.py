@@ -154,7 +154,7 @@ def fill(ledger: Ledger) -> None:
     ledger.uploads.record([judged(f"k{number}", Outcome.FLAGGED) for number in range(5)])
     old = {"at": NOON, "kind": EventKind.FAILED, "detail": {}}
     bytes_of = {"detectors": DETECTORS, "rules_version": RULES_VERSION, "nsfw": None, "findings": [], "at": NOON}
-    with ledger.writing() as connection:
+    with ledger.database.writing() as connection:
         (storage_id,) = connection.execute(select(storages.c.id).where(storages.c.name == STORAGE)).one()
         gone = [(f"g{number}", sha256_of(f"g{number}")) for number in range(4000)]
         connection.execute(

@@ -67,7 +67,7 @@ def row_for(ledger: Ledger, content: str) -> UploadRow:
 def waiting(ledger: Ledger) -> list[str]:
     """The hashes that ``uploads.unchecked`` lists; checks on the way that all counts agree."""
     rows = list(ledger.uploads.unchecked())
-    assert ledger.uploads.count_unchecked() == ledger.stats().unchecked_open == len(rows)
+    assert ledger.uploads.count_unchecked() == ledger.maintenance.stats().unchecked_open == len(rows)
     assert ledger.uploads.unchecked_since() == (rows[0].first_at if rows else None)
     assert [row.first_at for row in rows] == sorted(row.first_at for row in rows)
     return [row.sha256 for row in rows]

@@ -229,7 +229,7 @@ def test_nothing_gets_past_a_secret(tmp_path, relay):
         ):
             assert service.ask(CANARY, "/api/v1/scan/IPADDR", **headers).status == 401
         assert get(service.port, "/metrics").status == 401
-        assert service.ledger.stats().uploads == {}
+        assert service.ledger.maintenance.stats().uploads == {}
         assert not relay or get(service.port, "/api/v1/pop", apikey=SECRET).status == 403
 
 

@@ -334,18 +334,15 @@ class LockedLedger:
     def __init__(self, real) -> None:
         self.real = real
         self.locked = True
-        self.uploads = LockedUploads(self, real.uploads)
+        self.maintenance = LockedStore(self, real.maintenance)
+        self.uploads = LockedStore(self, real.uploads)
 
     def __getattr__(self, name):
         return getattr(self.real, name)
 
-    def check_writable(self):
-        if self.locked:
-            raise LedgerLocked("another process holds the database")
 
-
-class LockedUploads:
-    """Its uploads."""
+class LockedStore:
+    """One of its stores."""
 
     def __init__(self, ledger, real) -> None:
         self.ledger, self.real = ledger, real
@@ -353,8 +350,12 @@ class LockedUploads:
     def __getattr__(self, name):
         return getattr(self.real, name)
 
+    def check_writable(self):
+        if self.ledger.locked:
+            raise LedgerLocked("another process holds the database")
+
     def record(self, results):
-        self.ledger.check_writable()
+        self.check_writable()
         self.real.record(results)
 
 

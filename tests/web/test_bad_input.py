@@ -34,7 +34,7 @@ def _no_trace_and_still_alive(hook, caplog):
     assert hook.ask(CANARY).status == 406
     assert hook.metric("held_bytes") == 0
     assert not [record.getMessage() for record in caplog.records if record.exc_info]
-    assert hook.ledger.stats().uploads.keys() <= {"refused", "accepted", "unchecked"}
+    assert hook.ledger.maintenance.stats().uploads.keys() <= {"refused", "accepted", "unchecked"}
 
 
 def raw(port: int, *parts: bytes):

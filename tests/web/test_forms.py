@@ -193,11 +193,11 @@ REFUSED = {
 def test_what_is_not_one_file_is_refused_whatever_is_set(hook, case):
     """Nothing is known of such a file, so nothing could be looked for later: 400, counted, and nothing on record."""
     types, body = REFUSED[case]
-    before = hook.ledger.stats().uploads
+    before = hook.ledger.maintenance.stats().uploads
     counted = _garbled(hook)
     answer = exchange(hook.port, form_head("/validate", *types) + chunks(body) + END)
     assert answer.status == 400, answer
-    assert hook.ledger.stats().uploads == before
+    assert hook.ledger.maintenance.stats().uploads == before
     assert _garbled(hook) == counted + 1
     assert hook.metric("held_bytes") == 0
 

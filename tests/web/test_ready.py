@@ -67,7 +67,7 @@ def test_the_write_that_still_succeeds_on_a_full_disk_proves_nothing(tmp_path):
         fill(disk)
         record(ledger, 10_000)
         with pytest.raises(LedgerFull, match="unable to grow"):
-            ledger.check_writable()
+            ledger.maintenance.check_writable()
         with pytest.raises(LedgerFull, match="disk is full"):  # noqa: PT012 - which of them it is depends on the log
             for number in range(20_000, 25_000):
                 record(ledger, number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, or_, select
 
 from lemmy_safety.ledger.actions.current import ACTING, ACTION_COLUMNS, IS_NOT_DONE, WITH_ACTION
 from lemmy_safety.ledger.schema.codec import (
@@ -18,10 +18,9 @@ from lemmy_safety.ledger.schema.tables import (
     actions,
     images,
     may_act,
-    runs,
     storages,
 )
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ItemStatus, Review
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -70,30 +69,3 @@ def is_open() -> tuple[Any, ...]:
         # Only a done action closes the row; a failed, refused or unknown one is for a person to see.
         IS_NOT_DONE,
     )
-
-
-def counts(connection: Connection) -> tuple[dict[ItemStatus, int], dict[Outcome, int], int, int, int, int]:
-    """Objects by status and by outcome, open flagged ones, open unreadable ones, acted-on ones, runs.
-
-    From one walk over the table and short ones.
-    """
-    by_status: dict[ItemStatus, int] = {}
-    by_outcome: dict[Outcome, int] = {}
-    acted = 0
-    query = (
-        select(images.c.status, images.c.outcome, actions.c.state, func.count())
-        .select_from(WITH_ACTION)
-        .group_by(images.c.status, images.c.outcome, actions.c.state)
-    )
-    for status, outcome, state, number in connection.execute(query):
-        by_status[status] = by_status.get(status, 0) + number
-        if outcome is not None:
-            by_outcome[outcome] = by_outcome.get(outcome, 0) + number
-        if state is ActionState.DONE:
-            acted += number
-    flagged, unreadable = (
-        connection.execute(select(func.count()).select_from(WITH_ACTION).where(which, *is_open())).scalar_one()
-        for which in (FLAGGED, UNREADABLE)
-    )
-    passes = connection.execute(select(func.count()).select_from(runs)).scalar_one()
-    return by_status, by_outcome, flagged, unreadable, acted, passes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.database.engine import writing as transaction
@@ -15,7 +15,6 @@ from lemmy_safety.ledger.database.urls import sqlite_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from sqlalchemy import Connection, Engine
 
@@ -54,14 +53,6 @@ class Database:
         self._closed = True
         self.engine.dispose()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def now(self) -> datetime:
         """The time by this machine's clock, aware. Leases use the database's own clock."""
         return self._clock()
@@ -72,8 +63,7 @@ class Database:
 
         :raises LedgerError: closed, moved away or replaced; or what the database itself raises, translated.
         """
-        self._check_open()
-        self.check_present()
+        self.check_usable()
         with translated(self.where, what_is_lost=self._what_is_lost), self.engine.connect() as connection:
             yield connection
 
@@ -84,8 +74,7 @@ class Database:
         :raises LedgerError: as ``reading``; also when another process writes for too long.
         :raises PassRunning: the guard says that the lease of this process was lost.
         """
-        self._check_open()
-        self.check_present()
+        self.check_usable()
         with (
             self._writer,
             translated(self.where, what_is_lost=self._what_is_lost),
@@ -102,14 +91,13 @@ class Database:
         if self.guard is not None:
             self.guard(connection)
 
-    def check_present(self) -> None:
-        """See that a SQLite database still lies where it was opened. Asks the file system only, so it costs next to nothing.
+    def check_usable(self) -> None:
+        """See that it is open, and a SQLite database still where it was opened. Asks the file system only: next to no cost.
 
         :raises LedgerReplaced: it was deleted, moved, emptied or replaced.
+        :raises LedgerError: it was closed.
         """
-        if self._watch is not None:
-            self._watch.check()
-
-    def _check_open(self) -> None:
         if self._closed:
             raise LedgerError(f"The database {self.where} was closed.", hint="")
+        if self._watch is not None:
+            self._watch.check()

@@ -229,7 +229,7 @@ class _SetClock:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("breaker") / "empty.db"
     open_ledger(sqlite_url(path)).close()
-    with open_ledger(sqlite_url(path)) as ledger, ledger.engine.connect() as connection:
+    with open_ledger(sqlite_url(path)) as ledger, ledger.database.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     return path
 
@@ -300,7 +300,7 @@ def test_actions_of_a_version_without_a_breaker_are_no_first_actions(ledger) -> 
     ids = wanted(ledger, 4)
     before = guard_of(ledger)
     assert all(before.admits(one, None) for one in ids[:3])
-    with ledger.writing() as connection:
+    with ledger.database.writing() as connection:
         connection.execute(breaker.update().values(started_before=3))
     now = guard_of(ledger, first=1)
     assert now.room() == 1

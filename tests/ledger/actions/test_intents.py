@@ -200,7 +200,7 @@ def test_one_batch_may_hold_the_same_key_twice(ledger) -> None:
     """A retry within a pass: the second result meets the first."""
     pending = record(ledger, [failed("a"), flagged("a"), failed("b"), checked("b")])
     assert [one.obj.key for one in pending] == ["a"]
-    assert ledger.stats().by_status == {ItemStatus.CHECKED: 2}
+    assert ledger.maintenance.stats().by_status == {ItemStatus.CHECKED: 2}
 
 
 def test_actions_are_values(ledger) -> None:

@@ -18,7 +18,7 @@ from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Review
 
 def states(ledger) -> list[tuple[str | None, ActionState, str]]:
     """Kind, state and detail of all actions, in the order in which they were wanted."""
-    with ledger.engine.connect() as connection:
+    with ledger.database.engine.connect() as connection:
         query = select(actions.c.kind, actions.c.state, actions.c.detail).order_by(actions.c.id)
         return [tuple(row) for row in connection.execute(query)]
 
@@ -141,7 +141,7 @@ def test_actions_of_earlier_versions_are_kept(url) -> None:
                 sha256_of("intended"),
             )
             assert ledger.objects.retryable(STORAGE, 10) == ["refused"]
-            with ledger.engine.connect() as connection:
+            with ledger.database.engine.connect() as connection:
                 subjects = connection.execute(select(actions.c.subject).order_by(actions.c.id)).scalars().all()
             assert sorted(subjects) == sorted(sha256_of(state) for state in FORMER)
 

@@ -48,13 +48,13 @@ def test_it_is_intended_and_never_flagged(ledger) -> None:
     assert ledger.actions.is_intended(pending.id)
     assert list(ledger.reviews.flagged(include_settled=True)) == []
     assert open_rows(ledger) == [("a", ActionState.INTENDED)]
-    stats = ledger.stats()
+    stats = ledger.maintenance.stats()
     assert (stats.unreadable_open, stats.flagged_open, stats.acted) == (1, 0, 0)
     assert stats.by_outcome == {Outcome.CLEAR: 1}
     ledger.actions.finish(pending.id, ActionState.DONE)
     assert ledger.actions.unfinished(STORAGE) == []
     assert (open_rows(ledger), open_rows(ledger, include_settled=True)) == ([], [("a", ActionState.DONE)])
-    assert (ledger.stats().unreadable_open, ledger.stats().acted) == (0, 1)
+    assert (ledger.maintenance.stats().unreadable_open, ledger.maintenance.stats().acted) == (0, 1)
     assert kinds(ledger) == [EventKind.INTENDED, EventKind.DONE]
 
 
@@ -140,7 +140,7 @@ def test_an_intent_is_dropped_as_soon_as_anything_else_is_learned(quick_ledger, 
     assert quick_ledger.actions.unfinished(STORAGE) == []
     assert EventKind.DROPPED in kinds(quick_ledger)
     quick_ledger.actions.finish(pending.id, ActionState.DONE)
-    assert quick_ledger.stats().acted == 0
+    assert quick_ledger.maintenance.stats().acted == 0
 
 
 def test_a_dry_run_that_finds_the_same_leaves_an_intent_standing(quick_ledger) -> None:

@@ -59,8 +59,8 @@ def test_every_earlier_version_is_copied_upgraded_and_restored(database_file, re
     before = content(database_file)
     with open_ledger(sqlite_url(database_file)) as ledger:
         copy = ledger.copied_to
-        assert ledger.schema_version()[0] == migrations.newest()
-        assert ledger.stats().objects == 3
+        assert ledger.maintenance.schema_version()[0] == migrations.newest()
+        assert ledger.maintenance.stats().objects == 3
     assert copy.parent == database_file.parent
     assert copy.name.startswith(f"{database_file.name}.schema-{revision}-2")
     assert content(copy) == before
@@ -68,9 +68,9 @@ def test_every_earlier_version_is_copied_upgraded_and_restored(database_file, re
     go_back(database_file, copy)
     assert content(database_file) == before
     with open_ledger(sqlite_url(database_file), upgrade=False) as ledger:
-        assert ledger.schema_version() == (revision, migrations.newest())
+        assert ledger.maintenance.schema_version() == (revision, migrations.newest())
     with open_ledger(sqlite_url(database_file)) as ledger:
-        assert ledger.stats().objects == 3
+        assert ledger.maintenance.stats().objects == 3
 
 
 def test_a_database_of_the_earlier_tool_is_copied_too(tmp_path) -> None:
@@ -250,7 +250,7 @@ def test_a_backup_is_whole_while_another_writes(database_file) -> None:
             copies = []
             for number in range(5):
                 process.stdout.readline()
-                copies.append(ledger.back_up(database_file.with_name(f"copy {number}")))
+                copies.append(ledger.maintenance.back_up(database_file.with_name(f"copy {number}")))
             assert process.poll() is None
         finally:
             process.kill()
@@ -258,7 +258,7 @@ def test_a_backup_is_whole_while_another_writes(database_file) -> None:
     for copy in copies:
         content(copy)
         with open_ledger(sqlite_url(copy)) as opened:
-            counts.append(opened.stats().objects)
+            counts.append(opened.maintenance.stats().objects)
     assert [count % 50 for count in counts] == [0] * 5
     assert counts == sorted(counts)
     assert counts[-1] >= 200
@@ -275,10 +275,10 @@ def test_a_backup_is_of_the_moment_when_it_began(database_file, monkeypatch) -> 
 
         monkeypatch.setattr(backup, "_STEP_PAGES", 8)
         monkeypatch.setattr(backup, "_hear_signals", write_between)
-        copy = ledger.back_up(database_file.with_name("copy"))
+        copy = ledger.maintenance.back_up(database_file.with_name("copy"))
     assert 2 <= len(steps) <= copy.stat().st_size // 4096
     with open_ledger(sqlite_url(copy)) as opened:
-        assert opened.stats().objects == 50
+        assert opened.maintenance.stats().objects == 50
 
 
 def test_a_backup_overwrites_nothing_that_it_should_not(database_file, tmp_path) -> None:
@@ -292,18 +292,18 @@ def test_a_backup_overwrites_nothing_that_it_should_not(database_file, tmp_path)
             *(database_file.with_name(database_file.name + ending) for ending in SIDE_FILES),
         ):
             with pytest.raises(ActionRefused, match="belongs to the database"):
-                ledger.back_up(target, overwrite=True)
+                ledger.maintenance.back_up(target, overwrite=True)
         if hasattr(os, "mkfifo"):
             os.mkfifo(tmp_path / "pipe")
             with pytest.raises(ActionRefused, match="not a file"):
-                ledger.back_up(tmp_path / "pipe", overwrite=True)
+                ledger.maintenance.back_up(tmp_path / "pipe", overwrite=True)
         (tmp_path / "other").write_bytes(b"mine")
         with pytest.raises(ActionRefused, match="--force"):
-            ledger.back_up(tmp_path / "other")
+            ledger.maintenance.back_up(tmp_path / "other")
         assert (tmp_path / "other").read_bytes() == b"mine"
         with pytest.raises(LedgerError, match="cannot be copied"):
-            ledger.back_up(tmp_path / "no folder" / "copy")
-        assert ledger.back_up(tmp_path / "other", overwrite=True) == tmp_path / "other"
+            ledger.maintenance.back_up(tmp_path / "no folder" / "copy")
+        assert ledger.maintenance.back_up(tmp_path / "other", overwrite=True) == tmp_path / "other"
         assert content(tmp_path / "other") == content(database_file)
         assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
 
@@ -312,8 +312,8 @@ def test_a_backup_without_a_name_lies_in_the_folder_with_the_time(database_file,
     """Beside the database, or in a folder that is named. It does not count as a copy of before an upgrade."""
     (tmp_path / "backups").mkdir()
     with open_ledger(sqlite_url(database_file), clock=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) as ledger:
-        assert ledger.back_up() == database_file.with_name(f"{database_file.name}.backup-20260102T030405Z")
-        assert ledger.back_up(tmp_path / "backups").parent == tmp_path / "backups"
+        assert ledger.maintenance.back_up() == database_file.with_name(f"{database_file.name}.backup-20260102T030405Z")
+        assert ledger.maintenance.back_up(tmp_path / "backups").parent == tmp_path / "backups"
     assert copies_beside(database_file) == []
 
 
@@ -326,7 +326,7 @@ def test_postgresql_goes_back_from_a_dump(postgres, tmp_path) -> None:
     with old_ledger(url, "0007") as connection:
         insert(connection, "storages", id=2, name=STORAGE)
     with open_ledger(url, upgrade=False) as ledger, pytest.raises(ActionRefused) as caught:
-        ledger.back_up()
+        ledger.maintenance.back_up()
     command = caught.value.hint.removeprefix("Run: ")
     assert "secret-word" not in str(caught.value)
     arguments = shlex.split(command)
@@ -338,6 +338,6 @@ def test_postgresql_goes_back_from_a_dump(postgres, tmp_path) -> None:
     place = restored.replace("postgresql+psycopg", "postgresql")
     subprocess.run([program("pg_restore"), f"--dbname={place}", "lemmy_safety.dump"], cwd=tmp_path, check=True)
     with open_ledger(restored, upgrade=False) as ledger:
-        assert ledger.schema_version() == ("0007", migrations.newest())
+        assert ledger.maintenance.schema_version() == ("0007", migrations.newest())
     with open_ledger(restored) as ledger:
-        assert ledger.stats().objects == 0
+        assert ledger.maintenance.stats().objects == 0

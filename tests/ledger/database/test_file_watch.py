@@ -134,7 +134,7 @@ def uses_of(ledger, run_id):
             STORAGE, [checked("b")], run_id=run_id, dry_run=True, plan=ActionPlan(), decoder=DECODER
         ),
         lambda: ledger.reviews.decide(["a"], Review.CLEARED),
-        ledger.check_writable,
+        ledger.maintenance.check_writable,
         take_the_lease,
     ]
 
@@ -161,11 +161,11 @@ def test_a_link_that_leads_elsewhere_now_is_noticed(tmp_path):
     link = tmp_path / "a.db"
     link.symlink_to("one.db")
     with open_ledger(sqlite_url(link)) as ledger:
-        ledger.check_writable()
+        ledger.maintenance.check_writable()
         link.unlink()
         link.symlink_to("two.db")
         with pytest.raises(LedgerReplaced):
-            ledger.stats()
+            ledger.maintenance.stats()
 
 
 def test_daily_life_changes_nothing(place):
@@ -182,7 +182,7 @@ def test_daily_life_changes_nothing(place):
                 admin.execute("VACUUM")
             shutil.copy(place.file, place.folder / "backup.db")
             record(ledger, [checked("c")])
-            assert ledger.stats().objects > 0
+            assert ledger.maintenance.stats().objects > 0
 
 
 def test_where_files_have_no_numbers_their_time_of_making_tells(place, monkeypatch):
@@ -231,7 +231,7 @@ def test_a_file_that_was_cut_short_is_damaged(place):
             admin.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         os.truncate(place.file, 8192)
         with pytest.raises(LedgerDamaged):
-            open_ledger(sqlite_url(place.file)).stats()
+            open_ledger(sqlite_url(place.file)).maintenance.stats()
 
 
 @pytest.mark.external_service
@@ -243,11 +243,11 @@ def test_a_servers_database_that_was_emptied_is_noticed(postgres):
     with open_ledger(url) as ledger:
         record(ledger, [flagged("a")])
         run_id = ledger.passes.start(STORAGE, SWEEP, dry_run=True, detectors=DETECTORS)
-        with ledger.engine.begin() as connection:
+        with ledger.database.engine.begin() as connection:
             connection.exec_driver_sql("DROP SCHEMA public CASCADE")
             connection.exec_driver_sql("CREATE SCHEMA public")
         for use in uses_of(ledger, run_id):
             with pytest.raises(LedgerReplaced):
                 use()
     with open_ledger(url) as ledger:
-        assert ledger.stats().objects == 0
+        assert ledger.maintenance.stats().objects == 0

@@ -31,7 +31,7 @@ def test_a_user_who_may_only_read_is_refused_with_what_it_needs(postgres) -> Non
         open_ledger(url).close()
     execute(url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO poor")
     with open_ledger(poor, upgrade=False) as ledger:
-        assert ledger.stats().objects == 0
+        assert ledger.maintenance.stats().objects == 0
 
 
 def test_a_lost_connection_fails_one_write_and_not_the_next(postgres) -> None:
@@ -41,7 +41,7 @@ def test_a_lost_connection_fails_one_write_and_not_the_next(postgres) -> None:
     with open_ledger(url) as ledger:
 
         def write_while_it_is_cut():
-            with ledger.writing() as connection:
+            with ledger.database.writing() as connection:
                 execute(url, others)
                 connection.exec_driver_sql("SELECT 1")
 
@@ -51,7 +51,7 @@ def test_a_lost_connection_fails_one_write_and_not_the_next(postgres) -> None:
         record(ledger, [checked("a")])
         execute(url, others)
         record(ledger, [checked("b")])
-        assert ledger.stats().objects == 2
+        assert ledger.maintenance.stats().objects == 2
 
 
 def test_an_option_that_the_driver_does_not_know_is_a_clear_error(postgres) -> None:

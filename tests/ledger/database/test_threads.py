@@ -42,7 +42,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
             writers.shutdown()
             done.set()
             assert all(reader.result() > 0 for reader in readers)
-        stats = ledger.stats()
+        stats = ledger.maintenance.stats()
         assert (stats.objects, stats.flagged_open) == (batches * size, batches * size)
         assert len({one.id for one in pending}) == batches * size
         kinds = [event.kind for event in ledger.reviews.history("7/7")]
@@ -56,6 +56,6 @@ def test_a_slow_reader_holds_nobody_back(database_file) -> None:
         rows = ledger.reviews.flagged()
         next(rows)
         record(ledger, [checked("c")])
-        ledger.check_writable()
+        ledger.maintenance.check_writable()
         assert ledger.objects.known(STORAGE, [stored("c")], RULES) == {"c": Known.SETTLED}
         assert [row.key for row in rows] == ["b"]

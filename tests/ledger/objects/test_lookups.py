@@ -227,4 +227,4 @@ def test_keys_that_no_database_holds_are_refused_by_name(ledger, key) -> None:
         ledger.objects.known(STORAGE, [stored(key, "content")], RULES)
     with pytest.raises(LedgerError, match="cannot be recorded"):
         record(ledger, [checked("fine"), checked(key, content="content")])
-    assert ledger.stats().objects == 0
+    assert ledger.maintenance.stats().objects == 0

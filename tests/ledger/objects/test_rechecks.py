@@ -14,13 +14,13 @@ LATER = NOON + timedelta(days=1)
 def test_since_has_what_was_looked_at_in_that_time_and_is_still_there(ledger) -> None:
     """Clear and flagged ones; not what is gone, was deleted, lies in another storage, or was looked at outside the time."""
     record(ledger, [checked("early")])
-    begin = ledger.now()
+    begin = ledger.database.now()
     record(ledger, [checked("clear"), failed("gone", ItemStatus.GONE), failed("broken", ItemStatus.UNREADABLE)])
     (pending,) = record(ledger, [flagged("deleted")])
     ledger.actions.finish(pending.id, ActionState.DONE)
     record(ledger, [flagged("flagged")], action=None)
     record(ledger, [checked("other")], storage="local:/elsewhere")
-    end = ledger.now()
+    end = ledger.database.now()
     record(ledger, [checked("late")])
     assert list(ledger.rechecks.since(STORAGE, begin, before=end)) == ["clear", "broken", "flagged"]
 
@@ -28,7 +28,7 @@ def test_since_has_what_was_looked_at_in_that_time_and_is_still_there(ledger) ->
 def test_since_goes_on_over_many_pages(ledger) -> None:
     """Each key once, also when rows are judged again while they are handed out."""
     record(ledger, [checked(f"k{number:04}") for number in range(1200)])
-    end = ledger.now()
+    end = ledger.database.now()
     keys = []
     for key in ledger.rechecks.since(STORAGE, NOON, before=end):
         if len(keys) % 300 == 0:

@@ -128,17 +128,17 @@ def test_a_verdict_without_a_check_is_refused(ledger, result) -> None:
     """Neither can be a verdict on the object."""
     with pytest.raises(ValueError, match="exactly when"):
         record(ledger, [checked("fine"), result])
-    assert ledger.stats().objects == 0
+    assert ledger.maintenance.stats().objects == 0
 
 
 def test_a_batch_is_written_whole_or_not_at_all(ledger) -> None:
     """A result that the database refuses takes its batch with it, and the error is ours."""
     with pytest.raises(LedgerError):
         record(ledger, [checked("a"), checked("b", sha256="not hexadecimal")])
-    assert ledger.stats().objects == 0
+    assert ledger.maintenance.stats().objects == 0
     with pytest.raises(LedgerError):
         ledger.objects.record(STORAGE, [checked("a")], run_id=12345, dry_run=False, plan=ActionPlan(), decoder="")
-    assert ledger.stats().objects == 0
+    assert ledger.maintenance.stats().objects == 0
 
 
 def test_the_ancestors_name_is_reserved(ledger) -> None:
@@ -164,7 +164,7 @@ def test_runs_and_cursors(ledger) -> None:
     ledger.passes.finish(run_id, {"seen": 3, "images_per_s": 1.5, "odd": math.nan}, complete=True)
     with pytest.raises(LedgerError, match="no run"):
         ledger.passes.finish(run_id + 1, {}, complete=True)
-    assert ledger.stats().runs == 1
+    assert ledger.maintenance.stats().runs == 1
 
     assert ledger.passes.cursor("scope", "watermark") is None
     ledger.passes.set_cursor("scope", "watermark", NOON)
@@ -179,7 +179,7 @@ def test_stats_count_everything(ledger) -> None:
     """By status and outcome, what is open, what was done."""
     pending = record(ledger, [checked("a"), flagged("b"), flagged("c"), failed("d"), failed("e", ItemStatus.GONE)])
     ledger.actions.finish(pending[0].id, ActionState.DONE)
-    stats = ledger.stats()
+    stats = ledger.maintenance.stats()
     assert stats.objects == 5
     assert stats.by_status == {ItemStatus.CHECKED: 3, ItemStatus.FETCH_FAILED: 1, ItemStatus.GONE: 1}
     assert stats.by_outcome == {Outcome.CLEAR: 1, Outcome.FLAGGED: 2}
@@ -192,9 +192,9 @@ def test_nothing_works_after_closing(ledger) -> None:
     ledger.close()
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
-        ledger.stats()
+        ledger.maintenance.stats()
     with pytest.raises(LedgerError, match="closed"):
-        ledger.check_writable()
+        ledger.maintenance.check_writable()
 
 
 class Dialect:

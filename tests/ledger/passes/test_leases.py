@@ -30,20 +30,20 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="Windows has nei
 
 def change_row(ledger, **values) -> None:
     """What another process, or the time, would have done to the row of the lease."""
-    with ledger.engine.begin() as connection:
+    with ledger.database.engine.begin() as connection:
         assert connection.execute(lease_rows.update().values(**values)).rowcount == 1
 
 
 def age(ledger, seconds) -> None:
     """Make the last heartbeat older (or, below zero, of the future)."""
-    with ledger.engine.begin() as connection:
+    with ledger.database.engine.begin() as connection:
         at = leases.database_now(connection) - timedelta(seconds=seconds)
         assert connection.execute(lease_rows.update().values(heartbeat_at=at)).rowcount == 1
 
 
 def left_by(ledger, process, *, silent_s=0.0) -> None:
     """A lease that such a process holds, or has left behind."""
-    with ledger.passes.lease(STORAGE, SWEEP), ledger.engine.begin() as connection:
+    with ledger.passes.lease(STORAGE, SWEEP), ledger.database.engine.begin() as connection:
         row = dict(connection.execute(lease_rows.select()).one()._mapping)
     row |= {
         "token": "another's",
@@ -52,7 +52,7 @@ def left_by(ledger, process, *, silent_s=0.0) -> None:
         "pid": process.pid,
         "process_started": process.started,
     }
-    with ledger.engine.begin() as connection:
+    with ledger.database.engine.begin() as connection:
         connection.execute(lease_rows.insert().values(row))
     age(ledger, silent_s)
 
@@ -220,7 +220,7 @@ def test_a_lost_lease_stops_every_write_of_the_pass(shared_url) -> None:
         for write in writes:  # by threads that the pass left behind
             with pytest.raises(PassRunning):
                 write()
-        assert ledger.stats().objects == 1
+        assert ledger.maintenance.stats().objects == 1
         assert ledger.passes.cursor("scope", "watermark") is None
         age(ledger, leases.OVER_S + 1)
         with ledger.passes.lease(STORAGE, SWEEP):
@@ -235,7 +235,7 @@ def test_a_lost_lease_is_not_given_back(shared_url) -> None:
             left = replace(this_process(), machine="another one")
             change_row(ledger, token="another's", machine=left.machine)
             with pytest.raises(PassRunning):
-                ledger.check_writable()
+                ledger.maintenance.check_writable()
         assert not is_free(other)
 
 
@@ -257,11 +257,11 @@ def test_the_heartbeat_goes_on_by_itself_and_ends_with_the_pass(shared_url, monk
     with open_ledger(shared_url) as ledger, open_ledger(shared_url) as other:
         with ledger.passes.lease(STORAGE, SWEEP):
             age(other, leases.OVER_S - 5)
-            with other.engine.connect() as connection:
+            with other.database.engine.connect() as connection:
                 before = leases.holder(connection, STORAGE).silent_s
 
             def is_fresh():
-                with other.engine.connect() as connection:
+                with other.database.engine.connect() as connection:
                     return leases.holder(connection, STORAGE).silent_s < before - 10
 
             wait_until(is_fresh)
@@ -314,6 +314,6 @@ def test_a_pool_of_connections_is_as_good_as_a_server(pgbouncer, postgres) -> No
         for thread in threads:
             thread.join(PATIENCE_S)
         assert failures == []
-        assert ledger.stats().objects == 4 * 24
-        with other.engine.connect() as connection:
+        assert ledger.maintenance.stats().objects == 4 * 24
+        with other.database.engine.connect() as connection:
             assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == "0"  # others' sessions as well

@@ -71,7 +71,7 @@ def test_a_refused_deletion_is_not_tried_before_the_object_is_read_again(ledger)
     (pending,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     ledger.actions.finish(pending.id, ActionState.FAILED, "no right")
     ask(ledger, "a")
-    later = ledger.now()
+    later = ledger.database.now()
     assert ledger.actions.failed(STORAGE, before=later) == []
 
 

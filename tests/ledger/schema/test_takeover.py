@@ -55,7 +55,7 @@ def test_its_flagged_rows_are_listed_as_acted_on_unknown(taken_over) -> None:
 
 def test_stats_speak_of_its_rows_too(taken_over) -> None:
     """What it never checked counts as failed."""
-    stats = taken_over.stats()
+    stats = taken_over.maintenance.stats()
     assert stats.by_outcome == {Outcome.CLEAR: 2, Outcome.FLAGGED: 2}
     assert stats.by_status == {ItemStatus.CHECKED: 4, ItemStatus.FETCH_FAILED: 1}
     assert (stats.flagged_open, stats.acted) == (2, 0)
@@ -71,7 +71,9 @@ def test_its_table_is_kept(taken_over, tmp_path) -> None:
 def test_opening_again_changes_nothing(taken_over, tmp_path) -> None:
     """The take-over happens once."""
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as again:
-        assert again.stats() == dataclasses.replace(taken_over.stats(), bytes_on_disk=again.stats().bytes_on_disk)
+        assert again.maintenance.stats() == dataclasses.replace(
+            taken_over.maintenance.stats(), bytes_on_disk=again.maintenance.stats().bytes_on_disk
+        )
 
 
 def test_a_scan_supersedes_its_row(taken_over) -> None:
@@ -80,7 +82,7 @@ def test_a_scan_supersedes_its_row(taken_over) -> None:
     row = row_of(taken_over, "01/flagged.webp")
     assert (row.storage, row.origin, row.action_state) == (STORAGE, "scan", ActionState.INTENDED)
     assert taken_over.actions.unfinished(STORAGE) == [pending]
-    assert taken_over.stats().objects == len(ROWS)
+    assert taken_over.maintenance.stats().objects == len(ROWS)
 
 
 def test_what_it_could_not_read_is_judged_by_us(taken_over) -> None:
@@ -90,7 +92,7 @@ def test_what_it_could_not_read_is_judged_by_us(taken_over) -> None:
     assert taken_over.objects.retryable(STORAGE, 10) == ["01/failed.webp"]
     record(taken_over, [checked("01/failed.webp")])
     assert look_up(taken_over, "01/failed.webp") == {"01/failed.webp": Known.SETTLED}
-    assert taken_over.stats().objects == len(ROWS)
+    assert taken_over.maintenance.stats().objects == len(ROWS)
 
 
 def test_a_failed_attempt_does_not_erase_its_verdict(taken_over) -> None:
@@ -162,7 +164,7 @@ def test_keys_of_an_ancestor_on_windows_get_slashes(tmp_path) -> None:
     path = write_ancestor_database(tmp_path / "lemmy_safety.db", rows)
     with open_ledger(sqlite_url(path)) as ledger:
         assert [row.key for row in ledger.reviews.flagged()] == ["a/b/c.webp", "d/e.webp"]
-        assert ledger.stats().objects == 3
+        assert ledger.maintenance.stats().objects == 3
 
 
 def test_odd_rows_do_not_stop_the_take_over(tmp_path) -> None:
@@ -180,4 +182,4 @@ def test_an_empty_ancestor_database_is_taken_over(tmp_path) -> None:
     """It was installed and never run."""
     path = write_ancestor_database(tmp_path / "lemmy_safety.db", [])
     with open_ledger(sqlite_url(path)) as ledger:
-        assert ledger.stats().objects == 0
+        assert ledger.maintenance.stats().objects == 0

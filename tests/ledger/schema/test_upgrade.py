@@ -54,7 +54,7 @@ def make_old(url: str, *, revision: str = "0001") -> None:
 
 def check(url: str) -> None:
     with open_ledger(url) as ledger:
-        assert ledger.schema_version() == ("0012", "0012")
+        assert ledger.maintenance.schema_version() == ("0012", "0012")
         (row,) = ledger.reviews.flagged()
         assert (row.key, row.assessment.outcome, row.assessment.info.frame_count, row.assessment.info.duration_s) == (
             "flagged",
@@ -118,7 +118,7 @@ def test_what_was_taken_for_an_upload_by_its_md5_is_read(url) -> None:
             assert ledger.objects.verdict_for(sha256_of("read"), RULES).verdict.outcome is Outcome.CLEAR
             assert row_for(ledger, "accepted").times == 3
             assert waiting(ledger) == [upload("unchecked").sha256]
-            inspector = inspect(ledger.engine)
+            inspector = inspect(ledger.database.engine)
             assert "md5" not in {column["name"] for column in inspector.get_columns("uploads")}
             assert [index["name"] for index in inspector.get_indexes("uploads")] == ["ix_uploads_unchecked"]
 

@@ -47,17 +47,17 @@ def test_each_lost_table_is_named_at_the_start(url, table) -> None:
     assert caught.value.exit_code == 55
     assert "docs/upgrading.md" in caught.value.hint
     with open_ledger(url, upgrade=False) as ledger:
-        assert ledger.schema_version() == (migrations.newest(),) * 2
+        assert ledger.maintenance.schema_version() == (migrations.newest(),) * 2
         with pytest.raises(LedgerDamaged, match=f"no table {table}"):
-            ledger.check_whole()
+            ledger.maintenance.check_whole()
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_each_table_lost_while_it_is_in_use_is_named(url, table) -> None:
     """By look-ups and by writes."""
     with open_ledger(url) as ledger:
-        drop(ledger.engine, table)
-        for use in (ledger.reading, ledger.writing):
+        drop(ledger.database.engine, table)
+        for use in (ledger.database.reading, ledger.database.writing):
             with pytest.raises(LedgerDamaged, match=f"no table {table}"), use() as connection:
                 connection.execute(select(metadata.tables[table]))
 
@@ -68,16 +68,16 @@ def test_each_lost_column_is_named(url) -> None:
         columns = [(table.name, column.name) for table in metadata.sorted_tables for column in table.columns]
         assert len(columns) > 100
         for table, column in columns:
-            with ledger.engine.connect() as connection:
+            with ledger.database.engine.connect() as connection:
                 connection.execute(text(f'ALTER TABLE {table} RENAME COLUMN "{column}" TO another'))
                 with pytest.raises(LedgerDamaged, match=f"no column {table}.{column}"):
                     wholeness.check_whole(connection, migrations.newest(), where="here")
                 connection.rollback()
-        ledger.check_whole()
-        with ledger.engine.begin() as connection:
+        ledger.maintenance.check_whole()
+        with ledger.database.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE storages RENAME COLUMN name TO another")
         with pytest.raises(LedgerDamaged, match=r"no column storages\.name"):
-            ledger.check_writable()
+            ledger.maintenance.check_writable()
 
 
 def test_a_lost_version_is_named(url) -> None:
@@ -117,11 +117,11 @@ def test_the_latest_whole_copy_beside_the_database_is_named(database_file) -> No
     url = sqlite_url(database_file)
     with open_ledger(url) as ledger:
         record(ledger, [flagged("a")])
-        copy = ledger.back_up()
+        copy = ledger.maintenance.back_up()
     drop_in(url, "flags", "runs")
     for later in ("backup-29990101T000000Z", "schema-0010-29990101T000001Z"):
         with open_ledger(url, upgrade=False) as ledger:
-            ledger.back_up(database_file.with_name(f"{database_file.name}.{later}"))
+            ledger.maintenance.back_up(database_file.with_name(f"{database_file.name}.{later}"))
     database_file.with_name(f"{database_file.name}.backup-29990101T000002Z").write_bytes(b"no database")
     with pytest.raises(LedgerDamaged, match="no table flags, no table runs") as caught:
         open_ledger(url)
@@ -135,7 +135,7 @@ def test_many_lost_parts_are_counted(quick_ledger, database_file) -> None:
     """One line stays one line."""
     drop_in(sqlite_url(database_file), *(name for name in TABLES if name != "storages"))
     with pytest.raises(LedgerDamaged, match=f"and {len(TABLES) - 6} more"):
-        quick_ledger.check_whole()
+        quick_ledger.maintenance.check_whole()
 
 
 def test_a_database_without_any_table_was_emptied(url) -> None:
@@ -143,11 +143,15 @@ def test_a_database_without_any_table_was_emptied(url) -> None:
     with open_ledger(url) as ledger:
         drop_in(url, *TABLES, "alembic_version")
         with pytest.raises(LedgerReplaced, match="emptied"):
-            ledger.check_writable()
+            ledger.maintenance.check_writable()
 
 
 def test_a_mistake_in_sql_is_none_of_it(url) -> None:
     """The database is whole, and nothing else is said of it."""
-    with open_ledger(url) as ledger, pytest.raises(LedgerError, match="nowhere") as caught, ledger.reading() as asked:
+    with (
+        open_ledger(url) as ledger,
+        pytest.raises(LedgerError, match="nowhere") as caught,
+        ledger.database.reading() as asked,
+    ):
         asked.exec_driver_sql("SELECT * FROM nowhere")
     assert type(caught.value) is LedgerError

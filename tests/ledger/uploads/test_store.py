@@ -56,7 +56,7 @@ def test_uploads_are_counted(ledger) -> None:
     ledger.uploads.record([judged("a", at=AT + MINUTE)])
     row = row_for(ledger, "a")
     assert (row.first_at, row.last_at, row.times) == (AT, AT + 2 * MINUTE, 3)
-    assert ledger.stats().uploads == {UploadAnswer.ACCEPTED: 2}
+    assert ledger.maintenance.stats().uploads == {UploadAnswer.ACCEPTED: 2}
     ledger.uploads.record([])
 
 
@@ -265,7 +265,7 @@ def test_a_long_list_is_read_in_pieces(ledger, monkeypatch) -> None:
 def test_letting_in_is_audited_once(quick_ledger) -> None:
     """With its hash and without a key; asking again for the same bytes adds nothing."""
     quick_ledger.uploads.record([upload("a"), upload("a", at=AT + MINUTE)])
-    with quick_ledger.engine.connect() as connection:
+    with quick_ledger.database.engine.connect() as connection:
         kinds = connection.exec_driver_sql("SELECT kind FROM events").scalars().all()
     assert kinds == ["let_in"]
 
@@ -283,4 +283,4 @@ def test_contradictions_are_refused_with_their_batch(quick_ledger, wrong) -> Non
     """A verdict is set exactly when something was checked."""
     with pytest.raises(ValueError, match=wrong.sha256):
         quick_ledger.uploads.record([judged("fine"), wrong])
-    assert quick_ledger.stats().uploads == {}
+    assert quick_ledger.maintenance.stats().uploads == {}

@@ -47,6 +47,6 @@ def test_a_slow_worker_leaves_uploads_at_the_relay(tmp_path, monkeypatch) -> Non
         asked = [relay.ask_later(encode(gradient(seed=number), "PNG")) for number in range(1, 13)]
         assert slow.entered.wait(20)
         with running_worker(tmp_path, relay.url, detectors=[quick], name="quick.db") as other:
-            until(lambda: other.ledger.stats().uploads.get("accepted", 0) >= 8, "what the slow one left")
+            until(lambda: other.ledger.maintenance.stats().uploads.get("accepted", 0) >= 8, "what the slow one left")
         slow.gate.set()
         assert {one.answer().status for one in asked} == {200}
