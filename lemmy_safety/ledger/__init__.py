@@ -1,36 +1,22 @@
 """What was seen, decided and done: one database, and a store for each kind of thing in it."""
 
 from lemmy_safety.ledger.actions.breaker import Turn
+from lemmy_safety.ledger.actions.records import BreakerState, PendingAction
 from lemmy_safety.ledger.actions.store import Actions
 from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.database.file_locks import check_locks
 from lemmy_safety.ledger.database.urls import sqlite_url
+from lemmy_safety.ledger.maintenance import LedgerStats
 from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
-from lemmy_safety.ledger.passes.store import Lease, Passes
-from lemmy_safety.ledger.records import (
-    ANCESTOR,
-    FROM_UPLOAD,
-    MOST_GARBLED_IN_A_ROW,
-    UNSAID,
-    BreakerState,
-    EventKind,
-    EventRow,
-    FlaggedRow,
-    GarbledRequests,
-    Known,
-    KnownVerdict,
-    LedgerStats,
-    Origin,
-    PendingAction,
-    ReviewResult,
-    RunCounts,
-    UploadAnswer,
-    UploadResult,
-    UploadRow,
-)
+from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
 from lemmy_safety.ledger.repository import Ledger, open_ledger
+from lemmy_safety.ledger.reviews.records import EventRow, FlaggedRow, ReviewResult
+from lemmy_safety.ledger.rules import Known
+from lemmy_safety.ledger.schema.values import ANCESTOR, FROM_UPLOAD, UNSAID, EventKind, Origin, UploadAnswer
 from lemmy_safety.ledger.uploads.garbled import GarbledCounts
+from lemmy_safety.ledger.uploads.records import MOST_GARBLED_IN_A_ROW, GarbledRequests, UploadResult, UploadRow
 from lemmy_safety.ledger.uploads.store import Uploads
+from lemmy_safety.ledger.verdicts.records import KnownVerdict
 
 __all__ = [
     "ANCESTOR",

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from lemmy_safety.ledger.records import EventKind
     from lemmy_safety.ledger.schema.codec import AnyRow
+    from lemmy_safety.ledger.schema.values import EventKind
 
 
 def place_of(row: AnyRow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
@@ -11,21 +12,43 @@ from lemmy_safety.ledger.actions.lookups import FLAGGED, UNREADABLE, is_open
 from lemmy_safety.ledger.database import backup
 from lemmy_safety.ledger.database.disk_space import check_room
 from lemmy_safety.ledger.database.urls import sqlite_file
-from lemmy_safety.ledger.records import ANCESTOR, LedgerStats
 from lemmy_safety.ledger.schema import migrations, wholeness
 from lemmy_safety.ledger.schema.tables import actions, images, runs, storages
+from lemmy_safety.ledger.schema.values import ANCESTOR
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
 from lemmy_safety.records import ActionState, ItemStatus, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lemmy_safety.ledger.database.database import Database
+    from lemmy_safety.ledger.schema.values import UploadAnswer
 
 
 _KINDS = (images.c.status, images.c.outcome, actions.c.state)
 #: How many objects have a status, an outcome and an action in a state: one walk over the table.
 _OBJECTS = select(*_KINDS, func.count()).select_from(WITH_ACTION).group_by(*_KINDS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerStats:
+    """Sizes. ``flagged_open`` and ``unreadable_open`` count what ``flagged()`` and ``unreadable()`` list, ``acted`` actions
+    carried out, in objects; ``uploads`` different bytes by the last answer, ``unchecked_open`` what ``uploads.unchecked()`` lists.
+
+    ``bytes_on_disk`` is None for a database server.
+    """
+
+    objects: int
+    by_status: Mapping[ItemStatus, int]
+    by_outcome: Mapping[Outcome, int]
+    flagged_open: int
+    unreadable_open: int
+    acted: int
+    runs: int
+    uploads: Mapping[UploadAnswer, int]
+    unchecked_open: int
+    bytes_on_disk: int | None
 
 
 class Maintenance:

@@ -15,21 +15,31 @@ The promises that everything else rests on:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.ledger.records import EventKind, Known, Origin
 from lemmy_safety.ledger.schema.codec import NO_DECODER, content_columns, object_columns, verdict_columns
 from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.values import EventKind, Origin
 from lemmy_safety.records import UNDECODED, ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lemmy_safety.ledger.records import KnownVerdict
     from lemmy_safety.ledger.verdicts.decisions import Decision
+    from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
 _NO_REVIEW: dict[str, Any] = {"review": Review.NONE, "review_note": "", "review_at": None}
+
+
+class Known(StrEnum):
+    """Why an object need not be read."""
+
+    SETTLED = "settled"
+    """Judged (or found unreadable) in its present content: skip it."""
+    PENDING = "pending"
+    """Flagged or found unreadable earlier, not cleared, and no action taken: nothing to read, but an action can be open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,18 +8,15 @@ from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.actions.current import EARLIER
+from lemmy_safety.ledger.actions.records import PendingAction, pending_action_of
 from lemmy_safety.ledger.actions.rows import WantedAction, close, retry, subject_of, write_intents
 from lemmy_safety.ledger.audit import entry, place_of
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import EventKind, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.rules import holds_no_picture
-from lemmy_safety.ledger.schema.codec import (
-    object_columns,
-    object_of,
-    pending_action_of,
-)
+from lemmy_safety.ledger.schema.codec import object_columns, object_of
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.schema.tables import actions, events, images, may_act
+from lemmy_safety.ledger.schema.values import EventKind, Origin, WantedBy
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import and_, or_, select
 
 from lemmy_safety.ledger.actions.current import ACTING, ACTION_COLUMNS, IS_NOT_DONE, WITH_ACTION
-from lemmy_safety.ledger.schema.codec import (
-    pending_action_of,
-)
+from lemmy_safety.ledger.actions.records import pending_action_of
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import (
     IS_FLAGGED,
@@ -25,7 +23,7 @@ from lemmy_safety.records import ItemStatus, Review
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
-    from lemmy_safety.ledger.records import PendingAction
+    from lemmy_safety.ledger.actions.records import PendingAction
 
 FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).select_from(
     WITH_ACTION.join(storages, images.c.storage_id == storages.c.id)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.records import WantedBy
+    from lemmy_safety.ledger.schema.values import WantedBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

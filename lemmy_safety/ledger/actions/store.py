@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from lemmy_safety.ledger.actions.records import PendingAction, StuckActions
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.ledger.records import PendingAction, StuckActions
     from lemmy_safety.records import ActionPlan, ActionState, StoredObject
 
 

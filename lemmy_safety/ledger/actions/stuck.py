@@ -8,10 +8,11 @@ from sqlalchemy import func, select
 
 from lemmy_safety.ledger.actions.current import WITH_ACTION
 from lemmy_safety.ledger.actions.lookups import FLAGGED, UNREADABLE, is_open
+from lemmy_safety.ledger.actions.records import StuckActions
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import EventKind, StuckActions
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import actions, events, images
+from lemmy_safety.ledger.schema.values import EventKind
 from lemmy_safety.records import ActionState
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, select
 
 from lemmy_safety.ledger.actions.current import EARLIER
+from lemmy_safety.ledger.actions.records import PendingAction, pending_action_of
 from lemmy_safety.ledger.actions.rows import WantedAction, drop, subject_of, write_intents
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import ANCESTOR, EventKind, Origin, PendingAction, WantedBy
 from lemmy_safety.ledger.rules import EarlierRow, merge, overruled
-from lemmy_safety.ledger.schema.codec import object_of, pending_action_of
+from lemmy_safety.ledger.schema.codec import object_of
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.schema.tables import events, images
+from lemmy_safety.ledger.schema.values import ANCESTOR, EventKind, Origin, WantedBy
 from lemmy_safety.ledger.uploads.recording import settle_unchecked
 from lemmy_safety.ledger.verdicts.decisions import Decision, decisions_on, write_decision
 from lemmy_safety.ledger.verdicts.flags import Judgements

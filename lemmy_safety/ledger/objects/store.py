@@ -9,11 +9,12 @@ from sqlalchemy import and_, func, or_, select
 from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
-from lemmy_safety.ledger.records import ANCESTOR, FailingObject, FailingObjects, Known
-from lemmy_safety.ledger.rules import standing
+from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects
+from lemmy_safety.ledger.rules import Known, standing
 from lemmy_safety.ledger.schema.codec import checked_keys, object_of
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE, images
+from lemmy_safety.ledger.schema.values import ANCESTOR
 from lemmy_safety.ledger.verdicts import lookups as verdicts
 from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.records import ItemStatus, Outcome
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from lemmy_safety.ledger.actions.records import PendingAction
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.ledger.records import KnownVerdict, PendingAction
+    from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
 #: The same bytes were flagged at the door since: what is written here does not hold any more.

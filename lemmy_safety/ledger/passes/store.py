@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import select
 
@@ -18,13 +18,16 @@ from lemmy_safety.ledger.schema.storages import ensure_storage, new_id
 from lemmy_safety.ledger.schema.tables import cursors, runs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
 
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.ledger.records import RunCounts
+
+
+#: What a pass counted, by the caller's own names; stored as JSON.
+RunCounts: TypeAlias = "Mapping[str, object]"
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,11 @@ from lemmy_safety.ledger.actions.rows import drop
 from lemmy_safety.ledger.actions.stuck import count_refusals
 from lemmy_safety.ledger.audit import entry, place_of
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import ANCESTOR, EventKind, EventRow, ReviewResult
-from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys, flagged_row_of
+from lemmy_safety.ledger.reviews.records import EventRow, ReviewResult, flagged_row_of
+from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.tables import events, images, storages
+from lemmy_safety.ledger.schema.values import ANCESTOR, EventKind
 from lemmy_safety.ledger.uploads.lookups import uploads_named
 from lemmy_safety.ledger.verdicts.decisions import Decision, write_decision
 from lemmy_safety.records import ActionState, Review
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.ledger.records import FlaggedRow
+    from lemmy_safety.ledger.reviews.records import FlaggedRow
     from lemmy_safety.ledger.schema.codec import AnyRow
 
 #: Rows read at a time; between two pages no transaction is open that would hold back a checkpoint.

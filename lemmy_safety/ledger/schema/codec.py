@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.records import FlaggedRow, KnownVerdict, PendingAction
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.records import (
     Anomaly,
@@ -18,7 +16,6 @@ from lemmy_safety.records import (
     MediaInfo,
     Outcome,
     Pdq,
-    Review,
     StoredObject,
     Verdict,
 )
@@ -135,11 +132,6 @@ def verdict_columns(assessment: Assessment) -> dict[str, Any]:
     return dict(NO_VERDICT) if verdict is None else _columns_of(verdict, assessment.detectors)
 
 
-def flag_columns(flag: KnownVerdict) -> dict[str, Any]:
-    """A flag in the place of whatever a row says by way of judgement."""
-    return {**verdict_columns(flag.assessment), "status": ItemStatus.CHECKED, "reason": ""}
-
-
 def _columns_of(verdict: Verdict, detectors: frozenset[str]) -> dict[str, Any]:
     return {
         "outcome": verdict.outcome,
@@ -208,26 +200,16 @@ def pdq_of(row: AnyRow) -> Pdq | None:
 
 
 def verdict_of(row: AnyRow) -> Verdict | None:
-    return None if row.outcome is None else _verdict_of(row, row.outcome)
+    return None if row.outcome is None else verdict_with(row, row.outcome)
 
 
-def _verdict_of(row: AnyRow, outcome: Outcome) -> Verdict:
+def verdict_with(row: AnyRow, outcome: Outcome) -> Verdict:
     return Verdict(
         outcome=outcome,
         nsfw=row.nsfw,
         findings=findings_of(row.findings),
         rules_version=row.rules_version,
         outcomes={domain: Outcome(of_it) for domain, of_it in (row.outcomes or {}).items()},
-    )
-
-
-def pending_action_of(row: AnyRow) -> PendingAction:
-    """The intent of a row of ``images`` with its action, that describes an object."""
-    obj = object_of(row)
-    if obj is None:
-        raise ValueError(f"{row.key!r} was never described")
-    return PendingAction(
-        id=row.action_id, obj=obj, action=row.action_wanted, sha256=row.sha256, unreadable=row.outcome is None
     )
 
 
@@ -244,53 +226,4 @@ def assessment_of(row: AnyRow) -> Assessment:
         info=info_of(row),
         verdict=verdict_of(row),
         detectors=row.detectors,
-    )
-
-
-def known_verdict_of(row: AnyRow, *, key: str, review: Review) -> KnownVerdict:
-    """``row`` is one of ``images`` or ``uploads`` that has a verdict."""
-    assessment = replace(assessment_of(row), status=ItemStatus.CHECKED, reason="")
-    return KnownVerdict(key=key, assessment=assessment, review=review)
-
-
-def flag_of(row: AnyRow) -> KnownVerdict:
-    """``row`` is one of ``flags``."""
-    verdict = _verdict_of(row, Outcome.FLAGGED)
-    assessment = Assessment(status=ItemStatus.CHECKED, sha256=row.sha256, verdict=verdict, detectors=row.detectors)
-    return KnownVerdict(key=row.found_under, assessment=assessment, review=Review.NONE)
-
-
-def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
-    """Whether the next pass reads the object even if it is unchanged: it failed for a passing reason, or an admin asked."""
-    undecoded = status.settled and status not in (ItemStatus.CHECKED, ItemStatus.GONE)
-    return not status.settled or (undecoded and decoder == NO_DECODER)
-
-
-def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
-    """``row`` is one of ``images`` with its action, and the storage's name as ``storage``."""
-    may_hold_a_picture = row.decoder_broke is not False or row.sha256 is None
-    broke = row.status is ItemStatus.UNREADABLE and may_hold_a_picture
-    assessment = replace(assessment_of(row), decoder_broke=broke)
-    return FlaggedRow(
-        id=row.id,
-        storage=row.storage,
-        key=row.key,
-        obj=object_of(row),
-        assessment=assessment,
-        reused_from=row.reused_from,
-        dry_run=row.dry_run,
-        checked_at=row.checked_at,
-        action_id=row.action_id,
-        action_wanted=row.action_wanted,
-        action_state=row.action_state,
-        action_at=row.action_at,
-        action_detail=row.action_detail or "",
-        action_approved=row.action_approved_at is not None,
-        review=row.review,
-        review_note=row.review_note,
-        review_at=row.review_at,
-        origin=row.origin,
-        refusals=refusals,
-        to_be_read=is_to_be_read(row.status, row.decoder),
-        failed_passes=0 if row.status.settled else row.failed_passes,
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger.records import ANCESTOR
 from lemmy_safety.ledger.schema.tables import images, storages
+from lemmy_safety.ledger.schema.values import ANCESTOR
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Insert

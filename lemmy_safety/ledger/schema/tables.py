@@ -28,7 +28,6 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from lemmy_safety.ledger.records import EventKind, Origin, UploadAnswer, WantedBy
 from lemmy_safety.ledger.schema.columns import (
     EnumText,
     HexBytes,
@@ -37,6 +36,7 @@ from lemmy_safety.ledger.schema.columns import (
     RowId,
     UtcDateTime,
 )
+from lemmy_safety.ledger.schema.values import EventKind, Origin, UploadAnswer, WantedBy
 from lemmy_safety.records import ActionState, Domain, ItemStatus, Outcome, Review
 
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.

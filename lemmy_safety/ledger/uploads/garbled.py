@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from lemmy_safety.ledger.records import GarbledRequests
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.tables import garbled_requests
+from lemmy_safety.ledger.uploads.records import GarbledRequests
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger.database.database import Database

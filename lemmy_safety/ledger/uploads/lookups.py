@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.records import UploadAnswer
+    from lemmy_safety.ledger.schema.values import UploadAnswer
 
 #: Digits of a SHA-256. Logs show the first 16, in whole bytes as the column has them.
 _DIGITS = 64

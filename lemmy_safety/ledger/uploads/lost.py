@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, case, func, or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import ANCESTOR, UNSAID
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, images, storages, uploads
+from lemmy_safety.ledger.schema.values import ANCESTOR, UNSAID
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:

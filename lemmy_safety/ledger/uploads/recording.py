@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import FROM_UPLOAD, EventKind, UploadAnswer
-from lemmy_safety.ledger.schema.codec import NO_VERDICT, content_columns, flag_columns, verdict_columns
+from lemmy_safety.ledger.schema.codec import NO_VERDICT, content_columns, verdict_columns
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, events, images, uploads
+from lemmy_safety.ledger.schema.values import FROM_UPLOAD, EventKind, UploadAnswer
 from lemmy_safety.ledger.verdicts import flags
 from lemmy_safety.ledger.verdicts.flags import Judgements
+from lemmy_safety.ledger.verdicts.records import flag_columns
 from lemmy_safety.records import UNDECODED, ItemStatus, Outcome
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.records import UploadResult
     from lemmy_safety.ledger.schema.codec import AnyRow
+    from lemmy_safety.ledger.uploads.records import UploadResult
     from lemmy_safety.records import Assessment, ItemResult
 
 #: What is learned of bytes; the same columns in both tables.

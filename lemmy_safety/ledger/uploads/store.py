@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import UploadAnswer, UploadRow
-from lemmy_safety.ledger.schema.codec import assessment_of
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, storages, uploads
+from lemmy_safety.ledger.schema.values import UploadAnswer
 from lemmy_safety.ledger.uploads import lost, recording
 from lemmy_safety.ledger.uploads.lookups import count_unchecked
+from lemmy_safety.ledger.uploads.records import UploadResult, UploadRow, upload_row_of
 from lemmy_safety.records import ItemStatus, Outcome
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.ledger.records import UploadResult
-    from lemmy_safety.ledger.schema.codec import AnyRow
+    from lemmy_safety.ledger.uploads.records import UploadResult
     from lemmy_safety.records import StoredObject
 
 #: Rows of ``unchecked`` read at a time.
@@ -67,7 +66,7 @@ class Uploads:
         """What is known of these bytes as an upload."""
         with self._database.reading() as connection:
             row = connection.execute(_FULL_ROW.where(uploads.c.sha256 == sha256)).one_or_none()
-        return None if row is None else _upload_row_of(row)
+        return None if row is None else upload_row_of(row)
 
     def has_any(self) -> bool:
         """Whether pict-rs has ever asked about an upload that is on record."""
@@ -88,7 +87,7 @@ class Uploads:
                 is_later = and_(uploads.c.first_at == at, uploads.c.sha256 > sha256)
                 here = query.where(or_(uploads.c.first_at > at, is_later))
             with self._database.reading() as connection:
-                page = [_upload_row_of(row) for row in connection.execute(here)]
+                page = [upload_row_of(row) for row in connection.execute(here)]
             yield from page
             if len(page) < PAGE:
                 return
@@ -146,21 +145,3 @@ class Uploads:
         )
         with self._database.writing() as connection:
             return connection.execute(uploads.delete().where(uploads.c.last_at < before, *is_fine)).rowcount
-
-
-def _upload_row_of(row: AnyRow) -> UploadRow:
-    return UploadRow(
-        sha256=row.sha256,
-        size=row.size,
-        media_type=row.media_type,
-        answer=row.answer,
-        assessment=None if row.status is None and row.outcome is None else assessment_of(row),
-        reason=row.reason,
-        judged_at=row.judged_at,
-        first_at=row.first_at,
-        last_at=row.last_at,
-        times=row.times,
-        found_storage=row.storage,
-        found_key=row.found_key,
-        storage_key=row.storage_key,
-    )

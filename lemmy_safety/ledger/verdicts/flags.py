@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
-from lemmy_safety.ledger.records import FROM_UPLOAD
-from lemmy_safety.ledger.schema.codec import flag_of, verdict_columns
+from lemmy_safety.ledger.schema.codec import verdict_columns
 from lemmy_safety.ledger.schema.tables import flags, may_act, reviews
+from lemmy_safety.ledger.schema.values import FROM_UPLOAD
+from lemmy_safety.ledger.verdicts.records import flag_of
 from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection
 
-    from lemmy_safety.ledger.records import KnownVerdict
+    from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import Assessment
 
 #: A human has looked at these bytes and said that they are wrongly flagged.

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import case, select
 
-from lemmy_safety.ledger.records import FROM_UPLOAD
-from lemmy_safety.ledger.schema.codec import info_of, known_verdict_of, pdq_of
+from lemmy_safety.ledger.schema.codec import info_of, pdq_of
 from lemmy_safety.ledger.schema.tables import images, reviews, uploads
+from lemmy_safety.ledger.schema.values import FROM_UPLOAD
 from lemmy_safety.ledger.verdicts import flags
+from lemmy_safety.ledger.verdicts.records import known_verdict_of
 from lemmy_safety.records import Outcome, Review
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.records import KnownVerdict
     from lemmy_safety.ledger.schema.codec import AnyRow
+    from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import Ruleset
 
 

@@ -1,0 +1,62 @@
+"""Names and words that columns hold: reserved storages, where rows come from, answers, events."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+FROM_UPLOAD = "(upload)"
+"""In the place of a key where a verdict comes from the door, not from an object: the bytes were read, and the same."""
+
+ANCESTOR = "ancestor"
+"""Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
+
+UNSAID = "unsaid"
+"""Name of the reserved storage for uploads of a hook whose settings name no storage."""
+
+
+class Origin(StrEnum):
+    """Where a row's verdict comes from."""
+
+    SCAN = "scan"
+    ANCESTOR = "ancestor"
+    """Taken over from the ancestor's database: no hash, no size, no reason, and unknown whether it was acted on."""
+
+
+class WantedBy(StrEnum):
+    """Who wanted an action."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    """A sweep, or a pass of the daemon."""
+    COMMAND = "command"
+    """A person, with ``delete-flagged``."""
+    LEGACY = "legacy"
+    """The legacy tool, as far as its database says."""
+
+
+class UploadAnswer(StrEnum):
+    """What pict-rs was told of an upload."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNCHECKED = "unchecked"
+    """Accepted by ``HOOK_ON_FAILURE``, because there was no verdict in time."""
+
+
+class EventKind(StrEnum):
+    """What the append-only audit records. Objects judged clear leave no event: there are millions of them."""
+
+    FLAGGED = "flagged"
+    UNFLAGGED = "unflagged"
+    """A flagged object was judged again and not flagged, or its content changed."""
+    INTENDED = "intended"
+    """An action was decided, before it was carried out."""
+    DROPPED = "dropped"
+    """An intended action no longer holds: the content changed, or a human cleared it."""
+    DONE = "done"
+    REFUSED = "refused"
+    FAILED = "failed"
+    REVIEWED = "reviewed"
+    TAKEN_OVER = "taken_over"
+    """The ancestor's database became ours."""
+    LET_IN = "let_in"
+    """An upload was accepted unchecked; the event has its hash and no key."""
