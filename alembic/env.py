@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alembic import context
-from lemmy_safety.ledger.schema.tables import metadata
+from lemmy_safety.ledger.schema.conditions import SCHEMA
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -21,7 +21,7 @@ _KEPT = {"images_before_takeover"}
 def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=metadata,
+        target_metadata=SCHEMA,
         # Alembic takes SQLite for a database that commits at every DDL statement; ours does not, see ledger/database/engine.py.
         transactional_ddl=True,
         include_name=lambda name, kind, _parents: kind != "table" or name not in _KEPT,

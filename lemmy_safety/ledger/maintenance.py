@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.actions.current import WITH_ACTION
-from lemmy_safety.ledger.actions.lookups import FLAGGED, UNREADABLE, is_open
+from lemmy_safety.ledger.actions.current import IS_OPEN, WITH_ACTION
 from lemmy_safety.ledger.database import backup
 from lemmy_safety.ledger.database.disk_space import check_room
 from lemmy_safety.ledger.database.urls import sqlite_file
 from lemmy_safety.ledger.schema import migrations, wholeness
+from lemmy_safety.ledger.schema.conditions import FLAGGED, UNREADABLE
 from lemmy_safety.ledger.schema.tables import actions, images, runs, storages
 from lemmy_safety.ledger.schema.values import ANCESTOR
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
@@ -116,7 +116,7 @@ class Maintenance:
                 if state is ActionState.DONE:
                     acted += number
             flagged_open, unreadable_open = (
-                connection.execute(select(func.count()).select_from(WITH_ACTION).where(which, *is_open())).scalar_one()
+                connection.execute(select(func.count()).select_from(WITH_ACTION).where(which, IS_OPEN)).scalar_one()
                 for which in (FLAGGED, UNREADABLE)
             )
             return LedgerStats(

@@ -32,8 +32,8 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.ledger.schema import migrations
+from lemmy_safety.ledger.schema.conditions import SCHEMA
 from lemmy_safety.ledger.schema.migrations import script_location
-from lemmy_safety.ledger.schema.tables import metadata
 from lemmy_safety.records import ActionPlan
 
 SHORT_S = 0.05
@@ -63,7 +63,7 @@ def test_a_new_database_is_at_the_newest_schema(url) -> None:
 def test_the_migrations_make_what_the_models_describe(url) -> None:
     """Tables, columns and indexes: neither side has anything that the other lacks."""
     with open_ledger(url) as ledger, ledger.database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection), SCHEMA) == []
 
 
 def test_sqlite_is_set_up_to_keep_promises(made) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import and_, func, or_, select
 
 from lemmy_safety.ledger.schema.columns import EnumText
 from lemmy_safety.ledger.schema.tables import actions, images
-from lemmy_safety.records import ActionState
+from lemmy_safety.records import ActionState, ItemStatus, Review
 
 #: Objects, each with the action that counts for it now, if there is one.
 WITH_ACTION = images.outerjoin(actions, images.c.action_id == actions.c.id)
@@ -54,3 +54,7 @@ EARLIER = select(
     images.c.run_id,
     images.c.failed_passes,
 ).select_from(WITH_ACTION)
+
+#: Of ``WITH_ACTION``, what is flagged or unreadable: nothing was done about it yet, and nobody cleared it. Only a done action
+#: closes a row; a failed, refused or unknown one is for a person to see.
+IS_OPEN = and_(images.c.review != Review.CLEARED, images.c.status != ItemStatus.GONE, IS_NOT_DONE)

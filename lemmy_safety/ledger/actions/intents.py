@@ -14,8 +14,9 @@ from lemmy_safety.ledger.audit import entry, place_of
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.rules import holds_no_picture
 from lemmy_safety.ledger.schema.codec import object_columns, object_of
+from lemmy_safety.ledger.schema.conditions import may_act
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
-from lemmy_safety.ledger.schema.tables import actions, events, images, may_act
+from lemmy_safety.ledger.schema.tables import actions, events, images
 from lemmy_safety.ledger.schema.values import EventKind, Origin, WantedBy
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 

@@ -1,33 +1,22 @@
-"""Reading the ledger: each function asks on a connection that the caller holds, in pieces that every database takes."""
+"""Actions that are still wanted. Each function asks on a connection that the caller holds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
-from lemmy_safety.ledger.actions.current import ACTING, ACTION_COLUMNS, IS_NOT_DONE, WITH_ACTION
+from lemmy_safety.ledger.actions.current import ACTING, ACTION_COLUMNS
 from lemmy_safety.ledger.actions.records import pending_action_of
+from lemmy_safety.ledger.schema.conditions import IS_INTENDED, may_act
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
-from lemmy_safety.ledger.schema.tables import (
-    IS_FLAGGED,
-    IS_INTENDED,
-    IS_UNREADABLE,
-    actions,
-    images,
-    may_act,
-    storages,
-)
-from lemmy_safety.records import ItemStatus, Review
+from lemmy_safety.ledger.schema.tables import actions, images
+from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from lemmy_safety.ledger.actions.records import PendingAction
-
-FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).select_from(
-    WITH_ACTION.join(storages, images.c.storage_id == storages.c.id)
-)
 
 
 def is_intended(connection: Connection, action_id: int) -> bool:
@@ -47,23 +36,3 @@ def unfinished_actions(connection: Connection, storage: str) -> list[PendingActi
         .order_by(images.c.id)
     )
     return [pending_action_of(row) for row in connection.execute(query)]
-
-
-#: Which rows a page is of.
-FLAGGED: ColumnElement[bool] = and_(IS_FLAGGED, may_act(images.c.outcomes))
-UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
-
-#: No pass could judge it, for whatever reason; among those that are gone, what was never judged.
-UNJUDGED: ColumnElement[bool] = and_(
-    images.c.status != ItemStatus.CHECKED, or_(images.c.status != ItemStatus.GONE, images.c.outcome.is_(None))
-)
-
-
-def is_open() -> tuple[Any, ...]:
-    """Of a row that is flagged or unreadable: nothing was done about it yet, and nobody cleared it."""
-    return (
-        images.c.review != Review.CLEARED,
-        images.c.status != ItemStatus.GONE,
-        # Only a done action closes the row; a failed, refused or unknown one is for a person to see.
-        IS_NOT_DONE,
-    )

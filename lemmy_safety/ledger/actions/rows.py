@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, select
 
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.columns import clean_text
-from lemmy_safety.ledger.schema.tables import IS_INTENDED, actions, images
+from lemmy_safety.ledger.schema.conditions import IS_INTENDED
+from lemmy_safety.ledger.schema.tables import actions, images
 from lemmy_safety.records import ActionState
 
 if TYPE_CHECKING:

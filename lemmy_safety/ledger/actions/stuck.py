@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.actions.current import WITH_ACTION
-from lemmy_safety.ledger.actions.lookups import FLAGGED, UNREADABLE, is_open
+from lemmy_safety.ledger.actions.current import IS_OPEN, WITH_ACTION
 from lemmy_safety.ledger.actions.records import StuckActions
 from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.schema.conditions import FLAGGED, UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import actions, events, images
 from lemmy_safety.ledger.schema.values import EventKind
@@ -61,7 +61,7 @@ def stuck_actions(connection: Connection, storage: str | None, *, due_before: da
     )
     for which in (FLAGGED, UNREADABLE):
         query = select(*columns).select_from(WITH_ACTION)
-        query = query.where(which, *is_open(), *_in(connection, storage), actions.c.state.in_(_TRIED))
+        query = query.where(which, IS_OPEN, *_in(connection, storage), actions.c.state.in_(_TRIED))
         rows = connection.execute(query).all()
         refusals = count_refusals(connection, [row for row in rows if row.action_state is ActionState.REFUSED])
         failed += sum(row.action_state is ActionState.FAILED for row in rows)
@@ -78,7 +78,7 @@ def failed_keys(connection: Connection, storage: str, *, before: datetime) -> li
             .select_from(WITH_ACTION)
             .where(
                 which,
-                *is_open(),
+                IS_OPEN,
                 *_in(connection, storage),
                 actions.c.state == ActionState.FAILED,
                 actions.c.changed_at < before,

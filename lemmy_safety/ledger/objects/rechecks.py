@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from lemmy_safety.ledger.actions.current import IS_NOT_DONE, WITH_ACTION
-from lemmy_safety.ledger.actions.lookups import FLAGGED
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.codec import checked_keys
+from lemmy_safety.ledger.schema.conditions import FLAGGED
 from lemmy_safety.ledger.schema.tables import images, storages
 from lemmy_safety.ledger.schema.values import ANCESTOR
 from lemmy_safety.records import ItemStatus

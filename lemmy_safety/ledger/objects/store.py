@@ -12,8 +12,9 @@ from lemmy_safety.ledger.objects import recording
 from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects
 from lemmy_safety.ledger.rules import Known, standing
 from lemmy_safety.ledger.schema.codec import checked_keys, object_of
+from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
-from lemmy_safety.ledger.schema.tables import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE, images
+from lemmy_safety.ledger.schema.tables import images
 from lemmy_safety.ledger.schema.values import ANCESTOR
 from lemmy_safety.ledger.verdicts import lookups as verdicts
 from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door

@@ -8,8 +8,7 @@ from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.actions.breaker import note_decision
-from lemmy_safety.ledger.actions.current import EARLIER
-from lemmy_safety.ledger.actions.lookups import FLAGGED, FULL_ROW, UNJUDGED, UNREADABLE, is_open
+from lemmy_safety.ledger.actions.current import ACTION_COLUMNS, EARLIER, IS_OPEN, WITH_ACTION
 from lemmy_safety.ledger.actions.rows import drop
 from lemmy_safety.ledger.actions.stuck import count_refusals
 from lemmy_safety.ledger.audit import entry, place_of
@@ -17,6 +16,7 @@ from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.reviews.records import EventRow, ReviewResult, flagged_row_of
 from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys
 from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.conditions import FLAGGED, UNJUDGED, UNREADABLE
 from lemmy_safety.ledger.schema.tables import events, images, storages
 from lemmy_safety.ledger.schema.values import ANCESTOR, EventKind
 from lemmy_safety.ledger.uploads.lookups import uploads_named
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.database.database import Database
     from lemmy_safety.ledger.reviews.records import FlaggedRow
     from lemmy_safety.ledger.schema.codec import AnyRow
+
+#: Rows as people see them.
+_FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).select_from(
+    WITH_ACTION.join(storages, images.c.storage_id == storages.c.id)
+)
 
 #: Rows read at a time; between two pages no transaction is open that would hold back a checkpoint.
 PAGE = 500
@@ -72,11 +77,11 @@ class Reviews:
     def _pages(
         self, which: ColumnElement[bool], storage: str | None, *, include_settled: bool, after_id: int
     ) -> Iterator[FlaggedRow]:
-        query = FULL_ROW.where(which).order_by(images.c.id).limit(PAGE)
+        query = _FULL_ROW.where(which).order_by(images.c.id).limit(PAGE)
         if storage is not None:
             query = query.where(storages.c.name.in_([storage, ANCESTOR]))
         if not include_settled:
-            query = query.where(*is_open())
+            query = query.where(IS_OPEN)
         while True:
             with self._database.reading() as connection:
                 rows = connection.execute(query.where(images.c.id > after_id)).all()
@@ -164,7 +169,7 @@ class Reviews:
 
             changed: list[FlaggedRow] = []
             for ids in chunks(sorted(hits)):
-                full = FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
+                full = _FULL_ROW.where(images.c.id.in_(ids)).order_by(images.c.id)
                 changed.extend(flagged_row_of(row) for row in connection.execute(full))
         return ReviewResult(changed=tuple(changed), unknown=tuple(key for key in dict.fromkeys(keys) if key in unknown))
 
@@ -177,7 +182,7 @@ class Reviews:
         to_be_read, now = 0, self._database.now()
         with self._database.writing() as connection:
             for chunk in chunks(row_ids):
-                query = EARLIER.where(images.c.id.in_(chunk), UNJUDGED, *is_open())
+                query = EARLIER.where(images.c.id.in_(chunk), UNJUDGED, IS_OPEN)
                 rows = connection.execute(query).all()
                 to_be_read += len(rows)
                 settled = [row for row in rows if row.status.settled]  # the others are read again as it is

@@ -1,17 +1,15 @@
 """The tables, as the newest migration leaves them. Nothing is created from here: the schema is alembic's alone.
 
-A test compares these tables with what the migrations make, so that neither can drift.
+A test compares these tables with what the migrations make, so that neither can drift. Partial indexes are in
+``conditions.py``, beside the conditions of the queries that they serve.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     Double,
     ForeignKey,
     Index,
@@ -22,10 +20,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    and_,
-    literal_column,
-    or_,
-    type_coerce,
 )
 
 from lemmy_safety.ledger.schema.columns import (
@@ -37,7 +31,7 @@ from lemmy_safety.ledger.schema.columns import (
     UtcDateTime,
 )
 from lemmy_safety.ledger.schema.values import EventKind, Origin, UploadAnswer, WantedBy
-from lemmy_safety.records import ActionState, Domain, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
 # Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
@@ -140,6 +134,7 @@ images = Table(
     Column("review_note", Text, nullable=False),
     Column("review_at", UtcDateTime),
     UniqueConstraint("storage_id", "key", name="uq_images_storage_key"),
+    Index("ix_images_sha256", "sha256"),
 )
 
 # Every action that was ever wanted, one row each. It stays when its object is judged again and another one is wanted.
@@ -278,50 +273,3 @@ events = Table(
     Column("run_id", ForeignKey("runs.id")),
     Index("ix_events_key", "key"),
 )
-
-
-def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
-    """The column equals one of the values, written into the SQL.
-
-    A partial index serves a query only if the query's text implies the index's condition, so neither may use
-    parameters here. The values are our own enumerations, never input.
-    """
-    return or_(*(column == literal_column(f"'{value}'") for value in values))
-
-
-def may_act(outcomes: Column[Any]) -> ColumnElement[bool]:
-    """Of what is flagged: whether it is in a domain that this version knows. NULL stands for csam alone.
-
-    What another version has flagged in another domain stays as it is, and nothing follows from it.
-    """
-    text = type_coerce(outcomes, Text)  # as JsonText writes it: without blanks
-    flagged = (f'"{domain.value}":"{Outcome.FLAGGED.value}"' for domain in Domain)
-    return or_(outcomes.is_(None), *(text.contains(part, autoescape=True) for part in flagged))
-
-
-# Conditions of the partial indexes; queries must use these very expressions. Each index holds only the few rows in
-# question, so that asking for them costs what they are, not what 10 million rows are.
-IS_FLAGGED = _is(images.c.outcome, Outcome.FLAGGED)
-IS_INTENDED = _is(actions.c.state, ActionState.INTENDED)
-IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
-IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
-IS_REFUSED = _is(actions.c.state, ActionState.REFUSED)
-#: No decoder made a picture of it, and an admin asked for another look: ``NO_DECODER`` stands in place of the one that looked.
-IS_READ_AGAIN = and_(
-    _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
-    images.c.decoder == literal_column("''"),
-)
-#: Accepted without a verdict, and none since.
-IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
-
-Index("ix_images_sha256", images.c.sha256)
-for _name, _columns, _condition in (
-    ("ix_images_flagged", (images.c.id,), IS_FLAGGED),
-    ("ix_actions_intended", (actions.c.image_id,), IS_INTENDED),
-    ("ix_images_retryable", (images.c.storage_id, images.c.checked_at), IS_RETRYABLE),
-    ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
-    ("ix_actions_refused", (actions.c.image_id,), IS_REFUSED),
-    ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
-    ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
-):
-    Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, uploads
+from lemmy_safety.ledger.schema.conditions import IS_UNCHECKED
+from lemmy_safety.ledger.schema.tables import uploads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

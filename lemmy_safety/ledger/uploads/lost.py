@@ -8,8 +8,9 @@ from sqlalchemy import and_, case, func, or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.columns import clean_text
+from lemmy_safety.ledger.schema.conditions import IS_UNCHECKED
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
-from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, images, storages, uploads
+from lemmy_safety.ledger.schema.tables import images, storages, uploads
 from lemmy_safety.ledger.schema.values import ANCESTOR, UNSAID
 from lemmy_safety.records import ItemStatus
 

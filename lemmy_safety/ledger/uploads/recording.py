@@ -14,7 +14,8 @@ from sqlalchemy import bindparam, or_, select
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.codec import NO_VERDICT, content_columns, verdict_columns
 from lemmy_safety.ledger.schema.columns import clean_text
-from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, events, images, uploads
+from lemmy_safety.ledger.schema.conditions import IS_UNCHECKED
+from lemmy_safety.ledger.schema.tables import events, images, uploads
 from lemmy_safety.ledger.schema.values import FROM_UPLOAD, EventKind, UploadAnswer
 from lemmy_safety.ledger.verdicts import flags
 from lemmy_safety.ledger.verdicts.flags import Judgements

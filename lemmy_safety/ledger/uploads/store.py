@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.schema.conditions import IS_UNCHECKED
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
-from lemmy_safety.ledger.schema.tables import IS_UNCHECKED, storages, uploads
+from lemmy_safety.ledger.schema.tables import storages, uploads
 from lemmy_safety.ledger.schema.values import UploadAnswer
 from lemmy_safety.ledger.uploads import lost, recording
 from lemmy_safety.ledger.uploads.lookups import count_unchecked

@@ -17,7 +17,8 @@ from sqlalchemy import or_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.codec import verdict_columns
-from lemmy_safety.ledger.schema.tables import flags, may_act, reviews
+from lemmy_safety.ledger.schema.conditions import may_act
+from lemmy_safety.ledger.schema.tables import flags, reviews
 from lemmy_safety.ledger.schema.values import FROM_UPLOAD
 from lemmy_safety.ledger.verdicts.records import flag_of
 from lemmy_safety.records import Review
