@@ -16,8 +16,8 @@ from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import images
 from lemmy_safety.ledger.schema.values import ANCESTOR
-from lemmy_safety.ledger.verdicts import lookups as verdicts
 from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
+from lemmy_safety.ledger.verdicts.lookups import verdict_for
 from lemmy_safety.records import ItemStatus, Outcome
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Objects:
         to look, and ``record`` tells what wins.
         """
         with self._database.reading() as connection:
-            return verdicts.verdict_for(connection, sha256, ruleset)
+            return verdict_for(connection, sha256, ruleset)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
         """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
