@@ -12,17 +12,17 @@ from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.reviews.records import EventRow, FlaggedRow, ReviewResult
 from lemmy_safety.ledger.rules import Known
-from lemmy_safety.ledger.schema.values import ANCESTOR, FROM_UPLOAD, UNSAID, EventKind, Origin, UploadAnswer
+from lemmy_safety.ledger.schema.values import FROM_UPLOAD, LEGACY, UNSAID, EventKind, Origin, UploadAnswer
 from lemmy_safety.ledger.uploads.garbled import GarbledCounts
 from lemmy_safety.ledger.uploads.records import MOST_GARBLED_IN_A_ROW, GarbledRequests, UploadResult, UploadRow
 from lemmy_safety.ledger.uploads.store import Uploads
 from lemmy_safety.ledger.verdicts.records import KnownVerdict
 
 __all__ = [
-    "ANCESTOR",
     "BUSY_TIMEOUT_S",
     "DAEMON",
     "FROM_UPLOAD",
+    "LEGACY",
     "MOST_GARBLED_IN_A_ROW",
     "RECHECK",
     "SWEEP",

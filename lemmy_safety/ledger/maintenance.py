@@ -14,7 +14,7 @@ from lemmy_safety.ledger.database.urls import sqlite_file
 from lemmy_safety.ledger.schema import migrations, wholeness
 from lemmy_safety.ledger.schema.conditions import FLAGGED, UNREADABLE
 from lemmy_safety.ledger.schema.tables import actions, images, runs, storages
-from lemmy_safety.ledger.schema.values import ANCESTOR
+from lemmy_safety.ledger.schema.values import LEGACY
 from lemmy_safety.ledger.uploads.lookups import count_by_answer, count_unchecked
 from lemmy_safety.records import ActionState, ItemStatus, Outcome
 
@@ -90,8 +90,8 @@ class Maintenance:
         """
         with self._database.writing() as connection:
             # There and back, so that something is written whatever a database makes of a value that stays the same.
-            connection.execute(storages.update().where(storages.c.name == ANCESTOR).values(name=f"{ANCESTOR}."))
-            connection.execute(storages.update().where(storages.c.name == f"{ANCESTOR}.").values(name=ANCESTOR))
+            connection.execute(storages.update().where(storages.c.name == LEGACY).values(name=f"{LEGACY}."))
+            connection.execute(storages.update().where(storages.c.name == f"{LEGACY}.").values(name=LEGACY))
 
     def back_up(self, target: Path | None = None, *, overwrite: bool = False) -> Path:
         """Copy the database, of whatever schema, also while others write to it; see ``backup.back_up``."""

@@ -47,7 +47,7 @@ def open_ledger(
 
     A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
     the ledger may fail on an old schema; ``maintenance.schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
-    another writer. A database of the ancestor's tool is taken over in place. A SQLite database with anything in it is copied
+    another writer. A database of the legacy tool is taken over in place. A SQLite database with anything in it is copied
     beside itself before it is upgraded (``copied_to``); where that fails, nothing is changed.
 
     :raises LedgerTooNew: its schema is one that this version does not know.

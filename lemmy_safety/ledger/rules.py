@@ -44,7 +44,7 @@ class Known(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierRow:
-    """What the rules need to know of a row that is already there. ``obj`` is None for rows of the ancestor."""
+    """What the rules need to know of a row that is already there. ``obj`` is None for legacy rows."""
 
     obj: StoredObject | None
     sha256: str | None
@@ -74,7 +74,7 @@ def holds_no_picture(
 ) -> bool:
     """Whether an object may be acted on for being unreadable.
 
-    Not when the decoder broke on it (what it holds is not known), not when nobody asked whether it did (rows before the
+    Not when the decoder broke on it (what it holds is not known), not where that was never asked (rows before the
     schema 0002), not when its bytes were never had, and not when it could be read once.
     """
     return status is ItemStatus.UNREADABLE and outcome is None and sha256 is not None and decoder_broke is False
@@ -94,17 +94,17 @@ def standing(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known | No
 
     Gone, done and refused rows never stand: an object that is listed again is there, whatever was written.
     """
-    ancestor = row.origin is Origin.ANCESTOR
+    legacy = row.origin is Origin.LEGACY
     if row.status in UNDECODED and row.decoder == NO_DECODER:
         return None  # an admin asked for another look
     if row.status is ItemStatus.GONE or row.action_state in (ActionState.DONE, ActionState.REFUSED):
         return None
-    if ancestor and row.obj is None:
+    if legacy and row.obj is None:
         # Known by key alone; without a verdict it was a failed attempt.
         return Known.SETTLED if row.outcome is not None else None
     if not row.same_content_as(obj):
         return None
-    judged = row.outcome is not None and (ancestor or ruleset.detectors <= row.detectors)
+    judged = row.outcome is not None and (legacy or ruleset.detectors <= row.detectors)
     undecoded = row.status in UNDECODED and row.decoder == ruleset.decoder
     if not judged and not undecoded:
         return None
@@ -159,7 +159,7 @@ def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
         return False
     if result.assessment.status is ItemStatus.GONE:
         return True  # the bytes that were judged are gone; what was said of them stays true
-    if row.origin is Origin.ANCESTOR and not result.assessment.status.settled:
+    if row.origin is Origin.LEGACY and not result.assessment.status.settled:
         return True
     return row.same_content_as(result.obj, result.assessment.sha256)
 
@@ -264,7 +264,7 @@ def _to_be_acted_on(
         dropped = [] if row is None else _drops(row, "cleared by a human")
         return Change(values=values, events=(*said, *dropped))
     if action is not None:
-        superseded = [] if row is None else _drops(row, "decided anew")
+        superseded = [] if row is None else _drops(row, "decided again")
         return Change(values=values, intends=action, events=(*said, *superseded))
     if row is not None and row.action_state is ActionState.INTENDED:
         same_reason = row.holds_no_picture == (result.assessment.verdict is None)

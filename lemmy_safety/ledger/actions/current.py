@@ -55,6 +55,6 @@ EARLIER = select(
     images.c.failed_passes,
 ).select_from(WITH_ACTION)
 
-#: Of ``WITH_ACTION``, what is flagged or unreadable: nothing was done about it yet, and nobody cleared it. Only a done action
+#: Of ``WITH_ACTION``, what is flagged or unreadable: nothing was done about it yet, and no person cleared it. Only a done action
 #: closes a row; a failed, refused or unknown one is for a person to see.
 IS_OPEN = and_(images.c.review != Review.CLEARED, images.c.status != ItemStatus.GONE, IS_NOT_DONE)

@@ -35,7 +35,7 @@ _FINISHED: Mapping[ActionState, EventKind] = {
     ActionState.FAILED: EventKind.FAILED,
 }
 
-#: States from which an action may be (or already is) intended. A done one needs none, a refused one is judged anew.
+#: States from which an action may be (or already is) intended. A done one needs none, a refused one is judged again.
 _ACTIONABLE = frozenset({ActionState.NONE, ActionState.FAILED, ActionState.INTENDED, ActionState.UNKNOWN})
 
 
@@ -63,9 +63,9 @@ def intend_actions(
 def adopt_row(
     connection: Connection, row_id: int, storage: str, obj: StoredObject, action: str, *, now: datetime
 ) -> PendingAction | None:
-    """Say which object a row of the ancestor is about, and intend an action on it."""
+    """Say which object a legacy row is about, and intend an action on it."""
     row = connection.execute(EARLIER.where(images.c.id == row_id)).one_or_none()
-    if row is None or row.origin is not Origin.ANCESTOR or row.key != obj.key:
+    if row is None or row.origin is not Origin.LEGACY or row.key != obj.key:
         raise LedgerError(
             f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
         )

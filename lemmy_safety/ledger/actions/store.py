@@ -58,7 +58,7 @@ class Actions:
         """Write intents for those keys that wait for an action of the plan and are not cleared; return them.
 
         Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
-        refused (they are judged again), and rows of the ancestor whose object was never described (see ``adopt``).
+        refused (they are judged again), and legacy rows whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
         with self._database.writing() as connection:
@@ -72,11 +72,11 @@ class Actions:
             )
 
     def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
-        """Say that a row of the ancestor is about this object, and intend the action; it is then the storage's row.
+        """Say that a legacy row is about this object, and intend the action; it is then the storage's row.
 
-        The caller vouches that ``obj`` is what the ancestor judged. None when a human cleared it or it was acted on.
+        The caller vouches that ``obj`` is what the legacy tool judged. None when a human cleared it or it was acted on.
 
-        :raises LedgerError: the row is none of the ancestor, or of another key.
+        :raises LedgerError: it is not a legacy row, or it is of another key.
         """
         checked_keys([obj.key])
         with self._database.writing() as connection:
@@ -86,7 +86,7 @@ class Actions:
         """Write how an action ended: DONE, REFUSED (the object changed; it is judged again) or FAILED.
 
         Finishing again overwrites. An action whose object was judged again meanwhile leaves its event only. The id of a
-        row of the ancestor stands for the action that is unknown of it.
+        legacy row stands for the action that is unknown of it.
 
         :raises LedgerError: no such action.
         :raises ValueError: another state.

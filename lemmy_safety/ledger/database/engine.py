@@ -4,7 +4,7 @@ Nothing here knows a table. The choices for SQLite:
 
 - WAL, so that readers (``flagged``, a second process) and the writer never wait for each other.
 - ``synchronous=FULL``: in WAL mode NORMAL does not sync on commit, so a power cut could take back an intent whose
-  deed is already done, and the ledger would not know of it. FULL syncs once a commit, which grouped commits make
+  action is already carried out, and the ledger would not know of it. FULL syncs once a commit, which grouped commits make
   cheap. ``fullfsync`` makes it true on macOS, where a plain fsync stops at the drive's cache.
 - Transactions are begun by us, because Python's driver by itself begins none for DDL and begins late for the rest:
   a migration must be all or nothing, and a writer takes the lock at once (BEGIN IMMEDIATE) instead of failing halfway.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Dialect, Engine
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
-#: Seconds to wait for another writer. A commit of 500 rows takes well under one; a migration of a large ancestor
+#: Seconds to wait for another writer. A commit of 500 rows takes well under one; a migration of a large legacy
 #: database takes several.
 BUSY_TIMEOUT_S = 10.0
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds to wait for a lock that nobody holds. A virus scanner may have the new file open for a moment.
+#: Seconds to wait for a lock that is free. A virus scanner may have the new file open for a moment.
 _PATIENCE_S = 1.0
 
 #: What SQLite says of a file that only we know, https://www.sqlite.org/rescode.html: primary codes, then extended ones.

@@ -1,10 +1,10 @@
 """Whether an open SQLite database still has the files that it was opened with.
 
-A program goes on writing to a file that was deleted, and nobody will ever read that. It is noticed before each look-up and
+A program goes on writing to a file that was deleted, which is never read again. It is noticed before each look-up and
 each write by asking the system which file has the name now: the device and the number of the file there, or, on file
 systems without such numbers, the time at which it was made. Opening the file to look into it would end SQLite's locks.
 
-Windows does not let anybody delete or replace an open database, so there is nothing to notice there.
+Windows does not let other programs delete or replace an open database, so there is nothing to notice there.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _identity_of(path: Path) -> _Identity | None:
         if error.errno in _GONE:
             return None
         reason = error.strerror or type(error).__name__
-        raise LedgerError(f"The database file {path} cannot be looked at: {reason}.") from error
+        raise LedgerError(f"The database file {path} cannot be examined: {reason}.") from error
     return _Identity(facts.st_dev, facts.st_ino or _made_at(facts), facts.st_size == 0)
 
 

@@ -11,7 +11,7 @@ from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.codec import checked_keys
 from lemmy_safety.ledger.schema.conditions import FLAGGED
 from lemmy_safety.ledger.schema.tables import images, storages
-from lemmy_safety.ledger.schema.values import ANCESTOR
+from lemmy_safety.ledger.schema.values import LEGACY
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Rechecks:
         self._database = database
 
     def since(self, storage: str, since: datetime, *, before: datetime) -> Iterator[str]:
-        """Keys of a storage that were last looked at from ``since`` on and before ``before`` (aware), lazily.
+        """Keys of a storage that were last judged from ``since`` on and before ``before`` (aware), lazily.
 
         Left out is what is gone or was deleted. Walks over the objects, so seconds at 10 million rows.
         """
@@ -71,7 +71,7 @@ class Rechecks:
 
 def _there(storage: str) -> Select[tuple[int, str]]:
     """Objects of a storage that may still be there; with those of the legacy tool, which may lie in any storage."""
-    places = select(storages.c.id).where(storages.c.name.in_([storage, ANCESTOR]))
+    places = select(storages.c.id).where(storages.c.name.in_([storage, LEGACY]))
     return (
         select(images.c.id, images.c.key)
         .select_from(WITH_ACTION)

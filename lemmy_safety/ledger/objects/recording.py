@@ -14,7 +14,7 @@ from lemmy_safety.ledger.rules import EarlierRow, merge, overruled
 from lemmy_safety.ledger.schema.codec import object_of
 from lemmy_safety.ledger.schema.storages import ensure_storage, storage_id_of
 from lemmy_safety.ledger.schema.tables import events, images
-from lemmy_safety.ledger.schema.values import ANCESTOR, EventKind, Origin, WantedBy
+from lemmy_safety.ledger.schema.values import LEGACY, EventKind, Origin, WantedBy
 from lemmy_safety.ledger.uploads.recording import settle_unchecked
 from lemmy_safety.ledger.verdicts.decisions import Decision, decisions_on, write_decision
 from lemmy_safety.ledger.verdicts.flags import Judgements
@@ -123,7 +123,7 @@ class _Writes:
         if row is None:
             self._inserts.append({"key": result.obj.key, **values})
         else:
-            # storage_id is among the values: a row of the ancestor moves to the storage where its key was found.
+            # storage_id is among the values: a legacy row moves to the storage where its key was found.
             self._updates.setdefault(frozenset(values), []).append({"row_id": row.id, **values})
 
     def _failed_passes(self, row: AnyRow | None, status: ItemStatus) -> int:
@@ -193,11 +193,11 @@ def _approval(row: AnyRow | None, result: ItemResult, action: str) -> datetime |
 
 
 def _earlier_rows(connection: Connection, storage_id: int, keys: Sequence[str]) -> dict[str, AnyRow]:
-    """What is known by key: the storage's own row, else the one taken over from the ancestor."""
-    ancestor_id = storage_id_of(connection, ANCESTOR)
+    """What is known by key: the storage's own row, else the legacy one."""
+    legacy_id = storage_id_of(connection, LEGACY)
     found: dict[str, AnyRow] = {}
     for chunk in chunks(keys):
-        query = EARLIER.where(images.c.storage_id.in_([storage_id, ancestor_id]), images.c.key.in_(chunk))
+        query = EARLIER.where(images.c.storage_id.in_([storage_id, legacy_id]), images.c.key.in_(chunk))
         for row in connection.execute(query):
             if row.key not in found or row.storage_id == storage_id:
                 found[row.key] = row
@@ -231,7 +231,7 @@ def _decision(
         return by_hash[sha256]
     if row is None or before is None or before.review is Review.NONE:
         return None
-    # A row of the ancestor was decided on by its key, which pict-rs never gives to other bytes.
-    if before.origin is Origin.ANCESTOR or before.same_content_as(result.obj, sha256):
+    # A legacy row was decided on by its key, which pict-rs never gives to other bytes.
+    if before.origin is Origin.LEGACY or before.same_content_as(result.obj, sha256):
         return Decision(review=row.review, note=row.review_note, at=row.review_at)
     return None

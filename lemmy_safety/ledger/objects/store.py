@@ -15,7 +15,7 @@ from lemmy_safety.ledger.schema.codec import checked_keys, object_of
 from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import images
-from lemmy_safety.ledger.schema.values import ANCESTOR
+from lemmy_safety.ledger.schema.values import LEGACY
 from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.ledger.verdicts.lookups import verdict_for
 from lemmy_safety.records import ItemStatus, Outcome
@@ -51,12 +51,12 @@ class Objects:
         It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
         under way: ``intend`` knows whether one is wanted. Objects
         that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
-        Rows of the ancestor settle their key in every storage, unless it recorded no verdict. Not settled is what is on
+        Legacy rows settle their key in every storage, unless they have no verdict. Not settled is what is on
         record as not flagged while a flag of the door stands on the same bytes.
         """
         checked_keys(obj.key for obj in objects)
         with self._database.reading() as connection:
-            places = [storage_id_of(connection, name) for name in (storage, ANCESTOR)]
+            places = [storage_id_of(connection, name) for name in (storage, LEGACY)]
             places = [place for place in places if place is not None]
             found: dict[str, Known] = {}
             for chunk in chunks(objects):
@@ -86,7 +86,7 @@ class Objects:
         before they were acted on, or whose bytes were flagged at the door since, or that an admin asked for; as many of each
         at most.
 
-        Rows of the ancestor are not among them: it is unknown where they lie, so a listing has to meet them.
+        Legacy rows are not among them: it is unknown where they lie, so a listing has to meet them.
         """
         with self._database.reading() as connection:
             query = (
@@ -133,7 +133,7 @@ class Objects:
         return FailingObjects(number=number, first=tuple(FailingObject(*row) for row in rows))
 
     def described(self, storage: str, key: str) -> StoredObject | None:
-        """The object as it was when it was last recorded; None for unknown keys and for rows of the ancestor."""
+        """The object as it was when it was last recorded; None for unknown keys and for legacy rows."""
         checked_keys([key])
         with self._database.reading() as connection:
             query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)

@@ -64,7 +64,7 @@ class Holder:
         return self.process.is_known_to_be_dead()
 
     def refusal(self) -> PassRunning:
-        """The error for whoever wants the lease now."""
+        """The error for the pass that wants the lease now."""
         since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
         return PassRunning(
             f"A pass over {self.storage} is running: {self.kind} on {self.process.host}, process {self.process.pid}, "
@@ -76,7 +76,7 @@ class Holder:
 
 
 def holder(connection: Connection, storage: str) -> Holder | None:
-    """Who has the lease on a storage, if anybody has, over or not."""
+    """Who has the lease on a storage, if there is one, over or not."""
     query = (
         select(leases, storages.c.name.label("storage"))
         .join(storages, leases.c.storage_id == storages.c.id)
@@ -91,7 +91,7 @@ def take(connection: Connection, storage: str, storage_id: int, kind: str, *, ow
 
     The connection must hold the writer's lock: of two processes that ask at the same time, one is second.
 
-    :raises PassRunning: somebody has it.
+    :raises PassRunning: another pass has it.
     """
     present = holder(connection, storage)
     if present is not None and not present.is_over(own):
@@ -117,7 +117,7 @@ def take(connection: Connection, storage: str, storage_id: int, kind: str, *, ow
 def prove(connection: Connection, storage: str, token: str) -> None:
     """See that the lease is still the one that was taken.
 
-    :raises PassRunning: somebody else has taken it, or had it meanwhile.
+    :raises PassRunning: another pass has taken it, or had it meanwhile.
     """
     if connection.execute(select(leases.c.token).where(leases.c.token == token)).first() is None:
         raise lost(storage, holder(connection, storage))

@@ -94,7 +94,7 @@ def _exists(pid: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """A name that no other machine or container has; where none can be had, one that nobody else has either."""
+    """A name that no other machine or container has; where none can be had, one that no other process has either."""
     host = socket.gethostname()
     if sys.platform.startswith("linux"):
         with suppress(OSError):

@@ -148,7 +148,7 @@ class Passes:
             raise present.refusal()
 
     def _beat(self, lease: Lease) -> None:
-        while not lease._ended.wait(leases.BEAT_S):  # noqa: SLF001 - idem
+        while not lease._ended.wait(leases.BEAT_S):  # noqa: SLF001 - its maker's
             try:
                 with self._database.writing() as connection:
                     leases.beat(connection, lease.token)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class FlaggedRow:
     """One row of the ledger as a human sees it: flagged, unreadable, or without a verdict for another reason.
 
-    ``obj`` is None for rows of the ancestor, whose object was never described: ``ledger.actions.adopt`` describes it before
+    ``obj`` is None for legacy rows, whose object was never described: ``ledger.actions.adopt`` describes it before
     anything is done. ``action_detail`` says why an action failed or was refused. ``outcome`` is None where nothing was judged.
     ``decoder_broke`` is True of an unreadable object that nothing is done about, because it may hold a picture: the
     decoder broke on it, or its bytes were never had.

@@ -18,7 +18,7 @@ from lemmy_safety.ledger.schema.codec import NO_DECODER, checked_keys
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.conditions import FLAGGED, UNJUDGED, UNREADABLE
 from lemmy_safety.ledger.schema.tables import events, images, storages
-from lemmy_safety.ledger.schema.values import ANCESTOR, EventKind
+from lemmy_safety.ledger.schema.values import LEGACY, EventKind
 from lemmy_safety.ledger.uploads.lookups import uploads_named
 from lemmy_safety.ledger.verdicts.decisions import Decision, write_decision
 from lemmy_safety.records import ActionState, Review
@@ -52,7 +52,7 @@ class Reviews:
     ) -> Iterator[FlaggedRow]:
         """Flagged rows by rising id, lazily, in bounded memory; rows written meanwhile may or may not appear.
 
-        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Rows of the ancestor are
+        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Legacy rows are
         open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
         a pass has judged them.
         """
@@ -79,7 +79,7 @@ class Reviews:
     ) -> Iterator[FlaggedRow]:
         query = _FULL_ROW.where(which).order_by(images.c.id).limit(PAGE)
         if storage is not None:
-            query = query.where(storages.c.name.in_([storage, ANCESTOR]))
+            query = query.where(storages.c.name.in_([storage, LEGACY]))
         if not include_settled:
             query = query.where(IS_OPEN)
         while True:
@@ -132,7 +132,7 @@ class Reviews:
         with self._database.writing() as connection:
             places = select(storages.c.id)  # named, because the index on keys begins with the storage
             if storage is not None:
-                places = places.where(storages.c.name.in_([storage, ANCESTOR]))
+                places = places.where(storages.c.name.in_([storage, LEGACY]))
             hits: dict[int, AnyRow] = {}
             for chunk in chunks(keys):
                 query = EARLIER.where(images.c.storage_id.in_(places), images.c.key.in_(chunk))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: A row of any query over ``images``; its columns are looked up by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
-#: In the place of the decoder that looked at an object, where an admin asked for another look.
+#: In the place of the decoder that read an object, where an admin asked for another look.
 NO_DECODER = ""
 
 #: The columns of a verdict as they are where there is none.
@@ -69,7 +69,7 @@ def object_columns(obj: StoredObject | None) -> dict[str, Any]:
 
 
 def object_of(row: AnyRow) -> StoredObject | None:
-    """The object a row describes; None for rows of the ancestor."""
+    """The object a row describes; None for legacy rows."""
     if row.size is None or row.modified_at is None:
         return None
     return StoredObject(key=row.key, size=row.size, modified_at=row.modified_at, etag=row.etag)

@@ -22,8 +22,8 @@ from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerTooNew
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-#: The columns of the one table that the ancestor's tool makes; without our other tables beside it, it is the ancestor's.
-_ANCESTOR_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
+#: The columns of the one table that the legacy tool makes; without our other tables beside it, it is that tool's.
+_LEGACY_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
 
 #: Tables that every version of our schema has; a version table without them is another program's.
 _OUR_TABLES = {"storages", "images", "events"}
@@ -81,7 +81,7 @@ def newest() -> str:
 
 
 def present(connection: Connection) -> str | None:
-    """The revision a database is at; None for an empty one and for one of the ancestor.
+    """The revision a database is at; None for an empty one and for a legacy one.
 
     Changes nothing. What belongs to the revision may be missing; see ``wholeness``.
 
@@ -92,7 +92,7 @@ def present(connection: Connection) -> str | None:
     revisions = MigrationContext.configure(connection).get_current_heads()
     if not revisions:
         foreign = tables - {"alembic_version"}
-        if not foreign or (foreign == {"images"} and is_ancestor(connection)):
+        if not foreign or (foreign == {"images"} and is_legacy(connection)):
             return None
         if foreign >= _OUR_TABLES:
             raise LedgerDamaged(
@@ -111,13 +111,13 @@ def present(connection: Connection) -> str | None:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nothing is in the database, ours or the ancestor's."""
+    """Whether nothing is in the database, ours or the legacy tool's."""
     return not set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
 
 
-def is_ancestor(connection: Connection) -> bool:
-    """Whether the table ``images`` is the one of the ancestor's tool."""
-    return {column["name"] for column in inspect(connection).get_columns("images")} >= _ANCESTOR_COLUMNS
+def is_legacy(connection: Connection) -> bool:
+    """Whether the table ``images`` is the one of the legacy tool."""
+    return {column["name"] for column in inspect(connection).get_columns("images")} >= _LEGACY_COLUMNS
 
 
 def room_needed(present: str | None) -> int:

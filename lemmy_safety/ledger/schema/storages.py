@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger.schema.tables import images, storages
-from lemmy_safety.ledger.schema.values import ANCESTOR
+from lemmy_safety.ledger.schema.values import LEGACY
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Insert
@@ -40,8 +40,8 @@ def ensure_storage(connection: Connection, name: str) -> int:
 
     :raises ValueError: the name is the reserved one.
     """
-    if name == ANCESTOR:
-        raise ValueError(f"{ANCESTOR!r} is no storage that can be scanned")
+    if name == LEGACY:
+        raise ValueError(f"{LEGACY!r} is not a storage that can be scanned")
     found = storage_id_of(connection, name)
     if found is None:
         found = new_id(connection, storages.insert().values(name=name))

@@ -33,7 +33,7 @@ from lemmy_safety.ledger.schema.columns import (
 from lemmy_safety.ledger.schema.values import EventKind, Origin, UploadAnswer, WantedBy
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
-# Every constraint is named, so that the ancestor's renamed table never holds a name that ours needs.
+# Every constraint is named, so that the legacy tool's renamed table never holds a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
 
 storages = Table(
@@ -89,7 +89,7 @@ images = Table(
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
     Column("key", Text, nullable=False),
-    # The object as it was listed when it was judged; NULL for rows of the ancestor.
+    # The object as it was listed when it was judged; NULL for legacy rows.
     Column("size", BigInteger),
     Column("modified_at", UtcDateTime),
     Column("etag", Text),
@@ -124,7 +124,7 @@ images = Table(
     Column("reused_from", Text),
     Column("dry_run", Boolean, nullable=False),
     Column("origin", EnumText(Origin), nullable=False),
-    # How many times a verdict or its absence was written here; 0 for what the ancestor wrote.
+    # How many times a verdict or its absence was written here; 0 for what the legacy tool wrote.
     Column("judgement", Integer, nullable=False),
     # The action that counts for it now; NULL where none was ever wanted, or none since it was judged last. No foreign key:
     # SQLite cannot add one to a table that exists, and the two tables would need each other.

@@ -7,8 +7,8 @@ from enum import StrEnum
 FROM_UPLOAD = "(upload)"
 """In the place of a key where a verdict comes from the door, not from an object: the bytes were read, and the same."""
 
-ANCESTOR = "ancestor"
-"""Name of the reserved storage for rows taken over from an ancestor's database, which did not say where it looked."""
+LEGACY = "ancestor"
+"""Name of the reserved storage for rows imported from a legacy database, which did not say where it looked."""
 
 UNSAID = "unsaid"
 """Name of the reserved storage for uploads of a hook whose settings name no storage."""
@@ -18,8 +18,8 @@ class Origin(StrEnum):
     """Where a row's verdict comes from."""
 
     SCAN = "scan"
-    ANCESTOR = "ancestor"
-    """Taken over from the ancestor's database: no hash, no size, no reason, and unknown whether it was acted on."""
+    LEGACY = "ancestor"
+    """Imported from the legacy tool's database: no hash, no size, no reason, and unknown whether it was acted on."""
 
 
 class WantedBy(StrEnum):
@@ -57,6 +57,6 @@ class EventKind(StrEnum):
     FAILED = "failed"
     REVIEWED = "reviewed"
     TAKEN_OVER = "taken_over"
-    """The ancestor's database became ours."""
+    """The legacy tool's database became ours."""
     LET_IN = "let_in"
     """An upload was accepted unchecked; the event has its hash and no key."""

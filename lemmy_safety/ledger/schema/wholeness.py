@@ -70,7 +70,7 @@ def _how_to_restore(file: Path | None) -> str:
 
 def _is_whole(copy: Path) -> bool:
     """A backup can have been made of a database that was damaged already."""
-    # Nobody writes to a copy, and in this way nothing is made beside it.
+    # Nothing writes to a copy, and in this way nothing is made beside it.
     read_only = f"{copy.absolute().as_uri()}?immutable=1"
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True))
     try:

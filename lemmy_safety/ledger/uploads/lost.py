@@ -11,7 +11,7 @@ from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.conditions import IS_UNCHECKED
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import images, storages, uploads
-from lemmy_safety.ledger.schema.values import ANCESTOR, UNSAID
+from lemmy_safety.ledger.schema.values import LEGACY, UNSAID
 from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def belonging(connection: Connection, storage_id: int) -> set[str]:
     """Unchecked uploads that must be in this storage, if they still exist, and of which no object can be that was not read.
 
-    They were let in by a hook whose settings name this storage. Where they name none, the storage itself is the proof: it
-    has received a later upload of the door, and no other storage that was ever looked at holds any. A copy that somebody
+    They were accepted by a hook whose settings name this storage. Where they name none, the storage itself is the proof: it
+    has received a later upload of the door, and no other storage that was ever read holds any. A copy that a person
     made before has received none, nor has any other folder. Uploads from before hooks said anything of this are taken to
     belong to the only storage that the database knows, if there is one only.
     """
-    real = storages.c.name.not_in([ANCESTOR, UNSAID])
+    real = storages.c.name.not_in([LEGACY, UNSAID])
     is_only_one = ~select(storages.c.id).where(real, storages.c.id != storage_id).exists()
     unsaid = storage_id_of(connection, UNSAID)
     not_named = or_(uploads.c.storage_id.is_(None), uploads.c.storage_id == unsaid)

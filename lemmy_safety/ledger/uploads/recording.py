@@ -1,4 +1,4 @@
-"""Uploads at the door: writing what became of them, and keeping what was let in unchecked in sight until it is judged.
+"""Uploads at the door: writing what became of them, and keeping what was accepted unchecked in sight until it is judged.
 
 A row is about bytes, by their SHA-256. What is learned of them stays, whatever later attempts bring; an upload that
 was accepted unchecked stays on the list until its bytes are judged, at the door or in a storage.

@@ -27,7 +27,7 @@ class UploadResult:
     ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
     as no upload.
     ``at`` is when it was asked, where that is not now. ``storage_key`` is where pict-rs says that it has stored it.
-    ``reused_from`` is the key (or ``FROM_UPLOAD``) from which the verdict was taken over, None where somebody looked.
+    ``reused_from`` is the key (or ``FROM_UPLOAD``) from which the verdict was reused, None where detectors judged it.
     """
 
     sha256: str

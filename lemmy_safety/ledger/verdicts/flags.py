@@ -2,7 +2,7 @@
 
 The rule: a flag that no human has cleared, and that no later judgement by the same detectors has replaced, wins over every
 other verdict on these bytes. A judgement by at least the flag's detectors replaces it; what others say does not matter. A
-verdict that was taken over from earlier is no judgement: nobody has looked.
+verdict that was reused is not a judgement: no detector has looked.
 
 A flag in domains that this version does not know is another version's. It is kept, and stands against nothing here.
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import Assessment
 
-#: A human has looked at these bytes and said that they are wrongly flagged.
+#: A human has looked at these bytes and said that they are flagged wrongly.
 _IS_CLEARED = (
     select(reviews.c.sha256).where(reviews.c.sha256 == flags.c.sha256, reviews.c.review == Review.CLEARED).exists()
 )
@@ -65,7 +65,7 @@ def flagged_at_the_door(connection: Connection) -> list[str]:
 def overruling(stand: Sequence[KnownVerdict], detectors: frozenset[str], *, looked: bool = True) -> KnownVerdict | None:
     """The flag that wins over a verdict by these detectors; None when that verdict replaces all of them.
 
-    ``looked``: whether they have looked at the bytes, or an earlier verdict was taken over.
+    ``looked``: whether they have looked at the bytes, or an earlier verdict was reused.
     """
     return next((flag for flag in stand if not looked or not flag.assessment.detectors <= detectors), None)
 

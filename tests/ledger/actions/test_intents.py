@@ -104,7 +104,7 @@ def test_an_action_cannot_end_as_something_else(ledger) -> None:
         ledger.actions.finish(pending.id << 1, ActionState.DONE)
 
 
-def test_an_object_judged_anew_gets_a_new_action(ledger) -> None:
+def test_an_object_judged_again_gets_a_new_action(ledger) -> None:
     """And the end of the old one changes nothing but the audit."""
     (old,) = record(ledger, [flagged("a", "old")])
     (new,) = record(ledger, [flagged("a", "new")])

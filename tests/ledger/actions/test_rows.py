@@ -40,7 +40,7 @@ def test_an_object_has_several_actions_over_time(ledger) -> None:
     [
         (checked("a"), "judged again, not flagged"),
         (failed("a", ItemStatus.UNREADABLE, sha256=sha256_of("other")), "content or reason changed"),
-        (flagged("a"), "decided anew"),
+        (flagged("a"), "decided again"),
     ],
 )
 def test_an_action_that_is_not_wanted_any_more_is_dropped(ledger, later, why) -> None:

@@ -12,7 +12,7 @@ from support.ancestor import FIRST_SEEN, write_ancestor_database
 from support.ledgers import RULES, STORAGE, checked, failed, flagged, record, row_of, stored
 
 from lemmy_safety.errors import LedgerError
-from lemmy_safety.ledger import ANCESTOR, EventKind, Known, open_ledger, sqlite_url
+from lemmy_safety.ledger import LEGACY, EventKind, Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review
 
 ROWS = [
@@ -46,7 +46,7 @@ def test_its_flagged_rows_are_listed_as_acted_on_unknown(taken_over) -> None:
     """With the time it noted, and with nothing that it did not know."""
     rows = list(taken_over.reviews.flagged(storage=STORAGE))
     assert [row.key for row in rows] == ["01/flagged.webp", "01/ü \N{CAT FACE}'.webp"]
-    assert (rows[0].storage, rows[0].origin, rows[0].obj) == (ANCESTOR, "ancestor", None)
+    assert (rows[0].storage, rows[0].origin, rows[0].obj) == (LEGACY, "ancestor", None)
     assert (rows[0].assessment.outcome, rows[0].action_state) == (Outcome.FLAGGED, ActionState.UNKNOWN)
     assert (rows[0].assessment.verdict.nsfw, rows[1].assessment.verdict.nsfw) == (None, False)
     assert rows[0].checked_at == FIRST_SEEN + timedelta(seconds=2)
