@@ -58,7 +58,7 @@ from lemmy_safety.web.server import ServerOptions, serve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.ledger import Ledger, UploadRow
 
 _KEY = "key-of-the-story-0123456789"
 _MAX_BYTES = 20_000_000
@@ -234,6 +234,10 @@ def make_uploads(count: int, seed: int) -> list[Asked]:
     return uploads
 
 
+def has_verdict(row: UploadRow) -> bool:
+    return row.assessment is not None and row.assessment.verdict is not None
+
+
 class Story:
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         self.folder = folder
@@ -361,7 +365,7 @@ class Story:
         unrecorded = [
             one
             for one in let_in
-            if one.sha256 not in listed and by_hash[one.sha256] and not by_hash[one.sha256].verdict
+            if one.sha256 not in listed and by_hash[one.sha256] and not has_verdict(by_hash[one.sha256])
         ]
         self.check(not unrecorded, "no canary was let in without being listed or judged late")
         print(
@@ -390,7 +394,7 @@ class Story:
             summary = scanner.run(PassRequest(kind="sweep"))
             self.check(summary.complete, "the pass is complete")
             rows = [scanner.ledger.uploads.get(sha256) for sha256 in listed]
-            self.check(all(row.verdict for row in rows), "what was let in unchecked has a verdict")
+            self.check(all(has_verdict(row) for row in rows), "what was let in unchecked has a verdict")
             # Where a pass has found an upload stands in its row; a worker that was late knows no place. He may tell his
             # verdict until the pass gets there.
             by_pass = {row.sha256 for row in rows if row.found_key is not None}
