@@ -41,7 +41,7 @@ class ByteBudget:
     def _fits(self, size: int) -> bool:
         return self._used == 0 or self._used + size <= self._limit
 
-    def take(self, size: int, *, when_waiting: Callable[[], None] | None = None) -> None:
+    def acquire(self, size: int, *, when_waiting: Callable[[], None] | None = None) -> None:
         """Wait until ``size`` bytes fit. ``when_waiting`` is called once if that takes a wait; it must not block.
 
         :raises PipelineStopped: the run was stopped meanwhile.
@@ -60,8 +60,8 @@ class ByteBudget:
             if self._aborted:
                 raise PipelineStopped
 
-    def give_back(self, size: int) -> None:
-        """Return what ``take`` took. Those who wait and fit now have their room from this moment, in their order."""
+    def release(self, size: int) -> None:
+        """Return what was acquired. Those who wait and fit now have their room from this moment, in their order."""
         with self._changed:
             self._used -= size
             for request in self._requests:

@@ -121,7 +121,7 @@ class Inspector:
             return _unjudged(sha256, error.message)
         if sample.frames:
             try:
-                self._frames.take(sample.nbytes, when_waiting=self._when_full)
+                self._frames.acquire(sample.nbytes, when_waiting=self._when_full)
             except PipelineStopped:
                 return _unjudged(sha256, "stopped before it was judged")
         return sample
@@ -146,7 +146,7 @@ class Inspector:
 
     def discard(self, sample: Sample) -> None:
         """Forget a medium that nobody waits for any more."""
-        self._frames.give_back(sample.nbytes)
+        self._frames.release(sample.nbytes)
 
     def judge(self, batch: Sequence[Sample]) -> list[Assessment]:
         """Assessments in the order of the batch. Raises nothing.

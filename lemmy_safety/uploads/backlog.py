@@ -62,7 +62,7 @@ class Backlog(Generic[T]):
 
         return sorted(self._items, key=place)  # stable
 
-    def take(self, item: T) -> None:
+    def remove(self, item: T) -> None:
         """Remove one of them."""
         self._items.remove(item)
 

@@ -215,7 +215,7 @@ class BodyMemory:
         self._receiving[share] = None
         return share
 
-    async def take(self, share: Share, size: int) -> None:
+    async def reserve(self, share: Share, size: int) -> None:
         while not self._fits(share, size):
             if self._reclaim():
                 continue
@@ -262,7 +262,7 @@ class Share:
 
     async def grow(self, size: int) -> None:
         """Wait until ``size`` more bytes may be held."""
-        await self._memory.take(self, size)
+        await self._memory.reserve(self, size)
 
     def complete(self) -> None:
         """The body is here as a whole."""

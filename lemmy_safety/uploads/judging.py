@@ -225,7 +225,7 @@ class UploadJudging:
             decoded_already = [other for other in self._to_judge if other.awaited or not job.awaited]
             if self._speed.is_enough(decoded_already, self._inspector.batch_size):
                 return
-            self._to_decode.take(job)
+            self._to_decode.remove(job)
             self._decoding.add(job)
             job.began = self._loop.time()
             data, sha256 = job.upload.data or b"", job.upload.sha256
@@ -319,7 +319,7 @@ class UploadJudging:
             self._window.cancel()
             self._window = None
         for job in batch:
-            self._to_judge.take(job)
+            self._to_judge.remove(job)
         self._judging = True
         self._meters.batch(len(batch))
         samples = [job.sample for job in batch if job.sample is not None]
@@ -363,7 +363,7 @@ class UploadJudging:
         if job in self._decoding:
             self._inspector.make_way(job.upload.data or b"", share_s=0.0)
         elif job in self._to_judge:
-            self._to_judge.take(job)
+            self._to_judge.remove(job)
             if job.sample is not None:
                 self._inspector.discard(job.sample)
         self._finish(job, learned)
@@ -404,7 +404,7 @@ class UploadJudging:
         return job.upload.size
 
     def _forget(self, job: Job, backlog: Backlog[Job]) -> None:
-        backlog.take(job)
+        backlog.remove(job)
         if job.sample is not None:
             self._inspector.discard(job.sample)
         self._meters.dropped_late()

@@ -38,7 +38,7 @@ class Places:
     def __len__(self) -> int:
         return len(self._busy) + len(self._idle)
 
-    def take(self, newcomer: Occupant) -> bool:
+    def enter(self, newcomer: Occupant) -> bool:
         """Give a new, idle connection a place. False when all places are busy or were taken a moment ago."""
         if len(self) >= self._most and not self._make_room():
             return False

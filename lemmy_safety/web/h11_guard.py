@@ -66,7 +66,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_made(transport)
         peer = None if self.client is None else self.client[0]
         self._places = self.known if self.access.may_ask_from(peer) else self.strangers
-        if self._places.take(self):
+        if self._places.enter(self):
             self._watch_head()
         else:
             self._turn_away(503, _BUSY)

@@ -31,7 +31,7 @@ def test_a_decoder_has_no_secret_in_its_environment(monkeypatch, workers) -> Non
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     limits = MediaLimits(max_bytes=1 << 20, max_pixels=1_000_000)
-    decoder = ProcessDecoder(limits, workers=workers, timeout_s=30, memory_bytes=256 << 20, job=break_or_decode)
+    decoder = ProcessDecoder(limits, workers=workers, timeout_s=30, memory_bytes=256 << 20, decode=break_or_decode)
     with decoder:
         assert decoder.decode(pictures.encode(pictures.shapes(seed=1), "png")).frames
         with pytest.raises(MediaError) as caught:

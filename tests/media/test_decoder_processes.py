@@ -51,7 +51,7 @@ def inline() -> InlineDecoder:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[ProcessDecoder]:
     """Three, each of which gives a medium three seconds."""
-    with process_decoder(workers=3, timeout_s=3, job=break_or_decode) as decoder:
+    with process_decoder(workers=3, timeout_s=3, decode=break_or_decode) as decoder:
         yield decoder
 
 
@@ -125,7 +125,7 @@ LOST = {
 @pytest.mark.parametrize("command", LOST)
 def test_what_is_inside_a_picture_costs_the_picture_nothing(command):
     """Whatever looking at the rest of a file does to its process, the file is judged by what it shows, and that is said."""
-    with process_decoder(timeout_s=3, job=show_and_break) as decoder:
+    with process_decoder(timeout_s=3, decode=show_and_break) as decoder:
         media = decoder.decode(command)
     (frame,) = media.frames
     assert frame.pixels.shape == (256, 256, 3)
@@ -257,7 +257,7 @@ def test_neighbours_are_judged_as_if_nothing_had_happened(inline, processes):
 
 def test_one_process_decodes_many_media_until_it_keeps_too_much():
     """A process stays while it is healthy; one that does not give memory back is replaced."""
-    with process_decoder(job=break_or_decode) as decoder:
+    with process_decoder(decode=break_or_decode) as decoder:
         first = pid_of(decoder)
         decoder.decode(HEALTHY)
         assert int(refusal(decoder, b"leak").reason) == first
@@ -267,7 +267,7 @@ def test_one_process_decodes_many_media_until_it_keeps_too_much():
 @posix_only
 def test_a_process_that_dies_between_two_media_is_nobodys_fault():
     """The system may end a process that does nothing; the next medium gets a new one."""
-    with process_decoder(job=break_or_decode) as decoder:
+    with process_decoder(decode=break_or_decode) as decoder:
         first = psutil.Process(pid_of(decoder))
         first.kill()
         first.wait(10)
@@ -277,7 +277,7 @@ def test_a_process_that_dies_between_two_media_is_nobodys_fault():
 @posix_only
 def test_processes_leave_stopping_to_the_program():
     """Ctrl-C and a service manager's SIGTERM, which reach all processes of a program, do not spoil what is decoded."""
-    with process_decoder(job=break_or_decode) as decoder:
+    with process_decoder(decode=break_or_decode) as decoder:
         first = pid_of(decoder)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             os.kill(first, number)
@@ -335,7 +335,7 @@ def test_what_libraries_print_does_not_reach_anybody(processes, capfd):
 
 def test_chatter_is_shown_when_asked_for(capfd):
     """With --debug, what libraries complain about is on the error stream; what they print is still discarded."""
-    with process_decoder(job=break_or_decode, quiet=False) as decoder:
+    with process_decoder(decode=break_or_decode, quiet=False) as decoder:
         assert refusal(decoder, b"print").reason == "still here"
     out, err = capfd.readouterr()
     assert out == ""
@@ -381,7 +381,7 @@ def test_close_does_not_wait_for_a_process_that_hangs():
     with (
         error_stream() as lines,
         ThreadPoolExecutor(3) as threads,
-        process_decoder(workers=1, timeout_s=3600, job=break_or_decode, quiet=False) as decoder,
+        process_decoder(workers=1, timeout_s=3600, decode=break_or_decode, quiet=False) as decoder,
     ):
         pid = pid_of(decoder)
         waiting = [threads.submit(refusal, decoder, b"hold the interpreter") for _ in range(3)]
@@ -409,7 +409,7 @@ def test_an_interrupted_caller_leaves_no_answer_behind():
 
     usual = signal.signal(signal.SIGINT, raise_once)
     try:
-        with error_stream() as lines, process_decoder(job=break_or_decode, quiet=False) as decoder:
+        with error_stream() as lines, process_decoder(decode=break_or_decode, quiet=False) as decoder:
             interrupter = threading.Thread(target=interrupt)
             interrupter.start()
             with pytest.raises(KeyboardInterrupt):
@@ -436,7 +436,7 @@ def test_a_process_that_fails_while_it_starts_ends_the_run(monkeypatch):
     exec("def job(data, limits): ...", only_here.__dict__)  # noqa: S102 - a function of a module without a file
     monkeypatch.setitem(sys.modules, "only_here", only_here)
     said = r"No decoding process can be started: crashed \(exit code 1\)"
-    with process_decoder(job=only_here.job) as decoder, pytest.raises(WorkerDied, match=said):
+    with process_decoder(decode=only_here.job) as decoder, pytest.raises(WorkerDied, match=said):
         decoder.decode(HEALTHY)
 
 
@@ -451,7 +451,7 @@ from lemmy_safety.media.workers import process
 from lemmy_safety.media.workers.pool import ProcessDecoder
 
 limits = MediaLimits(max_bytes=1 << 20, max_pixels=1 << 20)
-decoder = ProcessDecoder(limits, workers=4, timeout_s=3600, memory_bytes=1 << 28, job=break_or_decode, quiet=False)
+decoder = ProcessDecoder(limits, workers=4, timeout_s=3600, memory_bytes=1 << 28, decode=break_or_decode, quiet=False)
 print(decoder.decode({healthy!r}).info.width)
 for how in (b"sleep", b"hold the interpreter", b"announce a loop"):
     threading.Thread(target=decoder.decode, args=(how,), daemon=True).start()
@@ -466,7 +466,7 @@ def test_a_medium_makes_way_for_others(processes):
     slow, other = bytes(bytearray(b"sleep")), bytes(bytearray(b"sleep"))  # equal, and two objects
     with (
         error_stream() as lines,
-        process_decoder(timeout_s=600, job=break_or_decode, quiet=False) as decoder,
+        process_decoder(timeout_s=600, decode=break_or_decode, quiet=False) as decoder,
         ThreadPoolExecutor() as threads,
     ):
         waiting = threads.submit(refusal, decoder, slow)

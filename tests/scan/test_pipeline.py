@@ -150,41 +150,41 @@ def test_the_byte_budget_is_never_exceeded_but_lets_a_single_giant_through():
     def work(size):
         nonlocal most
         for _ in range(200):
-            budget.take(size)
+            budget.acquire(size)
             with lock:
                 most = max(most, budget.used)
-            budget.give_back(size)
+            budget.release(size)
 
     threads = [in_thread(lambda size=size: work(size)) for size in (10, 40, 60, 99)]
     for thread in threads:
         thread.join(PATIENCE_S)
     assert most <= 100
-    budget.take(1000)
+    budget.acquire(1000)
     assert budget.used == 1000
-    budget.give_back(1000)
+    budget.release(1000)
     assert budget.used == 0
 
 
 def test_room_that_is_given_back_belongs_at_once_to_who_waits_for_it():
     """In their order, before their threads have run: else it seemed full to whoever looked in between."""
     budget = ByteBudget(10)
-    budget.take(10)
+    budget.acquire(10)
     ended = threading.Semaphore(0)
     for size in (6, 8, 4):
         waits = threading.Event()
 
         def wait(size=size, waits=waits):
-            budget.take(size, when_waiting=waits.set)
+            budget.acquire(size, when_waiting=waits.set)
             ended.release()
 
         in_thread(wait)
         assert waits.wait(PATIENCE_S)
     assert budget.waiting == 3
-    budget.give_back(10)
+    budget.release(10)
     assert (budget.used, budget.waiting) == (10, 1)  # 6 and 4; 8 does not fit yet
-    budget.give_back(6)
+    budget.release(6)
     assert (budget.used, budget.waiting) == (4, 1)
-    budget.give_back(4)
+    budget.release(4)
     assert (budget.used, budget.waiting) == (8, 0)
     for _ in range(3):
         assert ended.acquire(timeout=PATIENCE_S)
@@ -193,12 +193,12 @@ def test_room_that_is_given_back_belongs_at_once_to_who_waits_for_it():
 def test_waiting_for_the_byte_budget_ends_when_the_run_is_stopped():
     """A reader that waits for room does not outlive its run."""
     budget = ByteBudget(10)
-    budget.take(10)
+    budget.acquire(10)
     ended = threading.Event()
 
     def wait():
         with pytest.raises(PipelineStopped):
-            budget.take(1)
+            budget.acquire(1)
         ended.set()
 
     in_thread(wait)

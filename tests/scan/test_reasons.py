@@ -28,7 +28,7 @@ LIMITS = MediaLimits(max_bytes=8 * 1024 * 1024, max_pixels=1_000_000)
 @pytest.mark.parametrize("how", [b"sleep", b"loop", b"fill slowly"])
 def test_the_log_names_the_object_on_which_a_decoder_broke(caplog, how) -> None:
     """A warning with key and reason, escaped, so that an admin can find the file."""
-    decoder = ProcessDecoder(LIMITS, workers=1, timeout_s=3, memory_bytes=256 * 1024 * 1024, job=break_or_decode)
+    decoder = ProcessDecoder(LIMITS, workers=1, timeout_s=3, memory_bytes=256 * 1024 * 1024, decode=break_or_decode)
     with decoder, caplog.at_level(logging.WARNING, logger="lemmy_safety.scan"):
         sample = decode(decoder, how, sha256=sha256_of(how), key="01/aa/odd\n.png")
     assert sample.refusal.decoder_broke

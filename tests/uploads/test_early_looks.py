@@ -41,7 +41,7 @@ def upload_of(picture: bytes, inside: bytes = b"sleep") -> Upload:
 def told(tmp_path, story, *, detector=None, workers=1, **how) -> int:
     """How many uploads were left unchecked at the end."""
     decoder = ProcessDecoder(
-        LIMITS, workers=workers, timeout_s=600, memory_bytes=1 << 30, job=breaking_decoders.show_then_break
+        LIMITS, workers=workers, timeout_s=600, memory_bytes=1 << 30, decode=breaking_decoders.show_then_break
     )
     return in_service(tmp_path, detector or HashesDetector(), story, decoder=decoder, decode_workers=workers, **how)
 
@@ -126,7 +126,7 @@ def test_a_picture_without_anything_inside_is_judged_once(tmp_path):
 def test_a_decoder_never_shows_what_another_file_was():
     """What a process showed of its last picture says nothing of the next file, of which it shows nothing yet."""
     decoder = ProcessDecoder(
-        LIMITS, workers=1, timeout_s=600, memory_bytes=1 << 30, job=breaking_decoders.break_or_decode
+        LIMITS, workers=1, timeout_s=600, memory_bytes=1 << 30, decode=breaking_decoders.break_or_decode
     )
     endless = bytes(bytearray(b"sleep"))
     with decoder, ThreadPoolExecutor(1) as threads:
@@ -147,8 +147,8 @@ def test_frames_are_taken_without_waiting_where_they_fit():
     assert budget.take_now(8)
     assert not budget.take_now(3)
     assert budget.used == 8
-    budget.give_back(8)
+    budget.release(8)
     assert budget.take_now(100)
-    budget.give_back(100)
+    budget.release(100)
     budget.abort()
     assert not budget.take_now(1)

@@ -33,7 +33,7 @@ def test_awaited_first_then_late_each_in_order():
         backlog.put(item)
     assert backlog.in_order(0.0) == [b, d, a, c]
     assert backlog.late() is a
-    backlog.take(a)
+    backlog.remove(a)
     a.awaited = b.awaited = False
     assert backlog.in_order(0.0) == [d, b, c]
     assert len(backlog) == 3
@@ -73,7 +73,7 @@ def test_under_any_load_as_many_are_in_time_as_can_be_judged(judged_a_second, as
         for item in backlog:
             item.awaited = now < item.deadline
         item = backlog.in_order(now)[0]
-        backlog.take(item)
+        backlog.remove(item)
         judged += 1
         now += (1.5 if judged % 2 else 0.5) / judged_a_second
         in_time += now <= item.deadline

@@ -30,7 +30,7 @@ class CountingProcesses(ProcessDecoder):
         limits = MediaLimits(max_bytes=20_000_000, max_pixels=40_000_000, crop_ratio=0)
         self.calls = 0
         super().__init__(
-            limits, workers=workers, timeout_s=600, memory_bytes=1 << 30, job=breaking_decoders.break_or_decode
+            limits, workers=workers, timeout_s=600, memory_bytes=1 << 30, decode=breaking_decoders.break_or_decode
         )
 
     def decode(self, data):

@@ -184,7 +184,7 @@ class PlacesModel(RuleBasedStateMachine):
         full = len(self.inside) == 3
         idle = [one for one in self.inside if one.since is not None and self.now - one.since >= GRACE_S]
         longest = min(idle, key=lambda one: one.since, default=None)
-        assert self.places.take(newcomer) is (not full or longest is not None)
+        assert self.places.enter(newcomer) is (not full or longest is not None)
         if full and longest is None:
             return
         if full:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from typing import IO, NoReturn
 
     from lemmy_safety.media.base import DecodedMedia, MediaLimits
-    from lemmy_safety.media.workers.messages import Job, Task
+    from lemmy_safety.media.workers.messages import DecodeFunction, Task
 
 # Jobs come from the program that started us, which has its own limits.
 _ANY_SIZE: Final = sys.maxsize
@@ -58,7 +58,7 @@ def main() -> NoReturn:
         # The main thread decodes: other threads have a stack of half a megabyte on macOS.
         data = inbox.get()
         with overtime.watch():
-            for answer in _decode(task.job, data, task.limits):
+            for answer in _decode(task.decode, data, task.limits):
                 send(answers, pack(answer))
         del data, answer
 
@@ -82,10 +82,10 @@ def _take_jobs(jobs: IO[bytes], inbox: SimpleQueue[bytes]) -> None:
         os._exit(0)
 
 
-def _decode(job: Job, data: bytes, limits: MediaLimits) -> Iterator[Answer]:
+def _decode(decode: DecodeFunction, data: bytes, limits: MediaLimits) -> Iterator[Answer]:
     """The answers to one medium; the last one is no ``Alone``."""
     try:
-        yield from _looked_at(job(data, limits))
+        yield from _looked_at(decode(data, limits))
     except MediaError as error:
         # What a decoder takes for damage or for a picture too large can be our limit.
         yield OutOfMemory() if ran_out(error) else Refused(error.status, error.reason, error.decoder_broke)

@@ -50,7 +50,7 @@ _NUMPY_MODULES: Final = frozenset({"numpy", "numpy.core.numeric", "numpy.core.mu
 _NUMPY_NAMES: Final = frozenset({"_frombuffer", "_reconstruct", "dtype", "ndarray", "scalar"})
 
 
-class Job(Protocol):
+class DecodeFunction(Protocol):
     """A module's function that decodes; the process imports it by name."""
 
     def __call__(self, data: bytes, limits: MediaLimits, /) -> DecodedMedia | Iterator[DecodedMedia]:
@@ -64,7 +64,7 @@ class Job(Protocol):
 class Task:
     """What a process is told once. ``memory_bytes`` is above what it needs to start, ``timeout_s`` is for one medium."""
 
-    job: Job
+    decode: DecodeFunction
     limits: MediaLimits
     timeout_s: float
     memory_bytes: int
@@ -76,7 +76,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The process has loaded everything and waits for its first job."""
+    """The process has loaded everything and waits for its first medium."""
 
     pid: int
 

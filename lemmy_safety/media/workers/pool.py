@@ -25,7 +25,7 @@ from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
     from lemmy_safety.media.base import MediaLimits
-    from lemmy_safety.media.workers.messages import Answer, Job
+    from lemmy_safety.media.workers.messages import Answer, DecodeFunction
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +68,19 @@ class ProcessDecoder(Decoder):
         workers: int,
         timeout_s: float,
         memory_bytes: int,
-        job: Job = looks,
+        decode: DecodeFunction = looks,
         quiet: bool = True,
     ) -> None:
         """``timeout_s`` is for one medium, from when a process has it; ``memory_bytes`` is for one process, above what it
-        takes to start. ``job`` is a module's function that decodes. ``quiet`` discards what libraries print.
+        takes to start. ``decode`` is a module's function that decodes. ``quiet`` discards what libraries print.
 
         :raises ValueError: a number is not above 0.
         """
         if workers < 1 or timeout_s <= 0 or memory_bytes < 1:
             raise ValueError("decoding takes at least one process, and time and memory above 0")
         self._inline = InlineDecoder(limits)
-        self._task = Task(job=job, limits=limits, timeout_s=timeout_s, memory_bytes=memory_bytes)
-        pickle.dumps(self._task)  # a job that is no module's function is refused here, not by every process
+        self._task = Task(decode=decode, limits=limits, timeout_s=timeout_s, memory_bytes=memory_bytes)
+        pickle.dumps(self._task)  # a function that is no module's function is refused here, not by every process
         self._quiet = quiet
         self._lock = threading.Lock()
         self._started = False

@@ -68,7 +68,7 @@ class WorkerProcess:
         """``quiet`` discards what libraries print.
 
         :raises OSError: the system starts no process.
-        :raises pickle.PicklingError: the job is no module's function.
+        :raises pickle.PicklingError: ``decode`` is not a module's function.
         """
         self._task = task
         self._lock = threading.Lock()

@@ -57,7 +57,7 @@ class _Worker:
     polls: int = 0
 
 
-class HandingOut:
+class Assignments:
     """The uploads of one relay, in the order they came, and its workers by name ("" for those without)."""
 
     def __init__(self, *, budget_s: float, now: float) -> None:
@@ -106,7 +106,7 @@ class HandingOut:
     def _saw(self, worker: _Worker, now: float) -> None:
         worker.seen = self._seen = now
 
-    def take(self, worker: str, now: float) -> Item | None:
+    def next_for(self, worker: str, now: float) -> Item | None:
         """The next upload for a worker; it counts as handed to it.
 
         The oldest one that can be answered within half of its time, going by how long workers took lately; else the

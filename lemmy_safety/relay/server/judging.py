@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lemmy_safety.records import Assessment, ItemStatus, Outcome, Verdict
 from lemmy_safety.relay.protocol import UNKNOWN_RULES, BadMessage, image_name
-from lemmy_safety.relay.server.assignments import LEASE_S, HandingOut, Item
+from lemmy_safety.relay.server.assignments import LEASE_S, Assignments, Item
 from lemmy_safety.uploads.judging import Job
 from lemmy_safety.uploads.lookups import Learned, Questions, learned_from, outranks
 from lemmy_safety.uploads.threads import WorkerThreads
@@ -83,14 +83,14 @@ class RelayJudging:
         self._books = WorkerThreads("keep-relay-books")
         self._tasks: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, Job] = {}
-        self._handing = HandingOut(budget_s=budget_s, now=self._loop.time())
+        self._assignments = Assignments(budget_s=budget_s, now=self._loop.time())
         self._bell = asyncio.Event()
         self._closed = False
 
     @property
     def model(self) -> ModelState:
         """Ready while a worker is there (or was a moment ago), else loading."""
-        return "ready" if self._handing.present(self._loop.time()) else "loading"
+        return "ready" if self._assignments.present(self._loop.time()) else "loading"
 
     async def load(self) -> None:
         """Look after the uploads until cancelled; there is nothing to get ready."""
@@ -142,7 +142,7 @@ class RelayJudging:
         now = self._loop.time()
         if job.learned.done():  # ended meanwhile
             return
-        rules = self._handing.rules(now)
+        rules = self._assignments.rules(now)
         earlier = None if known is None else learned_from(known)
         by_these_rules = known is not None and (not rules or known.verdict.rules_version in rules)
         if by_these_rules and known is not None and not known.assessment.flagged:
@@ -150,12 +150,12 @@ class RelayJudging:
             self._finish(job, earlier)
             return
         # What was flagged is asked again: it is rare, and a human may have cleared it where the worker is.
-        if not self._handing.present(now):
+        if not self._assignments.present(now):
             self._finish(job, earlier)
             return
         name = image_name(secrets.token_hex(16), job.upload.media_type)
         item = Item(name=name, job=job, since=now, fallback=earlier)
-        self._handing.add(item)
+        self._assignments.add(item)
         if earlier is not None:
             # A slow sender has used up some of the time before.
             at = min(now + self._budget_s * _FALLBACK_AFTER, job.deadline - self._budget_s * (1 - _FALLBACK_AFTER))
@@ -166,7 +166,7 @@ class RelayJudging:
     def _fall_back(self, item: Item) -> None:
         if not item.job.learned.done():
             self._meters.reused()
-            self._handing.remove(item)
+            self._assignments.remove(item)
             self._finish(item.job, item.fallback)
 
     def _let_go(self, item: Item) -> None:
@@ -178,7 +178,7 @@ class RelayJudging:
             return
         item.job.upload.drop()
         if item.handed_at is None:
-            self._handing.remove(item)
+            self._assignments.remove(item)
             self._meters.dropped_late()
             self._finish(item.job, None)
 
@@ -192,7 +192,7 @@ class RelayJudging:
             self._on_learned(job, learned)
 
     def _forget_old(self) -> None:
-        for item in self._handing.forget(self._loop.time()):
+        for item in self._assignments.forget(self._loop.time()):
             self._meters.dropped_late()
             self._finish(item.job, None)
 
@@ -212,8 +212,8 @@ class RelayJudging:
     async def close(self, *, within_s: float) -> None:  # noqa: ARG002 - nothing here takes time
         """Let everybody go who waits: for an answer, or for something to do."""
         self.end_waits()
-        for item in self._handing.items():
-            self._handing.remove(item)
+        for item in self._assignments.items():
+            self._assignments.remove(item)
             if not item.job.learned.done():
                 self._finish(item.job, None)
         for threads in (self._questions, self._books):
@@ -226,17 +226,17 @@ class RelayJudging:
 
     # For workers.
 
-    async def take(self, worker: str, rules: str, *, wait_s: float) -> Item | None:
+    async def wait_for_work(self, worker: str, rules: str, *, wait_s: float) -> Item | None:
         """Something to judge, at once or within ``wait_s``. Cancelling it is how a worker that went away is noticed."""
         ends = self._loop.time() + wait_s
-        worker = self._handing.name_of(worker)
-        self._handing.note_poll(worker, rules, self._loop.time())
+        worker = self._assignments.name_of(worker)
+        self._assignments.note_poll(worker, rules, self._loop.time())
         try:
             while True:
                 if self._closed:
                     return None
                 bell, now = self._bell, self._loop.time()
-                item = self._handing.take(worker, now)
+                item = self._assignments.next_for(worker, now)
                 if item is not None or now >= ends:
                     return item
                 # Not longer, because nobody rings when another worker has gone.
@@ -244,7 +244,7 @@ class RelayJudging:
                     async with asyncio.timeout(min(ends - now, LEASE_S)):
                         await bell.wait()
         finally:
-            self._handing.note_poll_ended(worker, self._loop.time())
+            self._assignments.note_poll_ended(worker, self._loop.time())
 
     def _ring(self) -> None:
         self._bell.set()
@@ -256,7 +256,7 @@ class RelayJudging:
         :raises BadMessage: it says something that cannot be.
         """
         now = self._loop.time()
-        item = self._handing.find(answer.image)
+        item = self._assignments.find(answer.image)
         if item is None:
             return None
         learned = _learned(item.job, answer)
@@ -264,8 +264,8 @@ class RelayJudging:
             learned = replace(learned, cleared=True)  # by a human on this side
         if item.fallback is not None and outranks(item.fallback, learned):
             learned = item.fallback
-        self._handing.note_answer(worker, item, now)
-        self._handing.remove(item)
+        self._assignments.note_answer(worker, item, now)
+        self._assignments.remove(item)
         late = not item.job.awaited
         self._finish(item.job, learned)
         return late

@@ -97,7 +97,7 @@ def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str, hung_up: Hu
 def _add_pop(router: APIRouter, gate: _Gate, judging: RelayJudging, hung_up: HungUp) -> None:
     async def pop(request: Request, caller: _Caller) -> Response:
         wait_s = wanted_wait(request.query_params.get(WAIT_PARAMETER), most=_LONGEST_WAIT_S)
-        taking = judging.take(caller.name, caller.rules, wait_s=wait_s)
+        taking = judging.wait_for_work(caller.name, caller.rules, wait_s=wait_s)
         item = await _unless_gone(taking, request, hung_up(request.scope))
         data = None if item is None else item.job.upload.data
         if item is None or data is None:

@@ -20,7 +20,7 @@ from lemmy_safety.relay.worker.backoff import Backoff
 from lemmy_safety.relay.worker.client import ServerTrouble, WorkerClient
 from lemmy_safety.relay.worker.mirror import UncheckedMirror
 from lemmy_safety.relay.worker.server_address import is_open_to_listeners
-from lemmy_safety.relay.worker.slots import Room
+from lemmy_safety.relay.worker.slots import Slots
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 from lemmy_safety.uploads.judging import UploadJudging
 from lemmy_safety.uploads.lookups import Learned
@@ -142,7 +142,7 @@ class _Worker:
             rules=self._inspector.ruleset.rules_version,
             reader=BodyReader(limits, reclaim=self._judging.forget_late),
         )
-        self._room = Room(lambda: self._places(client))
+        self._slots = Slots(lambda: self._places(client))
         self._backoff = Backoff(client.url)
         if is_open_to_listeners(client.url):
             log.warning("media and the key travel to %s in clear; use https or a tunnel", client.url)
@@ -202,7 +202,7 @@ class _Worker:
     async def _poll(self, client: WorkerClient, number: int) -> None:
         """One question after the other; the first poller alone asks a server that cannot wait and has nothing."""
         while True:
-            await self._room.enter()
+            await self._slots.enter()
             popped = None
             asked_at = self._backoff.now()
             try:
@@ -213,7 +213,7 @@ class _Worker:
                 continue
             finally:
                 if popped is None:
-                    self._room.leave()
+                    self._slots.leave()
             self._backoff.answered(asked_at=asked_at)
             self._met.set()
             if popped is not None:
@@ -234,7 +234,7 @@ class _Worker:
 
     def _handled(self, task: asyncio.Task[None]) -> None:
         self._handling.discard(task)
-        self._room.leave()
+        self._slots.leave()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("fault while answering about an upload", exc_info=error)
 

@@ -1,4 +1,4 @@
-"""How much somebody may take on at a time, where that changes with how fast he is."""
+"""How many media a worker holds at a time, where that changes with how fast it is."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Room:
-    """Places for as many as ``places()`` says at the moment. Belongs to one event loop."""
+class Slots:
+    """Slots for as many as ``places()`` says at the moment. Belongs to one event loop."""
 
     def __init__(self, places: Callable[[], int]) -> None:
-        """It is asked anew whenever somebody leaves: what makes it grow must happen by then."""
+        """It is asked again whenever one leaves: what makes it grow must happen by then."""
         self._places = places
         self._held = 0
         self._left = asyncio.Event()
 
     async def enter(self) -> None:
-        """Take a place, as soon as there is one."""
+        """Take a slot, as soon as there is one."""
         while self._held >= self._places():
             self._left.clear()
             await self._left.wait()
         self._held += 1
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Give a slot back."""
         self._held -= 1
         self._left.set()

@@ -68,7 +68,7 @@ class DecodeStage:
             try:
                 sample = decode(self._decoder, fetched.data, sha256=fetched.sha256, key=obj.key)
             finally:
-                self._budget.give_back(obj.size)
+                self._budget.release(obj.size)
             if sample.frames:
-                self._frames.take(sample.nbytes)
+                self._frames.acquire(sample.nbytes)
             self._to_judge.put(Decoded(obj=obj, sample=sample))

@@ -147,7 +147,7 @@ class Fetcher:
         if obj.size > self._max_bytes:
             self._to_record.put_result(_unread(obj, ItemStatus.TOO_LARGE, self._too_large(obj.size)))
             return
-        self._budget.take(obj.size)
+        self._budget.acquire(obj.size)
         passed_on = False
         try:
             result = self._read(obj)
@@ -158,7 +158,7 @@ class Fetcher:
                 self._to_record.put_result(result)
         finally:
             if not passed_on:
-                self._budget.give_back(obj.size)
+                self._budget.release(obj.size)
 
     def _read(self, obj: StoredObject) -> Fetched | ItemResult:
         """:raises StorageUnreachable: the read may succeed later."""

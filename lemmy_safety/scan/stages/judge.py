@@ -95,7 +95,7 @@ class Judge:
             assessments = self.judge(samples, names=[item.obj.key for item in batch])
             for item, assessment in zip(batch, assessments, strict=True):
                 to_record.put_result(ItemResult(obj=item.obj, assessment=assessment))
-            self._frames.give_back(sum(sample.nbytes for sample in samples))
+            self._frames.release(sum(sample.nbytes for sample in samples))
 
     def judge(self, batch: Sequence[Sample], *, names: Sequence[str]) -> list[Assessment]:
         """Assessments in the order of the batch; ``names`` are what logs call its samples."""

@@ -21,7 +21,7 @@ from lemmy_safety.relay import messages
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES, parse_json
 from lemmy_safety.relay.protocol import BadMessage
 from lemmy_safety.relay.server import routes
-from lemmy_safety.relay.server.assignments import HandingOut
+from lemmy_safety.relay.server.assignments import Assignments
 from lemmy_safety.web import h11_guard
 from lemmy_safety.web.h11_guard import GuardedProtocol
 
@@ -250,16 +250,16 @@ def test_a_place_that_is_in_no_list_is_answered_400(relay, after):
 
 def test_names_made_up_without_end_use_no_memory():
     """From a number of names on the others are served as workers without one."""
-    handing = HandingOut(budget_s=8.0, now=0.0)
-    names = {handing.name_of(f"w{number}") for number in range(10)}
+    assignments = Assignments(budget_s=8.0, now=0.0)
+    names = {assignments.name_of(f"w{number}") for number in range(10)}
     assert len(names) == 10
     for number in range(5000):
-        name = handing.name_of(f"w{number}")
-        handing.note_poll(name, f"rules-{number}", 1.0)
-        handing.note_poll_ended(name, 1.0)
-    assert len(handing.rules(1.0)) <= 257
-    assert handing.name_of("w0") == "w0"
-    assert handing.name_of("new") == ""
+        name = assignments.name_of(f"w{number}")
+        assignments.note_poll(name, f"rules-{number}", 1.0)
+        assignments.note_poll_ended(name, 1.0)
+    assert len(assignments.rules(1.0)) <= 257
+    assert assignments.name_of("w0") == "w0"
+    assert assignments.name_of("new") == ""
 
 
 LEAVES = (

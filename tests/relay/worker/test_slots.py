@@ -8,25 +8,25 @@ from support.hook_service import GatedDetector
 from support.pictures import encode, gradient
 from support.relaying import running_relay, running_worker, until
 
-from lemmy_safety.relay.worker.slots import Room
+from lemmy_safety.relay.worker.slots import Slots
 
 
 def test_places_are_given_to_as_many_as_there_are_at_the_moment():
-    """When there are fewer of them, those who leave make no room for others at once."""
+    """When there are fewer of them, those who leave make no slots for others at once."""
 
     async def run() -> None:
         places = 2
-        room = Room(lambda: places)
-        await room.enter()
-        await room.enter()
-        third = asyncio.create_task(room.enter())
+        slots = Slots(lambda: places)
+        await slots.enter()
+        await slots.enter()
+        third = asyncio.create_task(slots.enter())
         await asyncio.sleep(0)
         assert not third.done()
         places = 1
-        room.leave()
+        slots.leave()
         await asyncio.sleep(0)
         assert not third.done()
-        room.leave()
+        slots.leave()
         await third
 
     asyncio.run(run())
