@@ -57,20 +57,20 @@ def access(settings: Settings) -> Access:
 
 
 def _secret(settings: Settings, written: Written) -> None:
-    from lemmy_safety.access.rules import check_secret  # noqa: PLC0415
+    from lemmy_safety.access.secrets import check_secret  # noqa: PLC0415
 
     if settings.hook_secret:
         check_secret(settings.hook_secret, what=written("hook_secret"))
 
 
 def _networks(settings: Settings, written: Written) -> None:
-    from lemmy_safety.access.rules import parse_networks  # noqa: PLC0415
+    from lemmy_safety.access.addresses import parse_networks  # noqa: PLC0415
 
     parse_networks(settings.hook_networks, what=written("hook_networks"))
 
 
 def _proxies(settings: Settings, written: Written) -> None:
-    from lemmy_safety.access.rules import parse_networks  # noqa: PLC0415
+    from lemmy_safety.access.addresses import parse_networks  # noqa: PLC0415
 
     parse_networks(settings.hook_trusted_proxies, what=written("hook_trusted_proxies"))
 
@@ -112,14 +112,14 @@ def _each(hosts: Iterable[str], check: Callable[[str], None], *, what: str) -> N
 
 def key_of_workers(settings: Settings, written: Written) -> None:
     """The key that workers show, if it is set."""
-    from lemmy_safety.access.rules import check_key  # noqa: PLC0415
+    from lemmy_safety.access.secrets import check_key  # noqa: PLC0415
 
     if settings.relay_apikey is not None:
         check_key(settings.relay_apikey, what=written("relay_apikey"))
 
 
 def _has_key_of_workers(settings: Settings, _written: Written) -> None:
-    from lemmy_safety.access.rules import check_key  # noqa: PLC0415
+    from lemmy_safety.access.secrets import check_key  # noqa: PLC0415
 
     if settings.relay_apikey is None:
         check_key("")

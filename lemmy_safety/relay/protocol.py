@@ -13,8 +13,6 @@ Here are the names of things; ``messages.py`` has the JSON. Pure: no network, no
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 import re
 from typing import Final
@@ -47,12 +45,6 @@ _SUBTYPE = re.compile(r"[a-z0-9]{1,12}")
 
 class BadMessage(ValueError):
     """What the other side said is not what it can have meant."""
-
-
-def same_key(offered: str, right: str) -> bool:
-    """Compared by digest in constant time: neither the time nor the log tells how much of it was right."""
-    digests = (hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest() for text in (offered, right))
-    return hmac.compare_digest(*digests)
 
 
 def image_name(number: str, media_type: str) -> str:

@@ -17,7 +17,9 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from lemmy_safety import __version__
-from lemmy_safety.access.rules import BY_ADDRESS, Refusal, fingerprint
+from lemmy_safety.access.complaints import Complaints
+from lemmy_safety.access.rules import Refusal
+from lemmy_safety.access.secrets import BY_ADDRESS, fingerprint
 from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
 from lemmy_safety.uploads.bodies import BadBody
 from lemmy_safety.uploads.metrics import CONTENT_TYPE
@@ -44,9 +46,6 @@ log = logging.getLogger(__name__)
 
 _REFUSED = 406
 _UNAVAILABLE = 503
-
-#: Seconds between two log lines about callers who are not let in: a guesser must not fill the disk.
-_COMPLAIN_EVERY_S = 10.0
 
 
 class Readiness(BaseModel):
@@ -75,8 +74,7 @@ class Doorkeeper:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self._complain_at = 0.0
-        self._unsaid = 0
+        self._complaints = Complaints()
 
     def turn_away(self, request: Request, *more: str, by_address: bool = False) -> Response | None:
         """None when the caller may ask; ``more`` are secrets from the path."""
@@ -97,13 +95,10 @@ class Doorkeeper:
         return PlainTextResponse("forbidden", 403)
 
     def _complain(self, text: str, offered: Sequence[str]) -> None:
-        now = asyncio.get_running_loop().time()
-        if now < self._complain_at:
-            self._unsaid += 1
-            return
-        shown = ", ".join(fingerprint(secret) for secret in offered) or "none"
-        log.warning("%s (secrets by SHA-256: %s; %d more since the last line)", text, shown, self._unsaid)
-        self._complain_at, self._unsaid = now + _COMPLAIN_EVERY_S, 0
+        unsaid = self._complaints.due()
+        if unsaid is not None:
+            shown = ", ".join(fingerprint(secret) for secret in offered) or "none"
+            log.warning("%s (secrets by SHA-256: %s; %d more since the last line)", text, shown, unsaid)
 
 
 def build_app(parts: HookParts, *, routers: Sequence[APIRouter] = ()) -> FastAPI:

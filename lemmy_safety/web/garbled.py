@@ -10,24 +10,23 @@ Only who may ask is counted. And no uploader can make such a request, because pi
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lemmy_safety.access.complaints import Complaints
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import MOST_GARBLED_IN_A_ROW
 from lemmy_safety.uploads.threads import WorkerThreads
 
 if TYPE_CHECKING:
+    import asyncio
+
     from lemmy_safety.ledger import GarbledCounts
     from lemmy_safety.uploads.metrics import Meters
     from lemmy_safety.uploads.records import Garbled
 
 log = logging.getLogger(__name__)
-
-#: Seconds between two log lines about single requests.
-_COMPLAIN_EVERY_S = 10.0
 
 #: Characters of a Content-Type that a log line shows.
 _SHOWN = 200
@@ -45,8 +44,7 @@ class GarbledRequests:
         self._unwritten = 0
         self._row_to_end = True  # one that an earlier run has left
         self._writing = False
-        self._complain_at = 0.0
-        self._unsaid = 0
+        self._complaints = Complaints()
 
     @property
     def too_many(self) -> bool:
@@ -75,24 +73,22 @@ class GarbledRequests:
         self._thread.close()
 
     def _complain(self, what: Garbled, content_type: str) -> None:
-        now = asyncio.get_running_loop().time()
         if self._in_a_row == MOST_GARBLED_IN_A_ROW:
             log.error(
                 "%d requests in a row were garbled: what pict-rs sends does not arrive as it should, or this pict-rs asks "
                 "in a form that is not known here; uploads are not judged",
                 self._in_a_row,
             )
-        if now < self._complain_at:
-            self._unsaid += 1
+        unsaid = self._complaints.due()
+        if unsaid is None:
             return
         log.warning(
             "a request that pict-rs cannot have made so (%s; Content-Type %r; %d in a row, %d more since the last line)",
             what.value,
             content_type[:_SHOWN],
             self._in_a_row,
-            self._unsaid,
+            unsaid,
         )
-        self._complain_at, self._unsaid = now + _COMPLAIN_EVERY_S, 0
 
     def _pump(self) -> None:
         """Write what is new, all that came meanwhile at once. What cannot be written is tried again with the next."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import uvicorn
 
-from lemmy_safety.access.rules import is_loopback
+from lemmy_safety.access.addresses import is_loopback
 from lemmy_safety.pictrs.hook_url import pictrs_setting
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 from lemmy_safety.uploads.metrics import Meters

@@ -253,9 +253,3 @@ def test_a_name_that_we_make_can_be_read_back(media_type) -> None:
 def test_the_time_to_wait_is_bounded(text) -> None:
     """Nobody keeps a question open for longer than we want."""
     assert 0.0 <= protocol.wanted_wait(text, most=25.0) <= 25.0
-
-
-@given(st.text(max_size=30), st.text(max_size=30))
-def test_keys_are_compared_as_texts(one, other) -> None:
-    """Any text can be offered."""
-    assert protocol.same_key(one, other) is (one == other)

@@ -16,7 +16,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from lemmy_safety.access.rules import fingerprint
+from lemmy_safety.access.complaints import Complaints
+from lemmy_safety.access.secrets import Secrets, fingerprint
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import UploadResult
 from lemmy_safety.relay.bounded_json import TooMuchJson, read_json
@@ -34,7 +35,6 @@ from lemmy_safety.relay.protocol import (
     WORKER_HEADER,
     BadMessage,
     is_token,
-    same_key,
     wanted_wait,
 )
 
@@ -55,9 +55,6 @@ log = logging.getLogger(__name__)
 
 #: The longest that a question for work is kept open: under the 60 s after which nginx takes us for dead.
 _LONGEST_WAIT_S = 25.0
-
-#: Seconds between two log lines about wrong keys.
-_COMPLAIN_EVERY_S = 10.0
 
 #: Seconds for a worker's message. It is sent at once, over whatever line a person has at home.
 _MESSAGE_S = 15.0
@@ -162,8 +159,8 @@ class _Gate:
     """Who shows the key is let in."""
 
     def __init__(self, key: str) -> None:
-        self._key = key
-        self._complain_at = 0.0
+        self._secrets = Secrets([key])
+        self._complaints = Complaints()
 
     def guarded(self, handle: Callable[[Request, _Caller], Awaitable[Response]]) -> _Route:
         """The handler behind the key, with its expected failures as answers."""
@@ -186,7 +183,7 @@ class _Gate:
 
     def _caller(self, request: Request) -> _Caller | None:
         offered = request.headers.get(KEY_HEADER, "")
-        if not same_key(offered, self._key):
+        if not self._secrets.match([offered]):
             self._complain(offered)
             return None
         name = request.headers.get(WORKER_HEADER, "")
@@ -194,9 +191,7 @@ class _Gate:
         return _Caller(name=name if is_token(name) else "", rules=rules if is_token(rules) else UNKNOWN_RULES)
 
     def _complain(self, offered: str) -> None:
-        now = asyncio.get_running_loop().time()
-        if now >= self._complain_at:
-            self._complain_at = now + _COMPLAIN_EVERY_S
+        if self._complaints.due() is not None:
             shown = fingerprint(offered) if offered else "none"
             log.warning("a worker was not let in: its key is wrong (by SHA-256: %s)", shown)
 

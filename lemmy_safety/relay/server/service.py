@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.access.rules import check_key
+from lemmy_safety.access.secrets import check_key
 from lemmy_safety.relay.server.engine import RelayEngine
 from lemmy_safety.relay.server.routes import relay_router
 

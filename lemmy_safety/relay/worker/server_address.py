@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from lemmy_safety.access.rules import is_loopback
+from lemmy_safety.access.addresses import is_loopback
 from lemmy_safety.errors import SettingsError
 
 
