@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import Assessment
     from lemmy_safety.scan.inspection import Inspector
-    from lemmy_safety.uploads.judging import Job
+    from lemmy_safety.uploads.jobs import Job
     from lemmy_safety.uploads.lookups import Learned
     from lemmy_safety.uploads.metrics import Meters
     from lemmy_safety.uploads.records import ModelState, Upload

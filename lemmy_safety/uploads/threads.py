@@ -1,6 +1,6 @@
-"""Threads that work for an event loop.
+"""Threads and tasks that work for an event loop.
 
-They are daemon threads: one that is stuck in a decoder, a model or a database must not hold up the end of the process,
+The threads are daemon threads: one that is stuck in a decoder, a model or a database must not hold up the end of the process,
 as those of ``concurrent.futures`` would.
 """
 
@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -43,6 +43,19 @@ class WorkerThreads:
         while (call := self._calls.get()) is not None:
             call.do()
             del call  # or the last call, with all that it refers to, would live until the next one
+
+
+class Tasks:
+    """Tasks that nobody waits for. Made and used by one event loop."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[None, None, None]) -> None:
+        """Have it done beside everything else."""
+        task = asyncio.create_task(work)
+        self._running.add(task)  # the loop itself keeps no strong reference
+        task.add_done_callback(self._running.discard)
 
 
 class _Call(Generic[T]):

@@ -19,7 +19,7 @@ from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
 from lemmy_safety.scan.budget import ByteBudget
-from lemmy_safety.uploads import judging
+from lemmy_safety.uploads import decoding
 from lemmy_safety.uploads.records import AnswerKind, Cause, Upload
 
 LIMITS = MediaLimits(max_bytes=20_000_000, max_pixels=40_000_000)
@@ -48,7 +48,7 @@ def told(tmp_path, story, *, detector=None, workers=1, **how) -> int:
 
 @pytest.fixture(autouse=True)
 def _short_shares(monkeypatch):
-    monkeypatch.setattr(judging, "SHARE_S", 0.5)
+    monkeypatch.setattr(decoding, "SHARE_S", 0.5)
 
 
 @pytest.mark.parametrize("inside", ENDLESS)
@@ -94,7 +94,7 @@ def test_a_harmless_picture_with_something_endless_inside_stays_unchecked(tmp_pa
 
 def test_where_the_time_is_short_the_look_comes_earlier(tmp_path, monkeypatch):
     """Half of what is left of the time is enough to wait for the rest."""
-    monkeypatch.setattr(judging, "SHARE_S", 600.0)
+    monkeypatch.setattr(decoding, "SHARE_S", 600.0)
 
     async def story(validator, _decoder) -> None:
         loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ def test_a_picture_without_anything_inside_is_judged_once(tmp_path):
         await validator.load()
         asked = asyncio.create_task(validator.validate(upload(1), deadline=loop.time() + 40))
         await until(detector.entered.is_set)
-        await asyncio.sleep(2 * judging.SHARE_S)
+        await asyncio.sleep(2 * decoding.SHARE_S)
         detector.gate.set()
         assert (await asked).kind is AnswerKind.ACCEPTED
         assert detector.batches == [1]

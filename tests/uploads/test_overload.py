@@ -89,7 +89,7 @@ def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_f
     async def story(validator: Validator, decoder: CountingDecoder) -> None:
         loop = asyncio.get_running_loop()
         await validator.load()
-        validator._judging._speed.note(1, 1, 5.0)  # a slow processor
+        validator._judging._batches._speed.note(1, 1, 5.0)  # a slow processor
         first = asyncio.create_task(validator.validate(upload(0), deadline=loop.time() + 60))
         await until(detector.entered.is_set)
         before = asyncio.create_task(validator.validate(upload(1), deadline=loop.time() + 0.5))
@@ -105,7 +105,7 @@ def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_f
 
 def test_the_judge_does_not_wait_for_a_long_decode_that_nobody_waits_for(tmp_path, monkeypatch):
     """Its short wait for company has passed once in vain; the next picture gets one of its own, not the rest of the video."""
-    monkeypatch.setattr("lemmy_safety.uploads.judging._BATCH_WINDOW_S", 1.0)
+    monkeypatch.setattr("lemmy_safety.uploads.batches._BATCH_WINDOW_S", 1.0)
     released = {2: threading.Event(), 3: threading.Event()}
     gates = {upload(number).sha256: event for number, event in released.items()}
 
@@ -122,13 +122,13 @@ def test_the_judge_does_not_wait_for_a_long_decode_that_nobody_waits_for(tmp_pat
     async def story(validator: Validator, decoder: CountingDecoder) -> None:
         loop = asyncio.get_running_loop()
         await validator.load()
-        judging = validator._judging
-        judging._speed.note(8, 8, 0.01)  # quick, so that batches are of several
+        batches = validator._judging._batches
+        batches._speed.note(8, 8, 0.01)  # quick, so that batches are of several
         for number in (2, 1):  # the first is the long one
             await validator.validate(upload(number), deadline=loop.time())
-        await until(lambda: judging._window is not None)
+        await until(lambda: batches._window is not None)
         waited_for = asyncio.create_task(validator.validate(upload(3), deadline=loop.time() + 60))
-        await until(lambda: judging._window is None)
+        await until(lambda: batches._window is None)
         released[3].set()
         assert (await waited_for).kind is AnswerKind.ACCEPTED
         assert not released[2].is_set()

@@ -16,7 +16,7 @@ from support.upload_engine import in_service, until, upload
 
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder
-from lemmy_safety.uploads import judging
+from lemmy_safety.uploads import decoding
 from lemmy_safety.uploads.records import AnswerKind, Cause, Upload
 
 #: Commands of ``breaking_decoders`` that never end; each is a file of its own.
@@ -61,7 +61,7 @@ def open_detector():
 
 @pytest.fixture
 def _short_shares(monkeypatch):
-    monkeypatch.setattr(judging, "SHARE_S", 0.5)
+    monkeypatch.setattr(decoding, "SHARE_S", 0.5)
 
 
 def told(tmp_path, story, *, workers):
@@ -127,7 +127,7 @@ def test_a_slow_picture_that_stands_in_nobodys_way_is_judged(tmp_path):
         assert answer.kind is AnswerKind.ACCEPTED
         assert not slow.done()
         assert (await slow).kind is AnswerKind.ACCEPTED
-        assert loop.time() - began > judging.SHARE_S
+        assert loop.time() - began > decoding.SHARE_S
 
     assert told(tmp_path, story, workers=2) == 0
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.uploads.judging import Job
+    from lemmy_safety.uploads.jobs import Job
     from lemmy_safety.uploads.lookups import Learned
 
 #: Seconds without a sign of a worker after which it counts as gone. Far below the budget of 8 s, so that another one

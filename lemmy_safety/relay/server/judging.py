@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, TypeVar
 from lemmy_safety.records import Assessment, ItemStatus, Outcome, Verdict
 from lemmy_safety.relay.protocol import UNKNOWN_RULES, BadMessage, image_name
 from lemmy_safety.relay.server.assignments import LEASE_S, Assignments, Item
-from lemmy_safety.uploads.judging import Job
+from lemmy_safety.uploads.jobs import Job, JobTable
 from lemmy_safety.uploads.lookups import Learned, Questions, learned_from, outranks
-from lemmy_safety.uploads.threads import WorkerThreads
+from lemmy_safety.uploads.threads import Tasks, WorkerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,16 +73,14 @@ class RelayJudging:
         on_learned: Callable[[Job, Learned], None],
     ) -> None:
         self._ledger = ledger
-        self._queue = queue
         self._budget_s = budget_s
         self._meters = meters
-        self._on_learned = on_learned
         self._loop = asyncio.get_running_loop()
         self._questions = Questions("look-up-upload")
         #: For what may take its time, and writes: no upload waits behind it.
         self._books = WorkerThreads("keep-relay-books")
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._jobs: dict[str, Job] = {}
+        self._tasks = Tasks()
+        self._jobs = JobTable(capacity=queue, meters=meters, on_learned=on_learned, is_open=_is_open)
         self._assignments = Assignments(budget_s=budget_s, now=self._loop.time())
         self._bell = asyncio.Event()
         self._closed = False
@@ -112,25 +110,10 @@ class RelayJudging:
 
     def admit(self, upload: Upload) -> Job | None:
         """Take an upload over; the job of the same bytes where there is one, None where there is no room."""
-        job = self._jobs.get(upload.sha256)
-        if job is not None and (job.awaited or job.upload.data is not None):
-            self._meters.joined()
-            upload.drop()
-            return job
-        if self._closed or self._places_taken() >= self._queue:
-            upload.drop()
-            return None
-        job = Job(upload, self._loop.create_future())
-        self._jobs[upload.sha256] = job
-        self._meters.queue(len(self._jobs))
-        task = asyncio.create_task(self._look_up(job))
-        self._tasks.add(task)  # the loop itself keeps no strong reference
-        task.add_done_callback(self._tasks.discard)
+        job = self._jobs.admit(upload, new=not self._closed)
+        if job is not None and job.upload is upload:
+            self._tasks.start(self._look_up(job))
         return job
-
-    def _places_taken(self) -> int:
-        """What a worker may still say a word about, but nobody waits for and no bytes are left of, takes no place."""
-        return sum(job.awaited or job.upload.data is not None for job in self._jobs.values())
 
     def left(self, job: Job) -> None:
         """Somebody does not wait for it any more; see ``_let_go``."""
@@ -147,11 +130,11 @@ class RelayJudging:
         by_these_rules = known is not None and (not rules or known.verdict.rules_version in rules)
         if by_these_rules and known is not None and not known.assessment.flagged:
             self._meters.reused()
-            self._finish(job, earlier)
+            self._jobs.finish(job, earlier)
             return
         # What was flagged is asked again: it is rare, and a human may have cleared it where the worker is.
         if not self._assignments.present(now):
-            self._finish(job, earlier)
+            self._jobs.finish(job, earlier)
             return
         name = image_name(secrets.token_hex(16), job.upload.media_type)
         item = Item(name=name, job=job, since=now, fallback=earlier)
@@ -167,7 +150,7 @@ class RelayJudging:
         if not item.job.learned.done():
             self._meters.reused()
             self._assignments.remove(item)
-            self._finish(item.job, item.fallback)
+            self._jobs.finish(item.job, item.fallback)
 
     def _let_go(self, item: Item) -> None:
         """Forget the bytes when the last one who asked about them was answered without a verdict."""
@@ -180,26 +163,16 @@ class RelayJudging:
         if item.handed_at is None:
             self._assignments.remove(item)
             self._meters.dropped_late()
-            self._finish(item.job, None)
-
-    def _finish(self, job: Job, learned: Learned | None) -> None:
-        if self._jobs.get(job.upload.sha256) is job:
-            del self._jobs[job.upload.sha256]
-        self._meters.queue(len(self._jobs))
-        job.upload.drop()
-        job.learned.set_result(learned)
-        if learned is not None:
-            self._on_learned(job, learned)
+            self._jobs.finish(item.job, None)
 
     def _forget_old(self) -> None:
         for item in self._assignments.forget(self._loop.time()):
             self._meters.dropped_late()
-            self._finish(item.job, None)
+            self._jobs.finish(item.job, None)
 
     def holds(self, upload: Upload) -> bool:
         """Whether this very upload is held, and not another one of the same bytes."""
-        job = self._jobs.get(upload.sha256)
-        return job is not None and job.upload is upload
+        return self._jobs.holds(upload)
 
     def forget_late(self) -> int:
         """Bytes are dropped soon after the last answer, so there are none to free."""
@@ -215,7 +188,7 @@ class RelayJudging:
         for item in self._assignments.items():
             self._assignments.remove(item)
             if not item.job.learned.done():
-                self._finish(item.job, None)
+                self._jobs.finish(item.job, None)
         for threads in (self._questions, self._books):
             threads.close()
 
@@ -267,8 +240,13 @@ class RelayJudging:
         self._assignments.note_answer(worker, item, now)
         self._assignments.remove(item)
         late = not item.job.awaited
-        self._finish(item.job, learned)
+        self._jobs.finish(item.job, learned)
         return late
+
+
+def _is_open(job: Job) -> bool:
+    """What a worker may still say a word about, but nobody waits for and no bytes are left of, takes no place."""
+    return job.awaited or job.upload.data is not None
 
 
 def _learned(job: Job, answer: WorkerAnswer) -> Learned:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from lemmy_safety.relay.server.assignments import ABSENT_AFTER_S, LEASE_S, Assignments, Item
-from lemmy_safety.uploads.judging import Job
+from lemmy_safety.uploads.jobs import Job
 from lemmy_safety.uploads.records import Upload
 
 BUDGET_S = 8.0
