@@ -1,7 +1,7 @@
 """The second half of judging an upload: samples become assessments in small batches, in one thread.
 
 Who waits for an answer is judged before those whom nobody waits for any more. How large a batch may be is learned
-(``batching.py``), and which upload is next is in ``backlog.py``.
+(``judge_speed.py``), and which upload is next is in ``backlog.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from lemmy_safety.errors import LemmySafetyError
 from lemmy_safety.records import Assessment, ItemStatus
 from lemmy_safety.uploads.backlog import Backlog
-from lemmy_safety.uploads.batching import JudgeSpeed
+from lemmy_safety.uploads.judge_speed import JudgeSpeed
 from lemmy_safety.uploads.threads import WorkerThreads
 
 if TYPE_CHECKING:

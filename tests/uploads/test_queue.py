@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.uploads.backlog import Backlog
-from lemmy_safety.uploads.batching import JudgeSpeed
+from lemmy_safety.uploads.judge_speed import JudgeSpeed
 from lemmy_safety.uploads.threads import WorkerThreads
 
 
