@@ -28,6 +28,7 @@ from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
 from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import RecordedPass, Recorder
+from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -109,6 +110,7 @@ class Bench:
 
         lister = Lister(
             storage=self._storage,
+            incremental=IncrementalListing(self._storage),
             ledger=ledger,
             ruleset=judge.ruleset,
             counter=counter,

@@ -28,6 +28,7 @@ from lemmy_safety.scan.progress import PassCounter, PassSummary
 from lemmy_safety.scan.reuse import FromLedger, judge_all
 from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import RecordedPass, Recorder
+from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
     import threading
@@ -72,6 +73,7 @@ class Scanner:
         listener: ProgressListener | None = None,
     ) -> None:
         self.storage = storage
+        self._incremental = IncrementalListing(storage)
         self.ledger = ledger
         self.engine = engine
         self._runner = runner
@@ -174,7 +176,12 @@ class Scanner:
         )
         recorder = Recorder(recorded, ledger=self.ledger, runner=self._runner, counter=counter, halted=halted)
         lister = Lister(
-            storage=self.storage, ledger=self.ledger, ruleset=engine.ruleset, counter=counter, stop=self._stop
+            storage=self.storage,
+            incremental=self._incremental,
+            ledger=self.ledger,
+            ruleset=engine.ruleset,
+            counter=counter,
+            stop=self._stop,
         )
         # Last stage first, so that no stage puts into a channel that has no reader.
         pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)

@@ -12,42 +12,26 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import (
-    AccessDenied,
     BadKey,
     ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
     StorageUnreachable,
-    WrongFolder,
 )
-from lemmy_safety.pictrs import keys, layout
+from lemmy_safety.storage.clock import StorageClock
 from lemmy_safety.storage.learned import Learned
 from lemmy_safety.storage.wholeness import Wholeness
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from datetime import datetime
+    from collections.abc import Iterator
+    from datetime import datetime, timedelta
     from types import TracebackType
 
     from lemmy_safety.records import StoredObject
-
-#: Servers tell their time in whole seconds.
-_CLOCK_GRAIN = timedelta(seconds=1)
-
-#: A difference between two clocks that is worth saying; a slow answer looks like a few seconds.
-_CLOCK_TOLERANCE = timedelta(seconds=10)
-
-_CLOCK = "clock"
-
-#: Keys by which a folder is told to be above or inside the one that is meant.
-_FIRST_KEYS = 5
 
 #: How often an object is read that does not arrive as it is described.
 _READS = 3
@@ -61,15 +45,6 @@ class ProbeStep:
     ok: bool
     detail: str
     fix: str = ""
-
-
-def in_words(span: timedelta) -> str:
-    """A span of time for a person, coarse enough to stay the same while it is measured again."""
-    seconds = span.total_seconds()
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}s"
-    return f"{round(seconds, -1):.0f} seconds"
 
 
 class Storage(ABC):
@@ -87,18 +62,13 @@ class Storage(ABC):
     #: has to trust the key scheme, and a file that an admin copied in by hand is found like any other.
     whole_listing_up_to: int = 0
 
-    #: By how much the storage's clock is ahead of this machine's, as last compared; zero where it cannot be compared.
-    clock_ahead = timedelta(0)
-
-    #: Learnt while listing: more objects than ``whole_listing_up_to``.
-    _is_large = False
-
-    #: Learnt while listing what is new: when the first of pict-rs's time-ordered keys was made.
-    _first_created_at: datetime | None = None
+    #: Whether times of modification are told in whole seconds.
+    whole_seconds: bool = False
 
     def __init__(self) -> None:
         #: What was found out about the server, for the summary of a pass and for ``doctor``.
         self.learned = Learned()
+        self.clock = StorageClock(self.learned)
         self._wholeness = Wholeness(self.learned)
 
     @abstractmethod
@@ -109,81 +79,57 @@ class Storage(ABC):
             PrivateKeyError, AccessDenied, WrongFolder or StorageUnreachable, each with its fix as hint.
         """
 
-    def note_clock(self, told: datetime, asked_at: datetime, answered_at: datetime) -> None:
-        """Compare clocks: the storage told its time (aware) between these two times of this machine."""
-        if asked_at <= told + _CLOCK_GRAIN and told <= answered_at:
-            ahead = timedelta(0)
-        else:
-            ahead = told - (asked_at + (answered_at - asked_at) / 2)
-        self.clock_ahead = ahead
-        if abs(ahead) <= _CLOCK_TOLERANCE:
-            self.learned.forget(_CLOCK)
-            return
-        self.learned.note(
-            self.name,
-            f"has a clock that is {in_words(abs(ahead))} {'ahead of' if ahead > timedelta(0) else 'behind'} this "
-            "machine's; passes allow for it. Set the clock that is wrong.",
-            topic=_CLOCK,
-        )
+    @property
+    def clock_ahead(self) -> timedelta:
+        """By how much the storage's clock is ahead of this machine's; zero where it cannot be compared."""
+        return self.clock.ahead
 
     @abstractmethod
     def close(self) -> None:
         """Release connections. Closing twice is fine."""
 
     def list(
-        self, *, since: datetime | None = None, prefix: str = "", after: str | None = None, exhaustive: bool = True
+        self,
+        *,
+        since: datetime | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        created_from: datetime | None = None,
     ) -> Iterator[StoredObject]:
         """Yield objects lazily, in memory bounded by one page or one folder, not by the number of objects.
 
         Order: none is promised. S3 yields keys in byte order until a bucket proves to be large (20,000 objects) or the
         server to list in another order; ssh and local yield folder by folder.
 
-        ``since`` (aware) keeps objects modified at or after that time, and those of unknown time. ``prefix`` keeps keys that start with it.
-        ``after`` keeps keys greater than it in byte order. With ``exhaustive=False`` and ``since``, a large place
-        may skip whatever pict-rs's time-ordered keys (UUIDv7, pict-rs >= 0.5.7) prove to be older, so that the cost is
-        that of the new objects; keys outside that scheme are then listed only while they can still be new. Objects that vanish
-        or cannot be described while listing are left out. A folder that may not be read does not hide the others: it is
-        logged, everything else is listed, and AccessDenied is raised at the end, so that the pass is not complete.
-        Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are seen, not judged.
+        ``since`` (aware) keeps objects modified at or after that time, and those of unknown time. ``prefix`` keeps keys
+        that start with it, ``after`` those greater than it in byte order. ``created_from`` (aware) allows, but does not
+        promise, to leave out what pict-rs's time-ordered keys prove to have been made before it, and everything outside
+        that scheme, so that the cost is that of the rest: see ``incremental``.
+
+        Objects that vanish or cannot be described while listing are left out. A folder that may not be read does not
+        hide the others: it is logged, everything else is listed, and AccessDenied is raised at the end, so that the pass
+        is not complete. Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are
+        seen, not judged.
 
         :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing; ListingIncomplete at the end, after
             everything else, where the server names objects and does not say what they are.
         """
-        if since is not None and since.tzinfo is None:
-            raise ValueError("since must be timezone-aware")
-        if since is None or exhaustive:
-            return self._list(since=since, prefix=prefix, after=after, exhaustive=True)
-        return self._list_new(since, prefix, after)
+        if since is not None:
+            if since.tzinfo is None:
+                raise ValueError("since must be timezone-aware")
+            since = self.rounded_down(since)
+        return self._list(since=since, prefix=prefix, after=after, created_from=created_from)
 
-    def _list_new(self, since: datetime, prefix: str, after: str | None) -> Iterator[StoredObject]:
-        """Everything, as long as that turns out to be little; else what the key scheme does not prove to be older."""
-        given: set[str] = set()
-        if not self._is_large and self.whole_listing_up_to:
-            whole = self._list(since=None, prefix=prefix, after=after, exhaustive=True)
-            for number, obj in enumerate(whole):
-                if number >= self.whole_listing_up_to:
-                    self._is_large = True
-                    break
-                if obj.modified_since(since):
-                    given.add(obj.key)
-                    yield obj
-            else:
-                return
-        for obj in self._list(since=since, prefix=prefix, after=after, exhaustive=False):
-            if obj.key not in given:
-                yield obj
+    def rounded_down(self, since: datetime) -> datetime:
+        """``since`` as this storage tells times: what was modified in that very second must not fall before it."""
+        return since.replace(microsecond=0) if self.whole_seconds else since
 
-    def _created_from(self, since: datetime | None, *, exhaustive: bool) -> datetime | None:
-        """How old a time-ordered key may be for a listing of what is new, which needs no others; None: it needs all.
+    @abstractmethod
+    def ordered_keys(self) -> Iterator[str]:
+        """Keys below ``keys.V7_ROOT`` in their order, which is that of time; few of the first are ever taken.
 
-        All are needed unless everything outside that scheme is known to have been there before ``since``.
+        None where the storage does not list in that order.
         """
-        if since is None or exhaustive or not keys.is_ordered_since(since - keys.LATE_ARRIVAL):
-            return None
-        if self._first_created_at is None:
-            times = (keys.created_at(key) for key in self._ordered_keys())
-            self._first_created_at = next((time for time in times if time is not None), None)
-        return None if keys.legacy_may_be_new(since, self._first_created_at) else since - keys.LATE_ARRIVAL
 
     def read(self, key: str, *, max_bytes: int, expected: StoredObject | None = None) -> bytes:
         """The whole object, in memory.
@@ -312,24 +258,6 @@ class Storage(ABC):
                 hint="Check that its file system is mounted.",
             )
 
-    def _see_that_it_is_the_files_folder(self, root: str, there: Collection[str]) -> None:
-        """For folders, when they are opened. ``there`` are those of ``layout.TELLING_FOLDERS`` that exist in ``root``.
-
-        :raises WrongFolder: it is a folder above or inside pict-rs's files.
-        """
-        self._refuse(layout.misplaced(root, there, self._first_keys))
-
-    def _refuse(self, found: layout.Misplaced | None) -> None:
-        if found is not None:
-            hint = None if found.meant is None else f"Set PICTRS_FILES_DIRECTORY to {found.meant}"
-            raise WrongFolder(f"{self.name} {found.why}.", hint=hint)
-
-    def _first_keys(self, prefix: str) -> tuple[str, ...]:
-        listed = self._list(since=None, prefix=prefix, after=None, exhaustive=True)
-        with suppress(AccessDenied):
-            return tuple(obj.key for obj in islice(listed, _FIRST_KEYS))
-        return ()
-
     def _is_empty(self) -> bool:
         """Whether nothing at all lies in the root, where that can mean that it is not mounted."""
         return False
@@ -362,12 +290,8 @@ class Storage(ABC):
 
     @abstractmethod
     def _list(
-        self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
+        self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]: ...
-
-    @abstractmethod
-    def _ordered_keys(self) -> Iterator[str]:
-        """Keys below ``keys.V7_ROOT`` in their order, which is that of time; a few of the first will be taken."""
 
     @abstractmethod
     def _read(self, key: str, max_bytes: int) -> bytes: ...

@@ -67,7 +67,7 @@ def test_an_ancestors_object_is_deleted_only_if_its_date_proves_that_it_is_the_j
     write_ancestor_database(database, [(key, True, True)])
     put(store, key, canary_png(), modified_at=modified_at)
     with scanner_over(store, database) as scanner:
-        scanner.storage.clock_ahead = -behind
+        scanner.storage.clock.ahead = -behind
         rows = [row for row in scanner.ledger.reviews.flagged() if row.key == key]
         (report,) = scanner._runner.act_on_flagged(rows, "delete")
         assert (report.state is ActionState.DONE, key not in keys_in(store)) == (deleted, deleted)

@@ -18,10 +18,13 @@ from lemmy_safety.records import Outcome
 from lemmy_safety.scan import PassRequest
 from lemmy_safety.scan.progress import PassCounter
 from lemmy_safety.scan.stages.list import Lister
+from lemmy_safety.storage.incremental import IncrementalListing
 
 
 class TaggedStorage(WatchedStorage):
     """Lists like S3: each object with the MD5 of its bytes; notes since when it was asked to."""
+
+    whole_listing_up_to = 0  # as a large store, of which only what is new is asked for
 
     def __init__(self, root) -> None:
         super().__init__(root)
@@ -47,12 +50,14 @@ class Pass:
     def __init__(self, root, ledger) -> None:
         self.root, self.ledger = root, ledger
         self.storage = TaggedStorage(root)
+        self.incremental = IncrementalListing(self.storage)
 
     def run(self, *, since=None):
         counter = PassCounter()
         self.to_fetch, self.to_record = Inbox(), Inbox()
         lister = Lister(
             storage=self.storage,
+            incremental=self.incremental,
             ledger=self.ledger,
             ruleset=RULES,
             counter=counter,

@@ -24,6 +24,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs.keys import make_key
+from lemmy_safety.storage.incremental import IncrementalListing
 from lemmy_safety.storage.local import LocalStorage, folder
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
 
@@ -347,6 +348,7 @@ def test_an_incremental_listing_looks_only_into_new_folders(
 ) -> None:
     """The cost is that of the new objects: folders that are proved old are not opened, legacy ones neither."""
     storage.whole_listing_up_to = 0  # as in a large store
+    listing = IncrementalListing(storage)
     now = datetime.now(UTC)
     for day in range(1, 400, 7):
         put(root, make_key(now - timedelta(days=day), day, ".webp"))
@@ -354,11 +356,11 @@ def test_an_incremental_listing_looks_only_into_new_folders(
         put(root, f"1/{number}/legacy")
     new = make_key(now - timedelta(minutes=3), 1, ".webp")
     put(root, new)
-    assert listed(storage, since=now - timedelta(minutes=20), exhaustive=False) == [new]
+    assert [obj.key for obj in listing.new_since(now - timedelta(minutes=20))] == [new]
     opened = []
     scan = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: opened.append(path) or scan(path))
-    assert listed(storage, since=now - timedelta(minutes=20), exhaustive=False) == [new]
+    assert [obj.key for obj in listing.new_since(now - timedelta(minutes=20))] == [new]
     assert len(opened) <= 1 + 2 * 10
 
 

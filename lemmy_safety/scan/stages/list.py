@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.scan.requests import PassRequest
     from lemmy_safety.storage.base import Storage
+    from lemmy_safety.storage.incremental import IncrementalListing
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class Lister:
         self,
         *,
         storage: Storage,
+        incremental: IncrementalListing,
         ledger: Ledger,
         ruleset: Ruleset,
         counter: PassCounter,
@@ -64,6 +66,7 @@ class Lister:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._storage = storage
+        self._incremental = incremental
         self._ledger = ledger
         self._ruleset = ruleset
         self._counter = counter
@@ -105,7 +108,10 @@ class Lister:
         failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
         recent: list[StoredObject] = []
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
-        listing = self._storage.list(since=since, prefix=prefix, exhaustive=exhaustive)
+        if since is None or exhaustive:
+            listing = self._storage.list(since=since, prefix=prefix)
+        else:
+            listing = self._incremental.new_since(since, prefix=prefix)
         for listed in _batches(self._all_that_may_be_listed(listing)):
             self._raise_if_stopped()
             failed_before.difference_update(obj.key for obj in listed)
@@ -154,9 +160,7 @@ class Lister:
         behind = min(self._storage.clock_ahead, timedelta(0))
         earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE + behind
         earliest = earliest if since is None else max(since, earliest)
-        for batch in _batches(
-            self._all_that_may_be_listed(self._storage.list(since=earliest, prefix=prefix, exhaustive=False))
-        ):
+        for batch in _batches(self._all_that_may_be_listed(self._incremental.new_since(earliest, prefix=prefix))):
             self._raise_if_stopped()
             wanted = self._ledger.uploads.unchecked_among(batch)
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_recent(obj)]

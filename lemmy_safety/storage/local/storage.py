@@ -37,6 +37,7 @@ from lemmy_safety.storage.local.walk import LocalWalk
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.wanted_keys import WantedKeys
+from lemmy_safety.storage.wrong_folder import refuse, refuse_wrong_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,13 +71,13 @@ class LocalStorage(Storage):
     def open(self) -> None:
         self._root_identity = None
         home = expanded_if_known(Path("~"))
-        self._refuse(too_wide(Path(self._root).as_posix(), Path(os.path.realpath(home)).as_posix()))
+        refuse(self, too_wide(Path(self._root).as_posix(), Path(os.path.realpath(home)).as_posix()))
         with self._open_root() as root, translated(self.name):
             with root.entries():
                 pass
             self._root_identity = root.identity
         there = [name for name in TELLING_FOLDERS if self._is_folder(name)]
-        self._see_that_it_is_the_files_folder(Path(self._root).as_posix(), there)
+        refuse_wrong_folder(self, Path(self._root).as_posix(), there)
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -85,9 +86,8 @@ class LocalStorage(Storage):
         return probe_steps(self, write=self._write_probe)
 
     def _list(
-        self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
+        self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]:
-        created_from = self._created_from(since, exhaustive=exhaustive)
         walk = LocalWalk(WantedKeys(prefix=prefix, after=after or "", created_from=created_from))
         with self._open_root() as root:
             for key, facts in walk.files(root):
@@ -102,7 +102,7 @@ class LocalStorage(Storage):
                 hint="Give this user read and execute permission on the folders.",
             )
 
-    def _ordered_keys(self) -> Iterator[str]:
+    def ordered_keys(self) -> Iterator[str]:
         # Folders are walked in the order of their names.
         with self._open_root() as root:
             for key, _ in LocalWalk(WantedKeys(prefix=keys.V7_ROOT)).files(root):

@@ -76,6 +76,7 @@ class S3Storage(Storage):
     1,000; servers may give fewer). ``attempts`` is how often one request is tried, with backoff.
     """
 
+    whole_seconds = True  # as some servers list them
     whole_listing_up_to = 10_000  # ten requests
 
     #: A listing that is longer than this goes on over several connections.
@@ -139,7 +140,7 @@ class S3Storage(Storage):
         asked_at = datetime.now(UTC)
         told_at = self._page(MaxKeys=1).told_at
         if told_at is not None:
-            self.note_clock(told_at, asked_at, datetime.now(UTC))
+            self.clock.compare(self.name, told_at, asked_at, datetime.now(UTC))
 
     def close(self) -> None:
         if self._connected is not None:
@@ -150,12 +151,10 @@ class S3Storage(Storage):
         return probe_steps(self, write=self._write_probe, details=self._keeping)
 
     def _list(
-        self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
+        self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]:
-        # Some servers list whole seconds, so an object of this very second must not fall before it.
-        oldest = since and since.replace(microsecond=0)
         unread = ""
-        for page in self._pages(since, prefix, after, exhaustive=exhaustive):
+        for page in self._pages(prefix, after, created_from):
             if page.lost or page.folders:
                 unread = unread or f"near {page.last_key!r}"
             for entry in page.entries:
@@ -171,14 +170,14 @@ class S3Storage(Storage):
                     unread = unread or repr(entry.key)
                     continue
                 # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
-                if not (obj.key.endswith("/") and obj.size == 0) and (oldest is None or obj.modified_since(oldest)):
+                if not (obj.key.endswith("/") and obj.size == 0) and (since is None or obj.modified_since(since)):
                     yield obj
         if unread:
             raise ListingIncomplete(
                 f"{self._place}: the server's listing names objects without saying what they are, the first {unread}."
             )
 
-    def _pages(self, since: datetime | None, prefix: str, after: str | None, *, exhaustive: bool) -> Iterator[Page]:
+    def _pages(self, prefix: str, after: str | None, created_from: datetime | None) -> Iterator[Page]:
         """Pages that hold what is wanted, and more. Where the order proves wrong on the way, it is begun again.
 
         Then what came in the first pages does not come again; of a long listing, later keys may come twice.
@@ -186,7 +185,7 @@ class S3Storage(Storage):
         given: set[str] = set()
         if self._listing.keeps_order:
             try:
-                for page in self._pages_in_order(since, prefix, after, exhaustive=exhaustive):
+                for page in self._pages_in_order(prefix, after, created_from):
                     if len(given) < self.pages_in_a_row * self._page_size:
                         given.update(entry.key for entry in page.entries)
                     yield page
@@ -197,10 +196,7 @@ class S3Storage(Storage):
         for page in self._listing.plain(prefix):
             yield replace(page, entries=tuple(entry for entry in page.entries if entry.key not in given))
 
-    def _pages_in_order(
-        self, since: datetime | None, prefix: str, after: str | None, *, exhaustive: bool
-    ) -> Iterator[Page]:
-        created_from = self._created_from(since, exhaustive=exhaustive)
+    def _pages_in_order(self, prefix: str, after: str | None, created_from: datetime | None) -> Iterator[Page]:
         if created_from is not None:
             if prefix.startswith(keys.V7_ROOT):
                 pass
@@ -211,11 +207,17 @@ class S3Storage(Storage):
             after = max(after or "", keys.start_after(created_from))
         yield from self._listing.in_order(prefix, after, pages_in_a_row=self.pages_in_a_row)
 
-    def _ordered_keys(self) -> Iterator[str]:
+    def ordered_keys(self) -> Iterator[str]:
+        if not self._listing.keeps_order:
+            return
         pages = self._listing.in_order(
             keys.V7_ROOT, None, pages_in_a_row=self.pages_in_a_row, page_size=_FIRST_KEY_PAGE
         )
-        return (entry.key for page in pages for entry in page.entries if entry.key.startswith(keys.V7_ROOT))
+        try:
+            for page in pages:
+                yield from (entry.key for entry in page.entries if entry.key.startswith(keys.V7_ROOT))
+        except OrderBroken as error:
+            self._listing.distrust(error)
 
     def _described(self, entry: Entry) -> StoredObject:
         return entry.described(self._stat(entry.key).size if entry.size is None else entry.size)

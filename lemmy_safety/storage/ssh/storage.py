@@ -38,6 +38,7 @@ from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, SftpRefusal
 from lemmy_safety.storage.ssh.ssh_config import SshConfig
 from lemmy_safety.storage.ssh.tree import SshTree, is_kind
 from lemmy_safety.storage.wanted_keys import WantedKeys
+from lemmy_safety.storage.wrong_folder import refuse, refuse_wrong_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,6 +70,7 @@ class SshStorage(Storage):
     """One folder on a server. ``root`` itself may be a symbolic link; what it points to when opened is the root."""
 
     settle_s = 5.0
+    whole_seconds = True
 
     whole_listing_up_to = WHOLE_BY_SFTP
 
@@ -143,35 +145,27 @@ class SshStorage(Storage):
         asked_at = datetime.now(UTC)
         told = find.clock() if find.available() else None
         if told is not None:
-            self.note_clock(told, asked_at, datetime.now(UTC))
+            self.clock.compare(self.name, told, asked_at, datetime.now(UTC))
 
     def _see_which_folder_it_is(self) -> None:
         there = self._pool().run(lambda session: self._tree.folders(session, (*TELLING_FOLDERS, *SIGNS_OF_A_SYSTEM)))
         # An account for SFTP only may see nothing but the store, as its root, and one for pict-rs may have it as its home.
         if to_key(self._tree.root) != "/" or not set(there).isdisjoint(SIGNS_OF_A_SYSTEM):
-            self._refuse(too_wide(to_key(self._tree.root)))
-        self._see_that_it_is_the_files_folder(to_key(self._tree.root), there)
+            refuse(self, too_wide(to_key(self._tree.root)))
+        refuse_wrong_folder(self, to_key(self._tree.root), there)
 
     def close(self) -> None:
         if self._connections is not None:
             self._connections.close()
             self._connections = self._find = None
 
-    def list(
-        self, *, since: datetime | None = None, prefix: str = "", after: str | None = None, exhaustive: bool = True
-    ) -> Iterator[StoredObject]:
-        # SFTP tells whole seconds: with a fraction, what was modified later in that second would be left out.
-        whole = None if since is None else since.replace(microsecond=0)
-        return super().list(since=whole, prefix=prefix, after=after, exhaustive=exhaustive)
-
     def probe(self) -> Iterator[ProbeStep]:
         return probe_steps(self, write=self._write_probe, details=self._details)
 
     def _list(
-        self, *, since: datetime | None, prefix: str, after: str | None, exhaustive: bool
+        self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]:
         self._check_root()
-        created_from = self._created_from(since, exhaustive=exhaustive)
         wanted = WantedKeys(prefix=prefix, after=after or "", created_from=created_from)
         start = self._start(wanted.folder)
         if start is None:
@@ -204,7 +198,7 @@ class SshStorage(Storage):
             return None
         return path if is_kind(stat.S_ISDIR, facts) else None
 
-    def _ordered_keys(self) -> Iterator[str]:
+    def ordered_keys(self) -> Iterator[str]:
         wanted = WantedKeys(prefix=keys.V7_ROOT)
         start = self._start(wanted.folder)
         if start is None:

@@ -16,6 +16,7 @@ from support.s3_storage import scripted
 
 from lemmy_safety.errors import ListingIncomplete, ObjectGone, StorageError
 from lemmy_safety.records import UNKNOWN_TIME, StoredObject
+from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
     from support.scripted_s3 import Request
@@ -64,7 +65,7 @@ def test_a_time_that_is_none_is_unknown_and_passes_for_new(time: str | None) -> 
             "c.jpg": LONG_AGO,
         }
         assert [obj.key for obj in storage.list(since=NOW)] == ["b.jpg"]
-        assert [obj.key for obj in storage.list(since=NOW, exhaustive=False)] == ["b.jpg"]
+        assert [obj.key for obj in IncrementalListing(storage).new_since(NOW)] == ["b.jpg"]
 
 
 @pytest.mark.parametrize("time", ["1970-01-01T00:00:00.000Z", "0001-01-01T00:00:00Z", "1601-01-01T00:00:00Z"])
@@ -167,7 +168,7 @@ def test_a_page_in_the_place_of_an_answer_is_a_storage_error(page: bytes) -> Non
     with scripted(script) as (storage, _):
         for ask in (
             lambda: list(storage.list()),
-            lambda: list(storage.list(since=NOW - timedelta(days=1), exhaustive=False)),
+            lambda: list(IncrementalListing(storage).new_since(NOW - timedelta(days=1))),
             lambda: storage.stat("x.jpg"),
             lambda: storage.delete(
                 "x.jpg", expected=StoredObject(key="x.jpg", size=len(page), modified_at=NOW, etag="e")

@@ -18,6 +18,7 @@ from support.s3_storage import scripted
 
 from lemmy_safety.errors import ListingIncomplete, StorageError
 from lemmy_safety.pictrs.keys import make_key
+from lemmy_safety.storage.incremental import IncrementalListing
 from lemmy_safety.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def test_what_is_new_is_found_on_a_server_with_an_order_of_its_own(order: Callab
     server.put(new, modified_at=NOW)
     with odd_storage(server, page_size=7) as (storage, _):
         storage.whole_listing_up_to = 20
+        listing = IncrementalListing(storage)
         for _ in range(2):
-            found = [obj.key for obj in storage.list(since=NOW - timedelta(minutes=1), exhaustive=False)]
+            found = [obj.key for obj in listing.new_since(NOW - timedelta(minutes=1))]
             assert found == [new]
 
 
@@ -93,7 +95,7 @@ def test_it_is_listed_by_one_plain_chain_of_pages_and_said_once(caplog: pytest.L
         keys = [obj.key for obj in storage.list()]
         assert len(keys) == len(set(keys))
         scripted.seen.clear()
-        list(storage.list(since=NOW, exhaustive=False))
+        list(IncrementalListing(storage).new_since(NOW))
         assert len(scripted.seen) == -(-len(server.objects) // 50)
         assert not [path for _, path in scripted.seen if "start-after" in path]
         assert len(storage.learned.notes) == 1

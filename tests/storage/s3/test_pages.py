@@ -15,6 +15,7 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.pictrs.keys import make_key
+from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
     from support.scripted_s3 import Request
@@ -108,12 +109,13 @@ def test_an_incremental_listing_costs_what_is_new(swift: SwiftServer, bucket: st
     since = now - timedelta(minutes=20)
     with storage_on(swift, bucket, page_size=5) as storage:
         storage.whole_listing_up_to = 0  # as in a large store
+        listing = IncrementalListing(storage)
         swift.clear_requests()
-        assert [obj.key for obj in storage.list(since=since, exhaustive=False)] == sorted(new)
+        assert [obj.key for obj in listing.new_since(since)] == sorted(new)
         assert len(swift.requests()) == 2
-        assert [obj.key for obj in storage.list(since=since, exhaustive=False)] == sorted(new)
+        assert [obj.key for obj in listing.new_since(since)] == sorted(new)
         assert len(swift.requests()) == 3
-        assert list(storage.list(since=since, exhaustive=False, prefix="1/")) == []
+        assert list(listing.new_since(since, prefix="1/")) == []
         assert len(swift.requests()) == 3
 
 

@@ -14,6 +14,7 @@ from support.sshd import open_backend
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.pictrs.keys import make_key
+from lemmy_safety.storage.incremental import IncrementalListing
 from lemmy_safety.storage.ssh import connection
 from lemmy_safety.storage.ssh.link import Link
 from lemmy_safety.storage.ssh.sftp import SftpSession
@@ -86,8 +87,8 @@ def test_a_fraction_of_a_second_hides_nothing(backend: SshBackend, storage: SshS
     moment = datetime(2026, 3, 1, 12, 0, 0, 700_000, tzinfo=UTC)
     backend.put("a.jpg", b"x", moment)
     for since in (moment - timedelta(milliseconds=500), moment):
-        for exhaustive in (True, False):
-            assert keys_of(storage, since=since, exhaustive=exhaustive) == ["a.jpg"]
+        assert keys_of(storage, since=since) == ["a.jpg"]
+        assert [obj.key for obj in IncrementalListing(storage).new_since(since)] == ["a.jpg"]
     assert keys_of(storage, since=moment + timedelta(seconds=1)) == []
 
 
@@ -95,6 +96,7 @@ def test_a_fraction_of_a_second_hides_nothing(backend: SshBackend, storage: SshS
 def test_many_new_cells_are_all_listed(backend: SshBackend, storage: SshStorage) -> None:
     """More minutes with uploads than start folders are given to find, and one folder level is not enough."""
     storage.whole_listing_up_to = 0  # as in a large store
+    listing = IncrementalListing(storage)
     now = datetime.now(UTC).replace(microsecond=0)
     placed = {}
     for number in range(150):
@@ -106,7 +108,7 @@ def test_many_new_cells_are_all_listed(backend: SshBackend, storage: SshStorage)
     for minutes in (5, 60, 600, 2_000):
         since = now - timedelta(minutes=minutes)
         expected = sorted(key for key, moment in placed.items() if moment >= since)
-        assert keys_of(storage, since=since, exhaustive=False) == expected
+        assert sorted(obj.key for obj in listing.new_since(since)) == expected
 
 
 def test_many_folders_are_asked_for_over_several_sessions_together(
