@@ -191,7 +191,7 @@ def test_a_pipe_put_in_the_place_of_a_file_blocks_nothing(
 ) -> None:
     """Also when it takes the file's place between looking and opening."""
     path = put(root, "a.jpg")
-    look = storage._regular
+    look = storage._tree.regular
 
     def look_then_swap(key: str, where: Folder, name: str) -> os.stat_result:
         facts = look(key, where, name)
@@ -199,7 +199,7 @@ def test_a_pipe_put_in_the_place_of_a_file_blocks_nothing(
         os.mkfifo(path)
         return facts
 
-    monkeypatch.setattr(storage, "_regular", look_then_swap)
+    monkeypatch.setattr(storage._tree, "regular", look_then_swap)
     with pytest.raises(ObjectGone):
         storage.read("a.jpg", max_bytes=10)
 

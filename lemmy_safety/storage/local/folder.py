@@ -176,6 +176,49 @@ class Folder:
         return self._path
 
 
+def make_folders(root: Folder, names: list[str]) -> None:
+    with contextlib.ExitStack() as opened:
+        folder = root
+        for name in names:
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(name)
+            deeper = folder.child(name)
+            opened.close()
+            folder = opened.enter_context(deeper)
+
+
+def rename_without_overwriting(source: Folder, name: str, target: Folder, new_name: str) -> None:
+    """Move a file.
+
+    :raises FileExistsError: ``new_name`` is there and is another file.
+    """
+    if os.name == "nt":
+        source.rename(name, target, new_name)  # refuses to overwrite, on Windows
+        return
+    try:
+        source.link(name, target, new_name)
+    except FileExistsError:
+        # Two names of one file: a move that was cut short between its two steps. With one link only it is one name in
+        # two spellings, on a file system that does not tell upper from lower case.
+        facts = source.lstat(name)
+        if facts.st_nlink < 2 or not os.path.samestat(facts, target.lstat(new_name)):  # noqa: PLR2004
+            raise
+        source.unlink(name)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # A file system without hard links, or the kernel's rule against linking other people's files. An empty file
+        # reserves the name, and only that empty file is replaced.
+        os.close(target.make_file(new_name, mode=0o600))
+        try:
+            source.rename(name, target, new_name)
+        except OSError:
+            target.unlink(new_name)
+            raise
+    else:
+        source.unlink(name)
+
+
 def is_junction(facts: os.stat_result) -> bool:
     """Whether Windows would go on elsewhere from this folder."""
     return getattr(facts, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
