@@ -177,7 +177,7 @@ def test_the_region_is_the_one_the_server_names() -> None:
 def test_a_set_region_is_used() -> None:
     """No guess where the admin said it."""
     with scripted(lambda request: request.send(200, b"x", WHEN), region="eu-central-2") as (storage, _):
-        assert storage._client.meta.region_name == "eu-central-2"
+        assert storage._requests.client.meta.region_name == "eu-central-2"
 
 
 def test_no_log_line_holds_the_login(swift: SwiftServer, bucket: str, caplog: pytest.LogCaptureFixture) -> None:

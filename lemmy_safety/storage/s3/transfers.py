@@ -1,0 +1,74 @@
+"""The bytes of one object, whole or not at all: bodies that break off are asked for again, and what was packed is unpacked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import zlib
+from typing import TYPE_CHECKING
+
+from lemmy_safety.errors import ObjectTooLarge, StorageUnreachable
+from lemmy_safety.foreign import foreign
+from lemmy_safety.storage.s3.errors import translated
+
+if TYPE_CHECKING:
+    from lemmy_safety.storage.s3.requests import BucketRequests
+
+_log = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 1 << 20
+# Proxies that pack answers on the way, and servers that are told to, say so in Content-Encoding.
+_PACKED = ("gzip", "x-gzip", "deflate")
+# What gzip and deflate add to bytes that cannot be packed, beside five bytes for each 16 KiB; zlib's flag for either header.
+_PACKING_BYTES = 64
+_ANY_HEADER = 32
+# How often a body that breaks off is asked for again; botocore retries only what fails before the body.
+_TRANSFERS = 3
+
+
+def transferred(requests: BucketRequests, key: str, max_bytes: int, size: int | None) -> bytes:
+    for transfer in range(1, _TRANSFERS + 1):
+        try:
+            return _transfer(requests, key, max_bytes, size)
+        except StorageUnreachable as error:
+            if transfer == _TRANSFERS:
+                raise
+            _log.debug("reading %r again: %s", key, error.message)
+    raise AssertionError  # the loop returns or raises
+
+
+def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | None) -> bytes:
+    """``size`` is how large it is listed, where that is known."""
+    with translated(requests.place, key):
+        answer = requests.client.get_object(Bucket=requests.bucket, Key=key)
+        with contextlib.closing(answer["Body"]) as body:
+            packed = size is not None and answer.get("ContentEncoding") in _PACKED
+            # What is packed only on the way can be larger than it is unpacked.
+            limit = max_bytes + _PACKING_BYTES + max_bytes // 1000 if packed else max_bytes
+            if answer.get("ContentLength", 0) > limit:
+                raise _too_large(key, max_bytes)
+            data = bytearray()
+            # Up to the empty read, which is where botocore compares what came with what was promised.
+            while chunk := body.read(min(_CHUNK_BYTES, limit + 1 - len(data))):
+                data += chunk
+                if len(data) > limit:
+                    raise _too_large(key, max_bytes)
+        # An object that is stored packed has the size that is listed as it comes.
+        if packed and len(data) != size:
+            return _unpacked(key, bytes(data), max_bytes)
+    return bytes(data)
+
+
+def _unpacked(key: str, data: bytes, max_bytes: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | _ANY_HEADER)
+    try:
+        unpacked = unpacker.decompress(data, max_bytes + 1)
+    except zlib.error as error:
+        raise StorageUnreachable(f"{key!r} came packed and cannot be unpacked: {foreign(error)}.") from error
+    if len(unpacked) > max_bytes:
+        raise _too_large(key, max_bytes)
+    return unpacked
+
+
+def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
+    return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
