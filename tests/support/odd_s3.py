@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -54,6 +55,11 @@ def _delete(server: OddS3, request: Request, key: str) -> None:
     request.send(204)
 
 
+def _in_xml(key: str) -> str:
+    """Text with what XML cannot hold replaced, as Go's XML does it."""
+    return escape(re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "\ufffd", key), {"\r": "&#xD;"})
+
+
 @dataclass
 class OddS3:
     """``objects`` are bytes by key. Each other field is a habit; without any it answers as S3 does."""
@@ -77,7 +83,7 @@ class OddS3:
     ignores_start: bool = False
     ignores_prefix: bool = False
     ignores_version: bool = False  # answers as ListObjects version 1
-    encodes: str = "asked"  # or "never", or "silently"
+    encodes: str = "asked"  # or "never", when XML's own limits bind, or "silently"
     #: How far its clock is ahead of this machine's.
     clock_ahead: timedelta = timedelta(0)
 
@@ -119,7 +125,7 @@ class OddS3:
         groups = self._grouped(listed, prefix, query.get("delimiter", ""))[: most + 1]
         more, groups = len(groups) > most, groups[:most]
         asked = "encoding-type" in query and self.encodes == "asked"
-        written: Callable[[str], str] = quote if asked or self.encodes == "silently" else escape
+        written: Callable[[str], str] = quote if asked or self.encodes == "silently" else _in_xml
         parts = ["<EncodingType>url</EncodingType>" if asked else ""]
         parts += [f"<Name>pictrs</Name><MaxKeys>{most}</MaxKeys><IsTruncated>{str(more).lower()}</IsTruncated>"]
         if not first_version:

@@ -1,8 +1,9 @@
-"""Keys that a server url-encodes in its listings without saying so.
+"""Keys that a server url-encodes in its listings without saying so, and keys that it cannot write there.
 
 boto3 asks for encoded keys and decodes them where the answer says that they are. Some servers ignore the request (then
 the keys are as they are), some encode and do not say so (HCP; then every such key would look gone). Which it is, is
-asked of the server once, about a key that tells.
+asked of the server once, about a key that tells. XML has no way to write control characters: a server that does not
+encode (versitygw) puts U+FFFD in their place, and the key that comes of it belongs to no object.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: A percent sign that url-encoding could have written.
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
+#: What stands for signs that cannot be written.
+_REPLACEMENT = "\ufffd"
+
 #: Keys of one page that are asked about; one that was deleted meanwhile tells nothing.
 _MOST_QUESTIONS = 3
 
@@ -39,8 +43,30 @@ class KeyCoding:
         self._decode: Callable[[str], str] | None = None
 
     def decoded(self, page: Page) -> Page:
+        """The page with its keys as they are; entries whose key the server could not write are counted as lost."""
         if page.escaped:
             return page
+        page = self._unescaped(page)
+        named = tuple(entry for entry in page.entries if _REPLACEMENT not in entry.key or self._is_one(entry.key))
+        unnamed = len(page.entries) - len(named)
+        return replace(page, entries=named, lost=page.lost + unnamed) if unnamed else page
+
+    def _is_one(self, key: str) -> bool:
+        """Whether an object has this key, where that can be told."""
+        try:
+            if self._exists(key):
+                return True
+        except StorageError as error:
+            if not is_about_one_object(error):
+                raise
+            return True
+        self._learned.note(
+            self._place,
+            "cannot name keys with control characters in its listings; objects with such keys are not checked.",
+        )
+        return False
+
+    def _unescaped(self, page: Page) -> Page:
         if self._decode is None:
             suspects = (entry.key for entry in page.entries if _ESCAPE.search(entry.key))
             for key in islice(suspects, _MOST_QUESTIONS):

@@ -264,6 +264,21 @@ def test_a_key_is_the_same_however_the_server_writes_it(key: str, encodes: str) 
         assert storage.read(key, max_bytes=10) == b"data"
 
 
+def test_an_object_whose_key_cannot_be_written_makes_the_listing_incomplete() -> None:
+    """XML holds no control characters: the key that is listed in its place belongs to no object, which must not pass for gone."""
+    server = OddS3(encodes="never")
+    for key in ("a/\x01.jpg", "a/\ufffd\ufffd.jpg", "z.jpg"):
+        server.put(key)
+    found = []
+    with odd_storage(server) as (storage, _):
+        with pytest.raises(ListingIncomplete):
+            found.extend(obj.key for obj in storage.list())
+        assert found == ["a/\ufffd\ufffd.jpg", "z.jpg"]
+        assert ["control characters" in note for note in storage.learned.notes] == [True]
+        del server.objects["a/\x01.jpg"]
+        assert [obj.key for obj in storage.list()] == ["a/\ufffd\ufffd.jpg", "z.jpg"]
+
+
 @pytest.mark.parametrize("key", ["a b.jpg", "é.jpg", "100% sure.jpg"])
 def test_doctor_names_a_server_that_encodes_keys_without_saying_so(key: str) -> None:
     """The probe lists, and what it finds out is what doctor repeats."""
