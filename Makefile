@@ -37,6 +37,7 @@ demo: $(STAMPS)/demo
 
 test: $(STAMPS)/test
 	bash scripts/build_pictrs.sh
+	bash scripts/build_versitygw.sh
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test
@@ -81,7 +82,7 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	touch "$@"
 
 $(STAMPS)/test: $(STAMPS)/venv pyproject.toml scripts/prepare_system.sh
-	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer strace pictrs nginx
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer strace pictrs versitygw nginx
 	$(INSTALL) --quiet -e '.[all,test]'
 	touch "$@" "$(STAMPS)/demo"
 

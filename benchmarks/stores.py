@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.backends import LocalBackend, S3Backend
+from support.backends import LocalBackend, SwiftBackend
 from support.passes import LONG_AGO
 from support.sshd import open_backend
 from support.swift import SwiftServer
@@ -25,7 +25,7 @@ def filled_store(kind: str, objects: Iterable[tuple[str, bytes]]) -> Iterator[di
         server = SwiftServer()
         server.start()
         try:
-            backend = S3Backend(server, server.new_bucket())
+            backend = SwiftBackend(server, server.new_bucket())
             _fill(backend, objects)
             user, secret = server.OWNER
             yield {
@@ -56,6 +56,6 @@ def filled_store(kind: str, objects: Iterable[tuple[str, bytes]]) -> Iterator[di
             yield {"storage": kind, "files_directory": folder}
 
 
-def _fill(backend: LocalBackend | S3Backend, objects: Iterable[tuple[str, bytes]]) -> None:
+def _fill(backend: LocalBackend | SwiftBackend, objects: Iterable[tuple[str, bytes]]) -> None:
     for key, data in objects:
         backend.put(key, data, LONG_AGO)

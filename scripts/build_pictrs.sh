@@ -4,12 +4,12 @@
 #   scripts/build_pictrs.sh               the version that the gate tests with
 #   scripts/build_pictrs.sh 0.6.0-rc.6    another one; its tests run where it was built
 #
-# The program goes to ~/.cache/lemmy-safety/pict-rs-VERSION/bin (PICTRS_BUILDS names another folder than
+# The program goes to ~/.cache/lemmy-safety/pict-rs-VERSION/bin (SERVER_BUILDS names another folder than
 # ~/.cache/lemmy-safety). Without cargo those tests are skipped; with CI=true that is an error.
 set -euo pipefail
 
 version=${1:-0.5.25}
-root="${PICTRS_BUILDS:-${XDG_CACHE_HOME:-$HOME/.cache}/lemmy-safety}/pict-rs-$version"
+root="${SERVER_BUILDS:-${XDG_CACHE_HOME:-$HOME/.cache}/lemmy-safety}/pict-rs-$version"
 program="$root/bin/pict-rs"
 
 runs() {

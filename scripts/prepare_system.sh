@@ -3,7 +3,7 @@
 # Elsewhere it says what is missing and how to get it.
 #
 #   scripts/prepare_system.sh python3 venv build                     needed: without them the script fails
-#   scripts/prepare_system.sh python3 sshd postgres pgbouncer strace pictrs nginx
+#   scripts/prepare_system.sh python3 sshd postgres pgbouncer strace pictrs versitygw nginx
 #                                                     wanted: without them some tests are skipped (fails if CI=true)
 set -euo pipefail
 
@@ -76,6 +76,12 @@ for need in "$@"; do
         # ImageMagick 7 calls itself magick; the tests also know how to use 6, which is convert.
         if ! command -v magick >/dev/null && [ ! -x /usr/bin/convert ]; then
             wanted="$wanted ImageMagick" packages="$packages imagemagick"
+        fi
+        ;;
+    versitygw)
+        # scripts/build_versitygw.sh builds it, with any Go from 1.19 on.
+        if ! command -v go >/dev/null; then
+            wanted="$wanted go" packages="$packages golang-go"
         fi
         ;;
     nginx)

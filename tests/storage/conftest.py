@@ -1,11 +1,11 @@
-"""The four kinds of place the storage contract is held against."""
+"""The five kinds of place the storage contract is held against."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from support.backends import LocalBackend, S3Backend
+from support.backends import LocalBackend, SwiftBackend, VersitygwBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from lemmy_safety.storage.base import Storage
 
+_S3 = {"swift": SwiftBackend, "versitygw": VersitygwBackend}
 _SERVER = pytest.mark.external_service
 
 
 @pytest.fixture(
-    params=["local", *(pytest.param(kind, marks=_SERVER) for kind in ("s3", "ssh", "sftp"))],
+    params=["local", *(pytest.param(kind, marks=_SERVER) for kind in (*_S3, "ssh", "sftp"))],
 )
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageBackend]:
     """An empty place, with ways to fill, look at and break it that go around our code."""
@@ -27,8 +28,9 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageB
         root = tmp_path / "files"
         root.mkdir()
         yield LocalBackend(root)
-    elif request.param == "s3":
-        yield S3Backend(request.getfixturevalue("swift"), request.getfixturevalue("bucket"))
+    elif request.param in _S3:
+        server = request.getfixturevalue(request.param)
+        yield _S3[request.param](server, server.new_bucket())
     else:
         from support.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
@@ -14,9 +15,12 @@ from lemmy_safety.storage.names import from_key
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from support.swift import SwiftServer
+    from support.s3_server import S3Server
 
     from lemmy_safety.storage.base import Storage
+
+
+WITH_CONTROL_SIGNS = "control\x01\x07\x1b\x7f.jpg"
 
 
 class StorageBackend(Protocol):
@@ -26,10 +30,12 @@ class StorageBackend(Protocol):
     """
 
     label: str
+    scheme: str  # which of our storages it is, as names of storages begin
     keeps_mtime: bool  # put() can set the time of modification
     can_forbid: bool  # forbid() works here
     has_server: bool  # break_off() and come_back() work here
     has_etag: bool
+    unlisted: frozenset[str]  # keys that it holds, and cannot name in a listing
 
     def storage(self) -> Storage:
         """A new storage on this place, not yet opened."""
@@ -62,11 +68,12 @@ def _permissions_bind_us() -> bool:
 
 
 class LocalBackend:
-    label = "local"
+    label = scheme = "local"
     keeps_mtime = True
     can_forbid = _permissions_bind_us()
     has_server = False
     has_etag = False
+    unlisted: frozenset[str] = frozenset()
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -103,15 +110,16 @@ class LocalBackend:
 
 
 class S3Backend:
-    """A fresh bucket on Swift. ``page_size`` keeps paging tests small."""
+    """A fresh bucket. ``page_size`` keeps paging tests small."""
 
-    label = "s3"
+    scheme = "s3"
     keeps_mtime = False
     can_forbid = True
     has_server = True
     has_etag = True
+    unlisted: frozenset[str] = frozenset()
 
-    def __init__(self, server: SwiftServer, bucket: str) -> None:
+    def __init__(self, server: S3Server, bucket: str) -> None:
         self.server = server
         self.bucket = bucket
         self._client: Any = server.client()
@@ -133,15 +141,44 @@ class S3Backend:
         return any(item["Key"] == key for item in listed.get("Contents", ()))
 
     def forbid(self, key: str) -> None:
-        grants = {"GrantRead": 'id="test:reader"', "GrantFullControl": 'id="test:tester"'}
-        self._client.put_bucket_acl(Bucket=self.bucket, **grants)
-        for item in self._client.list_objects_v2(Bucket=self.bucket)["Contents"]:
-            if item["Key"] != key:
-                self._client.put_object_acl(Bucket=self.bucket, Key=item["Key"], **grants)
+        self._give_reader_all_but(key)
         self._as_reader = True
+
+    def _give_reader_all_but(self, key: str) -> None:
+        raise NotImplementedError
 
     def break_off(self) -> None:
         self.server.kill()
 
     def come_back(self) -> None:
         self.server.start()
+
+
+class SwiftBackend(S3Backend):
+    label = "swift"
+
+    def _give_reader_all_but(self, key: str) -> None:
+        grants = {"GrantRead": 'id="test:reader"', "GrantFullControl": 'id="test:tester"'}
+        self._client.put_bucket_acl(Bucket=self.bucket, **grants)
+        for item in self._client.list_objects_v2(Bucket=self.bucket)["Contents"]:
+            if item["Key"] != key:
+                self._client.put_object_acl(Bucket=self.bucket, Key=item["Key"], **grants)
+
+
+class VersitygwBackend(S3Backend):
+    """Its listings are not url-encoded, whatever is asked for, and XML has no way to write control characters."""
+
+    label = "versitygw"
+    unlisted = frozenset({WITH_CONTROL_SIGNS})
+
+    def _give_reader_all_but(self, key: str) -> None:
+        reader = {"AWS": [self.server.READER[0]]}
+        bucket = f"arn:aws:s3:::{self.bucket}"
+        policy = [
+            {"Effect": "Allow", "Principal": reader, "Action": ["s3:ListBucket"], "Resource": bucket},
+            {"Effect": "Allow", "Principal": reader, "Action": ["s3:GetObject"], "Resource": f"{bucket}/*"},
+            {"Effect": "Deny", "Principal": reader, "Action": ["s3:GetObject"], "Resource": f"{bucket}/{key}"},
+        ]
+        self._client.put_bucket_policy(
+            Bucket=self.bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": policy})
+        )

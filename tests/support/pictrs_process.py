@@ -1,6 +1,6 @@
 """A real pict-rs for tests: its files and its sled repository in a folder of its own, on a free loopback port.
 
-``scripts/build_pictrs.sh`` builds the program into the cache folder; ``PICTRS_BUILDS`` names another folder. pict-rs
+``scripts/build_pictrs.sh`` builds the program into the cache folder; ``SERVER_BUILDS`` names another folder. pict-rs
 calls ImageMagick 7 (``magick``); where only ImageMagick 6 is installed, as on Debian 12, a small program of that name
 comes before it in PATH. That is enough for jpeg, png, webp, gif and videos, and not for avif and jxl.
 """
@@ -12,15 +12,15 @@ import re
 import shutil
 import subprocess
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import httpx
 import pytest
-from support.servers import free_port
+from support.servers import free_port, server_builds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 #: What the gate builds, and what is tested where a build of it is found.
 STABLE = "0.5.25"
@@ -42,16 +42,8 @@ _PATIENCE_S = 60.0
 _MAGICK_6 = '#!/bin/sh\n[ "$1" = convert ] && shift\nexec "{convert}" "$@"\n'
 
 
-def builds_folder() -> Path:
-    """Where builds of pict-rs lie, a folder ``pict-rs-VERSION`` each, as ``scripts/build_pictrs.sh`` has it."""
-    if named := os.environ.get("PICTRS_BUILDS"):
-        return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "lemmy-safety"
-
-
 def _program(version: str) -> Path:
-    return builds_folder() / f"pict-rs-{version}" / "bin" / "pict-rs"
+    return server_builds() / f"pict-rs-{version}" / "bin" / "pict-rs"
 
 
 def _convert() -> str | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -13,7 +15,6 @@ import pytest
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
 #: Tries, a fiftieth of a second apart, until a server listens.
 _START_TRIES = 1500
@@ -36,6 +37,31 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def server_builds() -> Path:
+    """Where servers that ``scripts/build_*.sh`` built lie, a folder ``NAME-VERSION`` each."""
+    if named := os.environ.get("SERVER_BUILDS"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "lemmy-safety"
+
+
+def folder_with_xattrs(name: str) -> Path | None:
+    """A new folder with a short path on a file system that keeps user attributes, where some servers store metadata."""
+    if not hasattr(os, "setxattr"):
+        return None
+    for place in (tempfile.gettempdir(), os.environ.get("HOME", ""), str(Path.cwd())):
+        if not place:
+            continue
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=place))
+        try:
+            os.setxattr(folder, "user.try", b"1")
+        except OSError:
+            folder.rmdir()
+            continue
+        return folder
+    return None
 
 
 def account_for(folder: Path, user: str) -> dict[str, Any]:

@@ -253,7 +253,7 @@ class SshServer:
 class SshBackend(LocalBackend):
     """A folder of this machine, reached over SSH by an account with a shell."""
 
-    label = "ssh"
+    label = scheme = "ssh"
     has_server = True
 
     def __init__(self, server: SshServer, root: Path) -> None:
@@ -307,6 +307,7 @@ class SftpBackend(PlainUserBackend):
     """The same account, which may do nothing but SFTP and sees nothing but its jail."""
 
     label = "sftp"
+    scheme = "ssh"
 
     def __init__(self, server: SshServer, root: Path, username: str) -> None:
         super().__init__(server, root, username)
