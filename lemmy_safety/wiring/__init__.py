@@ -1,0 +1,62 @@
+"""The only place that turns settings into objects; what it opens it closes in reverse.
+
+Heavy rooms are imported where they are needed, so that ``--help`` and the commands that need no model stay quick.
+"""
+
+from lemmy_safety.wiring.acting import (
+    build_action_plan,
+    build_runner,
+    open_runner,
+)
+from lemmy_safety.wiring.decoding import (
+    decode_workers,
+    max_bytes,
+    media_limits,
+    memory_bytes,
+    start_decoder,
+)
+from lemmy_safety.wiring.detection import (
+    build_detectors,
+    build_policy,
+)
+from lemmy_safety.wiring.folders import (
+    cache_dir,
+)
+from lemmy_safety.wiring.ledger import (
+    database_file,
+    database_path,
+    ledger_url,
+    open_ledger,
+    open_upload_ledger,
+)
+from lemmy_safety.wiring.scanning import (
+    engine_limits,
+    open_inspector,
+    open_scanner,
+)
+from lemmy_safety.wiring.storage import (
+    build_storage,
+)
+
+__all__ = [
+    "build_action_plan",
+    "build_detectors",
+    "build_policy",
+    "build_runner",
+    "build_storage",
+    "cache_dir",
+    "database_file",
+    "database_path",
+    "decode_workers",
+    "engine_limits",
+    "ledger_url",
+    "max_bytes",
+    "media_limits",
+    "memory_bytes",
+    "open_inspector",
+    "open_ledger",
+    "open_runner",
+    "open_scanner",
+    "open_upload_ledger",
+    "start_decoder",
+]

@@ -1,0 +1,63 @@
+"""Detectors and the policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lemmy_safety.wiring.folders import at_home, cache_dir, check_folder_of_models
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Collection
+
+    from lemmy_safety.detectors.base import Detector
+    from lemmy_safety.policy import Policy
+    from lemmy_safety.settings import Settings
+
+
+def build_detectors(
+    settings: Settings, names: Collection[str] = (), *, lazy: bool = False, stop: threading.Event | None = None
+) -> tuple[Detector, ...]:
+    """The detectors that ``names`` or else the settings name, cheapest first, not yet opened.
+
+    With ``lazy`` models are loaded with the first picture, and only looked for before. ``stop`` ends lengthy preparations.
+    """
+    made: list[Detector] = []
+    names = names or settings.detectors
+    if "hashes" in names:
+        from lemmy_safety.detectors.hashes.detector import HashesDetector
+
+        made.append(HashesDetector(at_home(settings.hash_list, "HASH_LIST")))
+    if "nudenet" in names:
+        from lemmy_safety.detectors.nudenet import NudenetDetector
+
+        made.append(NudenetDetector(min_score=settings.nudenet_min_score))
+    if "clip" in names:
+        from lemmy_safety.detectors.clip.detector import ClipDetector
+
+        caches = cache_dir(settings)
+        check_folder_of_models()
+        made.append(
+            ClipDetector(
+                model=settings.clip_model,
+                weights=at_home(settings.clip_weights, "CLIP_WEIGHTS"),
+                device=settings.device,
+                batch_size=settings.clip_batch,
+                use_new_safety=settings.use_new_safety,
+                cache_dir=caches,
+                danbooru=settings.danbooru,
+                danbooru_weights=at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
+                exact=settings.exact,
+                screen=settings.clip_screen,
+                lazy=lazy,
+                stop=stop,
+            )
+        )
+    return tuple(made)
+
+
+def build_policy(settings: Settings) -> Policy:
+    """What findings mean, as the settings say."""
+    from lemmy_safety.policy import build_policy as build
+
+    return build(nudenet_flags=settings.nudenet_flags, anomaly_flags=settings.anomaly_flags)

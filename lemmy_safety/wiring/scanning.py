@@ -1,0 +1,95 @@
+"""Passes, and the parts of a pass for bytes that come to us."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from lemmy_safety.wiring.acting import build_action_plan, build_runner
+from lemmy_safety.wiring.decoding import decode_workers, max_bytes, memory_bytes, start_decoder
+from lemmy_safety.wiring.detection import build_detectors, build_policy
+from lemmy_safety.wiring.ledger import open_ledger
+from lemmy_safety.wiring.storage import build_storage
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator
+
+    from lemmy_safety.scan import EngineLimits, ProgressListener, Scanner
+    from lemmy_safety.scan.inspection import Inspector
+    from lemmy_safety.settings import Settings
+    from lemmy_safety.wiring.storage import AskPassphrase
+
+
+@contextmanager
+def open_scanner(
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    listener: ProgressListener | None = None,
+    ask_passphrase: AskPassphrase | None = None,
+) -> Iterator[Scanner]:
+    """For sweeps and the daemon: ledger and detectors opened; each pass opens the storage (again) by itself.
+
+    The order matters: a faulty setting or database is said before gigabytes of weights are loaded.
+
+    :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
+    """
+    from lemmy_safety.scan import Scanner, ScanOptions, ThreadsEngine
+    from lemmy_safety.storage.names import typed_key
+
+    storage = build_storage(settings, ask_passphrase=ask_passphrase)
+    with ExitStack() as stack:
+        ledger = stack.enter_context(open_ledger(settings))
+        if settings.all:
+            ledger.passes.see_that_no_sweep_runs(storage.name)
+        stack.callback(storage.close)
+        decoder = stack.enter_context(start_decoder(settings))
+        # A daemon may rest for hours before it sees a picture.
+        unopened = build_detectors(settings, lazy=not settings.all, stop=stop)
+        detectors = [stack.enter_context(detector) for detector in unopened]
+        yield Scanner(
+            storage=storage,
+            ledger=ledger,
+            engine=ThreadsEngine(
+                storage=storage,
+                detectors=detectors,
+                policy=build_policy(settings),
+                decoder=decoder,
+                limits=engine_limits(settings),
+                skip_plain=settings.skip_plain,
+            ),
+            runner=build_runner(settings, storage, ledger),
+            options=ScanOptions(
+                dry_run=settings.dry_run, plan=build_action_plan(settings), prefix=typed_key(settings.prefix)
+            ),
+            stop=stop,
+            listener=listener,
+        )
+
+
+@contextmanager
+def open_inspector(settings: Settings) -> Iterator[Inspector]:
+    """For media that come to us (hook, worker): the parts of a pass without a storage. Its detectors are not open yet."""
+    from lemmy_safety.scan.inspection import Inspector as Inspection
+
+    with start_decoder(settings) as decoder:
+        yield Inspection(
+            detectors=build_detectors(settings),
+            policy=build_policy(settings),
+            decoder=decoder,
+            frame_bytes=memory_bytes(settings),
+            skip_plain=settings.skip_plain,
+        )
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """How much a pass does, and holds in memory, at a time."""
+    from lemmy_safety.scan import EngineLimits
+
+    return EngineLimits(
+        threads=settings.threads,
+        decode_workers=decode_workers(settings),
+        max_bytes=max_bytes(settings),
+        memory_bytes=memory_bytes(settings),
+    )

@@ -1,0 +1,62 @@
+"""The storage that the settings mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lemmy_safety.home import expanded
+from lemmy_safety.settings import check_complete, choose_storage, variable
+from lemmy_safety.wiring.folders import at_home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lemmy_safety.settings import Settings
+    from lemmy_safety.storage.base import Storage
+
+    AskPassphrase = Callable[[str], str]
+
+
+def build_storage(
+    settings: Settings, *, kind: str | None = None, ask_passphrase: AskPassphrase | None = None
+) -> Storage:
+    """The storage that the settings mean, or that of this ``kind``, not yet connected.
+
+    :raises SettingsError: none or several are filled in, something is missing, or has a form that cannot be used.
+    """
+    if kind is None:
+        kind = choose_storage(settings)
+    else:
+        check_complete(settings, kind)
+    if kind == "s3":
+        from lemmy_safety.storage.s3 import S3Storage
+
+        return S3Storage(
+            endpoint=settings.s3_endpoint or "",
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            session_token=settings.s3_session_token,
+            region=settings.s3_region,
+            addressing=settings.s3_addressing,
+            connections=settings.threads + 2,  # the lister and the recorder talk to it beside the fetchers
+        )
+    root = settings.files_directory or ""
+    if kind == "ssh":
+        from lemmy_safety.storage.ssh import SshStorage, read_ssh_config
+
+        return SshStorage(
+            host=settings.ssh_hostname or "",
+            port=settings.ssh_port,
+            username=settings.ssh_username,
+            private_key=at_home(settings.ssh_privkey, "SSH_PRIVKEY"),
+            passphrase=settings.ssh_passphrase,
+            known_hosts=at_home(settings.ssh_known_hosts, "SSH_KNOWN_HOSTS"),
+            config=read_ssh_config(at_home(settings.ssh_config, "SSH_CONFIG"), variable),
+            root=root,
+            ask_passphrase=ask_passphrase,
+        )
+    from lemmy_safety.storage.local import LocalStorage
+
+    return LocalStorage(expanded(Path(root), what="PICTRS_FILES_DIRECTORY"))
