@@ -34,13 +34,11 @@ from lemmy_safety.errors import (
 from lemmy_safety.ledger import DAEMON
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.scan import PassRequest
-from lemmy_safety.wiring import open_scanner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lemmy_safety.scan import PassSummary, ProgressListener, Scanner
-    from lemmy_safety.settings import Settings
+    from lemmy_safety.scan import PassSummary, Scanner
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +75,15 @@ _STOP_GRACE_S = 4.2
 class DaemonOptions:
     """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings.
 
-    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them.
+    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them. ``deletes``: whether passes delete what
+    is flagged.
     """
 
     minutes: int
     interval_s: float
     full_listing_hours: float
     model_ttl_s: float = 0
+    deletes: bool = False
 
 
 class Daemon:
@@ -108,6 +108,17 @@ class Daemon:
         self._failures = 0
         self._worked = False
         self._has_freed_models = False
+
+    def announce(self) -> None:
+        """Log what is watched, and what earlier passes flagged and left."""
+        storage, ledger = self._scanner.storage, self._scanner.ledger
+        log.info("watching %s with %s", storage.name, ", ".join(self._scanner.engine.detector_names))
+        if next(iter(ledger.reviews.flagged(storage=storage.name)), None) is None:
+            return
+        if self._options.deletes:
+            log.warning("objects flagged earlier are deleted by passes that list them: see 'lemmy-safety flagged'")
+        else:
+            log.warning("objects flagged earlier wait for a decision: see 'lemmy-safety flagged'")
 
     def run(self) -> None:
         """Block until the stop event is set.
@@ -252,30 +263,3 @@ def _tell(how: str, summary: PassSummary) -> None:
             summary.action_postponed,
             summary.stuck,
         )
-
-
-def run_daemon(
-    settings: Settings,
-    *,
-    stop: threading.Event,
-    listener: ProgressListener | None = None,
-    ask_passphrase: Callable[[str], str] | None = None,
-) -> None:
-    """Watch the storage that the settings mean until ``stop`` is set.
-
-    :raises LemmySafetyError: it could not start with everything that was asked for, or met what no waiting can mend.
-    """
-    options = DaemonOptions(
-        minutes=settings.minutes,
-        interval_s=settings.interval_s,
-        full_listing_hours=settings.full_listing_hours,
-        model_ttl_s=settings.model_ttl,
-    )
-    with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
-        log.info("watching %s with %s", scanner.storage.name, ", ".join(scanner.engine.detector_names))
-        if next(iter(scanner.ledger.reviews.flagged(storage=scanner.storage.name)), None) is not None:
-            if settings.action == "delete" and not settings.dry_run:
-                log.warning("objects flagged earlier are deleted by passes that list them: see 'lemmy-safety flagged'")
-            else:
-                log.warning("objects flagged earlier wait for a decision: see 'lemmy-safety flagged'")
-        Daemon(scanner, options, stop=stop).run()

@@ -144,10 +144,15 @@ def confirm_first_deletions(rows: Sequence[FlaggedRow], policy: Policy) -> bool:
 
 
 def _watch(settings: Settings) -> None:
-    from lemmy_safety.daemon import run_daemon  # noqa: PLC0415 - idem
+    from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
 
-    with StopSignals(exit_code=0) as signals, progress() as listener:
-        run_daemon(settings, stop=signals.event, listener=listener, ask_passphrase=asker())
+    with (
+        StopSignals(exit_code=0) as signals,
+        progress() as listener,
+        wiring.open_daemon(settings, stop=signals.event, listener=listener, ask_passphrase=asker()) as daemon,
+    ):
+        daemon.announce()
+        daemon.run()
 
 
 def _hint(summary: PassSummary, settings: Settings) -> None:

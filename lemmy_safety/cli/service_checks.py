@@ -15,7 +15,6 @@ from lemmy_safety.proxies import proxy_for
 from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
-    from lemmy_safety.access.rules import Access
     from lemmy_safety.settings import Settings
 
 #: From an option's field name to how it is written.
@@ -40,20 +39,6 @@ def refuse_faults(checks: Iterable[ServiceCheck], settings: Settings, written: W
         raise found[0]
     if found:
         raise SettingsError("\n".join(map(str, found)), hint="")
-
-
-def access(settings: Settings) -> Access:
-    """Who may ask the hook or the relay.
-
-    :raises SettingsError: the first of the faults that the checks below find.
-    """
-    from lemmy_safety.access.rules import Access as Rules  # noqa: PLC0415 - only services need it
-
-    return Rules(
-        secrets=[settings.hook_secret] if settings.hook_secret else [],
-        networks=settings.hook_networks,
-        trusted_proxies=settings.hook_trusted_proxies,
-    )
 
 
 def _secret(settings: Settings, written: Written) -> None:
@@ -84,9 +69,10 @@ def _addresses(settings: Settings, written: Written) -> None:
 def _strangers(settings: Settings, written: Written) -> None:
     """Not where a value by itself is wrong, which the checks above say."""
     from lemmy_safety.web.listening import check_host, hosts_in  # noqa: PLC0415
+    from lemmy_safety.wiring import build_access  # noqa: PLC0415
 
     try:
-        rules = access(settings)
+        rules = build_access(settings)
     except SettingsError:
         return
     hosts = []

@@ -38,28 +38,10 @@ def worker(url: str | None) -> None:
         lambda name: "--url" if url and name == "pictrs_safety_url" else invocation.written(name),
     )
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
-    from lemmy_safety.relay.worker.service import WorkerOptions, work  # noqa: PLC0415
-    from lemmy_safety.uploads.metrics import Meters  # noqa: PLC0415 - idem
 
-    options = WorkerOptions(
-        url=settings.pictrs_safety_url or "",
-        key=settings.pictrs_safety_apikey or "",
-        max_bytes=wiring.max_bytes(settings),
-        memory_bytes=wiring.memory_bytes(settings),
-        decode_workers=wiring.decode_workers(settings),
-        accept_unchecked=settings.hook_on_failure == "accept",
-        dry_run=settings.dry_run,
-    )
-    with (
-        StopSignals(exit_code=0) as signals,
-        wiring.open_upload_ledger(settings) as ledger,
-        wiring.open_inspector(settings) as inspector,
-    ):
-        work(
-            inspector=inspector,
-            ledger=ledger,
-            options=options,
-            meters=Meters(),
+    with StopSignals(exit_code=0) as signals:
+        wiring.work_for_server(
+            settings,
             stop=signals.event,
             working=lambda server: log.info("working for %s with %s", server, ", ".join(settings.detectors)),
         )

@@ -34,11 +34,14 @@ from lemmy_safety.wiring.scanning import (
     open_inspector,
     open_scanner,
 )
+from lemmy_safety.wiring.serving import build_access, serve_hook, serve_relay, work_for_server
 from lemmy_safety.wiring.storage import (
     build_storage,
 )
+from lemmy_safety.wiring.watching import open_daemon
 
 __all__ = [
+    "build_access",
     "build_action_plan",
     "build_detectors",
     "build_policy",
@@ -53,10 +56,14 @@ __all__ = [
     "max_bytes",
     "media_limits",
     "memory_bytes",
+    "open_daemon",
     "open_inspector",
     "open_ledger",
     "open_runner",
     "open_scanner",
     "open_upload_ledger",
+    "serve_hook",
+    "serve_relay",
     "start_decoder",
+    "work_for_server",
 ]
