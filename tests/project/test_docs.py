@@ -13,6 +13,7 @@ from lemmy_safety.cli.app import app
 from lemmy_safety.settings import OPTIONS, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "lemmy_safety"
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 #: A call of ours in a code line or in backticks, up to its comment, pipe or closing tick.
@@ -108,6 +109,19 @@ def test_every_page_can_be_reached_from_the_readme():
         }
         left |= {page for page in named if page.suffix == ".md" and page.is_file()} - reached
     assert set((ROOT / "docs").rglob("*.md")) - reached == set()
+
+
+def test_the_architecture_names_files_and_folders_that_exist():
+    """Below "Inside `room/`" they are that room's. Rooms that are planned are named in one section only."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    missing = []
+    for section in re.split(r"^(?=##)", text.partition("## Where later work attaches")[0], flags=re.MULTILINE):
+        inside = re.match(r"### Inside `([^`]+)`", section)
+        room = PACKAGE / inside[1] if inside else PACKAGE
+        named = [match[1] for match in re.finditer(r"`([\w./-]+(?:\.py|/))`", section)]
+        places = (ROOT, PACKAGE, room)
+        missing += [name for name in named if not any((place / name).exists() for place in places)]
+    assert missing == []
 
 
 def documented_calls():
