@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from support.s3_server import running
 from support.swift import SwiftServer, SwiftUnavailable
 from support.versitygw import Versitygw, VersitygwUnavailable
 
@@ -15,10 +16,8 @@ from lemmy_safety.foreign import keep_secret
 from lemmy_safety.settings import ENV_PREFIX, OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from support.s3_server import S3Server
 
 # How long an example takes says something of the machine, and nothing of what is tested.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -61,34 +60,16 @@ def _a_hangup_counts() -> Iterator[None]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _running(server: Callable[[], S3Server], name: str, missing: type[Exception]) -> Iterator[Any]:
-    """A real S3 server while it is used; ``missing`` is raised where it cannot be started here."""
-    started = None
-    try:
-        try:
-            started = server()
-            started.start()
-        except missing as error:
-            message = f"NOT TESTED AGAINST A REAL S3 SERVER: {name} cannot be started: {error}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        yield started
-    finally:
-        if started is not None:
-            started.stop()
-
-
 @pytest.fixture(scope="session")
 def swift() -> Iterator[SwiftServer]:
     """One real S3 server for the session, started when first asked for."""
-    yield from _running(SwiftServer, "Swift", SwiftUnavailable)
+    yield from running(SwiftServer, "Swift", SwiftUnavailable)
 
 
 @pytest.fixture(scope="session")
 def versitygw() -> Iterator[Versitygw]:
     """Another one, which keeps objects as files in folders."""
-    yield from _running(Versitygw, "versitygw", VersitygwUnavailable)
+    yield from running(Versitygw, "versitygw", VersitygwUnavailable)
 
 
 @pytest.fixture

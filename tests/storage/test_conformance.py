@@ -16,7 +16,6 @@ from support.backends import WITH_CONTROL_SIGNS
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
-    ListingIncomplete,
     ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
@@ -113,25 +112,6 @@ def test_odd_names_survive_every_operation(backend: StorageBackend, storage: Sto
     for key in keys[8:]:
         assert storage.delete(key) is True
     assert keys_of(storage) == []
-
-
-def test_an_object_that_cannot_be_listed_is_not_passed_over_in_silence(
-    backend: StorageBackend, storage: Storage
-) -> None:
-    """Where a server cannot write a key into its listing, the listing gives the rest and says that it is not complete."""
-    if not backend.unlisted:
-        pytest.skip(f"{backend.label} lists every key")
-    backend.put("neighbour.jpg", b"x")
-    for key in backend.unlisted:
-        backend.put(key, b"x")
-        assert storage.read(key, max_bytes=10) == b"x"
-    found = []
-    with pytest.raises(ListingIncomplete):
-        found.extend(obj.key for obj in storage.list())
-    assert found == ["neighbour.jpg"]
-    for key in backend.unlisted:
-        assert storage.delete(key) is True
-    assert keys_of(storage) == ["neighbour.jpg"]
 
 
 def test_names_that_are_not_utf8_hide_nothing(backend: StorageBackend, storage: Storage) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from support.servers import not_tested
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class S3Server:
@@ -52,3 +57,18 @@ class S3Server:
         name = f"pictrs-{self._buckets}"
         self.client().create_bucket(Bucket=name)
         return name
+
+
+def running(make: Callable[[], S3Server], name: str, unavailable: type[Exception]) -> Iterator[Any]:
+    """The server while it is used; the test is skipped, in CI failed, where making or starting it says ``unavailable``."""
+    server = None
+    try:
+        try:
+            server = make()
+            server.start()
+        except unavailable as error:
+            not_tested(f"NOT TESTED AGAINST A REAL S3 SERVER: {name} cannot be started: {error}")
+        yield server
+    finally:
+        if server is not None:
+            server.stop()

@@ -12,13 +12,13 @@ from lemmy_safety.storage.s3 import S3Storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.swift import SwiftServer
+    from support.s3_server import S3Server
 
 KEY, SECRET = "AKIAEXAMPLE", "vErYsEcReT"
 WHEN = {"Last-Modified": "Fri, 20 Nov 2026 10:00:00 GMT"}
 
 
-def storage_on(server: SwiftServer, bucket: str, **how) -> S3Storage:
+def storage_on(server: S3Server, bucket: str, **how) -> S3Storage:
     user, secret = server.OWNER
     return S3Storage(server.endpoint, bucket, **{"access_key": user, "secret_key": secret, "attempts": 2, **how})
 

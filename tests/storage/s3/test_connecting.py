@@ -27,6 +27,7 @@ from lemmy_safety.storage.s3 import S3Storage
 from lemmy_safety.storage.s3.endpoint import checked_endpoint
 
 if TYPE_CHECKING:
+    from support.s3_server import S3Server
     from support.swift import SwiftServer
 
 pytestmark = pytest.mark.external_service
@@ -36,25 +37,27 @@ pytestmark = pytest.mark.external_service
     ("change", "error", "words"),
     [
         ({"secret_key": "wrong-secret"}, LoginRefused, "AWS_SECRET_ACCESS_KEY"),
-        ({"access_key": "test:nobody"}, LoginRefused, "AWS_ACCESS_KEY_ID"),
+        ({"access_key": "nobody-known"}, LoginRefused, "AWS_ACCESS_KEY_ID"),
         ({"bucket": "no-such-bucket"}, StorageMissing, "PICTRS_BUCKET"),
         ({"bucket": "x"}, StorageMissing, "PICTRS_BUCKET"),
         ({"bucket": "with space"}, StorageMissing, "PICTRS_BUCKET"),
         ({"access_key": None, "secret_key": None}, LoginRefused, "AWS_ACCESS_KEY_ID"),
-        ({"access_key": "test:reader", "secret_key": "reading"}, AccessDenied, "permission"),
+        ({"login": "READER"}, AccessDenied, "permission"),
     ],
 )
 def test_what_is_wrong_at_the_door_has_its_own_class(
-    swift: SwiftServer, bucket: str, change: dict, error: type[StorageError], words: str
+    s3_server: S3Server, s3_bucket: str, change: dict, error: type[StorageError], words: str
 ) -> None:
     """Wrong login, no bucket and no permission are told apart, name the setting, and hide the login."""
     change = dict(change)
-    storage = storage_on(swift, change.pop("bucket", bucket), **change)
+    user, secret = getattr(s3_server, change.pop("login", "OWNER"))
+    login = {"access_key": user, "secret_key": secret}
+    storage = storage_on(s3_server, change.pop("bucket", s3_bucket), **{**login, **change})
     with pytest.raises(error) as caught:
         storage.open()
     assert words in caught.value.hint
-    for secret in (swift.OWNER[1], "wrong-secret", "test:nobody", "test:tester"):
-        assert secret not in str(caught.value)
+    for word in (secret, "wrong-secret", "nobody-known", user):
+        assert word not in str(caught.value)
     (step,) = storage.probe()
     assert (step.name, step.ok) == ("connect", False)
     assert words in step.fix

@@ -9,8 +9,8 @@ from support.s3_storage import scripted, storage_on
 from support.scripted_s3 import EMPTY_LISTING
 
 if TYPE_CHECKING:
+    from support.s3_server import S3Server
     from support.scripted_s3 import Request
-    from support.swift import SwiftServer
 
     from lemmy_safety.storage.s3 import S3Storage
 
@@ -94,18 +94,18 @@ def test_what_stays_after_a_deletion_is_said_truly(versions, locks, said, unsaid
 
 @pytest.mark.parametrize(("status", "words"), [("Enabled", "versioning is on"), ("Suspended", "is suspended")])
 def test_old_versions_of_a_real_server_are_named_with_how_to_remove_them(
-    swift: SwiftServer, bucket: str, status: str, words: str
+    s3_server: S3Server, s3_bucket: str, status: str, words: str
 ) -> None:
     """The object is deleted, and its bytes are still there under the version that the command lists."""
-    client = swift.client()
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    client.put_object(Bucket=bucket, Key="a", Body=b"old bytes")
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": status})
-    with storage_on(swift, bucket) as storage:
+    client = s3_server.client()
+    client.put_bucket_versioning(Bucket=s3_bucket, VersioningConfiguration={"Status": "Enabled"})
+    client.put_object(Bucket=s3_bucket, Key="a", Body=b"old bytes")
+    client.put_bucket_versioning(Bucket=s3_bucket, VersioningConfiguration={"Status": status})
+    with storage_on(s3_server, s3_bucket) as storage:
         detail = connect_detail(storage)
         assert storage.delete("a") is True
     assert words in detail
-    assert f"aws s3api list-object-versions --bucket {bucket}" in detail
-    (version,) = client.list_object_versions(Bucket=bucket, Prefix="a")["Versions"]
-    kept = client.get_object(Bucket=bucket, Key="a", VersionId=version["VersionId"])["Body"].read()
+    assert f"aws s3api list-object-versions --bucket {s3_bucket}" in detail
+    (version,) = client.list_object_versions(Bucket=s3_bucket, Prefix="a")["Versions"]
+    kept = client.get_object(Bucket=s3_bucket, Key="a", VersionId=version["VersionId"])["Body"].read()
     assert kept == b"old bytes"

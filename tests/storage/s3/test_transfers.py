@@ -15,6 +15,7 @@ from lemmy_safety.errors import (
 )
 
 if TYPE_CHECKING:
+    from support.s3_server import S3Server
     from support.swift import SwiftServer
 
 pytestmark = pytest.mark.external_service
@@ -59,9 +60,9 @@ def test_a_body_without_a_length_is_limited_too() -> None:
             storage.read("x.jpg", max_bytes=49)
 
 
-def test_refused_bodies_do_not_use_up_the_connections(swift: SwiftServer, bucket: str) -> None:
+def test_refused_bodies_do_not_use_up_the_connections(s3_server: S3Server, s3_bucket: str) -> None:
     """With one connection, objects that are too large can be refused again and again."""
-    with storage_on(swift, bucket, connections=1) as storage:
+    with storage_on(s3_server, s3_bucket, connections=1) as storage:
         storage._write_probe("large", b"x" * 100_000)
         for _ in range(5):
             with pytest.raises(ObjectTooLarge):
@@ -79,9 +80,9 @@ def test_deleting_reads_no_object(swift: SwiftServer, bucket: str) -> None:
         assert {method for method, _ in swift.requests()} == {"HEAD", "DELETE"}
 
 
-def test_a_move_that_was_cut_short_is_finished(swift: SwiftServer, bucket: str) -> None:
+def test_a_move_that_was_cut_short_is_finished(s3_server: S3Server, s3_bucket: str) -> None:
     """Copied but not yet removed: both are the same content, so moving again removes the first."""
-    with storage_on(swift, bucket) as storage:
+    with storage_on(s3_server, s3_bucket) as storage:
         storage._write_probe("a.jpg", b"same")
         storage._write_probe("q/a.jpg", b"same")
         storage.move("a.jpg", "q/a.jpg")
