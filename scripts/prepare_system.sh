@@ -79,9 +79,9 @@ for need in "$@"; do
         fi
         ;;
     versitygw)
-        # scripts/build_versitygw.sh builds it, with any Go from 1.19 on.
+        # scripts/build_versitygw.sh builds it, with any Go from 1.19 on, which fetches modules by HTTPS.
         if ! command -v go >/dev/null; then
-            wanted="$wanted go" packages="$packages golang-go"
+            wanted="$wanted go" packages="$packages golang-go ca-certificates"
         fi
         ;;
     nginx)
