@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import ssl
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +15,6 @@ import httpx
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
-from lemmy_safety.installing import how_to_install
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.relay.bounded_json import read_json
 from lemmy_safety.relay.messages import decode_unchecked_page
@@ -33,13 +31,19 @@ from lemmy_safety.relay.protocol import (
     name_in,
 )
 from lemmy_safety.relay.worker.server_address import checked_url
+from lemmy_safety.relay.worker.transport import (
+    PROXY_LOGIN,
+    ServerTrouble,
+    login_wanted,
+    transport_by,
+    trouble_by_way_of,
+)
 from lemmy_safety.uploads.bodies import BadBody
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
-    from lemmy_safety.proxies import Proxy
     from lemmy_safety.uploads.bodies import BodyReader
     from lemmy_safety.uploads.records import Upload
 
@@ -54,21 +58,14 @@ _NOTHING = 204
 _FORBIDDEN = 403
 _DENIED = frozenset({401, _FORBIDDEN})
 _NOT_FOUND = 404
-_PROXY_LOGIN = 407
 
 #: Answers that mean, at first contact, that the address is not that of such a server.
 _WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
-
 
 #: Characters of a header that is shown to a person.
 _MOST_SHOWN = 200
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
-_STATUS = re.compile(r"[0-9]{3}\b")
-
-
-class ServerTrouble(Exception):
-    """The server cannot be reached, or said something that helps nobody. It may do better later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +102,7 @@ class WorkerClient:
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
             # The server's cookies are not wanted: a jar would grow with every answer, and be sent back.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            transport=_transport(self._proxy),
+            transport=transport_by(self._proxy),
         )
 
     async def __aenter__(self) -> Self:
@@ -145,13 +142,13 @@ class WorkerClient:
         :raises ServerTrouble: it did not come, or not in time, or was no answer.
         """
         patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
-        with _trouble(self._proxy):
+        with trouble_by_way_of(self._proxy):
             async with (
                 asyncio.timeout(2 * _ANSWER_S + wait_s + medium_s),
                 self._http.stream(method, path, timeout=patience, **question) as response,
             ):
-                if response.status_code == _PROXY_LOGIN and self._proxy is not None:
-                    raise _login_wanted(self._proxy)
+                if response.status_code == PROXY_LOGIN and self._proxy is not None:
+                    raise login_wanted(self._proxy)
                 # We asked for none. A few bytes can be made to unfold into gigabytes.
                 if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
                     raise BadMessage("a compressed answer")
@@ -230,78 +227,3 @@ class WorkerClient:
         if self._proxy is None or not may_be_its or not self.url.startswith("http://"):
             return ""
         return f" Or {self._proxy.refusal(_FORBIDDEN)}. {self._proxy.hint}"
-
-
-def _transport(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-    """How the server is reached. httpx does not read the variables itself: it takes IPv6 in ``NO_PROXY`` for a faulty URL.
-
-    :raises SettingsError: the proxy, or certificates that variables name, cannot be used.
-    """
-    try:
-        made = None if proxy is None else httpx.Proxy(proxy.url)
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-        return httpx.AsyncHTTPTransport(proxy=made, limits=limits)
-    except ImportError as error:
-        where = "ALL_PROXY" if proxy is None else proxy.variable
-        raise SettingsError(
-            f"{where} names a SOCKS proxy, and the package that speaks SOCKS is not installed.",
-            hint=f"{how_to_install('httpx[socks]')}  Or name an HTTP proxy in {where}.",
-        ) from error
-    except OSError as error:  # also what ssl raises
-        if error.filename is not None:  # told for this file only: ssl writes its session keys there
-            raise SettingsError(
-                f"SSLKEYLOGFILE names the file {error.filename}, which cannot be written: {foreign(error.strerror)}.",
-                hint="Correct or unset the variable.",
-            ) from error
-        raise SettingsError(
-            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {foreign(error.strerror or error)}.",
-            hint="Correct or unset the variable.",
-        ) from error
-    except (ValueError, httpx.InvalidURL) as error:
-        if proxy is None:
-            raise
-        raise SettingsError(
-            f"{proxy.variable} does not name a proxy of a kind that can be used.", hint=proxy.hint
-        ) from error
-
-
-def _login_wanted(proxy: Proxy) -> SettingsError:
-    said = proxy.refusal(_PROXY_LOGIN)
-    return SettingsError(f"{said[0].upper()}{said[1:]}.", hint=proxy.login_hint)
-
-
-@contextmanager
-def _trouble(proxy: Proxy | None) -> Iterator[None]:
-    try:
-        yield
-    except httpx.ProxyError as error:
-        if proxy is not None and str(error).startswith(str(_PROXY_LOGIN)):
-            raise _login_wanted(proxy) from error
-        raise ServerTrouble(_by_way_of(proxy, error)) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerTrouble(_by_way_of(proxy, error)) from error
-    except TimeoutError as error:
-        raise ServerTrouble("it took too long for its answer") from error
-    except BadMessage as error:
-        raise ServerTrouble(f"it sent {error}") from error
-
-
-def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
-    """What failed, and whether that was the proxy: with one, no connection but that to the proxy is ours."""
-    words = f"{type(error).__name__}: {foreign(error)}".rstrip(": ")
-    if proxy is None:
-        return words
-    if isinstance(error, httpx.ProxyError):
-        status = _STATUS.match(str(error))  # of its answer to CONNECT; none of a SOCKS proxy
-        return proxy.refusal(int(status[0])) if status else f"{proxy.named} reports a failure ({words})"
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _is_about_certificates(error):
-        return proxy.failure(error)
-    return f"{words}, by way of {proxy.named}"
-
-
-def _is_about_certificates(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -17,7 +17,7 @@ from lemmy_safety.errors import LedgerError
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES
 from lemmy_safety.relay.messages import decode_unchecked, encode_judged
 from lemmy_safety.relay.protocol import BadMessage
-from lemmy_safety.relay.worker.client import ServerTrouble
+from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.threads import WorkerThreads
 
 if TYPE_CHECKING:

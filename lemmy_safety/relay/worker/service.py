@@ -13,17 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.ledger import UploadAnswer, UploadResult
-from lemmy_safety.records import Assessment, ItemStatus
-from lemmy_safety.relay.messages import encode_answer
+from lemmy_safety.relay.worker.answering import WORTH_TELLING_S, Answering
 from lemmy_safety.relay.worker.backoff import Backoff
-from lemmy_safety.relay.worker.client import ServerTrouble, WorkerClient
+from lemmy_safety.relay.worker.client import WorkerClient
 from lemmy_safety.relay.worker.mirror import UncheckedMirror
 from lemmy_safety.relay.worker.server_address import is_open_to_listeners
 from lemmy_safety.relay.worker.slots import Slots
+from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 from lemmy_safety.uploads.judging import UploadJudging
-from lemmy_safety.uploads.lookups import Learned
 from lemmy_safety.uploads.probe import LedgerProbe
 from lemmy_safety.uploads.recorder import UploadRecorder
 from lemmy_safety.uploads.threads import WorkerThreads
@@ -33,10 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.relay.worker.client import Popped
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.uploads.metrics import Meters
-    from lemmy_safety.uploads.records import Upload
 
 log = logging.getLogger(__name__)
 
@@ -46,9 +42,6 @@ _WAIT_S = 20.0
 #: Seconds between two questions to a server that cannot wait. pictrs-safety takes a worker that was not heard of for 5 s
 #: for gone, and looks for an answer once a second itself.
 _PAUSE_S = 0.3
-
-#: An answer is worth telling so long after the medium came; pict-rs has given up by then.
-_WORTH_TELLING_S = 30.0
 
 #: Seconds between two looks at what a relay accepted unchecked.
 _MIRROR_EVERY_S = 30.0
@@ -133,7 +126,7 @@ class _Worker:
             on_learned=lambda _job, _learned: None,
         )
         limits = BodyLimits(
-            max_bytes=self._options.max_bytes, memory_bytes=self._options.memory_bytes, timeout_s=_WORTH_TELLING_S
+            max_bytes=self._options.max_bytes, memory_bytes=self._options.memory_bytes, timeout_s=WORTH_TELLING_S
         )
         client = WorkerClient(
             url=self._options.url,
@@ -166,7 +159,15 @@ class _Worker:
         loading.result()
         if working is not None:
             working(client.url)
-        tasks = [asyncio.create_task(self._poll(client, number)) for number in range(self._pollers)]
+        answering = Answering(
+            client=client,
+            judging=self._judging,
+            recorder=self._recorder,
+            backoff=self._backoff,
+            accept_unchecked=self._options.accept_unchecked,
+            dry_run=self._options.dry_run,
+        )
+        tasks = [asyncio.create_task(self._poll(client, number, answering)) for number in range(self._pollers)]
         tasks.append(asyncio.create_task(self._mirror(client)))
         probe = LedgerProbe(self._ledger)
         tasks.append(asyncio.create_task(probe.watch()))
@@ -199,7 +200,7 @@ class _Worker:
             return _HELD_AT_FIRST
         return max(2, min(self._held, int(_AHEAD_S / max(takes_s, 1e-9))))
 
-    async def _poll(self, client: WorkerClient, number: int) -> None:
+    async def _poll(self, client: WorkerClient, number: int, answering: Answering) -> None:
         """One question after the other; the first poller alone asks a server that cannot wait and has nothing."""
         while True:
             await self._slots.enter()
@@ -218,7 +219,7 @@ class _Worker:
             self._met.set()
             if popped is not None:
                 self._more.set()
-                task = asyncio.create_task(self._handle(client, popped))
+                task = asyncio.create_task(answering.handle(popped))
                 self._handling.add(task)
                 task.add_done_callback(self._handled)
             elif not client.is_relay:
@@ -238,74 +239,6 @@ class _Worker:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("fault while answering about an upload", exc_info=error)
 
-    async def _handle(self, client: WorkerClient, popped: Popped) -> None:
-        learned = await self._judge(popped)
-        assessment = learned.assessment
-        refuse = self._refuses(client, learned)
-        message = encode_answer(popped.name, assessment, refuse=refuse)
-        in_time = await self._tell(client, message)
-        if popped.upload is not None:
-            self._record(client, popped.upload, assessment, refuse=refuse, in_time=in_time)
-
-    async def _judge(self, popped: Popped) -> Learned:
-        upload = popped.upload
-        if upload is None:
-            status = ItemStatus.TOO_LARGE if popped.too_large else ItemStatus.UNREADABLE
-            return Learned(Assessment(status=status, reason=popped.reason))
-        job = self._judging.admit(upload)
-        learned = None
-        if job is not None:
-            job.waiting += 1
-            try:
-                learned = await asyncio.shield(job.learned)
-            finally:
-                job.waiting -= 1
-                self._judging.left(job)
-        if learned is not None:
-            return learned
-        return Learned(Assessment(status=ItemStatus.DETECTOR_FAILED, reason="no room", sha256=upload.sha256))
-
-    def _refuses(self, client: WorkerClient, learned: Learned) -> bool:
-        if learned.assessment.verdict is None:
-            # A relay is told the status, and follows its own setting for that.
-            return not client.is_relay and not self._options.accept_unchecked
-        return learned.flagged and not self._options.dry_run
-
-    async def _tell(self, client: WorkerClient, message: dict[str, object]) -> bool:
-        """Whether the answer came in time for pict-rs."""
-        worth_until = self._loop.time() + _WORTH_TELLING_S
-        while True:
-            asked_at = self._backoff.now()
-            try:
-                in_time = await client.answer(message)
-            except ServerTrouble as error:
-                if self._loop.time() >= worth_until:
-                    log.warning("an answer could not be told: %s", error)
-                    return False
-                await self._backoff.after(error)
-            else:
-                self._backoff.answered(asked_at=asked_at)
-                return in_time
-
-    def _record(
-        self, client: WorkerClient, upload: Upload, assessment: Assessment, *, refuse: bool, in_time: bool
-    ) -> None:
-        """What was told in time was also answered so. What came too late was let in, as far as we know, and is judged now.
-
-        Without a verdict a relay keeps the account, and ``UncheckedMirror`` reads it.
-        """
-        if assessment.verdict is None and (client.is_relay or not in_time):
-            return
-        if assessment.verdict is None:
-            answer = UploadAnswer.REFUSED if refuse else UploadAnswer.UNCHECKED
-            self._recorder.record_later(_row(upload, assessment, answer))
-        elif in_time:
-            answer = UploadAnswer.REFUSED if refuse else UploadAnswer.ACCEPTED
-            self._recorder.record_later(_row(upload, assessment, answer))
-        else:
-            self._recorder.record_later(_row(upload, None, UploadAnswer.UNCHECKED))
-            self._recorder.record_later(_row(upload, assessment, None))
-
     async def _mirror(self, client: WorkerClient) -> None:
         """Keep an eye on what the relay accepted unchecked, once it is known to be one."""
         mirror = UncheckedMirror(client, self._ledger)
@@ -317,14 +250,3 @@ class _Worker:
                 await asyncio.sleep(_MIRROR_EVERY_S)
         finally:
             mirror.close()
-
-
-def _row(upload: Upload, assessment: Assessment | None, answer: UploadAnswer | None) -> UploadResult:
-    return UploadResult(
-        sha256=upload.sha256,
-        size=upload.size,
-        media_type=upload.media_type,
-        answer=answer,
-        assessment=assessment,
-        reason="judged too late" if assessment is None else "",
-    )

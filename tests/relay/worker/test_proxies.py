@@ -10,7 +10,8 @@ from support.proxying import port_that_refuses, refusing_proxy, set_proxies
 from support.relaying import KEY, running_relay
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.relay.worker.client import ServerTrouble, WorkerClient
+from lemmy_safety.relay.worker.client import WorkerClient
+from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 
 SERVER = "http://relay.example.invalid:14051"
