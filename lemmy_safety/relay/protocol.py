@@ -8,7 +8,7 @@ as gone. It stores media re-encoded, so what it hands out is not, byte for byte,
 Our additions never get in the way of the other side's software: headers that it does not look at, and fields of JSON
 that it leaves out. A relay of ours says so in each answer; only then does our worker use the rest.
 
-Here are the names of things; ``messages.py`` has the JSON. Pure: no network, no clock.
+Here are the names of things; ``messages.py`` has the JSON, and ``fields.py`` its bounds. Pure: no network, no clock.
 """
 
 from __future__ import annotations

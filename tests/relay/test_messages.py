@@ -27,6 +27,7 @@ from lemmy_safety.records import (
     worst,
 )
 from lemmy_safety.relay import messages, protocol
+from lemmy_safety.relay.learned import encode_learned
 from lemmy_safety.relay.protocol import BadMessage
 
 SMALL = st.integers(0, 2**31 - 1)
@@ -112,13 +113,13 @@ def test_what_was_learned_comes_back(verdict, detectors, info, pdq, reason) -> N
         pdq=pdq,
         sha256="ab" * 32,
     )
-    assert learned(over_the_wire(messages.encode_learned(said))) == said
+    assert learned(over_the_wire(encode_learned(said))) == said
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_side_that_knows_no_domains_speaks_of_csam(outcome) -> None:
     """An older version leaves the field out, and reads past it."""
-    message = over_the_wire(messages.encode_learned(checked("a", outcome).assessment))
+    message = over_the_wire(encode_learned(checked("a", outcome).assessment))
     assert message["verdict"].pop("outcomes") == {"csam": outcome}
     assert learned(message).verdict.outcomes == {"csam": outcome}
 
@@ -133,7 +134,7 @@ def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
     )
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=findings, rules_version="1")
     said = checked("a", verdict=verdict).assessment
-    back = learned(over_the_wire(messages.encode_learned(said)))
+    back = learned(over_the_wire(encode_learned(said)))
     assert [(finding.label, dict(finding.details)) for finding in back.verdict.findings] == [("hit", {})]
 
 

@@ -21,7 +21,8 @@ from lemmy_safety.access.secrets import Secrets, fingerprint
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import UploadResult
 from lemmy_safety.relay.bounded_json import TooMuchJson, read_json
-from lemmy_safety.relay.messages import decode_answer, decode_judged_page, encode_unchecked, moment
+from lemmy_safety.relay.fields import moment
+from lemmy_safety.relay.messages import decode_answer, decode_judged_page, encode_unchecked
 from lemmy_safety.relay.protocol import (
     AFTER_PARAMETER,
     KEY_HEADER,
