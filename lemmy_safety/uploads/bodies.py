@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 from lemmy_safety.uploads.records import Garbled, Upload
@@ -33,15 +34,28 @@ def claimed_type(header: str) -> str:
     return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""
 
 
+class BodyFault(Enum):
+    """Why a body cannot be decided on."""
+
+    BAD = auto()
+    """It is empty, cut off, or not one file."""
+    TOO_LARGE = auto()
+    TOO_SLOW = auto()
+    ENCODED = auto()
+    """Compressed on the way."""
+    NO_ROOM = auto()
+    """For the moment, or because the service ends."""
+
+
 class BadBody(Exception):
-    """A body that cannot be decided on. ``status`` is HTTP's, ``text`` the whole answer.
+    """A body that cannot be decided on. ``text`` says so in a few words, for the sender.
 
     ``garbled`` is set where the whole body came, and pict-rs cannot have sent it so.
     """
 
-    def __init__(self, status: int, text: str, garbled: Garbled | None = None) -> None:
+    def __init__(self, fault: BodyFault, text: str, garbled: Garbled | None = None) -> None:
         super().__init__(text)
-        self.status = status
+        self.fault = fault
         self.text = text
         self.garbled = garbled
 
@@ -120,7 +134,7 @@ class BodyReader:
     ) -> Upload:
         """``announced`` is the Content-Length, where the sender gave one. What the stream raises is passed on.
 
-        :raises BadBody: 400 empty or no form, 408 too slow, 413 too large, 503 no memory in time, or stopping.
+        :raises BadBody: empty or no form, too slow, too large, no memory in time, or stopping.
         """
         overhead = 0 if envelope is None else envelope.most_overhead
         if announced is not None and announced > self._limits.max_bytes + overhead:
@@ -133,8 +147,12 @@ class BodyReader:
         except TimeoutError:
             share.free()
             if self._stopped:
-                raise BadBody(503, "stopping") from None
-            raise (BadBody(503, "busy") if share.waited_last else BadBody(408, "body too slow")) from None
+                raise BadBody(BodyFault.NO_ROOM, "stopping") from None
+            raise (
+                BadBody(BodyFault.NO_ROOM, "busy")
+                if share.waited_last
+                else BadBody(BodyFault.TOO_SLOW, "body too slow")
+            ) from None
         except BaseException:
             share.free()
             raise
@@ -164,12 +182,12 @@ class BodyReader:
             part = envelope.finish()
             body.media_type, body.key = part.media_type, part.key
         if not body.data:
-            raise BadBody(400, "empty body", Garbled.EMPTY)
+            raise BadBody(BodyFault.BAD, "empty body", Garbled.EMPTY)
         return body
 
     @property
     def _too_large(self) -> BadBody:
-        return BadBody(413, "body too large")
+        return BadBody(BodyFault.TOO_LARGE, "body too large")
 
     def stop(self) -> None:
         """End all that is being received, with 503."""

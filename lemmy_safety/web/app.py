@@ -21,7 +21,7 @@ from lemmy_safety.access.complaints import Complaints
 from lemmy_safety.access.rules import Refusal
 from lemmy_safety.access.secrets import BY_ADDRESS, fingerprint
 from lemmy_safety.pictrs.media import START_BYTES, may_be_stored
-from lemmy_safety.uploads.bodies import BadBody
+from lemmy_safety.uploads.bodies import BadBody, BodyFault
 from lemmy_safety.uploads.metrics import CONTENT_TYPE
 from lemmy_safety.uploads.records import AnswerKind, Cause, Decision, Garbled, ModelState
 from lemmy_safety.web.edge import RETRY_AFTER_S
@@ -46,6 +46,14 @@ log = logging.getLogger(__name__)
 
 _REFUSED = 406
 _UNAVAILABLE = 503
+
+_STATUSES = {
+    BodyFault.BAD: 400,
+    BodyFault.TOO_SLOW: 408,
+    BodyFault.TOO_LARGE: 413,
+    BodyFault.ENCODED: 415,
+    BodyFault.NO_ROOM: _UNAVAILABLE,
+}
 
 
 class Readiness(BaseModel):
@@ -150,8 +158,9 @@ async def _decide(parts: HookParts, request: Request) -> Response:
     except BadBody as error:
         if error.garbled is not None:
             parts.garbled.note(error.garbled, ", ".join(request.headers.getlist("content-type")))
-        retry = {"Retry-After": str(RETRY_AFTER_S)} if error.status == _UNAVAILABLE else None
-        return PlainTextResponse(error.text, error.status, retry)
+        status = _STATUSES[error.fault]
+        retry = {"Retry-After": str(RETRY_AFTER_S)} if status == _UNAVAILABLE else None
+        return PlainTextResponse(error.text, status, retry)
     try:
         decision = await parts.engine.validate(upload, deadline=began + parts.budget_s)
     except Exception:
@@ -172,7 +181,7 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
         name.strip().lower() for value in request.headers.getlist("content-encoding") for name in value.split(",")
     }
     if not codings <= {"", "identity"}:
-        raise BadBody(415, "compressed", Garbled.ENCODED)
+        raise BadBody(BodyFault.ENCODED, "compressed", Garbled.ENCODED)
     types = request.headers.getlist("content-type")
     form = form_of(types)
     envelope = None if form.boundary is None else FileInForm(form.boundary)
@@ -181,16 +190,16 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
             request.stream(), media_type=form.media_type, announced=announced, envelope=envelope
         )
     except ClientDisconnect:
-        raise BadBody(400, "body cut off") from None
+        raise BadBody(BodyFault.BAD, "body cut off") from None
     if may_be_stored((upload.data or b"")[:START_BYTES]):
         parts.garbled.note_understood()
     elif form.is_form and form.boundary is None:
         upload.drop()
-        raise BadBody(400, "a form without a boundary", Garbled.FORM)
+        raise BadBody(BodyFault.BAD, "a form without a boundary", Garbled.FORM)
     elif begins_as_form(upload.data or b""):
         # Not the file's own bytes: what would be on record could never be found in the storage.
         upload.drop()
-        raise BadBody(400, "a form that is not announced as one", Garbled.FORM)
+        raise BadBody(BodyFault.BAD, "a form that is not announced as one", Garbled.FORM)
     else:
         parts.garbled.note(Garbled.NOT_MEDIA, ", ".join(types))
     return upload

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 
-from lemmy_safety.uploads.bodies import BadBody, Part, claimed_type
+from lemmy_safety.uploads.bodies import BadBody, BodyFault, Part, claimed_type
 from lemmy_safety.uploads.records import Garbled
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class BadForm(BadBody):
     """A form that is not one file, or whose file cannot be told."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(400, text, Garbled.FORM)
+        super().__init__(BodyFault.BAD, text, Garbled.FORM)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

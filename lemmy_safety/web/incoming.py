@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from lemmy_safety.uploads.bodies import STALL_S, BadBody
+from lemmy_safety.uploads.bodies import STALL_S, BadBody, BodyFault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class IncomingBody:
     async def wait(self, receive: Receive) -> Message:
         """Wait for the next piece.
 
-        :raises BadBody: 408, the body gave way to others.
+        :raises BadBody: the body gave way to others.
         """
         loop = asyncio.get_running_loop()
         self._waits_since = loop.time()
@@ -73,7 +73,7 @@ class IncomingBody:
             async with asyncio.timeout(None) as self._patience:
                 message = await receive()
         except TimeoutError:
-            raise BadBody(408, "body too slow") from None
+            raise BadBody(BodyFault.TOO_SLOW, "body too slow") from None
         finally:
             self._patience = None
         self._waited_s += loop.time() - self._waits_since

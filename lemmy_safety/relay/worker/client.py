@@ -38,7 +38,7 @@ from lemmy_safety.relay.worker.transport import (
     transport_by,
     trouble_by_way_of,
 )
-from lemmy_safety.uploads.bodies import BadBody
+from lemmy_safety.uploads.bodies import BadBody, BodyFault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -163,8 +163,9 @@ class WorkerClient:
                 announced=int(length) if _LENGTH.fullmatch(length) else None,
             )
         except BadBody as error:
-            if error.status in (400, 413):
-                return Popped(name=name, upload=None, too_large=error.status == 413, reason=error.text)  # noqa: PLR2004
+            if error.fault in (BodyFault.BAD, BodyFault.TOO_LARGE):
+                too_large = error.fault is BodyFault.TOO_LARGE
+                return Popped(name=name, upload=None, too_large=too_large, reason=error.text)
             raise ServerTrouble(f"a medium did not get here: {error.text}") from error
         return Popped(name=name, upload=upload)
 
