@@ -88,6 +88,8 @@ class Decider(ABC):
         self._meters = meters
         self._loop = asyncio.get_running_loop()
         self._ledger = ledger
+        # Not the thread that looks up new uploads: behind many of those this question would not be answered in its time, and
+        # flagged bytes would be let in unchecked.
         self._questions = Questions("look-up-flagged")
         self._recorder = UploadRecorder(ledger.uploads, meters)
         self._over: asyncio.Future[None] = self._loop.create_future()
