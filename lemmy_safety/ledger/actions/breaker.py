@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from lemmy_safety.ledger.actions.lookups import is_intended
 from lemmy_safety.ledger.actions.records import BreakerState
-from lemmy_safety.ledger.actions.rows import is_approved
+from lemmy_safety.ledger.actions.rows import is_approved, is_intended
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.tables import actions, breaker, runs
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select
 
+from lemmy_safety.ledger.actions.current import ACTING
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.columns import clean_text
-from lemmy_safety.ledger.schema.conditions import IS_INTENDED
+from lemmy_safety.ledger.schema.conditions import IS_INTENDED, may_act
 from lemmy_safety.ledger.schema.tables import actions, images
-from lemmy_safety.records import ActionState
+from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,16 @@ def approve(connection: Connection, action_ids: Sequence[int], now: datetime) ->
         query = actions.update().where(actions.c.id.in_(ids), IS_INTENDED).values(approved_at=now)
         approved += connection.execute(query).rowcount
     return approved
+
+
+def is_intended(connection: Connection, action_id: int) -> bool:
+    """Whether it is still wanted: intended, about the latest judgement, and not cleared by a human."""
+    query = (
+        select(images.c.id)
+        .select_from(ACTING)
+        .where(actions.c.id == action_id, IS_INTENDED, may_act(images.c.outcomes), images.c.review != Review.CLEARED)
+    )
+    return connection.execute(query).first() is not None
 
 
 def is_approved(connection: Connection, action_id: int) -> bool:

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.ledger.actions import intents, lookups, rows
+from sqlalchemy import select
+
+from lemmy_safety.errors import LedgerError
+from lemmy_safety.ledger.actions import rows
+from lemmy_safety.ledger.actions.current import ACTING, ACTION_COLUMNS, EARLIER
+from lemmy_safety.ledger.actions.intents import action_on, intend
+from lemmy_safety.ledger.actions.records import pending_action_of
 from lemmy_safety.ledger.actions.stuck import failed_keys, stuck_actions
-from lemmy_safety.ledger.schema.codec import checked_keys
+from lemmy_safety.ledger.audit import entry, place_of
+from lemmy_safety.ledger.database.chunks import chunks
+from lemmy_safety.ledger.schema.codec import checked_keys, object_columns, object_of
+from lemmy_safety.ledger.schema.conditions import IS_INTENDED, may_act
+from lemmy_safety.ledger.schema.storages import among_few, ensure_storage, storage_id_of
+from lemmy_safety.ledger.schema.tables import actions, events, images
+from lemmy_safety.ledger.schema.values import EventKind, Origin
+from lemmy_safety.records import ActionPlan, ActionState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from lemmy_safety.ledger.actions.records import PendingAction, StuckActions
     from lemmy_safety.ledger.database.database import Database
-    from lemmy_safety.records import ActionPlan, ActionState, StoredObject
+    from lemmy_safety.records import StoredObject
+
+_FINISHED: Mapping[ActionState, EventKind] = {
+    ActionState.DONE: EventKind.DONE,
+    ActionState.REFUSED: EventKind.REFUSED,
+    ActionState.FAILED: EventKind.FAILED,
+}
 
 
 class Actions:
@@ -30,12 +49,18 @@ class Actions:
         """
         with self._database.reading() as connection:
             self._database.prove(connection)
-            return lookups.is_intended(connection, action_id)
+            return rows.is_intended(connection, action_id)
 
     def unfinished(self, storage: str) -> list[PendingAction]:
         """Actions intended and not known to be carried out, in the order their objects were first seen."""
         with self._database.reading() as connection:
-            return lookups.unfinished_actions(connection, storage)
+            query = (
+                select(images, *ACTION_COLUMNS)
+                .select_from(ACTING)
+                .where(among_few(storage_id_of(connection, storage)), IS_INTENDED, may_act(images.c.outcomes))
+                .order_by(images.c.id)
+            )
+            return [pending_action_of(row) for row in connection.execute(query)]
 
     def stuck(self, storage: str | None = None, *, due_before: datetime) -> StuckActions:
         """Count the open actions that need a person; ``overdue`` are those intended before ``due_before`` (aware)."""
@@ -61,15 +86,17 @@ class Actions:
         refused (they are judged again), and legacy rows whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
+        now = self._database.now()
+        pending: list[PendingAction] = []
         with self._database.writing() as connection:
-            return intents.intend_actions(
-                connection,
-                storage,
-                keys,
-                plan,
-                run_id=run_id,
-                now=self._database.now(),
-            )
+            storage_id = storage_id_of(connection, storage)
+            for chunk in chunks(keys):
+                here = (images.c.storage_id == storage_id, images.c.key.in_(chunk), may_act(images.c.outcomes))
+                for row in connection.execute(EARLIER.where(*here).order_by(images.c.id)).all():
+                    wanted = action_on(row, plan)
+                    if wanted is not None and object_of(row) is not None:
+                        pending.append(intend(connection, row, wanted, run_id=run_id, now=now))
+        return pending
 
     def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
         """Say that a legacy row is about this object, and intend the action; it is then the storage's row.
@@ -80,7 +107,17 @@ class Actions:
         """
         checked_keys([obj.key])
         with self._database.writing() as connection:
-            return intents.adopt_row(connection, row_id, storage, obj, action, now=self._database.now())
+            row = connection.execute(EARLIER.where(images.c.id == row_id)).one_or_none()
+            if row is None or row.origin is not Origin.LEGACY or row.key != obj.key:
+                raise LedgerError(
+                    f"Row {row_id} of the ledger is not one that the earlier tool wrote about {obj.key!r}.", hint=""
+                )
+            if action_on(row, ActionPlan(flagged=action)) is None:
+                return None
+            described = {"storage_id": ensure_storage(connection, storage), **object_columns(obj)}
+            connection.execute(images.update().where(images.c.id == row_id).values(described))
+            row = connection.execute(EARLIER.where(images.c.id == row_id)).one()
+            return intend(connection, row, action, run_id=None, now=self._database.now())
 
     def finish(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
         """Write how an action ended: DONE, REFUSED (the object changed; it is judged again) or FAILED.
@@ -91,8 +128,18 @@ class Actions:
         :raises LedgerError: no such action.
         :raises ValueError: another state.
         """
+        kind = _FINISHED.get(state)
+        if kind is None:
+            raise ValueError(f"an action cannot end as {state!r}")
+        now = self._database.now()
         with self._database.writing() as connection:
-            intents.finish(connection, id, state, detail, self._database.now())
+            action = connection.execute(select(actions).where(actions.c.id == id)).one_or_none()
+            if action is None:
+                raise LedgerError(f"There is no action {id} in the ledger.", hint="")
+            row = connection.execute(EARLIER.where(images.c.id == action.image_id)).one()
+            rows.close(connection, id, state, detail, now)
+            told = {"action": action.kind, "detail": detail, "judged_anew_meanwhile": row.action_id != id}
+            connection.execute(events.insert().values(entry(place_of(row), kind, told, now)))
 
     def approve(self, action_ids: Sequence[int]) -> int:
         """Note that a person approved these very actions; those that are not intended any more are left out.
