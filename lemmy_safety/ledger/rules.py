@@ -81,6 +81,16 @@ def holds_no_picture(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PassTerms:
+    """What a pass records by. ``dry_run`` is noted in the rows; the ``plan`` alone says what is done."""
+
+    run_id: int
+    dry_run: bool
+    plan: ActionPlan
+    decoder: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What to write for one result. ``intends`` names the action that is wanted from now on, if there is a new one."""
 
@@ -119,30 +129,27 @@ def merge(
     *,
     flag: KnownVerdict | None = None,
     decision: Decision | None,
-    dry_run: bool,
-    plan: ActionPlan,
-    decoder: str,
+    terms: PassTerms,
 ) -> Change:
     """What a new result makes of the row for its key.
 
     ``flag`` stands on the same bytes and wins over the result's verdict, which is not "flagged"; see ``flags.py``.
-    ``decision`` is what a human decided about the same bytes, under this key or another. ``dry_run`` is noted in the row;
-    the ``plan`` alone says what is done.
+    ``decision`` is what a human decided about the same bytes, under this key or another.
     """
     assessment = result.assessment
     if assessment.verdict is None:
         if row is not None and _keeps_verdict(row, result):
-            values = {"status": assessment.status, "reason": clean_text(assessment.reason), "decoder": decoder}
+            values = {"status": assessment.status, "reason": clean_text(assessment.reason), "decoder": terms.decoder}
             # The same bytes may be described again (touched, copied in place); what is gone is described as judged.
             described = row.obj is not None and assessment.status is not ItemStatus.GONE
             values |= object_columns(result.obj if described else row.obj)
             return Change(values=values)
-        return _without_verdict(row, result, decision, dry_run=dry_run, action=plan.unreadable, decoder=decoder)
+        return _without_verdict(row, result, decision, terms)
     if row is not None and (_is_same_flag(row, result) if flag else _flagged_by_others(row, result)):
-        return _stays_flagged(row, result, dry_run=dry_run, decoder=decoder)
+        return _stays_flagged(row, result, terms)
     if flag is not None:
         result = overruled(result, flag)
-    return _judged(row, result, decision, dry_run=dry_run, action=plan.flagged, decoder=decoder)
+    return _judged(row, result, decision, terms)
 
 
 def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
@@ -164,9 +171,7 @@ def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
     return row.same_content_as(result.obj, result.assessment.sha256)
 
 
-def _facts(
-    row: EarlierRow | None, result: ItemResult, decision: Decision | None, *, dry_run: bool, decoder: str
-) -> dict[str, Any]:
+def _facts(row: EarlierRow | None, result: ItemResult, decision: Decision | None, terms: PassTerms) -> dict[str, Any]:
     assessment = result.assessment
     return {
         **object_columns(result.obj),
@@ -177,9 +182,9 @@ def _facts(
         **(_NO_REVIEW if decision is None else decision.columns),
         "status": assessment.status,
         "reason": clean_text(assessment.reason),
-        "decoder": decoder,
+        "decoder": terms.decoder,
         "decoder_broke": assessment.decoder_broke if assessment.status is ItemStatus.UNREADABLE else None,
-        "dry_run": dry_run,
+        "dry_run": terms.dry_run,
         "origin": Origin.SCAN,
         "judgement": 1 if row is None else row.judgement + 1,
     }
@@ -189,18 +194,15 @@ def _without_verdict(
     row: EarlierRow | None,
     result: ItemResult,
     decision: Decision | None,
-    *,
-    dry_run: bool,
-    action: str | None,
-    decoder: str,
+    terms: PassTerms,
 ) -> Change:
     """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
-    values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
+    values = _facts(row, result, decision, terms)
     found = result.assessment
     why = f"now {found.status.value}"
     if holds_no_picture(found.status, None, found.sha256, decoder_broke=found.decoder_broke):
         unflagged = [] if row is None else _unflagged(row, why)
-        return _to_be_acted_on(row, result, decision, values, unflagged, action=action)
+        return _to_be_acted_on(row, result, decision, values, unflagged, action=terms.plan.unreadable)
     return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
 
 
@@ -208,18 +210,15 @@ def _judged(
     row: EarlierRow | None,
     result: ItemResult,
     decision: Decision | None,
-    *,
-    dry_run: bool,
-    action: str | None,
-    decoder: str,
+    terms: PassTerms,
 ) -> Change:
-    values = _facts(row, result, decision, dry_run=dry_run, decoder=decoder)
+    values = _facts(row, result, decision, terms)
     verdict = result.assessment.verdict
     if verdict is None or verdict.outcome is not Outcome.FLAGGED:
         why = "judged again, not flagged"
         return Change(values=values, events=() if row is None else (*_drops(row, why), *_unflagged(row, why)))
-    said = {"rules_version": verdict.rules_version, "dry_run": dry_run, "reused_from": result.reused_from}
-    return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], action=action)
+    said = {"rules_version": verdict.rules_version, "dry_run": terms.dry_run, "reused_from": result.reused_from}
+    return _to_be_acted_on(row, result, decision, values, [(EventKind.FLAGGED, said)], action=terms.plan.flagged)
 
 
 def _is_same_flag(row: EarlierRow, result: ItemResult) -> bool:
@@ -239,9 +238,9 @@ def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
     )
 
 
-def _stays_flagged(row: EarlierRow, result: ItemResult, *, dry_run: bool, decoder: str) -> Change:
+def _stays_flagged(row: EarlierRow, result: ItemResult, terms: PassTerms) -> Change:
     """The same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
-    values = _facts(row, result, None, dry_run=dry_run, decoder=decoder)
+    values = _facts(row, result, None, terms)
     kept = {name: values[name] for name in ("status", "reason", "decoder")}
     kept["detectors"] = row.detectors | result.assessment.detectors
     if row.action_state in (ActionState.DONE, ActionState.REFUSED):

@@ -26,20 +26,17 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lemmy_safety.ledger.rules import Change
+    from lemmy_safety.ledger.rules import Change, PassTerms
     from lemmy_safety.ledger.schema.codec import AnyRow
-    from lemmy_safety.records import ActionPlan, ItemResult, ItemStatus
+    from lemmy_safety.records import ItemResult, ItemStatus
 
 
 def record_results(
     connection: Connection,
     storage: str,
     results: Sequence[ItemResult],
+    terms: PassTerms,
     *,
-    run_id: int,
-    dry_run: bool,
-    plan: ActionPlan,
-    decoder: str,
     now: datetime,
 ) -> list[PendingAction]:
     """Merge a batch into the ledger; the actions that were decided by it."""
@@ -50,7 +47,7 @@ def record_results(
         hashes = {result.assessment.sha256 for result in batch if result.assessment.sha256}
         decisions = decisions_on(connection, hashes)
         judgements = Judgements(connection, hashes, now)
-        writes = _Writes(storage_id, run_id, now)
+        writes = _Writes(storage_id, terms.run_id, now)
         effective: list[ItemResult] = []
         for result in batch:
             row = earlier.get(result.obj.key)
@@ -63,15 +60,7 @@ def record_results(
                 decisions[sha256] = decision
             flag = judgements.note(result.assessment, key=result.obj.key, looked=result.reused_from is None)
             effective.append(result if flag is None else overruled(result, flag))
-            change = merge(
-                before,
-                result,
-                flag=flag,
-                decision=decision,
-                dry_run=dry_run,
-                plan=plan,
-                decoder=decoder,
-            )
+            change = merge(before, result, flag=flag, decision=decision, terms=terms)
             writes.add(row, result, change)
         writes.send(connection)
         settle_unchecked(connection, storage_id, effective, now)

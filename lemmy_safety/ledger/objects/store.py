@@ -10,7 +10,7 @@ from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
 from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects
-from lemmy_safety.ledger.rules import Known, standing
+from lemmy_safety.ledger.rules import Known, PassTerms, standing
 from lemmy_safety.ledger.schema.codec import checked_keys, object_of
 from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
@@ -169,17 +169,9 @@ class Objects:
                 raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
         if not results:
             return []
+        terms = PassTerms(run_id=run_id, dry_run=dry_run, plan=plan, decoder=decoder)
         with self._database.writing() as connection:
-            return recording.record_results(
-                connection,
-                storage,
-                results,
-                run_id=run_id,
-                dry_run=dry_run,
-                plan=plan,
-                decoder=decoder,
-                now=self._database.now(),
-            )
+            return recording.record_results(connection, storage, results, terms, now=self._database.now())
 
 
 def _outdone_keys(connection: Connection, storage: str, limit: int) -> list[str]:
