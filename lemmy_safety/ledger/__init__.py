@@ -5,7 +5,7 @@ from lemmy_safety.ledger.actions.records import BreakerState, PendingAction
 from lemmy_safety.ledger.actions.store import Actions
 from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.database.file_locks import check_locks
-from lemmy_safety.ledger.database.urls import sqlite_url
+from lemmy_safety.ledger.database.urls import parse_url, sqlite_file, sqlite_url
 from lemmy_safety.ledger.maintenance import LedgerStats
 from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
 from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
@@ -51,5 +51,7 @@ __all__ = [
     "Uploads",
     "check_locks",
     "open_ledger",
+    "parse_url",
+    "sqlite_file",
     "sqlite_url",
 ]

@@ -32,7 +32,7 @@ def ledger_url(settings: Settings) -> str:
 
 def database_file(settings: Settings) -> Path | None:
     """The database's file; None for a server, and for a URL that is none: opening it says why."""
-    from lemmy_safety.ledger.database.urls import parse_url, sqlite_file
+    from lemmy_safety.ledger import parse_url, sqlite_file
 
     try:
         return sqlite_file(parse_url(ledger_url(settings)))
