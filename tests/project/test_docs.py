@@ -14,10 +14,10 @@ from lemmy_safety.settings import OPTIONS, Settings, load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lemmy_safety"
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 #: A call of ours in a code line or in backticks, up to its comment, pipe or closing tick.
-CALL = re.compile(r"(?:^|`|Scripts\\|bin/|run --rm )lemmy-safety((?: +[^`#|&;\n]+)?)", re.MULTILINE)
+CALL = re.compile(r"(?:^(?:\$ )?|`|Scripts\\|bin/|run --rm )lemmy-safety((?: +[^`#|&;\n]+)?)", re.MULTILINE)
 RENDERINGS = runpy.run_path(str(ROOT / "scripts" / "write_reference.py"))["RENDERINGS"]
 
 
@@ -77,7 +77,7 @@ def test_exit_codes_are_distinct():
 
 
 def test_links_between_documents_lead_somewhere():
-    """Every relative link in README, CHANGELOG and docs/ names a file that exists."""
+    """Every relative link in a document names a file that exists."""
     broken = [
         f"{document.name}: {target}"
         for document in DOCUMENTS
@@ -108,7 +108,24 @@ def test_every_page_can_be_reached_from_the_readme():
             (document.parent / target.partition("#")[0]).resolve() for target in _links(document.read_text("utf-8"))
         }
         left |= {page for page in named if page.suffix == ".md" and page.is_file()} - reached
-    assert set((ROOT / "docs").rglob("*.md")) - reached == set()
+    assert set(DOCUMENTS) - reached == set()
+
+
+def test_the_index_says_of_every_page_what_it_holds():
+    """docs/index.md has one line for each document, with a link and a description."""
+    index = ROOT / "docs" / "index.md"
+    rows = re.findall(r"^\| \[[^]]+\]\(([^)#]+)\) \| (.{20,}) \|$", index.read_text(encoding="utf-8"), re.MULTILINE)
+    described = [(index.parent / target).resolve() for target, _ in rows]
+    assert len(set(described)) == len(described)
+    assert set(DOCUMENTS) - set(described) == {index, ROOT / "README.md"}
+
+
+def test_contributing_names_files_and_folders_that_exist():
+    """Each path in backticks, from the root or below lemmy_safety/."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w./-]+(?:\.(?:py|md|toml)|/))`", text)
+    assert len(named) > 20
+    assert [name for name in named if not any((place / name).exists() for place in (ROOT, PACKAGE))] == []
 
 
 def test_the_architecture_names_files_and_folders_that_exist():
