@@ -60,9 +60,10 @@ format: $(STAMPS)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# env_example, docs/options.md and docs/errors.md are made from the code.
+# env_example, docs/options.md, docs/errors.md and the session in README.md are made from the code.
 docs: $(STAMPS)/demo
 	$(BIN)/python scripts/write_reference.py
+	$(BIN)/python scripts/write_session.py
 
 dev: $(STAMPS)/dev
 
