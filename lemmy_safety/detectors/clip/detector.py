@@ -61,7 +61,7 @@ class ClipDetector(Detector):
     name = "clip"
     packages = ("torch", "open_clip", "horde_safety")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an admin may set of the model
         self,
         *,
         model: str,

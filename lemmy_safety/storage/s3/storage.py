@@ -60,7 +60,7 @@ class S3Storage(Storage):
     #: A listing that is longer than this goes on over several connections.
     pages_in_a_row = 20
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an admin may set of a bucket
         self,
         endpoint: str,
         bucket: str,

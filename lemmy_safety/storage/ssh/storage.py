@@ -74,7 +74,7 @@ class SshStorage(Storage):
 
     whole_listing_up_to = WHOLE_BY_SFTP
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an admin may set of a connection
         self,
         host: str,
         port: int | None,

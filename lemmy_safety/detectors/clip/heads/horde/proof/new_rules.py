@@ -37,7 +37,7 @@ _PARTNERS = 3
 class NewRulesScreen(Screen):
     """See the module. ``learn`` makes one from the rules."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the rules that it bounds
         self,
         words: tuple[str, ...],
         *,
