@@ -39,9 +39,11 @@ class Versitygw(S3Server):
             raise VersitygwUnavailable("no folder here keeps user.* attributes")
         super().__init__(free_port())
         self._folder = folder
+        #: Where a bucket is a folder, and an object a file.
+        self.files = folder / "files"
         self._log = folder / "log"
-        for name in ("files", "versions", "accounts"):
-            (folder / name).mkdir()
+        for made in (self.files, folder / "versions", folder / "accounts"):
+            made.mkdir()
         access, secret = self.READER
         accounts = {"accessAccounts": {access: {"access": access, "secret": secret, "role": "user"}}}
         (folder / "accounts" / "users.json").write_text(json.dumps(accounts))
@@ -60,7 +62,7 @@ class Versitygw(S3Server):
                 [
                     *(_program(), "--port", f"127.0.0.1:{self.port}", "--region", self.REGION, "--quiet"),
                     *("--iam-dir", self._folder / "accounts"),
-                    *("posix", "--versioning-dir", self._folder / "versions", self._folder / "files"),
+                    *("posix", "--versioning-dir", self._folder / "versions", self.files),
                 ],
                 env={"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": access, "ROOT_SECRET_KEY": secret},
                 stdin=subprocess.DEVNULL,

@@ -3,7 +3,8 @@
 boto3 asks for encoded keys and decodes them where the answer says that they are. Some servers ignore the request (then
 the keys are as they are), some encode and do not say so (HCP; then every such key would look gone). Which it is, is
 asked of the server once, about a key that tells. XML has no way to write control characters: a server that does not
-encode (versitygw) puts U+FFFD in their place, and the key that comes of it belongs to no object.
+encode (versitygw) puts U+FFFD in their place, also for file names that are not UTF-8, and the key that comes of it
+belongs to no object.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class KeyCoding:
             return True
         self._learned.note(
             self._place,
-            "cannot name keys with control characters in its listings; objects with such keys are not checked.",
+            "cannot write all keys into its listings (control characters, names that are not UTF-8); objects with such "
+            "keys are not checked.",
         )
         return False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from botocore.exceptions import ClientError
 from support.backends import WITH_CONTROL_SIGNS
 from support.s3_storage import storage_on
 
-from lemmy_safety.errors import BadKey, ListingIncomplete
+from lemmy_safety.errors import BadKey, ListingIncomplete, ObjectChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,6 +180,37 @@ def test_keys_are_paths_on_versitygw(versitygw: Versitygw) -> None:
         assert [obj.key for obj in storage.list()] == ["c.jpg", "e.jpg"]
     assert asked.put("c.jpg/below") == 409
     assert asked.put("folder") == 409
+
+
+def test_a_file_put_into_the_folder_of_versitygw_is_an_object(versitygw: Versitygw) -> None:
+    """It has no entity tag: size, time and SHA-256 decide whether it is what was judged."""
+    bucket = versitygw.new_bucket()
+    file = versitygw.files / bucket / "01" / "by hand.jpg"
+    file.parent.mkdir()
+    file.write_bytes(b"judged")
+    with storage_on(versitygw, bucket) as storage:
+        (listed,) = storage.list()
+        assert (listed.key, listed.size, listed.etag) == ("01/by hand.jpg", 6, None)
+        digest = hashlib.sha256(storage.read(listed.key, max_bytes=10, expected=listed)).hexdigest()
+        later = listed.modified_at.timestamp() + 60
+        file.write_bytes(b"later!")
+        os.utime(file, (later, later))
+        with pytest.raises(ObjectChanged):
+            storage.delete(listed.key, expected=listed, sha256=digest)
+        file.write_bytes(b"judged")
+        os.utime(file, (later, later))
+        assert storage.delete(listed.key, expected=listed, sha256=digest) is True
+    assert not file.exists()
+
+
+def test_a_file_name_that_is_not_utf8_is_not_passed_over_in_silence(versitygw: Versitygw) -> None:
+    """S3 keys are UTF-8: the listing of versitygw can only hint at such a file."""
+    bucket = versitygw.new_bucket()
+    (versitygw.files / bucket / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
+    with storage_on(versitygw, bucket) as storage:
+        with pytest.raises(ListingIncomplete):
+            list(storage.list())
+        assert ["not UTF-8" in note for note in storage.learned.notes] == [True]
 
 
 def test_an_object_that_versitygw_cannot_list_is_not_passed_over_in_silence(versitygw: Versitygw) -> None:
