@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
@@ -24,9 +24,10 @@ from lemmy_safety.ledger.verdicts.decisions import Decision, write_decision
 from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Connection
 
     from lemmy_safety.ledger.database.database import Database
     from lemmy_safety.ledger.reviews.records import FlaggedRow
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 _FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).select_from(
     WITH_ACTION.join(storages, images.c.storage_id == storages.c.id)
 )
+
+_CLEARED = "cleared by a human"
 
 #: Rows read at a time; between two pages no transaction is open that would hold back a checkpoint.
 PAGE = 500
@@ -129,20 +132,15 @@ class Reviews:
         """
         checked_keys(keys)
         now = self._database.now()
+        decided = Decision(review=decision, note=clean_text(note), at=now)
         with self._database.writing() as connection:
-            places = select(storages.c.id)  # named, because the index on keys begins with the storage
-            if storage is not None:
-                places = places.where(storages.c.name.in_([storage, LEGACY]))
-            hits: dict[int, AnyRow] = {}
-            for chunk in chunks(keys):
-                query = EARLIER.where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
-                hits.update((row.id, row) for row in connection.execute(query))
+            hits = _rows_with(connection, keys, storage)
             _see_that_keys_are_clear(hits.values())
             unknown = set(keys) - {row.key for row in hits.values()}
             named = uploads_named(connection, sorted(unknown))
             unknown -= named.keys()
             hashes = sorted({row.sha256 for row in hits.values() if row.sha256 is not None} | set(named.values()))
-            write_decision(connection, hashes, Decision(review=decision, note=clean_text(note), at=now))
+            write_decision(connection, hashes, decided)
             for chunk in chunks(hashes):
                 copies = EARLIER.where(images.c.sha256.in_(chunk))
                 hits.update((row.id, row) for row in connection.execute(copies))
@@ -153,19 +151,13 @@ class Reviews:
             dropped = [
                 row for row in hits.values() if decision is Review.CLEARED and row.action_state is ActionState.INTENDED
             ]
-            told = {"decision": decision.value, "note": note}
-            audit = [entry(place_of(row), EventKind.REVIEWED, told, now) for row in hits.values()]
-            audit += [entry(place_of(row), EventKind.DROPPED, {"why": "cleared by a human"}, now) for row in dropped]
-            audit += [
-                entry({"storage_id": None, "key": None, "sha256": sha256}, EventKind.REVIEWED, told, now)
-                for sha256 in sorted(set(named.values()) - {row.sha256 for row in hits.values()})
-            ]
+            only_uploaded = sorted(set(named.values()) - {row.sha256 for row in hits.values()})
+            audit = _audit_of(hits.values(), dropped, only_uploaded, {"decision": decision.value, "note": note}, now)
             if audit:
                 connection.execute(events.insert(), audit)
-            values = {"review": decision, "review_note": clean_text(note), "review_at": now}
             for ids in chunks(sorted(hits)):
-                connection.execute(images.update().where(images.c.id.in_(ids)).values(values))
-            drop(connection, [row.action_id for row in dropped], "cleared by a human", now)
+                connection.execute(images.update().where(images.c.id.in_(ids)).values(decided.columns))
+            drop(connection, [row.action_id for row in dropped], _CLEARED, now)
 
             changed: list[FlaggedRow] = []
             for ids in chunks(sorted(hits)):
@@ -201,6 +193,35 @@ class Reviews:
                 ended = [row.id for row in unflagged if row not in dropped]
                 connection.execute(images.update().where(images.c.id.in_(ended)).values(action_id=None))
         return to_be_read
+
+
+def _rows_with(connection: Connection, keys: Sequence[str], storage: str | None) -> dict[int, AnyRow]:
+    """Rows of ``EARLIER`` under these keys, by their number: in one storage, or wherever they are."""
+    places = select(storages.c.id)  # named, because the index on keys begins with the storage
+    if storage is not None:
+        places = places.where(storages.c.name.in_([storage, LEGACY]))
+    found: dict[int, AnyRow] = {}
+    for chunk in chunks(keys):
+        query = EARLIER.where(images.c.storage_id.in_(places), images.c.key.in_(chunk))
+        found.update((row.id, row) for row in connection.execute(query))
+    return found
+
+
+def _audit_of(
+    rows: Collection[AnyRow],
+    dropped: Sequence[AnyRow],
+    only_uploaded: Sequence[str],
+    told: Mapping[str, str],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Entries for a decision on rows, some of whose actions are dropped, and on uploads by their SHA-256."""
+    places = [place_of(row) for row in rows]
+    uploads = [{"storage_id": None, "key": None, "sha256": sha256} for sha256 in only_uploaded]
+    return [
+        *(entry(place, EventKind.REVIEWED, told, now) for place in places),
+        *(entry(place_of(row), EventKind.DROPPED, {"why": _CLEARED}, now) for row in dropped),
+        *(entry(place, EventKind.REVIEWED, told, now) for place in uploads),
+    ]
 
 
 def _see_that_keys_are_clear(rows: Iterable[AnyRow]) -> None:
