@@ -19,6 +19,7 @@
         ListingIncomplete           23   (everything else was listed)
         WrongFolder                 24   (above or inside the folder that is meant)
         ObjectsUnchecked            25   (some could not be read or judged; all others were)
+        StorageFull                 26   (no room for what should be written)
       MediaError                    30   (item statuses; ends no run)
       DetectorError                 40
         WeightsMissing              41   WeightsInvalid 42
@@ -201,8 +202,11 @@ class ObjectChanged(StorageError):
 
 
 def is_about_one_object(error: StorageError) -> bool:
-    """Whether the storage as a whole can be fine: gone, denied, an impossible key, or an answer that fits no class."""
-    return type(error) in (StorageError, AccessDenied, BadKey, ObjectGone, ObjectChanged, ObjectTooLarge)
+    """Whether the storage as a whole can be fine: gone, denied, an impossible key, no room for it, or an answer that
+    fits no class.
+    """
+    about_one = (StorageError, AccessDenied, BadKey, ObjectGone, ObjectChanged, ObjectTooLarge, StorageFull)
+    return type(error) in about_one
 
 
 class ObjectTooLarge(StorageError):
@@ -231,6 +235,13 @@ class ObjectsUnchecked(StorageError):
 
     exit_code = 25
     default_hint = "See them, and why: lemmy-safety unreadable. When that is fixed, to read them now: lemmy-safety recheck --unreadable"
+
+
+class StorageFull(StorageError):
+    """There is no room for what should be written. What is there can still be listed, read and deleted."""
+
+    exit_code = 26
+    default_hint = "Free some space on the disk or in the quota of the storage; then run this again."
 
 
 class MediaError(LemmySafetyError):

@@ -30,6 +30,7 @@ from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.packages import imported
 from lemmy_safety.settings import OPTIONS, UnknownSetting, choose_storage, filled_storages
 from lemmy_safety.shortages import shortage
+from lemmy_safety.storage.probing import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -260,7 +261,7 @@ def check_storage(settings: Settings) -> Iterator[Check]:
     yield Check(area=area, name=_CHOSEN, ok=True, detail=f"{kind}, {storage.name}")
     try:
         with storage:
-            for step in storage.probe():
+            for step in probe(storage):
                 yield Check(
                     area=area,
                     name=step.name,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from lemmy_safety.errors import (
@@ -20,8 +20,10 @@ from lemmy_safety.errors import (
     ObjectChanged,
     ObjectGone,
     ObjectTooLarge,
+    StorageError,
     StorageUnreachable,
 )
+from lemmy_safety.records import UNKNOWN_TIME, StoredObject
 from lemmy_safety.storage.clock import StorageClock
 from lemmy_safety.storage.learned import Learned
 from lemmy_safety.storage.wholeness import Wholeness
@@ -31,20 +33,13 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
-    from lemmy_safety.records import StoredObject
 
 #: How often an object is read that does not arrive as it is described.
 _READS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeStep:
-    """One thing ``doctor`` tried on a storage. ``fix`` is empty when ``ok``."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
+def too_large(key: str, max_bytes: int) -> ObjectTooLarge:
+    return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
 
 
 class Storage(ABC):
@@ -276,9 +271,39 @@ class Storage(ABC):
             raise BadKey(f"{key!r} cannot be moved onto itself.", hint="")
         self._move(key, new_key)
 
-    @abstractmethod
-    def probe(self) -> Iterator[ProbeStep]:
-        """Try connect, list, read, and write plus delete on a probe object of our own; never raises StorageError."""
+    def write_new(self, key: str, data: bytes) -> bool:
+        """Make an object of exactly these bytes. False when it was there already, with the same bytes.
+
+        Nothing is ever overwritten. The object appears whole or not at all, also when this process, the line or the
+        server ends in the middle, so that the call can be repeated until it succeeds; it is read back before it counts.
+        On disks it is written out under a name that no listing gives (``parts``), and readable by the account alone.
+
+        Gaps: an S3 server that knows no ``If-None-Match`` is asked right before whether the key is free (``learned`` says
+        so). Swift knows it, and looks when a request begins, so that of two writers in the same moment the later one
+        wins. On a file system without hard links an empty file holds the name for a moment. So choose keys at random.
+
+        :raises StorageError: ObjectChanged when the key holds other bytes, StorageFull, AccessDenied (no right, or
+            read-only), StorageUnreachable, BadKey; StorageError itself when other bytes are read back.
+        """
+        self.check_key(key)
+        made = self._write_new(key, data)
+        if self._holds(key, data):
+            return made
+        if made:
+            raise StorageError(f"{key!r} came back changed.", hint="Check the storage itself.")
+        raise ObjectChanged(f"{key!r} already exists in {self.name} and was left alone.", hint="Nothing was written.")
+
+    def _holds(self, key: str, data: bytes) -> bool:
+        # As a pass reads: what is packed on the way is unpacked where the size is known.
+        described = StoredObject(key=key, size=len(data), modified_at=UNKNOWN_TIME)
+        try:
+            return any(self._read_described(key, len(data), described) == data for _ in range(_READS))
+        except ObjectTooLarge:
+            return False
+
+    def details(self) -> str:
+        """What an admin may want to know of an open storage, for ``doctor``; empty where there is nothing to say."""
+        return ""
 
     def check_key(self, key: str) -> None:
         """Refuse keys that could leave the root on any backend.
@@ -305,6 +330,10 @@ class Storage(ABC):
 
     @abstractmethod
     def _move(self, key: str, new_key: str) -> None: ...
+
+    @abstractmethod
+    def _write_new(self, key: str, data: bytes) -> bool:
+        """Make the object; False when something is there. What was cut off is only ever left as a ``part``."""
 
     @staticmethod
     def _see_that_it_was_judged(current: StoredObject, expected: StoredObject | None) -> None:

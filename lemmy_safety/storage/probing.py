@@ -7,31 +7,40 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectGone, ObjectTooLarge, StorageError
-from lemmy_safety.records import StoredObject
 from lemmy_safety.shortages import shortage
-from lemmy_safety.storage.base import ProbeStep, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from lemmy_safety.records import StoredObject
+    from lemmy_safety.storage.base import Storage
 
 PROBE_PREFIX = "lemmy-safety-probe-"
 _PROBE_TEXT = b"lemmy-safety doctor wrote this to see whether it may. It can be deleted."
 
 
-def probe_steps(
-    storage: Storage, *, write: Callable[[str, bytes], None], details: Callable[[], str] = str
-) -> Iterator[ProbeStep]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeStep:
+    """One thing ``doctor`` tried on a storage. ``fix`` is empty when ``ok``."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+def probe(storage: Storage) -> Iterator[ProbeStep]:
     """Yield one step after the other; a step that the next ones depend on ends the row when it fails.
 
-    ``write`` puts an object and raises StorageError only; ``details`` says more about a storage that could be opened.
+    Raises no StorageError.
     """
     try:
         storage.open()
-        more = details()
+        more = storage.details()
     except StorageError as error:
         yield _failed("connect", error)
         return
@@ -44,7 +53,7 @@ def probe_steps(
     yield ProbeStep(name="list", ok=True, detail="no object yet" if first is None else f"found {first.key!r}")
     if first is not None:
         yield _read_step(storage, first)
-    yield _write_step(storage, write)
+    yield _write_step(storage)
 
 
 def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
@@ -60,32 +69,29 @@ def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
     return ProbeStep(name="read", ok=True, detail=f"may read {first.key!r}")
 
 
-def _write_step(storage: Storage, write: Callable[[str, bytes], None]) -> ProbeStep:
+def _write_step(storage: Storage) -> ProbeStep:
     name, key = "write and delete", PROBE_PREFIX + secrets.token_hex(8)
+    failure: StorageError | None = None
     try:
-        write(key, _PROBE_TEXT)
+        storage.write_new(key, _PROBE_TEXT)
     except StorageError as error:
-        return _failed(name, error)
-    read = _read_back(storage, key)
+        failure = error
     try:
-        storage.delete(key)  # also where it could not be read: nothing of ours stays in the storage
+        # Also where it could not be read back: nothing of ours stays in the storage.
+        if failure is None or _is_there(storage, key):
+            storage.delete(key)
     except StorageError as error:
-        return _failed(name, read or error, f" The probe object {key!r} may still be there.")
-    if read is not None:
-        return _failed(name, read)
+        return _failed(name, failure or error, f" The probe object {key!r} may still be there.")
+    if failure is not None:
+        return _failed(name, failure)
     return ProbeStep(name=name, ok=True, detail="wrote, read and deleted a probe object")
 
 
-def _read_back(storage: Storage, key: str) -> StorageError | None:
-    """What is wrong with reading the probe object; None when nothing is."""
-    # As a pass reads: what is packed on the way is unpacked where the size is known.
-    described = StoredObject(key=key, size=len(_PROBE_TEXT), modified_at=datetime.now(UTC))
-    try:
-        if storage.read(key, max_bytes=len(_PROBE_TEXT), expected=described) == _PROBE_TEXT:
-            return None
-    except StorageError as error:
-        return error
-    return StorageError(f"{key!r} came back changed.", hint="Check the storage itself.")
+def _is_there(storage: Storage, key: str) -> bool:
+    with contextlib.suppress(ObjectGone):
+        storage.stat(key)
+        return True
+    return False
 
 
 def _failed(name: str, error: StorageError, rest: str = "") -> ProbeStep:

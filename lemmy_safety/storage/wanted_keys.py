@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.pictrs import keys
+from lemmy_safety.storage.parts import is_part
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,7 +35,7 @@ class WantedKeys:
         return keys.V7_ROOT.rstrip("/") if not folder and self.created_from is not None else folder
 
     def wants(self, key: str) -> bool:
-        if not key.startswith(self.prefix) or key <= self.after:
+        if not key.startswith(self.prefix) or key <= self.after or is_part(key):
             return False
         if self.created_from is None:
             return True

@@ -23,6 +23,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.pictrs.keys import LATE_ARRIVAL, LEGACY_GRACE, created_at, make_key
 from lemmy_safety.storage.incremental import IncrementalListing
+from lemmy_safety.storage.probing import probe
 
 if TYPE_CHECKING:
     from support.backends import StorageBackend
@@ -391,6 +392,7 @@ def test_keys_that_could_leave_the_root_are_refused(storage: Storage, key: str) 
         lambda: storage.delete(key),
         lambda: storage.move(key, "fine.jpg"),
         lambda: storage.move("fine.jpg", key),
+        lambda: storage.write_new(key, b"x"),
     ):
         with pytest.raises(BadKey):
             operation()
@@ -438,7 +440,7 @@ def test_an_outage_is_passing(backend: StorageBackend) -> None:
                 storage.delete("a.jpg")
             with pytest.raises(StorageUnreachable):
                 backend.storage().open()
-            steps = list(backend.storage().probe())
+            steps = list(probe(backend.storage()))
             assert [step.ok for step in steps] == [False]
             assert steps[0].fix
         finally:
@@ -482,7 +484,7 @@ def test_a_healthy_place_passes_every_probe_and_is_left_as_it_was(backend: Stora
     if filled:
         backend.put("01/x.jpg", b"x" * 1000)
     with backend.storage() as storage:
-        steps = list(storage.probe())
+        steps = list(probe(storage))
         assert [(step.name, step.fix) for step in steps if not step.ok] == []
         assert [step.name for step in steps] == ["connect", "list", *(["read"] if filled else []), "write and delete"]
         assert keys_of(storage) == (["01/x.jpg"] if filled else [])
@@ -495,7 +497,7 @@ def test_a_probe_says_what_is_not_allowed(backend: StorageBackend) -> None:
     backend.put("closed.jpg", b"x")
     backend.forbid("closed.jpg")
     with backend.storage() as storage:
-        steps = {step.name: step for step in storage.probe()}
+        steps = {step.name: step for step in probe(storage)}
     assert steps["connect"].ok
     assert steps["list"].ok
     assert not steps["read"].ok

@@ -20,6 +20,7 @@ from lemmy_safety.errors import (
     ObjectChanged,
     ObjectGone,
     StorageError,
+    StorageFull,
     StorageMissing,
     StorageUnreachable,
 )
@@ -27,6 +28,7 @@ from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.incremental import IncrementalListing
 from lemmy_safety.storage.local import LocalStorage, folder
 from lemmy_safety.storage.local.errors import refused_on_windows, translated
+from lemmy_safety.storage.probing import probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +94,7 @@ def test_no_folder_and_no_folder_at_all_are_missing(root: Path) -> None:
         with pytest.raises(StorageMissing, match=path.name) as caught:
             LocalStorage(path).open()
         assert "PICTRS_FILES_DIRECTORY" in caught.value.hint
-        (step,) = LocalStorage(path).probe()
+        (step,) = probe(LocalStorage(path))
         assert not step.ok
         assert "PICTRS_FILES_DIRECTORY" in step.fix
 
@@ -413,7 +415,8 @@ def test_names_windows_would_take_for_something_else_are_refused_there(path: str
         (errno.EMFILE, StorageUnreachable),
         (errno.ENAMETOOLONG, BadKey),
         (errno.EEXIST, ObjectChanged),
-        (errno.ENOSPC, StorageError),
+        (errno.ENOSPC, StorageFull),
+        (errno.ENOTTY, StorageError),
     ],
 )
 def test_the_systems_answers_become_our_errors(number: int, error: type[StorageError]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lemmy_safety.storage.probing import probe
+
 if TYPE_CHECKING:
     from support.sshd import SshBackend
 
@@ -23,7 +25,7 @@ def keys_of(storage: SshStorage, **how) -> list[str]:
 
 
 def connect_detail(storage: SshStorage) -> str:
-    return next(step.detail for step in storage.probe() if step.name == "connect")
+    return next(step.detail for step in probe(storage) if step.name == "connect")
 
 
 def links(storage: SshStorage) -> list:

@@ -6,7 +6,15 @@ import contextlib
 import errno
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, ObjectGone, StorageError, StorageUnreachable
+from lemmy_safety.errors import (
+    AccessDenied,
+    BadKey,
+    ObjectChanged,
+    ObjectGone,
+    StorageError,
+    StorageFull,
+    StorageUnreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +30,7 @@ _MEANINGS: tuple[tuple[frozenset[int], type[StorageError], str | None], ...] = (
     (_numbers("EEXIST"), ObjectChanged, "Nothing was overwritten."),
     (_numbers("EACCES", "EPERM"), AccessDenied, None),
     (_numbers("EROFS"), AccessDenied, "Mount the file system so that it can be written to."),
+    (_numbers("ENOSPC", "EDQUOT", "EFBIG"), StorageFull, None),
     (_numbers("ENAMETOOLONG", "EILSEQ", "EINVAL"), BadKey, "This system cannot have a file of that name."),
     (_numbers("ELOOP"), BadKey, "Links in the store are never followed."),
     # Disks and network file systems (NFS, sshfs) that do not answer now, and limits of this process or machine.

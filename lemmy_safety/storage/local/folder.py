@@ -42,6 +42,10 @@ _FILE_FLAGS = _flags("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBL
 _NEW_FILE_FLAGS = _flags("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW") | os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
+#: What file systems say that cannot write out a folder by itself.
+_NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+
+
 class Folder:
     """Use it in a ``with``. All methods raise ``OSError``; a link where a folder should be is ELOOP."""
 
@@ -136,6 +140,15 @@ class Folder:
         path, folder = self._at(name)
         return os.open(path, _NEW_FILE_FLAGS, mode, dir_fd=folder)
 
+    def sync(self) -> None:
+        """Have the names in the folder survive a power failure, where the system and the file system can promise that."""
+        if self._descriptor is not None:
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                if error.errno not in _NO_SYNC:
+                    raise
+
     def unlink(self, name: str) -> None:
         path, folder = self._at(name)
         os.unlink(path, dir_fd=folder)
@@ -182,6 +195,7 @@ def make_folders(root: Folder, names: list[str]) -> None:
         for name in names:
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(name)
+                folder.sync()
             deeper = folder.child(name)
             opened.close()
             folder = opened.enter_context(deeper)

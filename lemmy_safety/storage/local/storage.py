@@ -18,20 +18,20 @@ from lemmy_safety.errors import (
     AccessDenied,
     ObjectChanged,
     ObjectGone,
-    ObjectTooLarge,
+    StorageError,
     StorageUnreachable,
 )
 from lemmy_safety.home import expanded_if_known
 from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.layout import TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
-from lemmy_safety.storage.base import ProbeStep, Storage
+from lemmy_safety.storage.base import Storage, too_large
 from lemmy_safety.storage.local.errors import translated
 from lemmy_safety.storage.local.folder import rename_without_overwriting
 from lemmy_safety.storage.local.tree import LocalTree
 from lemmy_safety.storage.local.walk import LocalWalk
+from lemmy_safety.storage.local.writing import write_file
 from lemmy_safety.storage.names import to_key
-from lemmy_safety.storage.probing import probe_steps
 from lemmy_safety.storage.wanted_keys import WantedKeys
 from lemmy_safety.storage.wrong_folder import refuse, refuse_wrong_folder
 
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_9999_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
-# A folder that a deletion next door removes as empty may vanish between making it and moving a file into it. Each
+# A folder that a deletion next door removes as empty may vanish between making it and putting a file into it. Each
 # attempt takes microseconds, so that many are free.
-_MOVE_ATTEMPTS = 50
+_ATTEMPTS = 50
 _CHUNK_BYTES = 1 << 16
 
 
@@ -73,9 +73,6 @@ class LocalStorage(Storage):
 
     def close(self) -> None:
         """Nothing is held open between calls."""
-
-    def probe(self) -> Iterator[ProbeStep]:
-        return probe_steps(self, write=self._write_probe)
 
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
@@ -109,7 +106,7 @@ class LocalStorage(Storage):
                 if not stat.S_ISREG(facts.st_mode):
                     raise ObjectGone(f"{key!r} is no regular file any more.")
                 if facts.st_size > max_bytes:
-                    raise _too_large(key, max_bytes)
+                    raise too_large(key, max_bytes)
                 data = bytearray()
                 # pict-rs may still be writing it, so there can be more than its size said.
                 while chunk := file.read(
@@ -117,7 +114,7 @@ class LocalStorage(Storage):
                 ):
                     data += chunk
                     if len(data) > max_bytes:
-                        raise _too_large(key, max_bytes)
+                        raise too_large(key, max_bytes)
         return bytes(data)
 
     def _stat(self, key: str) -> StoredObject:
@@ -138,7 +135,7 @@ class LocalStorage(Storage):
         if not self._tree.exists(key) and self._tree.exists(new_key):
             return
         self._stat(key)
-        for _ in range(_MOVE_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
             try:
                 with self._tree.at(key) as (source, name), self._tree.at(new_key, make=True) as (target, new_name):
                     rename_without_overwriting(source, name, target, new_name)
@@ -150,24 +147,37 @@ class LocalStorage(Storage):
             else:
                 self._tree.remove_empty_parents(key)
                 return
-        if self._tree.leads_through_a_file(new_key):
-            raise ObjectChanged(f"{new_key!r} cannot be made, one of its folders is a file; {key!r} was left alone.")
-        raise StorageUnreachable(f"The folder of {new_key!r} was removed again and again while {key!r} was moved.")
+        raise self._no_folder_for(new_key, f"{key!r} was left alone")
 
     def _is_empty(self) -> bool:
         with self._tree.open() as root, translated(self.name), root.entries() as entries:
             return next(entries, None) is None
 
-    def _write_probe(self, key: str, data: bytes) -> None:
-        with self._tree.at(key) as (folder, name), os.fdopen(folder.make_file(name), "wb") as file:
-            file.write(data)
+    def _write_new(self, key: str, data: bytes) -> bool:
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._tree.at(key, make=True) as (folder, name):
+                    if folder.exists(name):
+                        return False
+                    write_file(folder, name, data)
+            except ObjectGone:
+                continue
+            except ObjectChanged:
+                return False
+            except StorageError:
+                self._tree.remove_empty_parents(key)
+                raise
+            else:
+                return True
+        raise self._no_folder_for(key, "nothing was written")
+
+    def _no_folder_for(self, key: str, so: str) -> StorageError:
+        if self._tree.leads_through_a_file(key):
+            return ObjectChanged(f"{key!r} cannot be made, one of its folders is a file; {so}.")
+        return StorageUnreachable(f"The folder of {key!r} was removed again and again; {so}.")
 
 
 def _described(key: str, facts: os.stat_result) -> StoredObject:
     # Whole microseconds by integer arithmetic; a disk can hold times that a datetime cannot.
     microseconds = min(max(facts.st_mtime_ns // 1000, 0), _YEAR_9999_US)
     return StoredObject(key=key, size=facts.st_size, modified_at=_EPOCH + timedelta(microseconds=microseconds))
-
-
-def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
-    return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")

@@ -27,6 +27,7 @@ from lemmy_safety.errors import (
     ObjectGone,
     SettingsError,
     StorageError,
+    StorageFull,
     StorageMissing,
     StorageUnreachable,
 )
@@ -86,6 +87,10 @@ CODES: dict[str, tuple[type[StorageError], str | None]] = {
         (AccessDenied, "A retention rule or object lock protects it; it can be deleted when that ends."),
     ),
     **dict.fromkeys(("NotImplemented", "501"), (StorageError, "The server does not offer this.")),
+    **dict.fromkeys(
+        ("QuotaExceeded", "XMinioStorageFull", "XMinioStorageQuotaExceeded", "XMinioAdminBucketQuotaExceeded", "507"),
+        (StorageFull, None),
+    ),
     "InvalidObjectState": (AccessDenied, "The object is archived (Glacier); restore it first."),
     **dict.fromkeys(("NoSuchBucket", "InvalidBucketName"), (StorageMissing, _BUCKET_HINT)),
     **dict.fromkeys(("NoSuchKey", "NoSuchVersion", "NotFound", "404", "410"), (ObjectGone, None)),

@@ -1,7 +1,7 @@
 """pict-rs's objects in a bucket of any S3-compatible server, through boto3.
 
-Conditional requests are not sent: Swift honours If-Match on a delete, radosgw 16 drops it silently, others refuse the
-request. What must hold before a deed is checked by a HEAD instead (``Storage.delete``).
+No deletion is sent with a condition: Swift honours If-Match there, radosgw 16 drops it silently, others refuse the request.
+What must hold before a deletion is checked by a HEAD instead (``Storage.delete``).
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from lemmy_safety.errors import (
     is_about_one_object,
 )
 from lemmy_safety.pictrs import keys
-from lemmy_safety.storage.base import ProbeStep, Storage
-from lemmy_safety.storage.probing import probe_steps
+from lemmy_safety.storage.base import Storage
 from lemmy_safety.storage.s3.bucket import BucketListing
 from lemmy_safety.storage.s3.client import connect
 from lemmy_safety.storage.s3.describing import describe
@@ -32,6 +31,7 @@ from lemmy_safety.storage.s3.order import OrderBroken
 from lemmy_safety.storage.s3.removal import see_through
 from lemmy_safety.storage.s3.requests import BucketRequests
 from lemmy_safety.storage.s3.transfers import transferred
+from lemmy_safety.storage.s3.writing import put_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,9 +119,6 @@ class S3Storage(Storage):
 
     def close(self) -> None:
         self._requests.close()
-
-    def probe(self) -> Iterator[ProbeStep]:
-        return probe_steps(self, write=self._write_probe, details=self._keeping)
 
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
@@ -250,7 +247,7 @@ class S3Storage(Storage):
         except UnicodeEncodeError:
             raise BadKey(f"{key!r} is no key an S3 server can hold.", hint="Keys are UTF-8.") from None
 
-    def _keeping(self) -> str:
+    def details(self) -> str:
         with_versions = versions_kept(self._requests.client, self._requests.bucket, self._place)
         return "; ".join(
             said
@@ -258,6 +255,14 @@ class S3Storage(Storage):
             if said
         )
 
-    def _write_probe(self, key: str, data: bytes) -> None:
-        with translated(self._place, key):
-            self._requests.client.put_object(Bucket=self._requests.bucket, Key=key, Body=data)
+    def _write_new(self, key: str, data: bytes) -> bool:
+        if self._found(key) is not None:
+            return False
+        try:
+            put_new(self._requests, key, data, self.learned)
+        except ObjectChanged:
+            # Since then; or it was us, and the answer was lost on the way. A server may say the same for other reasons.
+            if self._found(key) is None:
+                raise
+            return False
+        return True

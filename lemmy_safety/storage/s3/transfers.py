@@ -7,8 +7,9 @@ import logging
 import zlib
 from typing import TYPE_CHECKING
 
-from lemmy_safety.errors import ObjectTooLarge, StorageUnreachable
+from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.foreign import foreign
+from lemmy_safety.storage.base import too_large
 from lemmy_safety.storage.s3.errors import translated
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | No
             # What is packed only on the way can be larger than it is unpacked.
             limit = max_bytes + _PACKING_BYTES + max_bytes // 1000 if packed else max_bytes
             if answer.get("ContentLength", 0) > limit:
-                raise _too_large(key, max_bytes)
+                raise too_large(key, max_bytes)
             data = bytearray()
             # Up to the empty read, which is where botocore compares what came with what was promised.
             while chunk := body.read(min(_CHUNK_BYTES, limit + 1 - len(data))):
                 data += chunk
                 if len(data) > limit:
-                    raise _too_large(key, max_bytes)
+                    raise too_large(key, max_bytes)
         # An object that is stored packed has the size that is listed as it comes.
         if packed and len(data) != size:
             return _unpacked(key, bytes(data), max_bytes)
@@ -66,9 +67,5 @@ def _unpacked(key: str, data: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise StorageUnreachable(f"{key!r} came packed and cannot be unpacked: {foreign(error)}.") from error
     if len(unpacked) > max_bytes:
-        raise _too_large(key, max_bytes)
+        raise too_large(key, max_bytes)
     return unpacked
-
-
-def _too_large(key: str, max_bytes: int) -> ObjectTooLarge:
-    return ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")

@@ -11,12 +11,11 @@ This module knows no keys and no root, opens no connection and translates no err
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.storage.ssh.sftp_folders import names_in, scan_folders
-from lemmy_safety.storage.ssh.sftp_transfer import read_handle
+from lemmy_safety.storage.ssh.sftp_transfer import read_handle, write_handle
 from lemmy_safety.storage.ssh.sftp_wire import (
     ATTRS,
     CLOSE,
@@ -25,12 +24,14 @@ from lemmy_safety.storage.ssh.sftp_wire import (
     FAILURE,
     FSTAT,
     HANDLE,
+    HAS_MODE,
     LSTAT,
     MKDIR,
     NAME,
     NO_SUCH_FILE,
     OPEN,
     OPENDIR,
+    PERMISSION_DENIED,
     READDIR,
     REALPATH,
     REMOVE,
@@ -38,7 +39,6 @@ from lemmy_safety.storage.ssh.sftp_wire import (
     RMDIR,
     STAT,
     UNSUPPORTED,
-    WRITE,
     Attributes,
     SftpBroken,
     SftpRefusal,
@@ -55,8 +55,20 @@ if TYPE_CHECKING:
 # Of OPEN: draft-ietf-secsh-filexfer-02, section 6.3.
 _FLAG_READ, _FLAG_WRITE, _FLAG_CREATE, _FLAG_EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 
-#: Where f_fsid stands in the answer to statvfs.
-_FSID_INDEX = 8
+#: What is said of an extension: unknown, or denied by the server's own list (sftp-server -P).
+_NOT_OFFERED = (UNSUPPORTED, PERMISSION_DENIED)
+
+#: SSH2_FXE_STATVFS_ST_RDONLY.
+_READ_ONLY = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """``free_bytes`` are those that the account may use."""
+
+    identity: int
+    free_bytes: int
+    read_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +132,23 @@ class SftpSession:
         return found
 
     def file_system(self, path: bytes) -> int | None:
-        """The id of the file system that holds a path; None where the server cannot say.
+        """The id of the file system that holds a path; None where the server cannot say."""
+        facts = self.statvfs(path)
+        return None if facts is None else facts.identity
 
-        OpenSSH's extension ``statvfs@openssh.com`` (its PROTOCOL file, section 4.4); sizes come before the id.
+    def statvfs(self, path: bytes) -> FileSystem | None:
+        """The file system that holds a path; None where the server cannot say.
+
+        OpenSSH's extension ``statvfs@openssh.com`` (its PROTOCOL file, section 4.4).
         """
         try:
             fields = self._wire.expect(EXTENDED_REPLY, self._wire.ask(EXTENDED, b"statvfs@openssh.com", path))
         except SftpRefusal as refusal:
-            if refusal.code == UNSUPPORTED:
+            if refusal.code in _NOT_OFFERED:
                 return None
             raise
-        return [fields.long() for _ in range(_FSID_INDEX + 1)][_FSID_INDEX]
+        _, unit, _, _, available, _, _, _, identity, flags = (fields.long() for _ in range(10))
+        return FileSystem(identity=identity, free_bytes=unit * available, read_only=bool(flags & _READ_ONLY))
 
     def is_empty(self, path: bytes) -> bool:
         """Whether a folder holds nothing at all; one round of names is read to find out."""
@@ -223,13 +241,28 @@ class SftpSession:
         """Rename; OpenSSH refuses with FAILURE when ``new_path`` exists (its posix-rename extension overwrites)."""
         self._wire.done(self._wire.ask(RENAME, path, new_path))
 
-    def write_new(self, path: bytes, content: bytes) -> None:
-        """Make a small file (at most PIECE_BYTES) that must not exist yet."""
-        handle = self._handle(self._wire.ask(OPEN, path, _FLAG_WRITE | _FLAG_CREATE | _FLAG_EXCLUSIVE, 0))
+    def write_new(self, path: bytes, content: bytes, *, mode: int) -> None:
+        """Make a file that must not exist yet, and have it on the disk where the server can promise that.
+
+        OpenSSH's extension ``fsync@openssh.com`` (its PROTOCOL file, section 4.6).
+        """
+        flags = _FLAG_WRITE | _FLAG_CREATE | _FLAG_EXCLUSIVE
+        handle = self._handle(self._wire.ask(OPEN, path, flags, HAS_MODE, mode))
         try:
-            self._wire.done(self._wire.ask(WRITE, handle, struct.pack(">Q", 0), content, raw=1))
-        finally:
-            self._wire.done(self._wire.ask(CLOSE, handle))
+            write_handle(self._wire, handle, content)
+            self._sync(handle)
+        except SftpRefusal:
+            self._close(handle)
+            raise
+        # Network file systems and quotas may refuse as late as this.
+        self._wire.done(self._wire.ask(CLOSE, handle))
+
+    def _sync(self, handle: bytes) -> None:
+        try:
+            self._wire.done(self._wire.ask(EXTENDED, b"fsync@openssh.com", handle))
+        except SftpRefusal as refusal:
+            if refusal.code not in _NOT_OFFERED:
+                raise
 
     def _close(self, handle: bytes) -> None:
         """Give a handle back without waiting for the answer."""

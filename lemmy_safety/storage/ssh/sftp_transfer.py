@@ -6,16 +6,20 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
-from lemmy_safety.storage.ssh.sftp_wire import DATA, EOF, READ, SftpBroken, SftpRefusal
+from lemmy_safety.storage.ssh.sftp_wire import DATA, EOF, READ, WRITE, SftpBroken, SftpRefusal
 
 if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 
-#: The largest read that every server must answer in full (the draft, section 3: 34000 byte packets).
+#: The largest read that every server must answer in full, and the largest write that it must take (the draft, section 3:
+#: 34000 byte packets).
 PIECE_BYTES = 32_768
 
 #: Read requests in flight for one file; OpenSSH's own sftp keeps 64 (its -R option).
 READS_IN_FLIGHT = 64
+
+#: Pieces on their way to the server; 512 KiB fill the line between two answers.
+WRITES_IN_FLIGHT = 16
 
 
 def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
@@ -51,6 +55,26 @@ def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
         # A short piece before the end: allowed to servers that read less at a time. Ask from there on.
         pending.clear()
         offset = len(content)
+
+
+def write_handle(wire: SftpWire, handle: bytes, content: bytes) -> None:
+    """Write a whole file that is open and empty.
+
+    :raises SftpRefusal: the server could not take a piece; others may be written.
+    """
+    pending: deque[int] = deque()
+    try:
+        for offset in range(0, len(content), PIECE_BYTES):
+            piece = content[offset : offset + PIECE_BYTES]
+            pending.append(wire.ask(WRITE, handle, struct.pack(">Q", offset), piece, raw=1))
+            if len(pending) >= WRITES_IN_FLIGHT:
+                wire.done(pending.popleft())
+        while pending:
+            wire.done(pending.popleft())
+    except SftpRefusal:
+        for request in pending:
+            wire.forget(request)
+        raise
 
 
 def data_in(wire: SftpWire, request: int) -> bytes | None:

@@ -23,7 +23,7 @@ HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 102, 103, 104, 105, 201
 _OK = 0
 EOF, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 1, 2, 3, 4, 5, 8
 
-_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
+_HAS_SIZE, _HAS_OWNER, HAS_MODE, _HAS_TIMES, _HAS_MORE = 0x01, 0x02, 0x04, 0x08, 0x80000000
 
 _OUR_VERSION = 3
 
@@ -110,7 +110,7 @@ class Fields:
             raise SftpBroken("the server tells of a file that is larger than files can be")
         if flags & _HAS_OWNER:
             self.long()
-        mode = self.number() if flags & _HAS_MODE else None
+        mode = self.number() if flags & HAS_MODE else None
         mtime = (self.long() & 0xFFFFFFFF) if flags & _HAS_TIMES else 0
         if flags & _HAS_MORE:
             for _ in range(self.number()):

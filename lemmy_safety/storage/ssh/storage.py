@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import (
     AccessDenied,
     BadKey,
-    ObjectChanged,
     ObjectGone,
-    ObjectTooLarge,
     StorageError,
     StorageMissing,
     StorageUnreachable,
@@ -26,9 +24,9 @@ from lemmy_safety.errors import (
 from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.layout import SIGNS_OF_A_SYSTEM, TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
-from lemmy_safety.storage.base import ProbeStep, Storage
+from lemmy_safety.storage.base import Storage, too_large
 from lemmy_safety.storage.names import from_key, to_key
-from lemmy_safety.storage.probing import probe_steps
+from lemmy_safety.storage.parts import new_part
 from lemmy_safety.storage.ssh.connection import SshConnections
 from lemmy_safety.storage.ssh.find import FindListing
 from lemmy_safety.storage.ssh.found import EPOCH
@@ -49,9 +47,6 @@ if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.sftp import SftpSession
 
     T = TypeVar("T")
-
-# A folder that a deletion next door removes as empty may vanish between making it and moving a file into it.
-_MOVE_ATTEMPTS = 5
 
 #: sshd's default MaxSessions. Measured on loopback, more channels bring nothing either: paramiko is one thread a
 #: transport.
@@ -159,9 +154,6 @@ class SshStorage(Storage):
             self._connections.close()
             self._connections = self._find = None
 
-    def probe(self) -> Iterator[ProbeStep]:
-        return probe_steps(self, write=self._write_probe, details=self._details)
-
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]:
@@ -213,7 +205,7 @@ class SshStorage(Storage):
         path = from_key(key)
         content = self._run(key, lambda session: self._tree.read(session, key, path, max_bytes))
         if len(content) > max_bytes:
-            raise ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
+            raise too_large(key, max_bytes)
         return content
 
     def _stat(self, key: str) -> StoredObject:
@@ -248,30 +240,7 @@ class SshStorage(Storage):
 
     def _move(self, key: str, new_key: str) -> None:
         path, new_path = from_key(key), from_key(new_key)
-
-        def move(session: SftpSession) -> None:
-            try:
-                facts = self._tree.regular(session, key, path, thorough=True)
-            except ObjectGone:
-                self._tree.regular(session, new_key, new_path)
-                return
-            for attempt in range(1, _MOVE_ATTEMPTS + 1):
-                self._tree.make_parents(session, new_key, new_path)
-                self._tree.check_free(session, key, new_key, new_path)
-                try:
-                    session.rename(self._tree.full(path), self._tree.full(new_path))
-                except SftpRefusal as refusal:
-                    if refusal.code != NO_SUCH_FILE or attempt == _MOVE_ATTEMPTS:
-                        self._tree.check_free(session, key, new_key, new_path)
-                        raise
-                    self._tree.regular(session, key, path)
-                else:
-                    break
-            if self._tree.regular(session, new_key, new_path) != facts:
-                raise ObjectChanged(f"What was moved to {new_key!r} is not what lay at {key!r} a moment before.")
-            session.remove_empty_folders(self._tree.parents(path)[::-1])
-
-        self._run(key, move)
+        self._run(key, lambda session: self._tree.move(session, key, path, new_key, new_path))
 
     def _run(self, key: str, operation: Callable[[SftpSession], T]) -> T:
         try:
@@ -333,13 +302,20 @@ class SshStorage(Storage):
                 raise StorageMissing(f"The folder {self.name} does not exist.", hint=_HINT_MISSING) from refusal
             raise self._tree.refused(".", refusal) from refusal
 
-    def _details(self) -> str:
+    def details(self) -> str:
         how = "listed by find" if self._listings()[0].available() else "listed by SFTP"
         return ", ".join(filter(None, (how, self._login.way.shown)))
 
-    def _write_probe(self, key: str, data: bytes) -> None:
-        path = self._tree.full(from_key(key))
-        self._run(key, lambda session: session.write_new(path, data))
+    def _write_new(self, key: str, data: bytes) -> bool:
+        path, part = from_key(key), new_part().encode()
+        tried = False
+
+        def write(session: SftpSession) -> bool:
+            nonlocal tried
+            again, tried = tried, True
+            return self._tree.write_new(session, key, path, part, data, again=again)
+
+        return self._run(key, write)
 
 
 def _described(key: str, size: int, mtime: int) -> StoredObject:

@@ -18,17 +18,24 @@ from lemmy_safety.errors import (
     BadKey,
     ObjectChanged,
     ObjectGone,
-    ObjectTooLarge,
     StorageError,
+    StorageFull,
     StorageUnreachable,
 )
-from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
+from lemmy_safety.storage.base import too_large
+from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, FAILURE, NO_SUCH_FILE, PERMISSION_DENIED, SftpRefusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lemmy_safety.storage.ssh.sftp import Look, SftpSession
     from lemmy_safety.storage.ssh.sftp_wire import Attributes
+
+# A folder that a deletion next door removes as empty may vanish between making it and putting a file into it.
+_ATTEMPTS = 5
+
+#: What is written is for the account alone.
+_MODE = 0o600
 
 _HINT_LINK = "Links in the store are never followed."
 
@@ -102,7 +109,7 @@ class SshTree:
         """
         before = self.regular(session, key, path)
         if before.file_size > max_bytes:
-            raise ObjectTooLarge(f"{key!r} holds more than {max_bytes} bytes.")
+            raise too_large(key, max_bytes)
         full = self.full(path)
         folder = posixpath.dirname(full)
         doubtful = self._doubtful(session, path)
@@ -147,10 +154,81 @@ class SshTree:
                 raise BadKey(f"{key!r} leads through something that is no folder.", hint=_HINT_LINK)
         session.make_folders(missing)
 
+    def move(self, session: SftpSession, key: str, path: bytes, new_key: str, new_path: bytes) -> None:
+        """As ``Storage.move``."""
+        try:
+            facts = self.regular(session, key, path, thorough=True)
+        except ObjectGone:
+            self.regular(session, new_key, new_path)
+            return
+        for attempt in range(1, _ATTEMPTS + 1):
+            self.make_parents(session, new_key, new_path)
+            self.check_free(session, key, new_key, new_path)
+            try:
+                session.rename(self.full(path), self.full(new_path))
+            except SftpRefusal as refusal:
+                if refusal.code != NO_SUCH_FILE or attempt == _ATTEMPTS:
+                    self.check_free(session, key, new_key, new_path)
+                    raise
+                self.regular(session, key, path)
+            else:
+                break
+        if self.regular(session, new_key, new_path) != facts:
+            raise ObjectChanged(f"What was moved to {new_key!r} is not what lay at {key!r} a moment before.")
+        session.remove_empty_folders(self.parents(path)[::-1])
+
     def check_free(self, session: SftpSession, key: str, new_key: str, new_path: bytes) -> None:
-        with contextlib.suppress(ObjectGone):
-            self.locate(session, new_key, new_path)
+        if self.is_taken(session, new_key, new_path):
             raise ObjectChanged(f"{new_key!r} already exists; {key!r} was left alone.")
+
+    def is_taken(self, session: SftpSession, key: str, path: bytes) -> bool:
+        with contextlib.suppress(ObjectGone):
+            self.locate(session, key, path)
+            return True
+        return False
+
+    def write_new(self, session: SftpSession, key: str, path: bytes, part: bytes, data: bytes, *, again: bool) -> bool:
+        """Make a file; False when there is something of that name. ``part`` is its name until it is whole.
+
+        ``again``: an earlier try was cut off, and may have left the part.
+        """
+        beside = self.full(posixpath.join(posixpath.dirname(path), part))
+        if again:
+            self._remove_part(session, beside)
+        for _ in range(_ATTEMPTS):
+            try:
+                self.make_parents(session, key, path)
+                if self.is_taken(session, key, path):
+                    return False
+                session.write_new(beside, data, mode=_MODE)
+                session.rename(beside, self.full(path))
+            except SftpRefusal as refusal:
+                why = self.why_not_written(session, key, refusal, len(data))
+                self._remove_part(session, beside)
+                if self.is_taken(session, key, path):
+                    return False
+                session.remove_empty_folders(self.parents(path)[::-1])
+                if not isinstance(why, ObjectGone):
+                    raise why from refusal
+            else:
+                self.regular(session, key, path)
+                return True
+        raise StorageUnreachable(f"The folder of {key!r} was removed again and again; nothing was written.")
+
+    def _remove_part(self, session: SftpSession, part: bytes) -> None:
+        with contextlib.suppress(SftpRefusal):
+            session.remove(part)
+
+    def why_not_written(self, session: SftpSession, key: str, refusal: SftpRefusal, size: int) -> StorageError:
+        """What it means that a file of this size was refused: the protocol has one word for a full disk and all else."""
+        facts = session.statvfs(self.root) if refusal.code in (FAILURE, NO_SUCH_FILE) else None
+        if facts is not None and facts.read_only:
+            return AccessDenied(
+                f"{key!r} in {self._name}: the file system is read-only.", hint="Mount it so that it can be written to."
+            )
+        if facts is not None and facts.free_bytes <= size:
+            return StorageFull(f"{key!r} in {self._name}: the disk is full ({facts.free_bytes} bytes are free).")
+        return self.refused(key, refusal)
 
     def refused(self, key: str, refusal: SftpRefusal) -> StorageError:
         where = f"{key!r} in {self._name}"

@@ -23,6 +23,7 @@ from lemmy_safety.errors import (
     StorageMissing,
     StorageUnreachable,
 )
+from lemmy_safety.storage.probing import probe
 from lemmy_safety.storage.s3 import S3Storage
 from lemmy_safety.storage.s3.endpoint import checked_endpoint
 
@@ -58,7 +59,7 @@ def test_what_is_wrong_at_the_door_has_its_own_class(
     assert words in caught.value.hint
     for word in (secret, "wrong-secret", "nobody-known", user):
         assert word not in str(caught.value)
-    (step,) = storage.probe()
+    (step,) = probe(storage)
     assert (step.name, step.ok) == ("connect", False)
     assert words in step.fix
 
@@ -201,14 +202,16 @@ def test_a_probe_that_cannot_clean_up_names_what_is_left() -> None:
         elif request.command == "PUT":
             written.append(request.rfile.read(int(request.headers["Content-Length"])))
             request.send(200)
-        elif "probe" in request.path:
-            request.send(200, written[-1], WHEN)
-        else:
+        elif "list-type" in request.path or "probe" not in request.path:
             request.send(200, EMPTY_LISTING)
+        elif not written:
+            request.refuse(404, "NoSuchKey")
+        else:
+            request.send(200, written[-1], WHEN)
 
     written: list[bytes] = []
     with scripted(script) as (storage, _):
-        steps = list(storage.probe())
+        steps = list(probe(storage))
     assert [step.ok for step in steps] == [True, True, False]
     assert "lemmy-safety-probe-" in steps[-1].detail
     assert "may still be there" in steps[-1].detail
@@ -236,7 +239,7 @@ def test_a_probe_object_that_cannot_be_read_back_is_deleted_all_the_same() -> No
 
     present: list[bytes] = []
     with scripted(script) as (storage, _):
-        steps = list(storage.probe())
+        steps = list(probe(storage))
     assert [step.ok for step in steps] == [True, True, False]
     assert present == []
     assert "may still be there" not in steps[-1].detail

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support.odd_s3 import LONG_AGO, OddS3, odd_storage
 
 from lemmy_safety.errors import AccessDenied, ObjectChanged, StorageError, StorageUnreachable
+from lemmy_safety.storage.probing import probe
 from lemmy_safety.storage.s3 import removal
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ def test_it_is_said_once_that_descriptions_differ() -> None:
         assert "SHA-256" in note
     server.put(KEY, DATA)
     with odd_storage(server) as (storage, _):
-        assert all(step.ok for step in storage.probe() if step.name == "read")
+        assert all(step.ok for step in probe(storage) if step.name == "read")
         assert "(entity tag)" in storage.learned.notes[0]
 
 

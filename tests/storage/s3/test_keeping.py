@@ -8,6 +8,8 @@ import pytest
 from support.s3_storage import scripted, storage_on
 from support.scripted_s3 import EMPTY_LISTING
 
+from lemmy_safety.storage.probing import probe
+
 if TYPE_CHECKING:
     from support.s3_server import S3Server
     from support.scripted_s3 import Request
@@ -21,7 +23,7 @@ LOCKED = "<ObjectLockEnabled>Enabled</ObjectLockEnabled>"
 
 
 def connect_detail(storage: S3Storage) -> str:
-    step = next(iter(storage.probe()))
+    step = next(iter(probe(storage)))
     assert step.ok
     return step.detail
 

@@ -19,6 +19,7 @@ from support.s3_storage import scripted
 from lemmy_safety.errors import ListingIncomplete, StorageError
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.incremental import IncrementalListing
+from lemmy_safety.storage.probing import probe
 from lemmy_safety.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -286,7 +287,7 @@ def test_doctor_names_a_server_that_encodes_keys_without_saying_so(key: str) -> 
     server.put(key, b"data")
     server.put("plain.jpg")
     with odd_storage(server) as (storage, _):
-        steps = {step.name: step.ok for step in storage.probe()}
+        steps = {step.name: step.ok for step in probe(storage)}
         assert steps["list"]
         assert any("url-encodes keys in its listings" in note for note in storage.learned.notes)
 

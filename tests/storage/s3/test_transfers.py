@@ -63,7 +63,7 @@ def test_a_body_without_a_length_is_limited_too() -> None:
 def test_refused_bodies_do_not_use_up_the_connections(s3_server: S3Server, s3_bucket: str) -> None:
     """With one connection, objects that are too large can be refused again and again."""
     with storage_on(s3_server, s3_bucket, connections=1) as storage:
-        storage._write_probe("large", b"x" * 100_000)
+        storage.write_new("large", b"x" * 100_000)
         for _ in range(5):
             with pytest.raises(ObjectTooLarge):
                 storage.read("large", max_bytes=10)
@@ -73,7 +73,7 @@ def test_refused_bodies_do_not_use_up_the_connections(s3_server: S3Server, s3_bu
 def test_deleting_reads_no_object(swift: SwiftServer, bucket: str) -> None:
     """What is deleted as judged is described and removed; no byte of it travels."""
     with storage_on(swift, bucket) as storage:
-        storage._write_probe("a.jpg", b"x")
+        storage.write_new("a.jpg", b"x")
         judged = storage.stat("a.jpg")
         swift.clear_requests()
         assert storage.delete("a.jpg", expected=judged) is True
@@ -83,8 +83,8 @@ def test_deleting_reads_no_object(swift: SwiftServer, bucket: str) -> None:
 def test_a_move_that_was_cut_short_is_finished(s3_server: S3Server, s3_bucket: str) -> None:
     """Copied but not yet removed: both are the same content, so moving again removes the first."""
     with storage_on(s3_server, s3_bucket) as storage:
-        storage._write_probe("a.jpg", b"same")
-        storage._write_probe("q/a.jpg", b"same")
+        storage.write_new("a.jpg", b"same")
+        storage.write_new("q/a.jpg", b"same")
         storage.move("a.jpg", "q/a.jpg")
         assert [obj.key for obj in storage.list()] == ["q/a.jpg"]
 

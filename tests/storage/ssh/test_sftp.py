@@ -117,6 +117,52 @@ def test_a_file_is_read_whole_whatever_the_server_does(*, length, said, limit, m
     assert server.asked.count(4) == 2
 
 
+class WritableServer(Channel):
+    """Takes one new file; refuses everything from the piece with the number ``full`` on."""
+
+    def __init__(self, full: int, **how) -> None:
+        super().__init__(**how)
+        self.content = bytearray()
+        self.full = full
+
+    def answer(self, kind: int, body: bytes) -> tuple[int, bytes]:
+        if kind == 3:
+            return 102, text(b"handle")
+        if kind == 6:
+            if self.asked.count(6) > self.full:
+                return status(4)
+            handle = len(text(b"handle"))
+            offset, length = struct.unpack(">QI", body[handle : handle + 12])
+            assert offset == len(self.content)
+            self.content += body[handle + 12 :]
+            assert len(body) == handle + 12 + length
+        return status(8 if kind == 200 else 0)
+
+
+@settings(max_examples=60)
+@given(
+    length=st.one_of(
+        st.integers(0, 5), st.integers(0, 4 * PIECE_BYTES), st.sampled_from([PIECE_BYTES, 80 * PIECE_BYTES])
+    ),
+    full=st.one_of(st.just(10**9), st.integers(0, 90)),
+    seed=st.one_of(st.none(), st.integers(0, 99)),
+)
+def test_a_file_is_written_whole_or_refused(*, length, full, seed) -> None:
+    """In pieces that every server must take, whatever the order of the answers; a refusal leaves no open file behind."""
+    content = random.Random(length).randbytes(length)
+    server = WritableServer(full, shuffled=None if seed is None else random.Random(seed))
+    session = SftpSession(server)
+    pieces = -(-length // PIECE_BYTES)
+    if pieces > full:
+        with pytest.raises(SftpRefusal):
+            session.write_new(b"/path", content, mode=0o600)
+    else:
+        session.write_new(b"/path", content, mode=0o600)
+        assert server.content == content
+    assert server.asked.count(4) == 1
+    session.remove(b"/path")
+
+
 class FolderServer(Channel):
     """Folders of files by path; ``no mode`` leaves the type out, as some servers do."""
 
@@ -238,6 +284,7 @@ def test_a_server_that_sends_garbage_breaks_only_its_session(data: bytes, greeti
         lambda session: session.is_empty(b"/a"),
         lambda session: session.file_system(b"/a"),
         lambda session: session.remove(b"/a"),
+        lambda session: session.write_new(b"/a", b"x" * 100, mode=0o600),
     ):
         with contextlib.suppress(SftpBroken, SftpRefusal):
             operation(SftpSession(GarbageChannel(greeting + data)))
