@@ -12,16 +12,13 @@ import socket
 import subprocess
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import paramiko
 
 from lemmy_safety.errors import HostUnknown, SettingsError, StorageError, StorageUnreachable
 from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS, translate
-
-if TYPE_CHECKING:
-    from lemmy_safety.storage.ssh.login import SshLogin
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,10 +90,19 @@ class Direct:
         return connection
 
 
+class Login(Protocol):
+    """An account on a jump host (``login.SshLogin``, which itself goes one of these ways). ``where`` names it in messages."""
+
+    where: str
+
+    def connect(self) -> paramiko.Transport:
+        """:raises StorageError: it cannot be reached or logged in to."""
+
+
 class Jump:
     """Through another SSH server, which was logged in to before (``ProxyJump``)."""
 
-    def __init__(self, login: SshLogin, address: str, port: int, where: str) -> None:
+    def __init__(self, login: Login, address: str, port: int, where: str) -> None:
         self._login = login
         self._address = address
         self._port = port
