@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Self
 from lemmy_safety.errors import (
     BadKey,
     ObjectChanged,
-    ObjectGone,
     ObjectTooLarge,
     StorageError,
     StorageUnreachable,
 )
 from lemmy_safety.records import UNKNOWN_TIME, StoredObject
 from lemmy_safety.storage.clock import StorageClock
+from lemmy_safety.storage.judged import note_descriptions, proved_by_its_bytes
 from lemmy_safety.storage.learned import Learned
 from lemmy_safety.storage.wholeness import Wholeness
 
@@ -195,50 +195,17 @@ class Storage(ABC):
         except ObjectChanged:
             if expected is None or sha256 is None:
                 raise
-            proved = self._proved_by_its_bytes(expected, sha256)
+            proved = proved_by_its_bytes(
+                expected,
+                sha256,
+                stat=self._stat,
+                read=lambda key: self._read_described(key, expected.size, expected),
+                note=lambda described: note_descriptions(self.learned, self.name, expected, described),
+            )
             was_there = proved is not None and self._delete(key, proved)
         if not was_there:
             self.see_that_it_is_mounted(key)
         return was_there
-
-    def _proved_by_its_bytes(self, expected: StoredObject, sha256: str) -> StoredObject | None:
-        """How the object is described now, if it still is the one that was judged; None when it is gone.
-
-        :raises ObjectChanged: it holds other bytes, or is being written to.
-        """
-        key = expected.key
-        try:
-            before = self._stat(key)
-            content = self._read_described(key, expected.size, expected)
-            after = self._stat(key)
-        except ObjectGone:
-            return None
-        except ObjectTooLarge as error:
-            raise ObjectChanged(f"{key!r} grew since it was judged; it was left alone.") from error
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
-        if (before.size, before.modified_at) != (after.size, after.modified_at):
-            raise ObjectChanged(f"{key!r} is being written to; it was left alone.")
-        self.note_descriptions(expected, after)
-        # A tag that is another one at each look says nothing.
-        return after if before.etag == after.etag else replace(after, etag=None)
-
-    def note_descriptions(self, listed: StoredObject, described: StoredObject) -> None:
-        """Keep it for an admin when the server describes an object in another way than it lists it."""
-        if described.same_content_as(listed):
-            return
-        same_time = replace(listed, etag=None, size=described.size).same_content_as(described)
-        facts = {
-            "size": listed.size != described.size,
-            "entity tag": None not in (listed.etag, described.etag) and listed.etag != described.etag,
-            "time of modification": not same_time,
-        }
-        odd = [words for words, differs in facts.items() if differs]
-        self.learned.note(
-            self.name,
-            f"describes an object in another way than it lists it ({', '.join(odd)}). Before such an object is deleted it "
-            "is read again and its SHA-256 is compared.",
-        )
 
     def see_that_it_is_mounted(self, key: str) -> None:
         """A missing object is no finished deletion where everything is missing: that is what an empty mount point shows.
@@ -334,15 +301,6 @@ class Storage(ABC):
     @abstractmethod
     def _write_new(self, key: str, data: bytes) -> bool:
         """Make the object; False when something is there. What was cut off is only ever left as a ``part``."""
-
-    @staticmethod
-    def _see_that_it_was_judged(current: StoredObject, expected: StoredObject | None) -> None:
-        """Compare right before a deletion.
-
-        :raises ObjectChanged: the object is not the one that was expected.
-        """
-        if expected is not None and not current.same_content_as(expected):
-            raise ObjectChanged(f"{current.key!r} changed since it was judged; it was left alone.")
 
     def __enter__(self) -> Self:
         self.open()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import ObjectGone, ObjectTooLarge, StorageError
 from lemmy_safety.shortages import shortage
+from lemmy_safety.storage.judged import note_descriptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +66,7 @@ def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
     except StorageError as error:
         return _failed("read", error)
     with contextlib.suppress(StorageError):
-        storage.note_descriptions(first, storage.stat(first.key))
+        note_descriptions(storage.learned, storage.name, first, storage.stat(first.key))
     return ProbeStep(name="read", ok=True, detail=f"may read {first.key!r}")
 
 

@@ -26,6 +26,7 @@ from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.layout import TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import Storage, too_large
+from lemmy_safety.storage.judged import raise_unless_judged
 from lemmy_safety.storage.local.errors import translated
 from lemmy_safety.storage.local.folder import rename_without_overwriting
 from lemmy_safety.storage.local.tree import LocalTree
@@ -124,7 +125,7 @@ class LocalStorage(Storage):
     def _delete(self, key: str, expected: StoredObject | None) -> bool:
         try:
             with self._tree.at(key) as (folder, name):
-                self._see_that_it_was_judged(_described(key, self._tree.regular(key, folder, name)), expected)
+                raise_unless_judged(_described(key, self._tree.regular(key, folder, name)), expected)
                 folder.unlink(name)
         except ObjectGone:
             return False

@@ -21,6 +21,7 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.pictrs import keys
 from lemmy_safety.storage.base import Storage
+from lemmy_safety.storage.judged import raise_unless_judged
 from lemmy_safety.storage.s3.bucket import BucketListing
 from lemmy_safety.storage.s3.client import connect
 from lemmy_safety.storage.s3.describing import describe
@@ -207,7 +208,7 @@ class S3Storage(Storage):
             present = self._stat(key)
         except ObjectGone:
             return False
-        self._see_that_it_was_judged(present, expected)
+        raise_unless_judged(present, expected)
 
         def ask() -> None:
             with translated(self._place, key):

@@ -18,23 +18,23 @@ from lemmy_safety.errors import (
     BadKey,
     ObjectGone,
     StorageError,
-    StorageMissing,
-    StorageUnreachable,
 )
 from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.layout import SIGNS_OF_A_SYSTEM, TELLING_FOLDERS, too_wide
 from lemmy_safety.records import StoredObject
 from lemmy_safety.storage.base import Storage, too_large
+from lemmy_safety.storage.judged import raise_unless_judged
 from lemmy_safety.storage.names import from_key, to_key
 from lemmy_safety.storage.parts import new_part
 from lemmy_safety.storage.ssh.connection import SshConnections
 from lemmy_safety.storage.ssh.find import FindListing
 from lemmy_safety.storage.ssh.found import EPOCH
+from lemmy_safety.storage.ssh.root import SshRoot
 from lemmy_safety.storage.ssh.route import SshRoute
 from lemmy_safety.storage.ssh.sftp_listing import SftpListing
-from lemmy_safety.storage.ssh.sftp_wire import NO_SUCH_FILE, SftpRefusal
+from lemmy_safety.storage.ssh.sftp_wire import SftpRefusal
 from lemmy_safety.storage.ssh.ssh_config import SshConfig
-from lemmy_safety.storage.ssh.tree import SshTree, is_kind
+from lemmy_safety.storage.ssh.tree import is_kind
 from lemmy_safety.storage.wanted_keys import WantedKeys
 from lemmy_safety.storage.wrong_folder import refuse, refuse_wrong_folder
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.storage.ssh.found import FoundFile
     from lemmy_safety.storage.ssh.sftp import SftpSession
+    from lemmy_safety.storage.ssh.tree import SshTree
 
     T = TypeVar("T")
 
@@ -57,8 +58,6 @@ WHOLE_BY_FIND = 5_000
 
 #: Seven folders an object, 32 of them in three round trips: two seconds at 30 ms each, over one session.
 WHOLE_BY_SFTP = 100
-
-_HINT_MISSING = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
 
 
 class SshStorage(Storage):
@@ -104,20 +103,19 @@ class SshStorage(Storage):
         self._channels = channels
         path = posixpath.normpath(root.removeprefix("~/") or ".").encode("utf-8", "surrogateescape")
         # normpath keeps two leading slashes, which POSIX allows to mean something else; nobody means it.
-        self._configured_root = b"/" + path.lstrip(b"/") if path.startswith(b"/") else path
+        configured = b"/" + path.lstrip(b"/") if path.startswith(b"/") else path
         shown = path.lstrip(b"/") if path.startswith(b"/") else b"~/" + path
         address = f"[{host.lower()}]" if ":" in host else host.lower()
         self.name = f"ssh:{place.username}@{address}:{place.port}/{to_key(shown)}"
         self._connections: SshConnections | None = None
-        self._tree = SshTree(b"", self.name)
+        self._root = SshRoot(configured, self.name)
         self._find: FindListing | None = None
-        self._file_system: int | None = None
 
     def open(self) -> None:
         if self._connections is not None:
             # A pass begins: where the disk was mounted anew since the last one, it is that one from now on.
             root = self._tree.root
-            self._on_root(self._find_root)
+            self._root.find(self._connections)
             if self._tree.root != root:
                 self._find = None
             self._compare_clocks()
@@ -125,7 +123,7 @@ class SshStorage(Storage):
             return
         self._connections = SshConnections(self._login, self._channels)
         try:
-            self._on_root(self._find_root)
+            self._root.find(self._connections)
             by_find = self._listings()[0].available()
             self._compare_clocks()
             self._see_which_folder_it_is()
@@ -157,7 +155,7 @@ class SshStorage(Storage):
     def _list(
         self, *, since: datetime | None, prefix: str, after: str | None, created_from: datetime | None
     ) -> Iterator[StoredObject]:
-        self._check_root()
+        self._root.check(self._pool())
         wanted = WantedKeys(prefix=prefix, after=after or "", created_from=created_from)
         start = self._start(wanted.folder)
         if start is None:
@@ -167,7 +165,7 @@ class SshStorage(Storage):
             if wanted.wants(key):
                 yield _described(key, found.size, found.mtime)
         # What vanishes while it is listed is no fault, unless everything did.
-        self._check_root()
+        self._root.check(self._pool())
 
     def _found(self, start: bytes, wanted: WantedKeys, since: datetime | None) -> Iterator[FoundFile]:
         find, sftp = self._listings()
@@ -221,7 +219,7 @@ class SshStorage(Storage):
             nonlocal asked
             try:
                 facts = self._tree.regular(session, key, path, thorough=True)
-                self._see_that_it_was_judged(_described(key, facts.file_size, facts.mtime), expected)
+                raise_unless_judged(_described(key, facts.file_size, facts.mtime), expected)
             except ObjectGone:
                 if asked:
                     # The line broke after the request, and the server had carried it out.
@@ -250,8 +248,12 @@ class SshStorage(Storage):
                 raise self._tree.refused(key, refusal) from refusal
         except ObjectGone:
             # Were the whole folder away, every object would look deleted.
-            self._check_root()
+            self._root.check(self._pool())
             raise
+
+    @property
+    def _tree(self) -> SshTree:
+        return self._root.tree
 
     def _pool(self) -> SshConnections:
         if self._connections is None:
@@ -263,44 +265,8 @@ class SshStorage(Storage):
             self._find = FindListing(self._pool(), self._tree.root, self.name)
         return self._find, SftpListing(self._pool(), self._tree.root, self.name)
 
-    def _find_root(self, session: SftpSession) -> None:
-        root = session.realpath(self._configured_root)
-        self._see_folder(session, root)
-        session.is_empty(root)
-        self._tree = SshTree(root, self.name)
-        self._file_system = session.file_system(root)
-
-    def _check_root(self) -> None:
-        """See that the root is there and is still the one that was opened.
-
-        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when it is on another file system.
-        """
-
-        def check(session: SftpSession) -> None:
-            root = self._tree.root
-            self._see_folder(session, root)
-            if session.file_system(root) != self._file_system:
-                raise StorageUnreachable(
-                    f"{self.name} is no longer on the file system that was opened.",
-                    hint="Check on the server that its file system is still mounted.",
-                )
-
-        self._on_root(check)
-
     def _is_empty(self) -> bool:
         return bool(self._pool().run(lambda session: session.is_empty(self._tree.root)))
-
-    def _see_folder(self, session: SftpSession, path: bytes) -> None:
-        if not is_kind(stat.S_ISDIR, session.stat(path)):
-            raise StorageMissing(f"{self.name} is not a folder.", hint=_HINT_MISSING)
-
-    def _on_root(self, operation: Callable[[SftpSession], None]) -> None:
-        try:
-            self._pool().run(operation)
-        except SftpRefusal as refusal:
-            if refusal.code == NO_SUCH_FILE:
-                raise StorageMissing(f"The folder {self.name} does not exist.", hint=_HINT_MISSING) from refusal
-            raise self._tree.refused(".", refusal) from refusal
 
     def details(self) -> str:
         how = "listed by find" if self._listings()[0].available() else "listed by SFTP"
