@@ -4,8 +4,8 @@ Public methods validate and translate; each backend implements the underscored t
 ``StorageError`` family of ``lemmy_safety.errors``: vendor exceptions are translated at this edge. Passing faults are
 retried inside the backend (bounded, with backoff); what still fails is raised as ``StorageUnreachable``.
 
-All methods may be called from several threads at once. A storage holds no image bytes after a call returns and never
-writes any to a disk of this machine.
+All methods may be called from several threads at once. A storage holds no image bytes after a call returns, and writes
+none anywhere but what ``write_new`` is given, to the place that it is.
 """
 
 from __future__ import annotations

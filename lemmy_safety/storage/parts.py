@@ -16,4 +16,5 @@ def new_part() -> str:
 
 
 def is_part(key: str) -> bool:
-    return key.rpartition("/")[2].startswith(_PREFIX)
+    # Asked of every key of a listing: most are told at once.
+    return _PREFIX in key and key.rpartition("/")[2].startswith(_PREFIX)

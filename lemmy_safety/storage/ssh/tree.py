@@ -203,8 +203,10 @@ class SshTree:
                 session.write_new(beside, data, mode=_MODE)
                 session.rename(beside, self.full(path))
             except SftpRefusal as refusal:
-                why = self.why_not_written(session, key, refusal, len(data))
-                self._remove_part(session, beside)
+                try:
+                    why = self.why_not_written(session, key, refusal, len(data))
+                finally:
+                    self._remove_part(session, beside)
                 if self.is_taken(session, key, path):
                     return False
                 session.remove_empty_folders(self.parents(path)[::-1])
