@@ -31,8 +31,8 @@ import suite  # noqa: F401
 from machine import print_header
 from own_hook import own_hook
 from PIL import Image
-from support.pictrs_client import ask, get
 from support.pictures import encode, photo
+from support.web.pictrs_client import ask, get
 
 _MIB = 1024 * 1024
 _PREFIX = "lemmy_safety_hook_"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import suite  # noqa: F401
 from planted_cache import PlantedCaches, as_after_long_use
 from random_weights import random_checkpoint
-from support.pictrs_client import get
+from support.web.pictrs_client import get
 
 if TYPE_CHECKING:
     import argparse

@@ -38,7 +38,7 @@ import suite  # noqa: F401
 from machine import print_header
 from PIL import Image
 from support.passes import minutes_ago, put, scanner_over
-from support.pictrs_client import ask
+from support.web.pictrs_client import ask
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_image

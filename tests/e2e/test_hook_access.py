@@ -6,8 +6,8 @@ import re
 import sys
 
 import pytest
-from support import pictrs_client
 from support.admin import Admin, eventually, free_port
+from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.admin import Admin, eventually, free_port, stop
-from support.pictrs_client import ask, get
 from support.pictures import encode, gradient, plasma
+from support.web.pictrs_client import ask, get
 
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 

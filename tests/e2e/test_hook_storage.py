@@ -8,8 +8,8 @@ import sys
 import pytest
 from support.admin import Admin, eventually, free_port, stop
 from support.passes import minutes_ago, put
-from support.pictrs_client import ask, get
 from support.scanned_store import picture
+from support.web.pictrs_client import ask, get
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support import moving_pictures, pictrs_client
+from support import moving_pictures
 from support.admin import Admin, eventually, free_port
 from support.corpus import sample_pictures
 from support.passes import put
 from support.traces import files_written, strace_or_skip, traced, traced_program
+from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.ledger import open_ledger, sqlite_url

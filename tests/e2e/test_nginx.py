@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from support import pictrs_client
 from support.admin import Admin, eventually, free_port, stop
 from support.corpus import sample_pictures
 from support.nginx_process import Nginx, documented_location, require_nginx
 from support.pictrs_process import COMING, STABLE, Pictrs, require_pictrs, told
+from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 

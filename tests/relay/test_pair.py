@@ -6,11 +6,11 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.hook_service import GatedDetector
 from support.ledgers import flagged, record
 from support.passes import minutes_ago, put, scanner_over
 from support.pictures import encode, gradient
-from support.relaying import PATIENCE_S, running_relay, running_worker, until
+from support.web.hook import GatedDetector
+from support.web.relay import PATIENCE_S, running_relay, running_worker, until
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.ledger import UploadAnswer

@@ -6,8 +6,8 @@ import hashlib
 import threading
 
 import pytest
-from support.hook_service import CountingDecoder, FailingDetector, GatedDetector
 from support.pictures import encode, gradient, photo
+from support.web.hook import CountingDecoder, FailingDetector, GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.detectors.hashes.detector import HashesDetector

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 import pytest
-from support.upload_engine import in_service
+from support.web.engine import in_service
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.detectors.hashes.detector import HashesDetector

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import breaking_decoders, pictures
-from support.hook_service import GatedDetector
-from support.upload_engine import in_service, until, upload
+from support.web.engine import in_service, until, upload
+from support.web.hook import GatedDetector
 
 from lemmy_safety.detectors.hashes import canary
 from lemmy_safety.detectors.hashes.detector import HashesDetector

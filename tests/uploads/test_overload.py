@@ -7,8 +7,8 @@ import hashlib
 import threading
 from typing import TYPE_CHECKING
 
-from support.hook_service import CountingDecoder, GatedDetector
-from support.upload_engine import in_service, until, upload
+from support.web.engine import in_service, until, upload
+from support.web.hook import CountingDecoder, GatedDetector
 
 from lemmy_safety.uploads.records import AnswerKind
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import breaking_decoders, pictures
-from support.hook_service import GatedDetector
-from support.upload_engine import in_service, until, upload
+from support.web.engine import in_service, until, upload
+from support.web.hook import GatedDetector
 
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 from hypothesis import strategies as st
-from support.hook_service import running_hook
-from support.pictrs_client import END, Connection, chunks, get, head
-from support.relaying import running_relay
+from support.web.hook import running_hook
+from support.web.pictrs_client import END, Connection, chunks, get, head
+from support.web.relay import running_relay
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.access.secrets import fingerprint

@@ -7,11 +7,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.hook_service import FailingDetector, GatedDetector, running_hook
 from support.ledgers import checked, record
 from support.passes import put, scanner_over
-from support.pictrs_client import get
 from support.pictures import encode, encode_animation, gradient, photo, truncated
+from support.web.hook import FailingDetector, GatedDetector, running_hook
+from support.web.pictrs_client import get
 
 from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.errors import LedgerLocked, WeightsMissing

@@ -9,9 +9,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.hook_service import MAX_BYTES, GatedDetector, running_hook
-from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo, png_bomb
+from support.web.hook import MAX_BYTES, GatedDetector, running_hook
+from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.hook_service import GatedDetector, running_hook
-from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo
+from support.web.hook import GatedDetector, running_hook
+from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from support.hook_service import MAX_BYTES, running_hook
-from support.pictrs_client import (
+from support.pictures import encode, gradient
+from support.web.hook import MAX_BYTES, running_hook
+from support.web.pictrs_client import (
     BOUNDARY,
     END,
     KEY,
@@ -26,8 +27,7 @@ from support.pictrs_client import (
     form_head,
     head,
 )
-from support.pictures import encode, gradient
-from support.relaying import AncestorWorker, running_relay
+from support.web.relay import AncestorWorker, running_relay
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.uploads.bodies import BadBody, BodyLimits, BodyReader

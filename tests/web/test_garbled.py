@@ -8,10 +8,10 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.hook_service import running_hook
-from support.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
 from support.pictures import encode, gradient
-from support.relaying import running_relay, until
+from support.web.hook import running_hook
+from support.web.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
+from support.web.relay import running_relay, until
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

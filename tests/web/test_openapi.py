@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.hook_service import running_hook
-from support.pictrs_client import get
+from support.web.hook import running_hook
+from support.web.pictrs_client import get
 
 from lemmy_safety.access.rules import Access
 

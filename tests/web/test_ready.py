@@ -10,9 +10,9 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.hook_service import running_hook
-from support.pictrs_client import get
 from support.small_disk import fill, small_disk
+from support.web.hook import running_hook
+from support.web.pictrs_client import get
 
 from lemmy_safety.errors import LedgerFull
 from lemmy_safety.ledger import UploadAnswer, UploadResult, open_ledger, sqlite_url

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from support.hook_service import GatedDetector, running_hook
-from support.pictrs_client import END, Connection, ask, chunks, get, head
 from support.pictures import encode, gradient, photo
+from support.web.hook import GatedDetector, running_hook
+from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -7,9 +7,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.hook_service import GatedDetector, running_hook
-from support.pictrs_client import END, Connection, chunks, get, head
 from support.pictures import encode, gradient
+from support.web.hook import GatedDetector, running_hook
+from support.web.pictrs_client import END, Connection, chunks, get, head
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

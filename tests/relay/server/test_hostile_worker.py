@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.relaying import KEY, call, running_relay, until
 from support.uploads import upload
+from support.web.relay import KEY, call, running_relay, until
 
 from lemmy_safety.relay import messages
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES, parse_json

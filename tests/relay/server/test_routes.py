@@ -6,8 +6,8 @@ import hashlib
 import threading
 
 import pytest
-from support.pictrs_client import get
-from support.relaying import KEY, AncestorWorker, call, running_relay, until
+from support.web.pictrs_client import get
+from support.web.relay import KEY, AncestorWorker, call, running_relay, until
 
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 from lemmy_safety.records import ItemStatus, Outcome, Review

@@ -12,8 +12,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.hostile_relay import HEAD, HostileRelay, chunked, plain
-from support.relaying import KEY, running_worker, until
+from support.web.hostile_relay import HEAD, HostileRelay, chunked, plain
+from support.web.relay import KEY, running_worker, until
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import open_ledger, sqlite_url

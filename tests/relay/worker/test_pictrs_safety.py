@@ -6,9 +6,9 @@ import logging
 import threading
 
 import pytest
-from support.hook_service import MAX_BYTES, FailingDetector, GatedDetector
 from support.pictures import encode, gradient
-from support.relaying import KEY, PictrsSafetyServer, running_worker, until
+from support.web.hook import MAX_BYTES, FailingDetector, GatedDetector
+from support.web.relay import KEY, PictrsSafetyServer, running_worker, until
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from support.proxying import port_that_refuses, refusing_proxy, set_proxies
-from support.relaying import KEY, running_relay
+from support.web.relay import KEY, running_relay
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.relay.worker.client import WorkerClient

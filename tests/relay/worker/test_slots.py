@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from support.hook_service import GatedDetector
 from support.pictures import encode, gradient
-from support.relaying import running_relay, running_worker, until
+from support.web.hook import GatedDetector
+from support.web.relay import running_relay, running_worker, until
 
 from lemmy_safety.relay.worker.slots import Slots
 

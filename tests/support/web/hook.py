@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from support.pictrs_client import Answer, ask, get
+from support.web.pictrs_client import Answer, ask, get
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.base import Detector

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from support.hook_service import MAX_BYTES, CountingDecoder
-from support.pictrs_client import Answer, ask, get
+from support.web.hook import MAX_BYTES, CountingDecoder
+from support.web.pictrs_client import Answer, ask, get
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.detector import HashesDetector

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from support.hook_service import CountingDecoder
 from support.pictures import encode, gradient
+from support.web.hook import CountingDecoder
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
