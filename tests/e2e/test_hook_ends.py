@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import signal
 import sys
@@ -14,6 +13,7 @@ from support.admin import Admin, eventually, free_port, stop
 from support.pictures import encode, gradient, plasma
 from support.web.pictrs_client import ask, get
 
+from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 
 pytestmark = [
@@ -23,10 +23,6 @@ pytestmark = [
 
 DETECTORS = "hashes,nudenet" if importlib.util.find_spec("nudenet") else "hashes"
 KEY = "an-example-of-a-key"
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def ready(port: int, process) -> None:
@@ -79,7 +75,7 @@ def test_what_was_accepted_unchecked_is_on_record_before_the_answer_leaves(tmp_p
         process.wait()
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
         listed = {row.sha256 for row in ledger.uploads.unchecked()}
-        rows = [ledger.uploads.get(sha256(data)) for data in accepted]
+        rows = [ledger.uploads.get(sha256_of(data)) for data in accepted]
     assert all(row is not None for row in rows)
     assert {row.sha256 for row in rows if row.assessment is None or row.assessment.verdict is None} <= listed
     assert listed
@@ -108,7 +104,9 @@ def test_a_hook_that_is_stopped_while_a_model_computes_ends_well(tmp_path):
     assert statuses.count(200) > 10
     with open_ledger(sqlite_url(tmp_path / "lemmy_safety.db")) as ledger:
         rows = [
-            ledger.uploads.get(sha256(data)) for data, status in zip(pictures, statuses, strict=True) if status == 200
+            ledger.uploads.get(sha256_of(data))
+            for data, status in zip(pictures, statuses, strict=True)
+            if status == 200
         ]
     assert {row.answer for row in rows} <= {UploadAnswer.ACCEPTED, UploadAnswer.UNCHECKED}
     assert all(row.assessment.verdict is not None for row in rows if row.answer is UploadAnswer.ACCEPTED)
@@ -145,7 +143,7 @@ def test_a_worker_that_is_stopped_with_uploads_in_hand_ends_well(tmp_path):
     for process in (next_one, serving):
         assert stop(process)[0] == 0
     with open_ledger(sqlite_url(folders[0] / "lemmy_safety.db")) as ledger:
-        rows = [ledger.uploads.get(sha256(data)) for data in pictures]
+        rows = [ledger.uploads.get(sha256_of(data)) for data in pictures]
     assert all(
         (row.assessment is not None and row.assessment.verdict is not None) or row.answer is UploadAnswer.UNCHECKED
         for row in rows

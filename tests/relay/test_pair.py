@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.ledgers import flagged, record
 from support.passes import minutes_ago, put, scanner_over
 from support.pictures import encode, gradient
-from support.web.hook import GatedDetector
-from support.web.relay import PATIENCE_S, running_relay, running_worker, until
+from support.web.relay import running_relay, running_worker
+from support.web.service import PATIENCE_S, until
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_png
+from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest
@@ -20,10 +21,6 @@ from lemmy_safety.scan import PassRequest
 
 def png(number: int) -> bytes:
     return encode(gradient(seed=number), "PNG")
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture
@@ -75,7 +72,7 @@ def test_what_a_human_cleared_at_home_is_let_in(tmp_path) -> None:
         assert relay.ask(canary_png()).status == 406
         relay.recorded(canary_png())
         worker.recorded(canary_png())
-        record(worker.ledger, [flagged("its key", sha256=sha256(canary_png()))], dry_run=True)
+        record(worker.ledger, [flagged("its key", sha256=sha256_of(canary_png()))], dry_run=True)
         worker.ledger.reviews.decide(["its key"], Review.CLEARED)
         assert relay.ask(canary_png()).status == 200
 
@@ -163,7 +160,7 @@ def test_what_the_relay_let_in_unchecked_is_judged_by_the_daemon_and_cleared_the
             assert (summary.checked, summary.flagged, summary.acted) == (3, 1, 1)
             assert worker.ledger.uploads.count_unchecked() == 0
             until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
-        row = relay.ledger.uploads.get(sha256(canary_png()))
+        row = relay.ledger.uploads.get(sha256_of(canary_png()))
         assert (row.answer, row.assessment.verdict.outcome) == (UploadAnswer.UNCHECKED, Outcome.FLAGGED)
 
 
@@ -176,7 +173,7 @@ def test_what_is_nowhere_to_be_found_comes_off_the_relays_list_as_well(tmp_path)
             until(lambda: worker.ledger.uploads.count_unchecked() == 1, "the list at home")
             worker.ledger.uploads.settle_lost(datetime.now(UTC) + timedelta(minutes=1), storage="local:/x")
             until(lambda: relay.ledger.uploads.count_unchecked() == 0, "the relay's list is empty")
-        assert relay.ledger.uploads.get(sha256(png(1))).assessment.status is ItemStatus.GONE
+        assert relay.ledger.uploads.get(sha256_of(png(1))).assessment.status is ItemStatus.GONE
 
 
 @pytest.mark.usefixtures("_often")

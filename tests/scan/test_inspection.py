@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from support.pictures import encode, gradient, photo
-from support.web.hook import CountingDecoder, FailingDetector, GatedDetector
+from support.web.stand_ins import CountingDecoder, FailingDetector, GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.detectors.hashes.detector import HashesDetector

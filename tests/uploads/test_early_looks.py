@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support import breaking_decoders, pictures
 from support.web.engine import in_service, until, upload
-from support.web.hook import GatedDetector
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.detectors.hashes import canary
 from lemmy_safety.detectors.hashes.detector import HashesDetector

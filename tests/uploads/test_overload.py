@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from support.web.engine import in_service, until, upload
-from support.web.hook import CountingDecoder, GatedDetector
+from support.web.stand_ins import CountingDecoder, GatedDetector
 
 from lemmy_safety.uploads.records import AnswerKind
 

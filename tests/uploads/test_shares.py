@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from support import breaking_decoders, pictures
 from support.web.engine import in_service, until, upload
-from support.web.hook import GatedDetector
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers.pool import ProcessDecoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,11 +9,13 @@ import pytest
 from support.ledgers import checked, record
 from support.passes import put, scanner_over
 from support.pictures import encode, encode_animation, gradient, photo, truncated
-from support.web.hook import FailingDetector, GatedDetector, running_hook
+from support.web.hook import running_hook
 from support.web.pictrs_client import get
+from support.web.stand_ins import FailingDetector, GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 from lemmy_safety.errors import LedgerLocked, WeightsMissing
+from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import FROM_UPLOAD, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 from lemmy_safety.scan import PassRequest
@@ -22,10 +23,6 @@ from lemmy_safety.scan import PassRequest
 CANARY = canary_png()
 HARMLESS = encode(photo(), "png")
 UNREADABLE = b"just a few words, and no picture"
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def picture(number: int) -> bytes:
@@ -40,11 +37,11 @@ def test_harmless_is_accepted_and_canary_refused(tmp_path):
         refused = hook.ask(CANARY)
         assert (refused.status, refused.body) == (406, b"refused")
         assert hook.ask(encode(canary_image(), "webp"), media_type="image/webp").status == 406
-        known = hook.ledger.uploads.get(sha256(CANARY))
+        known = hook.ledger.uploads.get(sha256_of(CANARY))
         assert known.answer is UploadAnswer.REFUSED
         assert known.assessment.verdict.outcome is Outcome.FLAGGED
         assert known.media_type == "image/png"
-        assert hook.ledger.uploads.get(sha256(HARMLESS)).answer is UploadAnswer.ACCEPTED
+        assert hook.ledger.uploads.get(sha256_of(HARMLESS)).answer is UploadAnswer.ACCEPTED
         assert hook.metric('answers_total{answer="refused"}') == 2
 
 
@@ -61,7 +58,7 @@ def test_unreadable_follows_the_setting(tmp_path, accept, status):
     with running_hook(tmp_path, accept_unchecked=accept) as hook:
         assert hook.ask(UNREADABLE).status == status
         assert hook.ask(truncated(HARMLESS, 0.001)).status == status
-        row = hook.ledger.uploads.get(sha256(UNREADABLE))
+        row = hook.ledger.uploads.get(sha256_of(UNREADABLE))
         assert row.assessment.status is ItemStatus.UNREADABLE
         assert row.answer is (UploadAnswer.UNCHECKED if accept else UploadAnswer.REFUSED)
         assert row.reason
@@ -75,7 +72,7 @@ def test_timeout_follows_the_setting(tmp_path, accept, status):
     with running_hook(tmp_path, detectors=[waiting], accept_unchecked=accept, budget_s=0.2) as hook:
         assert hook.ask(HARMLESS).status == status
         listed = [row.sha256 for row in hook.ledger.uploads.unchecked()]
-        assert listed == ([sha256(HARMLESS)] if accept else [])
+        assert listed == ([sha256_of(HARMLESS)] if accept else [])
         assert hook.metric('unchecked_total{cause="timed_out"}') == 1
         waiting.gate.set()
 
@@ -89,7 +86,7 @@ def test_late_verdict_is_recorded(tmp_path):
         waiting.gate.set()
         hook.wait_for_metric('late_verdicts_total{outcome="flagged"}', 1)
     with running_hook(tmp_path) as hook:
-        row = hook.ledger.uploads.get(sha256(CANARY))
+        row = hook.ledger.uploads.get(sha256_of(CANARY))
         assert row.answer is UploadAnswer.UNCHECKED
         assert row.assessment.verdict.outcome is Outcome.FLAGGED
         assert hook.ledger.uploads.count_unchecked() == 0
@@ -209,9 +206,9 @@ def test_what_is_known_to_be_flagged_is_not_let_in_for_want_of_time(tmp_path, wh
         if held is not None:
             hook.wait_for_metric("queue_length", 1)
         assert hook.ask(CANARY).status == 406
-        assert sha256(CANARY) not in {row.sha256 for row in hook.ledger.uploads.unchecked()}
+        assert sha256_of(CANARY) not in {row.sha256 for row in hook.ledger.uploads.unchecked()}
         if held is not None:
-            hook.ledger.reviews.decide([sha256(CANARY)], Review.CLEARED)
+            hook.ledger.reviews.decide([sha256_of(CANARY)], Review.CLEARED)
             assert hook.ask(CANARY).status == 200
         waiting.gate.set()
 
@@ -222,7 +219,7 @@ def test_a_flag_of_the_door_outlives_what_passes_say_of_the_same_bytes(tmp_path,
     looked = frozenset({"clip"}) if "others" in when else frozenset({"clip", "hashes"})
 
     def found_clear(hook):
-        record(hook.ledger, [checked("key", sha256=sha256(CANARY), detectors=looked)])
+        record(hook.ledger, [checked("key", sha256=sha256_of(CANARY), detectors=looked)])
 
     with running_hook(tmp_path) as hook:
         if "before" in when:
@@ -245,11 +242,12 @@ def test_a_flag_by_other_detectors_wins_also_where_there_is_time_to_look(tmp_pat
     flagged_bytes = picture(3)
     with running_hook(tmp_path) as hook:
         record(
-            hook.ledger, [checked("key", Outcome.FLAGGED, sha256=sha256(flagged_bytes), detectors=frozenset({"clip"}))]
+            hook.ledger,
+            [checked("key", Outcome.FLAGGED, sha256=sha256_of(flagged_bytes), detectors=frozenset({"clip"}))],
         )
         assert hook.ask(flagged_bytes).status == 406
         assert hook.ask(picture(4)).status == 200
-        hook.ledger.reviews.decide([sha256(flagged_bytes)], Review.CLEARED)
+        hook.ledger.reviews.decide([sha256_of(flagged_bytes)], Review.CLEARED)
         assert hook.ask(flagged_bytes).status == 200
 
 
@@ -325,7 +323,7 @@ def test_dry_run_refuses_nothing(tmp_path):
     with running_hook(tmp_path, dry_run=True) as hook:
         assert hook.ask(CANARY).status == 200
         assert hook.metric('answers_total{answer="accepted_dry_run"}') == 1
-        assert hook.ledger.uploads.get(sha256(CANARY)).assessment.verdict.outcome is Outcome.FLAGGED
+        assert hook.ledger.uploads.get(sha256_of(CANARY)).assessment.verdict.outcome is Outcome.FLAGGED
 
 
 class LockedLedger:
@@ -368,7 +366,7 @@ def test_nothing_is_let_in_without_a_record(tmp_path):
         assert hook.ask(CANARY).status == 406
         assert hook.metric('answers_total{answer="unchecked_refused"}') == 1
         assert get(hook.port, "/ready").body == b'{"model":"ready","database":"failing"}'
-        assert hook.ledger.uploads.get(sha256(UNREADABLE)) is None
+        assert hook.ledger.uploads.get(sha256_of(UNREADABLE)) is None
 
 
 def test_records_follow_when_the_database_is_back(tmp_path):
@@ -382,8 +380,8 @@ def test_records_follow_when_the_database_is_back(tmp_path):
     with running_hook(tmp_path, ledger_seen_as=locked_ledger, wait_until_ready=False) as hook:
         hook.wait_for_metric('model{state="ready"}', 1)
         assert hook.ask(CANARY).status == 406
-        assert hook.ledger.uploads.get(sha256(CANARY)) is None
+        assert hook.ledger.uploads.get(sha256_of(CANARY)) is None
         seen[0].locked = False
         hook.ask(HARMLESS)  # makes the next try happen now
-        assert hook.ledger.uploads.get(sha256(CANARY)).answer is UploadAnswer.REFUSED
+        assert hook.ledger.uploads.get(sha256_of(CANARY)).answer is UploadAnswer.REFUSED
         assert hook.metric("unrecorded_total") == 0

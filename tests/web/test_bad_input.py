@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.pictures import encode, gradient, photo, png_bomb
-from support.web.hook import MAX_BYTES, GatedDetector, running_hook
+from support.web.hook import MAX_BYTES, running_hook
 from support.web.pictrs_client import END, Connection, ask, chunks, get, head
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from support.pictures import encode, gradient, photo
-from support.web.hook import GatedDetector, running_hook
+from support.web.hook import running_hook
 from support.web.pictrs_client import END, Connection, ask, chunks, get, head
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

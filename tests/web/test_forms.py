@@ -27,7 +27,8 @@ from support.web.pictrs_client import (
     form_head,
     head,
 )
-from support.web.relay import AncestorWorker, running_relay
+from support.web.pictrs_safety import AncestorWorker
+from support.web.relay import running_relay
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.uploads.bodies import BadBody, BodyLimits, BodyReader

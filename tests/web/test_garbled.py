@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.pictures import encode, gradient
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
-from support.web.relay import running_relay, until
+from support.web.relay import running_relay
+from support.web.service import until
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

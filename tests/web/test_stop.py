@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.pictures import encode, gradient
-from support.web.hook import GatedDetector, running_hook
+from support.web.hook import running_hook
 from support.web.pictrs_client import END, Connection, chunks, get, head
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.uploads import upload
-from support.web.relay import KEY, call, running_relay, until
+from support.web.pictrs_safety import KEY, call
+from support.web.relay import running_relay
+from support.web.service import until
 
 from lemmy_safety.relay import messages
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES, parse_json

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 
 import pytest
 from support.web.pictrs_client import get
-from support.web.relay import KEY, AncestorWorker, call, running_relay, until
+from support.web.pictrs_safety import KEY, AncestorWorker, call
+from support.web.relay import running_relay
+from support.web.service import until
 
+from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 from lemmy_safety.records import ItemStatus, Outcome, Review
 
 POP = "/api/v1/pop"
 UNCHECKED = "/api/v1/unchecked"
 OURS = {"X_Lemmy_Safety_Worker": "worker-1", "X_Lemmy_Safety_Rules": "rules-1"}
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def learned(outcome="clear", **more):
@@ -300,7 +298,7 @@ def test_flagged_bytes_that_were_cleared_at_the_relay_are_let_in(relay) -> None:
     tell(relay, name, refuse=True)
     assert asked.answer().status == 406
     relay.recorded(b"one")
-    assert relay.ledger.reviews.decide([sha256(b"one")[:16]], Review.CLEARED).unknown == ()
+    assert relay.ledger.reviews.decide([sha256_of(b"one")[:16]], Review.CLEARED).unknown == ()
     asked = relay.ask_later(b"one")
     name, _ = pop(relay)
     tell(relay, name, refuse=True)
@@ -394,20 +392,20 @@ def test_what_was_let_in_unchecked_is_listed_and_settled_by_workers(tmp_path) ->
         for data in (b"one", b"two", b"three"):
             assert relay.ask(data).status == 200
         listed = unchecked(relay)
-        assert {entry["sha256"] for entry in listed} == {sha256(data) for data in (b"one", b"two", b"three")}
+        assert {entry["sha256"] for entry in listed} == {sha256_of(data) for data in (b"one", b"two", b"three")}
         assert all(entry["size"] for entry in listed)
         place = f"{listed[0]['at']},{listed[0]['sha256']}".replace("+", "%2B")
         assert unchecked(relay, f"?after={place}") == listed[1:]
         judged = [
-            {"sha256": sha256(b"one"), "learned": learned("flagged")},
-            {"sha256": sha256(b"two"), "learned": learned(status="gone", verdict=None)},
-            {"sha256": sha256(b"never"), "learned": learned()},
+            {"sha256": sha256_of(b"one"), "learned": learned("flagged")},
+            {"sha256": sha256_of(b"two"), "learned": learned(status="gone", verdict=None)},
+            {"sha256": sha256_of(b"never"), "learned": learned()},
         ]
         assert call(relay.port, "POST", UNCHECKED, body={"judged": judged}).status == 200
-        assert [entry["sha256"] for entry in unchecked(relay)] == [sha256(b"three")]
-        assert relay.ledger.uploads.get(sha256(b"one")).assessment.verdict.outcome is Outcome.FLAGGED
-        assert relay.ledger.uploads.get(sha256(b"one")).answer is UploadAnswer.UNCHECKED
-        assert relay.ledger.uploads.get(sha256(b"never")) is None
+        assert [entry["sha256"] for entry in unchecked(relay)] == [sha256_of(b"three")]
+        assert relay.ledger.uploads.get(sha256_of(b"one")).assessment.verdict.outcome is Outcome.FLAGGED
+        assert relay.ledger.uploads.get(sha256_of(b"one")).answer is UploadAnswer.UNCHECKED
+        assert relay.ledger.uploads.get(sha256_of(b"never")) is None
 
 
 def test_a_relay_that_stops_answers_everybody(tmp_path) -> None:
@@ -425,7 +423,7 @@ def test_a_relay_that_stops_answers_everybody(tmp_path) -> None:
         assert [reply.status for reply in idle] in ([204], [503], [])  # it may have come too late to be heard
     with running_relay(tmp_path) as again:
         assert tell(again, name).status == 404
-        assert [entry["sha256"] for entry in unchecked(again)] == [sha256(b"one")]
+        assert [entry["sha256"] for entry in unchecked(again)] == [sha256_of(b"one")]
 
 
 def test_old_uploads_that_were_fine_are_forgotten_at_the_start(tmp_path) -> None:

@@ -13,7 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from support.web.hostile_relay import HEAD, HostileRelay, chunked, plain
-from support.web.relay import KEY, running_worker, until
+from support.web.pictrs_safety import KEY
+from support.web.relay import running_worker
+from support.web.service import until
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import open_ledger, sqlite_url

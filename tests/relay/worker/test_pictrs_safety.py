@@ -7,8 +7,11 @@ import threading
 
 import pytest
 from support.pictures import encode, gradient
-from support.web.hook import MAX_BYTES, FailingDetector, GatedDetector
-from support.web.relay import KEY, PictrsSafetyServer, running_worker, until
+from support.web.hook import MAX_BYTES
+from support.web.pictrs_safety import KEY, PictrsSafetyServer
+from support.web.relay import running_worker
+from support.web.service import until
+from support.web.stand_ins import FailingDetector, GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError

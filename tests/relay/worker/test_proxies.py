@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from support.proxying import port_that_refuses, refusing_proxy, set_proxies
-from support.web.relay import KEY, running_relay
+from support.web.pictrs_safety import KEY
+from support.web.relay import running_relay
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.relay.worker.client import WorkerClient

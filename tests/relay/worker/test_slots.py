@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from support.pictures import encode, gradient
-from support.web.hook import GatedDetector
-from support.web.relay import running_relay, running_worker, until
+from support.web.relay import running_relay, running_worker
+from support.web.service import until
+from support.web.stand_ins import GatedDetector
 
 from lemmy_safety.relay.worker.slots import Slots
 

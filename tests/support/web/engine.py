@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 
 from support.pictures import encode, gradient
-from support.web.hook import CountingDecoder
+from support.web.stand_ins import CountingDecoder
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy

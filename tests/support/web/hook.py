@@ -1,19 +1,18 @@
-"""The real hook on a loopback port, with a real ledger; stand-ins only for detectors that have to wait or to fail."""
+"""The real hook on a loopback port, with a real ledger."""
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from support.web.pictrs_client import Answer, ask, get
+from support.web.pictrs_client import get
+from support.web.service import PATIENCE_S, Service, until
+from support.web.stand_ins import CountingDecoder
 
 from lemmy_safety.access.rules import Access
-from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.ledger import open_ledger, sqlite_url
-from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector
 from lemmy_safety.uploads.bodies import BodyLimits
@@ -21,123 +20,21 @@ from lemmy_safety.uploads.decider import ValidationOptions, Validator
 from lemmy_safety.web.server import ServerOptions, serve
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from lemmy_safety.detectors.base import Detector
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import Finding, Sample
 
 MAX_BYTES = 2_000_000
 
 
-class CountingDecoder(InlineDecoder):
-    """The real decoder, counting how often it is asked."""
+@dataclass(kw_only=True)
+class Hook(Service):
+    """The hook as a service, with the decoder that counts what it is asked."""
 
-    def __init__(self) -> None:
-        # As ``passes.scanner_over`` has it, so that verdicts of sweeps and of the hook come from the same version.
-        super().__init__(MediaLimits(max_bytes=20_000_000, max_pixels=40_000_000))
-        self.calls = 0
-        self._lock = threading.Lock()
-
-    def decode(self, data: bytes):
-        with self._lock:
-            self.calls += 1
-        return super().decode(data)
-
-
-class GatedDetector(Detector):
-    """Finds nothing, and that only while its gate is open; keeps the sizes of its batches."""
-
-    name: ClassVar[str] = "gated"
-    version = "1"
-    reads_plain = True
-
-    def __init__(self, *, batch_size: int = 8) -> None:
-        self.batch_size = batch_size
-        self.gate = threading.Event()
-        self.ready_to_open = threading.Event()
-        self.ready_to_open.set()
-        self.entered = threading.Event()
-        self.batches: list[int] = []
-        self._opened = False
-
-    def open(self) -> None:
-        self.ready_to_open.wait()
-
-    def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
-        if self._opened:
-            self.entered.set()
-            self.gate.wait()
-            self.batches.append(len(batch))
-        self._opened = True  # the first picture is the one that warms it up
-        return [[] for _ in batch]
-
-    def close(self) -> None:
-        pass
-
-
-class FailingDetector(Detector):
-    """Works on its first picture and fails on all others, as a graphics card that fell off does."""
-
-    name: ClassVar[str] = "failing"
-    version = "1"
-    reads_plain = True
-    batch_size = 8
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.mended = False
-
-    def open(self) -> None:
-        pass
-
-    def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
-        self.asked += 1
-        if self.asked > 1 and not self.mended:
-            raise RuntimeError("device lost")
-        return [[] for _ in batch]
-
-    def close(self) -> None:
-        pass
-
-
-@dataclass
-class Hook:
-    """A running service. ``error`` is what it ended with."""
-
-    port: int
-    ledger: Ledger
     decoder: CountingDecoder
-    stop: threading.Event
-    thread: threading.Thread
-    ended_with: list[BaseException]
-
-    def ask(self, data: bytes, path: str = "/validate", **how: str) -> Answer:
-        return ask(self.port, data, path, **how)
-
-    def metric(self, line: str, **headers: str) -> float:
-        """The value of one line of /metrics, named with its labels; the prefix is left out."""
-        text = get(self.port, "/metrics", **headers).body.decode()
-        for shown in text.splitlines():
-            name, _, value = shown.rpartition(" ")
-            if name == f"lemmy_safety_hook_{line}":
-                return float(value)
-        raise AssertionError(f"no metric {line}")
-
-    def wait_for_metric(self, line: str, value: float) -> None:
-        """Ask until the metric has the value; it follows an event of the service that tests cannot wait for otherwise."""
-        deadline = threading.Event()
-        for _ in range(1000):
-            if self.metric(line) == value:
-                return
-            deadline.wait(0.01)
-        raise AssertionError(f"{line} is {self.metric(line)}, not {value}")
-
-    def end(self) -> None:
-        """Stop it as SIGTERM does, and wait for its end."""
-        self.stop.set()
-        self.thread.join(20)
-        assert not self.thread.is_alive(), "the service does not stop"
 
 
 @contextmanager
@@ -170,43 +67,28 @@ def running_hook(
             accept_unchecked=accept_unchecked, queue=queue, decode_workers=decode_workers, dry_run=dry_run
         )
         used = ledger_seen_as(opened)
-        listening, stop = threading.Event(), threading.Event()
-        hook = Hook(0, opened, decoder, stop, threading.current_thread(), [])
+        hook = Hook(opened, decoder=decoder)
 
-        def note(_host: str, port: int) -> None:
-            hook.port = port
-            listening.set()
+        def serve_it(begun: threading.Event) -> None:
+            serve(
+                make_engine=lambda meters: Validator(inspector=inspector, ledger=used, options=options, meters=meters),
+                ledger=used,
+                access=access or Access(),
+                options=ServerOptions(
+                    host="127.0.0.1",
+                    port=0,
+                    budget_s=budget_s,
+                    max_uploads=max_uploads,
+                    body=BodyLimits(max_bytes=MAX_BYTES, memory_bytes=memory_bytes, timeout_s=body_timeout_s),
+                    head_timeout_s=head_timeout_s,
+                ),
+                stop=hook.stop,
+                listening=hook.note(begun),
+            )
 
-        def run() -> None:
-            try:
-                serve(
-                    make_engine=lambda meters: Validator(
-                        inspector=inspector, ledger=used, options=options, meters=meters
-                    ),
-                    ledger=used,
-                    access=access or Access(),
-                    options=ServerOptions(
-                        host="127.0.0.1",
-                        port=0,
-                        budget_s=budget_s,
-                        max_uploads=max_uploads,
-                        body=BodyLimits(max_bytes=MAX_BYTES, memory_bytes=memory_bytes, timeout_s=body_timeout_s),
-                        head_timeout_s=head_timeout_s,
-                    ),
-                    stop=stop,
-                    listening=note,
-                )
-            except BaseException as error:  # noqa: BLE001 - for the test to look at
-                hook.ended_with.append(error)
-                listening.set()
-
-        hook.thread = threading.Thread(target=run, name="hook", daemon=True)
-        hook.thread.start()
-        assert listening.wait(20)
+        assert hook.begin("hook", serve_it).wait(PATIENCE_S)
         if wait_until_ready:
-            pause = threading.Event()
-            while get(hook.port, "/ready").status != 200:
-                pause.wait(0.01)
+            until(lambda: get(hook.port, "/ready").status == 200, "readiness")
         try:
             yield hook
         finally:
