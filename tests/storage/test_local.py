@@ -272,6 +272,27 @@ def test_without_hard_links_moving_does_not_overwrite_either(
         assert (root / "q" / "a.jpg").read_bytes() == b"mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "link") or os.name == "nt", reason="hard links are used on POSIX only")
+@pytest.mark.parametrize("links", [False, True])
+def test_a_file_that_appears_while_another_is_written_is_kept(
+    root: Path, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    """Also where there are no hard links; and without it, the new file gets its name."""
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    assert storage.write_new("q/new.enc", b"new") is True
+    put(root, "q/a.enc", b"another")
+    monkeypatch.setattr(folder.Folder, "exists", lambda *_: False)
+    with pytest.raises(ObjectChanged, match="already exists"):
+        storage.write_new("q/a.enc", b"mine!")
+    assert (root / "q" / "a.enc").read_bytes() == b"another"
+    assert sorted(os.listdir(root / "q")) == ["a.enc", "new.enc"]  # noqa: PTH208
+
+
 @needs_links
 def test_a_move_that_was_cut_short_is_finished(root: Path, storage: LocalStorage) -> None:
     """Linked at its new place but not yet removed from the old one: moving again removes it there."""
