@@ -53,8 +53,8 @@ class PlantedCaches:
             model=MODEL,
             weights=weights,
             weights_digest=self._digest,
-            words_digest=self.rules.digest,
-            text=torch.empty(0),
+            directions_digest=self.rules.digest,
+            directions=torch.empty(0),
             cache_dir=work,
         )
         #: The encoders that will be tried as screens.

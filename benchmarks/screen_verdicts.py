@@ -27,8 +27,8 @@ from support.planted_words import planted_words
 
 from lemmy_safety.detectors.clip.device import choose_device
 from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
-from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen
-from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
+from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
+from lemmy_safety.detectors.clip.heads.together import Heads
 from lemmy_safety.detectors.clip.screen.choice import StageRequest, open_stages, ready_stages
 from lemmy_safety.detectors.clip.screen.error_bound import ErrorBound
 from lemmy_safety.detectors.clip.screen.screening import Screening
@@ -36,12 +36,12 @@ from lemmy_safety.detectors.clip.screen.stage import Stage
 from lemmy_safety.detectors.clip.weights.find import weights_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
 
+    from lemmy_safety.detectors.clip.answer import FrameAnswer
     from lemmy_safety.detectors.clip.encoders.reference import ClipImageEncoder
-    from lemmy_safety.detectors.clip.screen.batch import FrameAnswer
 
 
 class ForcedBound(ErrorBound):
@@ -92,14 +92,16 @@ class Comparison:
         self._options = options
         self._reference = reference
         self._features = features
-        self._rules = HordeRules(use_new_safety=True)
-        self._screen = learn_screen(self._rules)
+        head = HordeHead()
+        self._heads = Heads([head])
+        self._heads.open(nothing_yet, str(device))
+        self._rules = head.rules
         self._request = StageRequest(
             model=options.model,
             weights=weights,
             weights_digest=weights_digest(weights),
-            words_digest=self._rules.digest,
-            text=torch.empty(0),
+            directions_digest=self._rules.digest,
+            directions=torch.empty(0),
             cache_dir=options.work,
         )
         self._names = ready_stages(options.screen, device, self._request)
@@ -112,7 +114,7 @@ class Comparison:
         for _ in range(2):
             self._plant(share, margin)
             digest = f"planted {share} {margin} {self._options.seed}"
-            planted = replace(self._request, text=self._rules.text_matrix(), words_digest=digest)
+            planted = replace(self._request, directions=self._rules.text_matrix(), directions_digest=digest)
             # Also one that saves no time on this machine: whether it is right is asked, not whether it pays.
             self._stages = open_stages(self._names, self._reference, planted, only_useful=False)
             margin = min((stage.bound.value for stage in self._stages), default=0.0)
@@ -131,14 +133,18 @@ class Comparison:
     def _report(self, title: str, stages: list[Stage], watch: Callable[[int], bool] | None = None) -> None:
         exact = [self._rules.judge(row).hits for row in self._features]
         screening = Screening(
-            screen=self._screen,
-            rules=self._rules,
-            text=self._rules.text_matrix(),
+            heads=self._heads,
+            proof=self._heads.learn_proof(),
             stages=stages,
             reference=self._reference,
             watch=watch,
         )
         report(title, screening, exact, self._options)
+
+
+def nothing_yet(word_lists: Sequence[tuple[str, ...]]) -> Mapping[tuple[str, ...], torch.Tensor]:
+    """Stands in for the words' features until they are planted."""
+    return {words: torch.zeros(len(words), 1) for words in word_lists}
 
 
 def batches(options: argparse.Namespace, size: int) -> Iterator[list[np.ndarray]]:
@@ -168,7 +174,7 @@ def report(title: str, screening: Screening, exact: Sequence[Any], options: argp
         seconds += time.monotonic() - started
     counts = screening.statistics()
     outcomes = different(answers, exact, lambda hits: ("csam" in hits, "underage_subject" in hits))
-    sure = [(answer, hits) for answer, hits in zip(answers, exact, strict=True) if answer.nsfw_sure]
+    sure = [(answer, hits) for answer, hits in zip(answers, exact, strict=True) if "nsfw" not in answer.unsure]
     nsfw = different([answer for answer, _ in sure], [hits for _, hits in sure], lambda hits: "nsfw" in hits)
     flagged = sum("csam" in hits for hits in exact)
     young = sum("underage_subject" in hits for hits in exact)

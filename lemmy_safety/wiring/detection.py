@@ -34,25 +34,25 @@ def build_detectors(
         made.append(NudenetDetector(min_score=settings.nudenet_min_score))
     if "clip" in names:
         from lemmy_safety.detectors.clip.detector import ClipDetector
+        from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
+        from lemmy_safety.detectors.clip.model import ClipModel
 
         caches = cache_dir(settings)
         check_folder_of_models()
-        made.append(
-            ClipDetector(
-                model=settings.clip_model,
-                weights=at_home(settings.clip_weights, "CLIP_WEIGHTS"),
-                device=settings.device,
-                batch_size=settings.clip_batch,
-                use_new_safety=settings.use_new_safety,
-                cache_dir=caches,
-                danbooru=settings.danbooru,
-                danbooru_weights=at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
-                exact=settings.exact,
-                screen=settings.clip_screen,
-                lazy=lazy,
-                stop=stop,
-            )
+        model = ClipModel(
+            name=settings.clip_model,
+            weights=at_home(settings.clip_weights, "CLIP_WEIGHTS"),
+            device=settings.device,
+            batch_size=settings.clip_batch,
+            cache_dir=caches,
         )
+        horde = HordeHead(
+            use_new_safety=settings.use_new_safety,
+            danbooru=settings.danbooru,
+            danbooru_weights=at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
+        )
+        screen = "off" if settings.exact else settings.clip_screen
+        made.append(ClipDetector(model, [horde], screen=screen, lazy=lazy, stop=stop))
     return tuple(made)
 
 

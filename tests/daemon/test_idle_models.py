@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.admin import eventually
 from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip_detectors import clip_detector
 from support.clip_pictures import sample_of, sample_pictures
 from support.passes import put, scanner_over
 from support.scanned_store import SWEEP, picture
@@ -35,16 +36,7 @@ def weights(model, tmp_path):
 
 @pytest.fixture
 def clip(model, weights, tmp_path):
-    return ClipDetector(
-        model=model,
-        weights=weights,
-        device="cpu",
-        batch_size=0,
-        use_new_safety=True,
-        cache_dir=tmp_path / "cache",
-        screen="torch-bf16",
-        lazy=True,
-    )
+    return clip_detector(model, weights, tmp_path / "cache", screen="torch-bf16", lazy=True)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from support.horde_vectors import PlantedRules, TableDanbooru
 
-from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen
+from lemmy_safety.detectors.clip.heads.horde.labels import NSFW
+from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def compare_screened(
     can be hit by lower similarities that is not by higher ones. The others err at random, by the whole bound as well.
     """
     planted = PlantedRules(use_new_safety=use_new_safety, danbooru=danbooru)
-    screen = learn_screen(planted.rules)
+    proof = learn_proof(planted.rules)
     draw = np.random.default_rng(seed)
     tally = Tally()
     vectors = planted.vectors(count, seed=seed)
@@ -62,16 +63,17 @@ def compare_screened(
         for bound in BOUNDS:
             chosen = rows[BOUNDS.index(bound) :: len(BOUNDS)]
             signs = np.where(draw.random((len(chosen), 1)) < 0.5, -1.0, draw.choice([-1.0, 1.0], chosen.shape))
-            answer = screen.answer(chosen + signs * bound, told * bound)
-            for vector, *proven in zip(chosen, answer.clear, answer.nsfw_possible, answer.nsfw_certain, strict=True):
+            proven = proof.about(chosen + signs * bound, told * bound)
+            columns = (proven.cannot_flag, proven.possible[NSFW], proven.certain[NSFW])
+            for vector, *said in zip(chosen, *columns, strict=True):
                 if danbooru is not None:
                     danbooru.scores = draw.uniform(0, 1, len(danbooru.tags)).astype(np.float32)
-                _count(tally, planted, vector, proven)
+                _count(tally, planted, vector, said)
     return tally
 
 
-def _count(tally: Tally, planted: PlantedRules, vector: npt.NDArray[np.float32], proven: Sequence[bool]) -> None:
-    clear, possible, certain = proven
+def _count(tally: Tally, planted: PlantedRules, vector: npt.NDArray[np.float32], said: Sequence[bool]) -> None:
+    clear, possible, certain = said
     theirs = planted.theirs(vector)
     if planted.use_new_safety:
         is_grave, is_nsfw = theirs.is_csam or theirs.is_underage_subject, theirs.is_nsfw

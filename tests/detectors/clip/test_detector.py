@@ -11,11 +11,11 @@ import pytest
 import torch
 from horde_safety.nsfw_checker_class import NSFWChecker
 from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip_detectors import clip_detector, rules_of
 from support.clip_pictures import sample_of, sample_pictures
 
-from lemmy_safety.detectors.clip.detector import ClipDetector
-from lemmy_safety.detectors.clip.heads.horde.proof.base import ScreenUnavailable
-from lemmy_safety.detectors.clip.heads.horde.rules import LABELS
+from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
+from lemmy_safety.detectors.clip.heads.horde.labels import LABELS
 from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra, WeightsInvalid, WeightsMissing
 from lemmy_safety.settings import Settings
 
@@ -41,15 +41,7 @@ def weights(folder, model):
 
 
 def detector(model, weights, folder, **changes):
-    settings = {
-        "device": "cpu",
-        "batch_size": 0,
-        "use_new_safety": True,
-        "cache_dir": folder / "cache",
-        "exact": True,
-        **changes,
-    }
-    return ClipDetector(model=model, weights=weights, **settings)
+    return clip_detector(model, weights, folder / "cache", **changes)
 
 
 def plant(opened):
@@ -60,7 +52,7 @@ def plant(opened):
     """
     features = opened._encoder.encode_images([CLEAR, NUDE, YOUNG, BOTH]).double()
     inverse = torch.linalg.pinv(features)
-    checker = NSFWChecker(opened._rules._features, None)
+    checker = NSFWChecker(rules_of(opened)._features, None)
     young = next(iter(checker.underage_danger_concepts))
     nude = next(iter(checker.nsfw_isolated_concepts))
     adult = next(iter(checker.human_predicates_isolated))
@@ -70,8 +62,8 @@ def plant(opened):
 
     wanted = {young: similar(2, 3), nude: similar(1, 3), adult: similar(1)}
     silent = torch.zeros(features.shape[1])
-    opened._rules.use_text_features(
-        {words: torch.stack([wanted.get(word, silent) for word in words]) for words in opened._rules.word_lists}
+    rules_of(opened).use_text_features(
+        {words: torch.stack([wanted.get(word, silent) for word in words]) for words in rules_of(opened).word_lists}
     )
 
 
@@ -149,8 +141,8 @@ def test_older_rules_report_csam_and_nsfw(model, weights, folder):
     with detector(model, weights, folder, use_new_safety=False) as opened:
         inverse = torch.linalg.pinv(opened._encoder.encode_images([CLEAR, NUDE]).double())
         everything = (inverse @ torch.tensor([0.0, 0.3], dtype=torch.float64)).float()
-        (words,) = opened._rules.word_lists
-        opened._rules.use_text_features({words: everything.repeat(len(words), 1)})
+        (words,) = rules_of(opened).word_lists
+        rules_of(opened).use_text_features({words: everything.repeat(len(words), 1)})
         clear, flagged = opened.detect([sample_of(CLEAR), sample_of(NUDE)])
 
     assert clear == []
@@ -185,22 +177,24 @@ def test_every_setting_of_the_detector_exists():
 def test_the_second_start_does_not_need_the_text_model(model, weights, folder, monkeypatch):
     """With cached text features the text tower is never built."""
     with detector(model, weights, folder) as first:
-        expected = first._rules._features.text
+        expected = rules_of(first)._features.text
 
     def refuse(*args, **kwargs):
         pytest.fail("the text tower was built")
 
     monkeypatch.setattr("lemmy_safety.detectors.clip.encoders.reference.load_text_encoder", refuse)
     with detector(model, weights, folder) as second:
-        assert all(torch.equal(second._rules._features.text[words], expected[words]) for words in expected)
+        assert all(torch.equal(rules_of(second)._features.text[words], expected[words]) for words in expected)
 
 
 def test_a_cache_of_other_weights_is_not_used(model, weights, folder, tmp_path):
     """New weights under the same model name get their own text features."""
     other = save_safetensors(random_clip(model, seed=2), tmp_path / "other.safetensors")
     with detector(model, weights, folder) as first, detector(model, other, folder) as second:
-        words = first._rules.word_lists[0]
-        assert not torch.allclose(first._rules._features.text[words], second._rules._features.text[words], atol=1e-3)
+        words = rules_of(first).word_lists[0]
+        assert not torch.allclose(
+            rules_of(first)._features.text[words], rules_of(second)._features.text[words], atol=1e-3
+        )
 
 
 def test_opening_and_closing_twice_is_fine_and_closed_detectors_refuse_to_judge(model, weights, folder):
@@ -273,9 +267,10 @@ import sys
 sys.modules[{module!r}] = None
 from pathlib import Path
 from lemmy_safety.detectors.clip.detector import ClipDetector
+from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
+from lemmy_safety.detectors.clip.model import ClipModel
 from lemmy_safety.errors import MissingExtra
-detector = ClipDetector(model="ViT-L-14", weights=None, device="cpu", batch_size=0, use_new_safety=True,
-                        cache_dir=Path("none"))
+detector = ClipDetector(ClipModel(name="ViT-L-14", device="cpu", cache_dir=Path("none")), [HordeHead()])
 try:
     detector.open()
 except MissingExtra as error:
@@ -298,10 +293,13 @@ import open_clip
 open_clip.add_model_config({str(config)!r})
 before = open_clip.CLIP.encode_text, dict(os.environ)
 from lemmy_safety.detectors.clip.detector import ClipDetector
+from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
+from lemmy_safety.detectors.clip.model import ClipModel
+model = ClipModel(name="tiny-quiet", weights=Path({str(weights)!r}), device="cpu", cache_dir=Path({str(tmp_path)!r}))
 for new in (True, False):
-    with ClipDetector(model="tiny-quiet", weights=Path({str(weights)!r}), device="cpu", batch_size=0,
-                      use_new_safety=new, cache_dir=Path({str(tmp_path)!r})) as opened:
-        opened._rules.judge(next(iter(opened._rules._features.text.values()))[0])
+    head = HordeHead(use_new_safety=new)
+    with ClipDetector(model, [head]):
+        head.judge(next(iter(head.rules._features.text.values()))[0])
 import clip_interrogator
 assert before == (open_clip.CLIP.encode_text, dict(os.environ))
 assert clip_interrogator.Interrogator.similarities.__module__.startswith("clip_interrogator")
@@ -333,9 +331,9 @@ except DetectorError as error:
 @pytest.fixture
 def screened(model, weights, folder, planted):
     """The same planted words behind a screen of half precision."""
-    with detector(model, weights, folder, exact=False, screen="torch-fp16") as opened:
-        opened._rules.use_text_features(planted._rules._features.text)
-        opened._screening._text = opened._rules.text_matrix()
+    with detector(model, weights, folder, screen="torch-fp16") as opened:
+        rules_of(opened).use_text_features(rules_of(planted)._features.text)
+        opened._screening._directions = rules_of(opened).text_matrix()
         # Chance picks cleared pictures for the reference to judge as well, and those are then not the screen's word.
         opened._screening._watch = lambda _: False
         yield opened
@@ -378,16 +376,16 @@ def test_an_nsfw_that_is_not_certain_is_marked_although_it_is_no_hit(screened):
     """Where the screen cannot tell, and says no, a finding without a hit says so."""
     stage = screened._screening._stages[0]
     at_the_limit = screened._encoder.encode_images([NUDE])[0]
-    limits = screened._rules.checker.nsfw_isolated_concepts
+    limits = rules_of(screened).checker.nsfw_isolated_concepts
     word = next(iter(limits))
-    place = screened._rules.words().index(word)
-    text = screened._rules.text_matrix()
+    place = rules_of(screened).words().index(word)
+    text = rules_of(screened).text_matrix()
     text[place] *= (limits[word] - stage.bound.value / 2) / (text[place] @ at_the_limit)
-    screened._screening._text = text
-    screened._rules.use_text_features(
+    screened._screening._directions = text
+    rules_of(screened).use_text_features(
         {
-            words: torch.stack([text[screened._rules.words().index(w)] for w in words])
-            for words in screened._rules.word_lists
+            words: torch.stack([text[rules_of(screened).words().index(w)] for w in words])
+            for words in rules_of(screened).word_lists
         }
     )
 
@@ -444,7 +442,7 @@ def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, 
         ({"model": "ViT-L-14"}, WeightsInvalid),
         ({"device": "xpu"}, DeviceError),
         ({"danbooru": True, "danbooru_weights": tmp_path / "absent.pt"}, WeightsMissing),
-        ({"exact": False, "screen": "openvino-int8"}, MissingExtra),
+        ({"screen": "openvino-int8"}, MissingExtra),
     ):
         subject = detector(**{"model": model, "weights": weights, "folder": folder, "lazy": True, **changes})
         with pytest.raises(error):
@@ -456,10 +454,10 @@ def test_rules_that_the_screen_does_not_understand_are_judged_exactly(model, wei
     """Another horde_safety than the screen knows costs speed, is said, and costs no verdict."""
 
     def refuse(rules):
-        raise ScreenUnavailable("other rules")
+        raise ProofUnavailable("other rules")
 
-    monkeypatch.setattr("lemmy_safety.detectors.clip.heads.horde.proof.learning.learn_screen", refuse)
-    with detector(model, weights, folder, exact=False, screen="torch-fp16") as opened:
+    monkeypatch.setattr("lemmy_safety.detectors.clip.heads.horde.proof.learning.learn_proof", refuse)
+    with detector(model, weights, folder, screen="torch-fp16") as opened:
         assert opened.screen_statistics is None
         assert len(opened.detect([sample_of(CLEAR)])) == 1
     assert "reference precision" in caplog.text

@@ -16,9 +16,8 @@ from horde_safety import interrogate
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
 from support.clip_checkpoints import random_clip, save_safetensors
+from support.clip_detectors import clip_detector, rules_of
 from support.clip_pictures import sample_of, sample_pictures
-
-from lemmy_safety.detectors.clip.detector import ClipDetector
 
 # At a picture in one to four seconds and core pair: 16 for the reference, 16 for us, and the words once.
 pytestmark = [
@@ -87,15 +86,7 @@ def world(tmp_path_factory):
     reference = RememberedInterrogator(clip.eval(), preprocess)
     pictures = list(sample_pictures(PICTURES, seed=31))
     images = [Image.fromarray(picture) for picture in pictures]
-    with ClipDetector(
-        model="ViT-L-14",
-        weights=checkpoint,
-        device="cpu",
-        batch_size=8,
-        use_new_safety=True,
-        cache_dir=folder,
-        exact=True,
-    ) as detector:
+    with clip_detector("ViT-L-14", checkpoint, folder, batch_size=8) as detector:
         checkpoint.unlink()  # 855 MB; the detector keeps no hold on the file
         features = detector._encoder.encode_images(pictures)
         yield SimpleNamespace(
@@ -126,8 +117,8 @@ def plant(world, *, seed):
         mix = draw.normal(size=12) / np.sqrt(12) * 0.025 / spread @ directions
         level = threshold - draw.uniform(0.02, 0.05) - mix @ centre
         planted[word] = torch.from_numpy(mix + level * centre / (centre @ centre)).float()
-    lists = {words: torch.stack([planted[word] for word in words]) for words in world.detector._rules.word_lists}
-    world.detector._rules.use_text_features(lists)
+    lists = {words: torch.stack([planted[word] for word in words]) for words in rules_of(world.detector).word_lists}
+    rules_of(world.detector).use_text_features(lists)
     interrogate._cached_text_array_features.clear()
     interrogate._cached_text_array_features.update(lists)
 
@@ -139,7 +130,7 @@ def compare(world, features):
     kinds = Counter()
     for image, row in zip(world.images, features, strict=True):
         expected = checker.check_for_nsfw(image)
-        ours = world.detector._rules.judge(row).reference
+        ours = rules_of(world.detector).judge(row).reference
         tally["equal"] += ours == expected
         tally["equal but for one step of rounding"] += same_but_for_rounding(ours, expected)
         verdict = (expected.is_csam, expected.is_underage_subject, expected.is_nsfw, expected.is_anime)
@@ -175,7 +166,7 @@ def test_all_fields_equal_nsfw_checker_with_the_models_own_words(world):
     The reference encodes the shortest list itself, to the same features as ours, and is lent ours for the others: a
     processor without matrix units takes minutes for all.
     """
-    ours = dict(world.detector._rules._features.text)
+    ours = dict(rules_of(world.detector)._features.text)
     shortest = min(ours, key=len)
     world.interrogator.similarities(world.reference_features[:1], list(shortest))
     torch.testing.assert_close(interrogate._cached_text_array_features[shortest], ours.pop(shortest), rtol=0, atol=2e-6)

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
+
+#: Unit features of lists of words, by list, each (len(words), D), fp32, on the CPU.
+TextFeatures: TypeAlias = "Callable[[Sequence[tuple[str, ...]]], Mapping[tuple[str, ...], torch.Tensor]]"
 
 #: Raise when the meaning of the file changes; older files are then computed anew.
 _FORMAT = "1"

@@ -1,6 +1,6 @@
 """The pictures of one call of the screen, by their places, and what is known of each so far.
 
-Asks encoders, the screen and the rules when it is told to; whom to ask and when to stop is ``screening.py``'s business.
+Asks encoders and heads when it is told to; whom to ask and when to stop is ``screening.py``'s business.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from lemmy_safety.detectors.clip.answer import FrameAnswer
 from lemmy_safety.errors import DetectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
     import torch
@@ -22,26 +23,11 @@ if TYPE_CHECKING:
 
     from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
     from lemmy_safety.detectors.clip.encoders.preparation import PreparedPictures
-    from lemmy_safety.detectors.clip.heads.horde.proof.base import Screen
-    from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
+    from lemmy_safety.detectors.clip.heads.base import Hits, Proof
+    from lemmy_safety.detectors.clip.heads.together import Heads
     from lemmy_safety.detectors.clip.screen.stage import Stage
 
 logger = logging.getLogger(__name__)
-
-_GRAVE = frozenset({"csam", "underage_subject"})
-
-
-@dataclass(frozen=True, slots=True)
-class FrameAnswer:
-    """What is said of one picture: label to details, as ``HordeResult.hits``.
-
-    ``from_screen``: by similarities that are off by up to the error bound; ``nsfw_sure`` says whether ``nsfw`` is
-    nevertheless what the reference would say. ``csam`` and ``underage_subject`` always are.
-    """
-
-    hits: Mapping[str, Mapping[str, object]]
-    from_screen: bool
-    nsfw_sure: bool
 
 
 @dataclass(slots=True)
@@ -54,11 +40,11 @@ class _Seen:
 
 
 class _Proof(NamedTuple):
-    """One picture's row of a ``ScreenAnswer``."""
+    """What is proven of one picture: a row of ``Proven``. ``possible`` and ``certain`` are mild labels."""
 
-    clear: bool
-    nsfw_possible: bool
-    nsfw_certain: bool
+    cannot_flag: bool
+    possible: frozenset[str]
+    certain: frozenset[str]
 
 
 class ScreeningBatch:
@@ -66,15 +52,16 @@ class ScreeningBatch:
 
     def __init__(
         self,
-        screen: Screen,
-        text: torch.Tensor,
-        rules: HordeRules,
+        heads: Heads,
+        proof: Proof,
+        directions: torch.Tensor,
         pictures: PreparedPictures,
         image: Callable[[int], Image.Image | None],
     ) -> None:
-        self._screen = screen
-        self._text = text
-        self._rules = rules
+        """``directions`` are those of the heads, (K, D)."""
+        self._heads = heads
+        self._proof = proof
+        self._directions = directions
         self._pictures = pictures
         self._image = image
         self._seen: dict[int, list[_Seen]] = {place: [] for place in range(len(pictures))}
@@ -82,10 +69,10 @@ class ScreeningBatch:
         self.open = set(self._seen)
         #: By whom cleared.
         self.cleared: dict[int, _Seen] = {}
-        #: What the rules say of the features at reference precision.
-        self.exact: dict[int, Mapping[str, Mapping[str, object]]] = {}
+        #: What the heads say of the features at reference precision.
+        self.exact: dict[int, Hits] = {}
         self._proofs: dict[int, _Proof] = {}
-        self._by_screen: dict[int, Mapping[str, Mapping[str, object]]] = {}
+        self._by_screen: dict[int, Hits] = {}
 
     def ask(self, stage: Stage) -> bool:
         """Let a stage clear what is open; False when it failed, which leaves it open."""
@@ -96,11 +83,11 @@ class ScreeningBatch:
             logger.warning("%s failed: %s", stage.encoder.name, error.message)
             return False
         similarities = self._similarities(features)
-        proofs = self._prove(stage, similarities)
+        proven = self._prove(stage, similarities)
         stage.screened += len(places)
-        for place, row, numbers, proof in zip(places, features, similarities, proofs, strict=True):
+        for place, row, numbers, proof in zip(places, features, similarities, proven, strict=True):
             self._seen[place].append(_Seen(stage, row, numbers))
-            if proof.clear:
+            if proof.cannot_flag:
                 stage.cleared += 1
                 self.cleared[place] = self._seen[place][-1]
                 self._proofs[place] = proof
@@ -108,10 +95,10 @@ class ScreeningBatch:
         return True
 
     def judge_exactly(self, reference: PictureEncoder, places: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Let the rules judge these pictures by the reference's features; their similarities, (len(places), W)."""
+        """Let the heads judge these pictures by the reference's features; their similarities, (len(places), K)."""
         features = reference.encode(self._pictures, places)
         for place, row in zip(places, features, strict=True):
-            self.exact[place] = self._rules.judge(row, self._image(place)).hits
+            self.exact[place] = self._heads.judge(row, self._image(place))
         return self._similarities(features)
 
     def errors(self, places: Sequence[int], exact: npt.NDArray[np.float64]) -> Iterable[tuple[Stage, float]]:
@@ -120,9 +107,9 @@ class ScreeningBatch:
             for seen in self._seen[place]:
                 yield seen.stage, float(np.abs(seen.similarities - right).max())
 
-    def contradicts_the_screen(self) -> bool:
-        """Whether the rules, asked about a cleared picture, say what the screen has proven impossible."""
-        return any(_GRAVE & self._hits(place).keys() for place in self.cleared)
+    def contradicts_the_proof(self) -> bool:
+        """Whether a head, asked about a cleared picture, says what its proof calls impossible."""
+        return any(self._hits(place).keys() - self._heads.mild for place in self.cleared)
 
     def unjudged(self) -> list[int]:
         """Open pictures that the reference has not seen."""
@@ -134,7 +121,7 @@ class ScreeningBatch:
             places = [place for place, seen in self.cleared.items() if seen.stage is stage]
             similarities = np.stack([self.cleared[place].similarities for place in places])
             self._proofs.update(zip(places, self._prove(stage, similarities), strict=True))
-        return [place for place in self.cleared if not self._proofs[place].clear]
+        return [place for place in self.cleared if not self._proofs[place].cannot_flag]
 
     def reopen(self, places: Iterable[int]) -> None:
         for place in list(places):
@@ -144,25 +131,31 @@ class ScreeningBatch:
     def answer(self, place: int) -> FrameAnswer:
         hits = self._hits(place)
         if place in self.exact:
-            return FrameAnswer(hits, from_screen=False, nsfw_sure=True)
+            return FrameAnswer(hits)
         proof = self._proofs[place]
-        return FrameAnswer(hits, from_screen=True, nsfw_sure=proof.nsfw_certain or not proof.nsfw_possible)
+        return FrameAnswer(hits, from_screen=True, unsure=proof.possible - proof.certain)
 
-    def _hits(self, place: int) -> Mapping[str, Mapping[str, object]]:
-        """What the rules say by the best features there are; they are not asked where they can only say nothing."""
+    def _hits(self, place: int) -> Hits:
+        """What the heads say by the best features there are; they are not asked where they can only say nothing."""
         if place in self.exact:
             return self.exact[place]
-        if not self._proofs[place].nsfw_possible:
+        if not self._proofs[place].possible:
             return {}
         if place not in self._by_screen:
-            self._by_screen[place] = self._rules.judge(self.cleared[place].features, self._image(place)).hits
+            self._by_screen[place] = self._heads.judge(self.cleared[place].features, self._image(place))
         return self._by_screen[place]
 
     def _prove(self, stage: Stage, similarities: npt.NDArray[np.float64]) -> list[_Proof]:
-        answer = self._screen.answer(similarities, stage.bound.value)
-        fields = (answer.clear.tolist(), answer.nsfw_possible.tolist(), answer.nsfw_certain.tolist())
-        return [_Proof(*row) for row in zip(*fields, strict=True)]
+        proven = self._proof.about(similarities, stage.bound.value)
+        return [
+            _Proof(
+                bool(cannot_flag),
+                frozenset(label for label, flags in proven.possible.items() if flags[row]),
+                frozenset(label for label, flags in proven.certain.items() if flags[row]),
+            )
+            for row, cannot_flag in enumerate(proven.cannot_flag)
+        ]
 
     def _similarities(self, features: torch.Tensor) -> npt.NDArray[np.float64]:
-        similarities: npt.NDArray[np.float64] = (features @ self._text.T).double().numpy()
+        similarities: npt.NDArray[np.float64] = (features @ self._directions.T).double().numpy()
         return similarities

@@ -47,7 +47,7 @@ _LARGEST_USEFUL_ERROR = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class StageRequest:
-    """What the encoders are for: ``model`` with ``weights`` and the features ``text`` of all words, (W, D).
+    """What the encoders are for: ``model`` with ``weights`` and the ``directions`` of all heads, (K, D).
 
     ``batch_size`` 0 leaves it to the encoder. ``stop`` ends the making of a model.
     """
@@ -55,8 +55,8 @@ class StageRequest:
     model: str
     weights: Path
     weights_digest: str
-    words_digest: str
-    text: torch.Tensor
+    directions_digest: str
+    directions: torch.Tensor
     cache_dir: Path
     batch_size: int = 0
     stop: threading.Event | None = None
@@ -148,7 +148,7 @@ def _bound_file(name: str, reference: ClipImageEncoder, request: StageRequest) -
     identity = {
         "model": request.model,
         "weights": request.weights_digest,
-        "words": request.words_digest,
+        "words": request.directions_digest,
         "encoder": name,
         "device": _device_name(reference.device),
         "versions": " ".join(
@@ -170,7 +170,7 @@ def _open(
     bound = kept
     if bound is None:
         logger.info("Measuring the error of %s, once for these weights on this machine.", name)
-        bound = measure(encoder, reference, request.text)
+        bound = measure(encoder, reference, request.directions)
         file.write(bound)
     logger.info("%s errs by up to %.5f; the screen allows for %.5f.", name, bound.largest, bound.value)
     return Stage(encoder, bound, keep=file.write)

@@ -72,8 +72,8 @@ class ErrorBound:
         return grows
 
 
-def measure(fast: PictureEncoder, reference: PictureEncoder, text: torch.Tensor) -> ErrorBound:
-    """Both encoders on the same generated pictures; ``text`` are the features of all words, (W, D).
+def measure(fast: PictureEncoder, reference: PictureEncoder, directions: torch.Tensor) -> ErrorBound:
+    """Both encoders on the same generated pictures; ``directions`` are those of all heads, (K, D).
 
     :raises DetectorError: one of them fails.
     """
@@ -87,7 +87,7 @@ def measure(fast: PictureEncoder, reference: PictureEncoder, text: torch.Tensor)
         encoder.encode(pictures, rounds[0] if reference.device != "cpu" else rounds[0][:1])
     # In turns, and of each the faster round: a machine that is busy with other things is so for both.
     timed = [[_timed(encoder, pictures, places) for encoder in (fast, reference)] for places in rounds]
-    errors = torch.cat([((quick - exact) @ text.T).abs().amax(dim=1) for (quick, _), (exact, _) in timed])
+    errors = torch.cat([((quick - exact) @ directions.T).abs().amax(dim=1) for (quick, _), (exact, _) in timed])
     sound = errors[errors.isfinite()]
     if len(sound) <= count // 2:
         raise DetectorError(f"{fast.name} answers values that are not numbers.")

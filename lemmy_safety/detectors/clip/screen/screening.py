@@ -1,7 +1,7 @@
 """Screen, then confirm: fast encoders prove most pictures clear, the reference judges all others.
 
 Several encoders may come after one another, the fastest first; each one is asked only about what those before it left
-open. What none of them clears is encoded by the reference and judged by horde_safety. A random sample of what was cleared
+open. What none of them clears is encoded by the reference and judged by the heads. A random sample of what was cleared
 is encoded by the reference as well: it tells whether the error bounds still hold, and widens them when they do not, before
 anything of that batch is said. Holds no rule (heads do) and no model of its own.
 """
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
-    import torch
     from PIL import Image
 
+    from lemmy_safety.detectors.clip.answer import FrameAnswer
     from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
-    from lemmy_safety.detectors.clip.heads.horde.proof.base import Screen
-    from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
-    from lemmy_safety.detectors.clip.screen.batch import FrameAnswer
+    from lemmy_safety.detectors.clip.heads.base import Proof
+    from lemmy_safety.detectors.clip.heads.together import Heads
     from lemmy_safety.detectors.clip.screen.stage import Stage
 
 logger = logging.getLogger(__name__)
@@ -46,19 +45,18 @@ class Screening:
     def __init__(
         self,
         *,
-        screen: Screen,
-        rules: HordeRules,
-        text: torch.Tensor,
+        heads: Heads,
+        proof: Proof,
         stages: Sequence[Stage],
         reference: PictureEncoder,
         watch: Callable[[int], bool] | None = None,
     ) -> None:
-        """``text`` are the features of ``screen.words``, (W, D), fp32, on the CPU. ``watch`` decides on each cleared
-        picture whether it is checked, given how many were ever checked; without it that is left to chance.
+        """``proof`` is that of all ``heads``. ``watch`` decides on each cleared picture whether it is checked, given how
+        many were ever checked; without it that is left to chance.
         """
-        self._screen = screen
-        self._rules = rules
-        self._text = text
+        self._heads = heads
+        self._proof = proof
+        self._directions = heads.directions
         self._stages = tuple(stages)
         self._reference = reference
         self._watch = watch or _chosen_by_chance
@@ -80,12 +78,12 @@ class Screening:
     def judge(
         self, pixels: Sequence[npt.NDArray[np.uint8]], image: Callable[[int], Image.Image | None] = lambda _: None
     ) -> list[FrameAnswer]:
-        """Answers for RGB pictures, each (height, width, 3), uint8; ``image`` gives one of them to DeepDanbooru.
+        """Answers for RGB pictures, each (height, width, 3), uint8; ``image`` gives one of them to heads that look at it.
 
         :raises DetectorError: the reference failed.
         """
         pictures = self._reference.preparation.prepare(pixels)
-        batch = ScreeningBatch(self._screen, self._text, self._rules, pictures, image)
+        batch = ScreeningBatch(self._heads, self._proof, self._directions, pictures, image)
         for stage in self._in_use():
             if batch.open and not batch.ask(stage):
                 stage.leave_out("it failed")
@@ -124,13 +122,13 @@ class Screening:
             wanted = batch.unjudged()
 
     def _is_consistent(self, batch: ScreeningBatch) -> bool:
-        """Whether nothing that is cleared is grave to the rules, as far as they were asked. If something is, it is the
+        """Whether no head flags what is cleared, as far as they were asked. If something is, it is the
         proof itself that is wrong, and no stage can be trusted: all is opened again.
         """
-        if not batch.contradicts_the_screen():
+        if not batch.contradicts_the_proof():
             return True
         for stage in self._in_use():
-            stage.leave_out("horde_safety contradicts the screen")
+            stage.leave_out("a head contradicts its proof")
         batch.reopen(batch.cleared)
         return False
 

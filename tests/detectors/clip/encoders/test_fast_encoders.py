@@ -64,8 +64,8 @@ def request_for(tiny, cache, **changes):
         "model": tiny.model,
         "weights": tiny.weights,
         "weights_digest": DIGEST,
-        "words_digest": "w" * 64,
-        "text": tiny.text,
+        "directions_digest": "w" * 64,
+        "directions": tiny.text,
         "cache_dir": cache,
         **changes,
     }
@@ -363,7 +363,7 @@ def test_a_bound_is_measured_once_for_these_weights(tiny, tmp_path, monkeypatch)
     (again,) = open_stages(("torch-bf16",), tiny.reference, request, only_useful=False)
 
     assert again.bound == stage.bound
-    for changes in ({"weights_digest": "e" * 64}, {"words_digest": "x" * 64}):
+    for changes in ({"weights_digest": "e" * 64}, {"directions_digest": "x" * 64}):
         with pytest.raises(pytest.fail.Exception):
             open_stages(("torch-bf16",), tiny.reference, request_for(tiny, tmp_path, **changes))
 

@@ -14,9 +14,10 @@ from support.planted_words import planted_words
 from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder
 from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
-from lemmy_safety.detectors.clip.heads.horde.proof.base import Screen, ScreenAnswer
-from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen
+from lemmy_safety.detectors.clip.heads.base import Proof, Proven
+from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
 from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
+from lemmy_safety.detectors.clip.heads.together import Heads
 from lemmy_safety.detectors.clip.screen.error_bound import SAFETY, ErrorBound, measure
 from lemmy_safety.detectors.clip.screen.screening import Screening
 from lemmy_safety.detectors.clip.screen.stage import Stage
@@ -34,19 +35,26 @@ def world(tmp_path_factory):
     features = reference.encode_images(PICTURES)
     rules = HordeRules(use_new_safety=True)
     rules.use_text_features(planted_words(rules, features, confirmed=0.2, nude=0.4))
-    text = rules.text_matrix()
+    heads = horde(rules)
     fast = HalfEncoder(reference.visual, reference.preparation, precision="bf16", device="cpu")
     yield SimpleNamespace(
         reference=reference,
         rules=rules,
-        text=text,
+        heads=heads,
         fast=fast,
-        bound=measure(fast, reference, text),
-        screen=learn_screen(rules),
+        bound=measure(fast, reference, heads.directions),
+        proof=heads.learn_proof(),
         exact=[rules.judge(row).hits for row in features],
         features=features,
     )
     reference.close()
+
+
+def horde(rules):
+    """The head of horde_safety with rules whose words are planted."""
+    head = HordeHead()
+    head._rules = rules
+    return Heads([head])
 
 
 def never(checked):
@@ -58,7 +66,7 @@ def always(checked):
 
 
 def screening(world, *stages, watch=never, **changes):
-    parts = {"screen": world.screen, "rules": world.rules, "text": world.text, "reference": world.reference, **changes}
+    parts = {"heads": world.heads, "proof": world.proof, "reference": world.reference, **changes}
     return Screening(stages=stages, watch=watch, **parts)
 
 
@@ -83,7 +91,7 @@ class AlteredEncoder(PictureEncoder):
 def worse(world, by):
     """The fast encoder with every similarity to a young subject lowered: the kind of error that hides what matters."""
     young = list(world.rules.checker.underage_danger_concepts)[:1]
-    direction = world.text[world.screen.words.index(young[0])]
+    direction = world.heads.directions[world.rules.words().index(young[0])]
     return AlteredEncoder(world.fast, lambda features: features - by * direction)
 
 
@@ -96,7 +104,7 @@ def wrong(answers, exact):
         place
         for place, (answer, hits) in enumerate(zip(answers, exact, strict=True))
         if any((label in answer.hits) != (label in hits) for label in GRAVE)
-        or (answer.nsfw_sure and ("nsfw" in answer.hits) != ("nsfw" in hits))
+        or ("nsfw" not in answer.unsure and ("nsfw" in answer.hits) != ("nsfw" in hits))
     ]
 
 
@@ -113,7 +121,7 @@ def test_answers_are_the_references_and_most_pictures_need_no_reference(world):
     assert counts.confirmed > 20
     assert {label for hits in world.exact for label in hits} == {"csam", "underage_subject", "nsfw"}
     assert any(answer.from_screen and answer.hits for answer in answers)
-    assert any(not answer.nsfw_sure for answer in answers)
+    assert any(answer.unsure for answer in answers)
 
 
 def test_an_encoder_that_is_worse_than_its_bound_would_get_wrong_answers_out(world):
@@ -210,24 +218,22 @@ def test_an_encoder_that_fails_is_left_out_and_nothing_is_lost(world, caplog):
     assert "device lost" in caplog.text
 
 
-class LyingScreen(Screen):
-    """Calls every picture clear, as a screen would that misunderstood the rules; it sees nudity everywhere."""
+class LyingProof(Proof):
+    """Calls every picture clear, as a proof would that misunderstood the rules; it may see nudity everywhere."""
 
-    def __init__(self, words, *, nudity):
-        self.words = words
-        self.limits = ()
+    def __init__(self, *, nudity):
         self._nudity = nudity
 
-    def proven(self, low, high):  # noqa: ARG002 - the contract's signature
+    def between(self, low, high):  # noqa: ARG002 - the contract's signature
         yes = np.ones(len(low), dtype=bool)
-        return ScreenAnswer(yes, yes if self._nudity else ~yes, ~yes)
+        return Proven(yes, {"nsfw": yes if self._nudity else ~yes}, {"nsfw": ~yes})
 
 
 @pytest.mark.parametrize("nudity", [True, False])
-def test_a_screen_that_the_rules_contradict_is_given_up(world, nudity, caplog):
+def test_a_proof_that_its_head_contradicts_is_given_up(world, nudity, caplog):
     """When the rules say of a cleared picture what was proven impossible, the proof is wrong: all goes to the
     reference, that batch included."""
-    subject = screening(world, stage(world), watch=always, screen=LyingScreen(world.screen.words, nudity=nudity))
+    subject = screening(world, stage(world), watch=always, proof=LyingProof(nudity=nudity))
 
     answers = subject.judge(PICTURES)
 
@@ -282,16 +288,12 @@ def test_the_batch_is_that_of_the_encoder_that_sees_everything(world):
 def test_chance_watches_every_early_picture_and_few_later_ones(world):
     """The first pictures that these weights meet are all checked; after thousands, one in a hundred or so."""
     early = stage(world)
-    subject = Screening(
-        screen=world.screen, rules=world.rules, text=world.text, stages=[early], reference=world.reference
-    )
+    subject = Screening(heads=world.heads, proof=world.proof, stages=[early], reference=world.reference)
     subject.judge(PICTURES)
     assert 8 <= subject.statistics().watched < subject.statistics().cleared / 2
 
     late = stage(world, checked=5_000)
-    subject = Screening(
-        screen=world.screen, rules=world.rules, text=world.text, stages=[late], reference=world.reference
-    )
+    subject = Screening(heads=world.heads, proof=world.proof, stages=[late], reference=world.reference)
     subject.judge(PICTURES)
     assert subject.statistics().watched < subject.statistics().cleared / 4
 
@@ -304,7 +306,8 @@ def test_deepdanbooru_is_shown_the_picture_of_drawings_that_were_cleared(world):
     rules.use_text_features(planted_words(rules, world.features, confirmed=0.2, nude=0.4))
     images = dict(enumerate(map(_image, PICTURES)))
     exact = [rules.judge(row, images[place]).hits for place, row in enumerate(world.features)]
-    subject = screening(world, stage(world), rules=rules, screen=learn_screen(rules))
+    heads = horde(rules)
+    subject = screening(world, stage(world), heads=heads, proof=heads.learn_proof())
 
     answers = subject.judge(PICTURES, images.get)
 

@@ -37,10 +37,7 @@ except OSError as error:
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["CACHE_FOLDER_PATH", "LABELS", "HordeResult", "HordeRules"]
-
-LABELS = ("csam", "underage_subject", "nsfw")
-"""What the rules can say of a picture, gravest first. The older rules know no ``underage_subject``."""
+__all__ = ["CACHE_FOLDER_PATH", "HordeResult", "HordeRules"]
 
 #: What the ancestor tool told the older rules about every picture: nothing is known of how it was made.
 _NO_PROMPT = ""

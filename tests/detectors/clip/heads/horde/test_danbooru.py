@@ -11,10 +11,10 @@ from horde_safety.deep_danbooru_model import DeepDanbooruModel
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
 from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip_detectors import clip_detector, rules_of
 from support.clip_pictures import sample_of, sample_pictures
 from support.horde_vectors import TableInterrogator
 
-from lemmy_safety.detectors.clip.detector import ClipDetector
 from lemmy_safety.detectors.clip.heads.horde.danbooru import load_danbooru
 from lemmy_safety.errors import WeightsInvalid, WeightsMissing
 
@@ -39,29 +39,19 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
     name = register_tiny(tmp_path, "tiny-danbooru")
     clip = save_safetensors(random_clip(name, seed=1), tmp_path / "clip.safetensors")
     pictures = [picture[:160, :160] for picture in sample_pictures(3, seed=9)]
-    with ClipDetector(
-        model=name,
-        weights=clip,
-        device="cpu",
-        batch_size=0,
-        use_new_safety=True,
-        cache_dir=tmp_path / "cache",
-        danbooru=True,
-        exact=True,
-        danbooru_weights=weights,
-    ) as detector:
+    with clip_detector(name, clip, tmp_path / "cache", danbooru=True, danbooru_weights=weights) as detector:
         assert detector.version.endswith("+danbooru")
         interrogator = TableInterrogator()
         checker = NSFWChecker(interrogator, load_danbooru(weights, device="cpu"))
-        interrogator.table = dict.fromkeys(detector._rules.words(), 0.0) | dict.fromkeys(
+        interrogator.table = dict.fromkeys(rules_of(detector).words(), 0.0) | dict.fromkeys(
             checker.anime_cartoon_predicates, 0.3
         )
         row = {
-            words: torch.tensor([interrogator.table[word] for word in words]) for words in detector._rules.word_lists
+            words: torch.tensor([interrogator.table[word] for word in words]) for words in rules_of(detector).word_lists
         }
         # Every picture's feature answers the same similarities: what differs between them is what DeepDanbooru sees.
         inverse = torch.linalg.pinv(detector._encoder.encode_images(pictures).double()) @ torch.ones(3).double()
-        detector._rules.use_text_features(
+        rules_of(detector).use_text_features(
             {words: torch.outer(values.double(), inverse).float() for words, values in row.items()}
         )
 
@@ -69,7 +59,7 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
         for picture in pictures:
             expected = checker.check_for_nsfw(Image.fromarray(picture))
             features = detector._encoder.encode_images([picture])
-            ours = detector._rules.judge(features, Image.fromarray(picture))
+            ours = rules_of(detector).judge(features, Image.fromarray(picture))
             assert "rating:safe" in ours.reference.nsfw_concepts_identified
             assert ours.reference == expected
             labels |= ours.hits.keys()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from support.horde_vectors import TableDanbooru
 from support.screened_vectors import compare_screened
 
-from lemmy_safety.detectors.clip.heads.horde.proof.base import ScreenUnavailable
-from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_screen, planted_similarities, verify
-from lemmy_safety.detectors.clip.heads.horde.proof.new_rules import NewRulesScreen
+from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
+from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_proof, planted_similarities, verify
+from lemmy_safety.detectors.clip.heads.horde.proof.new_rules import NewRulesProof
 from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 
 # horde_safety deprecates its older rules at every call; the settings decide which ones are used.
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:check_for_csam is deprecated:Dep
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["new", "older"])
-def screen(request):
-    return learn_screen(HordeRules(use_new_safety=request.param))
+def proof(request):
+    return learn_proof(HordeRules(use_new_safety=request.param))
 
 
 @pytest.mark.slow
@@ -56,14 +56,14 @@ def test_deepdanbooru_can_change_no_outcome_that_the_screen_has_proven():
 
 def test_older_rules_with_deepdanbooru_are_not_screened():
     """There DeepDanbooru can make a hit by itself, which no similarity foretells."""
-    with pytest.raises(ScreenUnavailable, match="DeepDanbooru"):
-        learn_screen(HordeRules(use_new_safety=False, danbooru_model=TableDanbooru()))
+    with pytest.raises(ProofUnavailable, match="DeepDanbooru"):
+        learn_proof(HordeRules(use_new_safety=False, danbooru_model=TableDanbooru()))
 
 
 def test_the_limits_found_by_asking_are_the_packages_own():
     """The similarity from which a word counts alone is, to the last rounded digit, the one in the package's table."""
     rules = HordeRules(use_new_safety=True)
-    found = NewRulesScreen.learn(rules)
+    found = NewRulesProof.learn(rules)
     expected = rules.checker._combined_underage_danger_concepts
 
     alone = found.limits[0]
@@ -76,35 +76,35 @@ def test_the_limits_found_by_asking_are_the_packages_own():
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), small=st.floats(0, 0.05), more=st.floats(0, 0.05))
-def test_a_larger_bound_never_proves_more(screen, seed, small, more):
+def test_a_larger_bound_never_proves_more(proof, seed, small, more):
     """What is clear or sure with a bound is so with any smaller one."""
-    similarities = np.stack(list(planted_similarities(screen, 20, np.random.default_rng(seed))))
+    similarities = np.stack(list(planted_similarities(proof, 20, np.random.default_rng(seed))))
 
-    narrow, wide = screen.answer(similarities, small), screen.answer(similarities, small + more)
+    narrow, wide = proof.about(similarities, small), proof.about(similarities, small + more)
 
-    assert not (wide.clear & ~narrow.clear).any()
-    assert not (wide.nsfw_certain & ~narrow.nsfw_certain).any()
-    assert not (narrow.nsfw_possible & ~wide.nsfw_possible).any()
+    assert not (wide.cannot_flag & ~narrow.cannot_flag).any()
+    assert not (wide.certain["nsfw"] & ~narrow.certain["nsfw"]).any()
+    assert not (narrow.possible["nsfw"] & ~wide.possible["nsfw"]).any()
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
-def test_a_similarity_that_is_not_a_number_is_never_cleared(screen, broken):
-    """NaN is below every limit to a comparison; the screen leaves such a picture to the reference."""
-    similarities = np.zeros((2, len(screen.words)))
+def test_a_similarity_that_is_not_a_number_is_never_cleared(proof, broken):
+    """NaN is below every limit to a comparison; the proof leaves such a picture to the reference."""
+    similarities = np.zeros((2, len(proof.words)))
     similarities[1, 3] = broken
 
-    answer = screen.answer(similarities, 0.001)
+    proven = proof.about(similarities, 0.001)
 
-    assert answer.clear.tolist() == [True, False]
-    assert answer.nsfw_possible.tolist() == [False, True]
-    assert answer.nsfw_certain.tolist() == [False, False]
+    assert proven.cannot_flag.tolist() == [True, False]
+    assert proven.possible["nsfw"].tolist() == [False, True]
+    assert proven.certain["nsfw"].tolist() == [False, False]
 
 
 @pytest.mark.parametrize("bound", [np.nan, np.inf, -0.001])
-def test_a_bound_that_bounds_nothing_is_refused(screen, bound):
+def test_a_bound_that_bounds_nothing_is_refused(proof, bound):
     """An error bound is a number from zero up."""
     with pytest.raises(ValueError, match="bounds nothing"):
-        screen.answer(np.zeros((1, len(screen.words))), bound)
+        proof.about(np.zeros((1, len(proof.words))), bound)
 
 
 class ChangedRules:
@@ -153,50 +153,50 @@ def nudity_without_a_subject(similarity_of, result):
 )
 def test_rules_that_work_in_another_way_are_not_screened(change, use_new_safety):
     """A version of horde_safety with another kind of rule is noticed before anything is screened with it."""
-    with pytest.raises(ScreenUnavailable):
-        learn_screen(ChangedRules(HordeRules(use_new_safety=use_new_safety), change))
+    with pytest.raises(ProofUnavailable):
+        learn_proof(ChangedRules(HordeRules(use_new_safety=use_new_safety), change))
 
 
 def test_a_word_that_comes_to_matter_is_learned():
     """The present rules are asked about every word, so that another word that counts alone is simply known."""
-    screen = learn_screen(ChangedRules(HordeRules(use_new_safety=True), a_word_that_never_mattered))
-    similarities = np.zeros((2, len(screen.words)))
+    proof = learn_proof(ChangedRules(HordeRules(use_new_safety=True), a_word_that_never_mattered))
+    similarities = np.zeros((2, len(proof.words)))
     similarities[:, -1] = [0.2497, 0.2503]
 
-    assert screen.answer(similarities, 0.0).clear.tolist() == [True, False]
-    assert screen.answer(similarities, 0.001).clear.tolist() == [False, False]
+    assert proof.about(similarities, 0.0).cannot_flag.tolist() == [True, False]
+    assert proof.about(similarities, 0.001).cannot_flag.tolist() == [False, False]
 
 
 def test_rules_without_the_known_tables_are_not_screened(monkeypatch):
     """A table that is gone, or of another shape, is no traceback."""
     rules = HordeRules(use_new_safety=True)
     rules.checker = SimpleNamespace(all_predicates={})
-    with pytest.raises(ScreenUnavailable, match="anime_cartoon_predicates"):
-        learn_screen(rules)
+    with pytest.raises(ProofUnavailable, match="anime_cartoon_predicates"):
+        learn_proof(rules)
     older = HordeRules(use_new_safety=False)
     for name, value in (("UNDERAGE_CRITICAL", None), ("CONTROL_WORD_ADJUSTMENTS", [{"control": "word"}])):
         with monkeypatch.context() as patch:
             patch.setattr(csam_checker, name, value)
-            with pytest.raises(ScreenUnavailable):
-                learn_screen(older)
+            with pytest.raises(ProofUnavailable):
+                learn_proof(older)
 
 
 def test_limits_that_moved_after_they_were_learned_are_noticed(monkeypatch):
-    """A screen with too high limits for the older rules does not pass the check against the rules themselves."""
+    """A proof with too high limits for the older rules does not pass the check against the rules themselves."""
     older = HordeRules(use_new_safety=False)
-    stale = learn_screen(older)
+    stale = learn_proof(older)
     monkeypatch.setattr(
         csam_checker, "LEWD_CONTEXT", {word: limit - 0.02 for word, limit in csam_checker.LEWD_CONTEXT.items()}
     )
 
-    with pytest.raises(ScreenUnavailable, match="contradicts"):
+    with pytest.raises(ProofUnavailable, match="contradicts"):
         verify(stale, older)
 
 
 def test_rules_that_never_find_anyone_are_not_screened():
-    """A screen whose limits mean nothing to the rules has proven nothing."""
+    """A proof whose limits mean nothing to the rules has proven nothing."""
     rules = HordeRules(use_new_safety=False)
     silent = SimpleNamespace(judge_similarities=lambda _: SimpleNamespace(hits={}))
 
-    with pytest.raises(ScreenUnavailable):
-        verify(learn_screen(rules), silent)
+    with pytest.raises(ProofUnavailable):
+        verify(learn_proof(rules), silent)

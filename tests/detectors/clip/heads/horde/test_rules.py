@@ -10,7 +10,8 @@ from PIL import Image
 from support.horde_vectors import PICTURE, PlantedRules, TableDanbooru, compare
 
 import lemmy_safety.detectors
-from lemmy_safety.detectors.clip.heads.horde.rules import LABELS, HordeRules
+from lemmy_safety.detectors.clip.heads.horde.labels import LABELS
+from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 from lemmy_safety.errors import DetectorError
 
 # horde_safety deprecates its older rules at every call; the settings decide which ones are used.

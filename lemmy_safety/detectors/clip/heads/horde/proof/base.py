@@ -1,43 +1,26 @@
-"""The screen's contract: which pictures the reference rules cannot flag, by similarities that are a little off.
+"""What the proofs for horde_safety's two rule sets share: words, and the similarities from which they count.
 
-A screen is told similarities and a bound on their error. It clears a picture only if no picture within that bound can
-get ``csam`` or ``underage_subject`` from the rules, so that the verdict needs no better similarities. What the rules
-look like stands in ``new_rules.py`` and ``older_rules.py``; ``learning.py`` asks the rules themselves whether those two
-have understood them, and refuses to screen otherwise.
+A proof is told similarities and a bound on their error. It clears a picture only if no picture within that bound can get
+``csam`` or ``underage_subject`` from the rules, so that the verdict needs no better similarities. What the rules look like
+is in ``new_rules.py`` and ``older_rules.py``; ``learning.py`` asks the rules themselves whether those two have understood
+them, and offers no proof otherwise.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from lemmy_safety.detectors.clip.heads.base import Proof
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    Similarities = npt.NDArray[np.float64]
-    Flags = npt.NDArray[np.bool_]
-
-
-class ScreenUnavailable(Exception):
-    """The rules are not what the screen takes them for; every picture must be judged by the rules themselves."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenAnswer:
-    """What is proven of N pictures, each field (N,).
-
-    ``clear``: the rules cannot say ``csam`` or ``underage_subject``. ``nsfw_possible``: they may say ``nsfw``;
-    ``nsfw_certain``: they will.
-    """
-
-    clear: Flags
-    nsfw_possible: Flags
-    nsfw_certain: Flags
+    from lemmy_safety.detectors.clip.heads.base import Similarities
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +43,10 @@ class Limits:
         return counts
 
 
-class Screen(ABC):
-    """The conservative test for one rule set. ``words`` gives the order of the columns of similarities."""
+class RulesProof(Proof):
+    """The proof for one rule set. ``words`` gives the order of the columns of similarities."""
 
     words: tuple[str, ...]
 
     #: The similarities around which the rules change their mind, for those who look for mistakes.
     limits: tuple[Limits, ...]
-
-    def answer(self, similarities: Similarities, error_bound: float) -> ScreenAnswer:
-        """What the rules can say of pictures with these similarities (N, W), each off by up to ``error_bound``.
-
-        A picture with a similarity that is not a number is never cleared.
-        """
-        if not 0 <= error_bound < np.inf:
-            raise ValueError(f"An error bound of {error_bound} bounds nothing.")
-        sound: Flags = np.logical_and.reduce(np.isfinite(similarities), axis=1)
-        known = np.where(sound[:, np.newaxis], similarities.astype(np.float64), 0.0)
-        answer = self.proven(known - error_bound, known + error_bound)
-        return ScreenAnswer(answer.clear & sound, answer.nsfw_possible | ~sound, answer.nsfw_certain & sound)
-
-    @abstractmethod
-    def proven(self, low: Similarities, high: Similarities) -> ScreenAnswer:
-        """What the rules can say of pictures whose similarities lie between ``low`` and ``high``, each (N, W)."""

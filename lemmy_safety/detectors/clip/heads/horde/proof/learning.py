@@ -1,4 +1,4 @@
-"""Learns the screen for the installed rules, and asks the rules themselves whether it has understood them."""
+"""Learns the proof for the installed rules, and asks the rules themselves whether it has understood them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lemmy_safety.detectors.clip.heads.horde.proof.base import ScreenUnavailable
-from lemmy_safety.detectors.clip.heads.horde.proof.new_rules import NewRulesScreen
-from lemmy_safety.detectors.clip.heads.horde.proof.older_rules import OlderRulesScreen
+from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
+from lemmy_safety.detectors.clip.heads.horde.labels import NSFW
+from lemmy_safety.detectors.clip.heads.horde.proof.new_rules import NewRulesProof
+from lemmy_safety.detectors.clip.heads.horde.proof.older_rules import OlderRulesProof
 from lemmy_safety.foreign import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.detectors.clip.heads.horde.proof.base import Screen, Similarities
+    from lemmy_safety.detectors.clip.heads.base import Similarities
+    from lemmy_safety.detectors.clip.heads.horde.proof.base import RulesProof
     from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 
 #: Vectors on which ``verify`` asks the rules: about one second, once a start.
@@ -27,57 +29,57 @@ _HIGH = 0.6
 _TRIED_ERROR = 0.02
 
 
-def learn_screen(rules: HordeRules) -> Screen:
-    """The screen for these rules, verified on them.
+def learn_proof(rules: HordeRules) -> RulesProof:
+    """The proof for these rules, verified on them.
 
-    :raises ScreenUnavailable: the installed horde_safety works in another way than the screen knows, or DeepDanbooru
+    :raises ProofUnavailable: the installed horde_safety works in another way than the proof knows, or DeepDanbooru
         has a say in the older rules' verdicts, which similarities cannot foretell.
     """
     try:
-        screen = NewRulesScreen.learn(rules) if rules.use_new_safety else OlderRulesScreen.learn(rules)
-        verify(screen, rules)
+        proof = NewRulesProof.learn(rules) if rules.use_new_safety else OlderRulesProof.learn(rules)
+        verify(proof, rules)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, ImportError) as error:
-        raise ScreenUnavailable(f"{type(error).__name__}: {foreign(error)}") from error
-    return screen
+        raise ProofUnavailable(f"{type(error).__name__}: {foreign(error)}") from error
+    return proof
 
 
-def verify(screen: Screen, rules: HordeRules, *, vectors: int = _VERIFIED, seed: int = 1) -> None:
-    """Ask the rules about planted similarities: nothing that the screen proves may be untrue.
+def verify(proof: RulesProof, rules: HordeRules, *, vectors: int = _VERIFIED, seed: int = 1) -> None:
+    """Ask the rules about planted similarities: nothing that it proves may be untrue.
 
-    Each vector is shown to the screen with errors as large as its bound, once all downwards, which hides most, and once
+    Each vector is shown to the proof with errors as large as its bound, once all downwards, which hides most, and once
     each at random.
 
-    :raises ScreenUnavailable: the rules contradict the screen.
+    :raises ProofUnavailable: the rules contradict the proof.
     """
     draw = np.random.default_rng(seed)
     # Each word by itself as well, as similar as can be: those that should not matter must not.
-    alone = np.eye(len(screen.words)) * _HIGH
-    truth = np.concatenate([np.stack(list(planted_similarities(screen, vectors, draw))), alone])
+    alone = np.eye(len(proof.words)) * _HIGH
+    truth = np.concatenate([np.stack(list(planted_similarities(proof, vectors, draw))), alone])
     bounds = draw.choice([0.0, 0.001, 0.004, _TRIED_ERROR], len(truth))
-    labels = [rules.judge_similarities(dict(zip(screen.words, row.tolist(), strict=True))).hits for row in truth]
+    labels = [rules.judge_similarities(dict(zip(proof.words, row.tolist(), strict=True))).hits for row in truth]
     grave = np.array(["csam" in hits or "underage_subject" in hits for hits in labels])
-    nsfw = np.array(["nsfw" in hits for hits in labels])
+    nsfw = np.array([NSFW in hits for hits in labels])
     for signs in (np.full(truth.shape, -1.0), draw.choice([-1.0, 1.0], truth.shape)):
         shown = truth + signs * bounds[:, np.newaxis]
         for bound in np.unique(bounds):
             rows = bounds == bound
-            answer = screen.answer(shown[rows], float(bound))
-            wrong = (answer.clear & grave[rows]) | (answer.nsfw_certain & ~nsfw[rows])
-            wrong |= nsfw[rows] & ~answer.nsfw_possible
+            proven = proof.about(shown[rows], float(bound))
+            wrong = (proven.cannot_flag & grave[rows]) | (proven.certain[NSFW] & ~nsfw[rows])
+            wrong |= nsfw[rows] & ~proven.possible[NSFW]
             if wrong.any():
-                raise ScreenUnavailable(f"horde_safety contradicts it on {int(wrong.sum())} of {int(rows.sum())} tries")
+                raise ProofUnavailable(f"horde_safety contradicts it on {int(wrong.sum())} of {int(rows.sum())} tries")
     if grave.all() or not grave.any():
-        raise ScreenUnavailable("it knows no similarities around which horde_safety changes its mind")
+        raise ProofUnavailable("it knows no similarities around which horde_safety changes its mind")
 
 
-def planted_similarities(screen: Screen, count: int, draw: np.random.Generator) -> Iterator[Similarities]:
+def planted_similarities(proof: RulesProof, count: int, draw: np.random.Generator) -> Iterator[Similarities]:
     """``count`` vectors (W,): a quiet background, over which some groups of words come near or over their limits."""
-    base = np.full(len(screen.words), 0.2)
-    for group in screen.limits:
+    base = np.full(len(proof.words), 0.2)
+    for group in proof.limits:
         base[group.places] = np.minimum(base[group.places], group.values)
     for _ in range(count):
         vector = base - draw.uniform(0.004, 0.09) + draw.normal(0, draw.choice([0.001, 0.004, 0.012]), len(base))
-        for group in screen.limits:
+        for group in proof.limits:
             if draw.random() < 0.6 or not len(group.places):  # noqa: PLR2004 - leaves two groups of five quiet
                 continue
             few = draw.permutation(len(group.places))[: draw.integers(1, 5)]

@@ -1,8 +1,8 @@
-"""The screen for horde_safety's present rules (``NSFWChecker.check_for_nsfw``).
+"""The proof for horde_safety's present rules (``NSFWChecker.check_for_nsfw``).
 
 What they do, as far as the verdict is concerned: similarities are rounded to four digits; a picture is a drawing or a
 photo; a subject is under-age when one word reaches a high limit or two words reach lower ones, which differ between
-drawings and photos. Two words that mean the same count once, which the screen leaves out: it can only lower the count.
+drawings and photos. Two words that mean the same count once, which the proof leaves out: it can only lower the count.
 The limits are found by asking the rules, word by word, so that they stand nowhere but in the package.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lemmy_safety.detectors.clip.heads.horde.proof.base import Limits, Screen, ScreenAnswer, ScreenUnavailable
+from lemmy_safety.detectors.clip.heads.base import ProofUnavailable, Proven
+from lemmy_safety.detectors.clip.heads.horde.labels import NSFW
+from lemmy_safety.detectors.clip.heads.horde.proof.base import Limits, RulesProof
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +36,7 @@ _TOP = _STEPS
 _PARTNERS = 3
 
 
-class NewRulesScreen(Screen):
+class NewRulesProof(RulesProof):
     """See the module. ``learn`` makes one from the rules."""
 
     def __init__(  # noqa: PLR0913 - the parts of the rules that it bounds
@@ -70,10 +72,10 @@ class NewRulesScreen(Screen):
         self._has_danbooru = has_danbooru
 
     @classmethod
-    def learn(cls, rules: HordeRules) -> NewRulesScreen:
+    def learn(cls, rules: HordeRules) -> NewRulesProof:
         """Ask the rules for their limits, about 3,000 questions of a quarter of a millisecond.
 
-        :raises ScreenUnavailable: they answer in a way that such limits do not explain.
+        :raises ProofUnavailable: they answer in a way that such limits do not explain.
         """
         words = rules.words()
         place = {word: number for number, word in enumerate(words)}
@@ -101,7 +103,7 @@ class NewRulesScreen(Screen):
             has_danbooru=rules.needs_image,
         )
 
-    def proven(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> ScreenAnswer:
+    def between(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Proven:
         low, high = low - _ROUNDING, high + _ROUNDING
         # A drawing may be taken back for a photo (by words, or by DeepDanbooru), so that it is never certain to be one.
         may_be_drawing = self._drawing.reached(high) > 0
@@ -115,7 +117,7 @@ class NewRulesScreen(Screen):
         certain &= self._subject.reached(low) > 0
         if self._has_danbooru:
             possible |= may_be_drawing
-        return ScreenAnswer(~underage, possible, certain)
+        return Proven(~underage, {NSFW: possible}, {NSFW: certain})
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class _Probe:
         # A word that means drawing changes which limits hold; what it does is asked in its own state.
         self._asked = [word for word in words if word not in drawing]
         if bool(always) != self._answer({}).is_anime or self._is_underage({}):
-            raise ScreenUnavailable("horde_safety tells drawings from photos in another way")
+            raise ProofUnavailable("horde_safety tells drawings from photos in another way")
 
     def limits(self) -> _Found:
         alone: dict[str, int] = {}
@@ -149,7 +151,7 @@ class _Probe:
         below = {word: alone[word] - 1 if word in alone else _TOP for word in self._asked}
         partners = self._partners([word for word in self._asked if word in alone], below)
         if not partners:
-            raise ScreenUnavailable("no two words of horde_safety count together")
+            raise ProofUnavailable("no two words of horde_safety count together")
         paired: dict[str, int] = {}
         silent = [word for word in self._asked if word not in alone]
         if not any(self._is_underage({**dict.fromkeys(silent, _TOP), word: below[word]}) for word in partners):
@@ -166,7 +168,7 @@ class _Probe:
                     break
         corner = {**dict.fromkeys(silent_too, _TOP), **{word: steps - 1 for word, steps in (alone | paired).items()}}
         if self._is_underage(corner):
-            raise ScreenUnavailable("horde_safety finds under-age subjects below all of its limits")
+            raise ProofUnavailable("horde_safety finds under-age subjects below all of its limits")
         return _Found(alone, paired)
 
     def _partners(self, candidates: list[str], below: Mapping[str, int]) -> list[str]:

@@ -1,8 +1,8 @@
-"""The screen for horde_safety's older rules (``check_for_csam``), called without a prompt as the ancestor tool did.
+"""The proof for horde_safety's older rules (``check_for_csam``), called without a prompt as the ancestor tool did.
 
 What they do: similarities of some words are shifted, always or when a control word is similar enough; words over their
 limits are counted; three young words and a lewd one make a hit, and a critical word counts twice more. The words, limits
-and shifts are public tables of the package and are read from there. The screen does the same with intervals.
+and shifts are public tables of the package and are read from there. The proof does the same with intervals.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lemmy_safety.detectors.clip.heads.horde.proof.base import Limits, Screen, ScreenAnswer, ScreenUnavailable
+from lemmy_safety.detectors.clip.heads.base import ProofUnavailable, Proven
+from lemmy_safety.detectors.clip.heads.horde.labels import NSFW
+from lemmy_safety.detectors.clip.heads.horde.proof.base import Limits, RulesProof
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -26,7 +28,7 @@ _YOUNG_WORDS = 3
 _CRITICAL_COUNTS = 2
 
 
-class OlderRulesScreen(Screen):
+class OlderRulesProof(RulesProof):
     """See the module. ``learn`` makes one from the package's tables."""
 
     def __init__(self, words: tuple[str, ...], tables: Any) -> None:
@@ -62,18 +64,18 @@ class OlderRulesScreen(Screen):
         )
 
     @classmethod
-    def learn(cls, rules: HordeRules) -> OlderRulesScreen:
+    def learn(cls, rules: HordeRules) -> OlderRulesProof:
         """Read the package's tables.
 
-        :raises ScreenUnavailable: DeepDanbooru takes part, whose answer changes the verdict.
+        :raises ProofUnavailable: DeepDanbooru takes part, whose answer changes the verdict.
         """
         if rules.needs_image:
-            raise ScreenUnavailable("DeepDanbooru has a say in the older rules' verdicts")
+            raise ProofUnavailable("DeepDanbooru has a say in the older rules' verdicts")
         from horde_safety import csam_checker  # noqa: PLC0415 - imported by rules.py, which sets it up
 
         return cls(rules.words(), csam_checker)
 
-    def proven(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> ScreenAnswer:
+    def between(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Proven:
         low, high = low - _ROUNDING, high + _ROUNDING
         for word, shift in self._always:
             low[:, word] += shift
@@ -89,7 +91,7 @@ class OlderRulesScreen(Screen):
                 high[:, word] += shift * (may_here if shift > 0 else must_here)
         young = self._young.reached(high) + _CRITICAL_COUNTS * self._critical.reached(high)
         lewd = self._lewd.reached(high) > 0
-        return ScreenAnswer(~((young >= _YOUNG_WORDS) & lewd), lewd, self._lewd.reached(low) > 0)
+        return Proven(~((young >= _YOUNG_WORDS) & lewd), {NSFW: lewd}, {NSFW: self._lewd.reached(low) > 0})
 
 
 def _exempting(tables: Any, place: dict[str, int], word: str) -> tuple[int, float] | None:
