@@ -30,6 +30,11 @@ def foreign(said: object) -> str:
     return hide_logins(hide(str(said), _secrets))
 
 
+def first_line(error: BaseException | None) -> str:
+    """The first line of what an exception says, by ``foreign``; its class where it says nothing."""
+    return (foreign(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def hide(text: str, secrets: Iterable[str]) -> str:
     """The text with ``(hidden)`` in place of each secret. The longest go first: one may contain another."""
     for secret in sorted(secrets, key=len, reverse=True):

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from lemmy_safety.errors import LemmySafetyError, MissingExtra
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line
 from lemmy_safety.shortages import shortage
 
 if TYPE_CHECKING:
@@ -245,5 +245,4 @@ def _is_missing(top: str, *, needed_by: Collection[str]) -> bool:
 def _one_line(error: BaseException) -> str:
     while error.__cause__ is not None:  # numpy puts pages of advice around what happened
         error = error.__cause__
-    lines = foreign(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return first_line(error).rstrip(".")

@@ -23,7 +23,7 @@ from lemmy_safety.detectors.base import Detector
 from lemmy_safety.detectors.memory import free_memory
 from lemmy_safety.detectors.timing import frames_per_second
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line, foreign
 from lemmy_safety.installing import how_to_install_again
 from lemmy_safety.packages import imported
 from lemmy_safety.records import Finding
@@ -102,7 +102,7 @@ class NudenetDetector(Detector):
             self._detector.onnx_session = _Session(runtime, model)
         except Exception as error:  # onnxruntime's own errors have no common base but Exception
             raise WeightsInvalid(
-                f"The model {_MODEL} of nudenet cannot be loaded: {_first_line(error)}",
+                f"The model {_MODEL} of nudenet cannot be loaded: {first_line(error)}",
                 hint=how_to_install_again("nudenet", alone=True),
             ) from error
         log.info("%s runs on %s.", self.version, ", ".join(self._detector.onnx_session.get_providers()))
@@ -143,7 +143,7 @@ class NudenetDetector(Detector):
             boxes: list[list[dict[str, Any]]] = self._detector.detect_batch(pictures, batch_size=self.batch_size)
         except Exception as error:  # cv2's and onnxruntime's own errors have no common base but Exception
             raise DetectorError(
-                f"nudenet failed on a batch of {len(pictures)} frames: {_first_line(error)}",
+                f"nudenet failed on a batch of {len(pictures)} frames: {first_line(error)}",
                 hint="Run again with --debug for the traceback.",
             ) from error
         return boxes
@@ -207,8 +207,3 @@ def _within_limit(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _missing(error: ImportError) -> MissingExtra:
     return MissingExtra("nudenet", needed_for="The nudenet detector", cause=foreign(error))
-
-
-def _first_line(error: Exception) -> str:
-    lines = foreign(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

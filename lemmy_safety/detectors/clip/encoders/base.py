@@ -14,7 +14,7 @@ import torch
 
 from lemmy_safety.detectors.clip.device import free_device_memory, is_out_of_memory
 from lemmy_safety.errors import DetectorError, DeviceError
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class PictureEncoder(ABC):
                 start += len(batch)
             return torch.cat(parts).cpu() if parts else torch.empty(0, 0)
         except (RuntimeError, MemoryError) as error:
-            raise DetectorError(f"The CLIP model failed on {self.device}: {_first_line(error)}.") from error
+            raise DetectorError(f"The CLIP model failed on {self.device}: {first_line(error)}.") from error
 
     @abstractmethod
     def features(self, squares: torch.Tensor) -> torch.Tensor:
@@ -99,7 +99,3 @@ def unit(features: torch.Tensor) -> torch.Tensor:
     """Rows scaled to length 1, in fp32 whatever they come in."""
     features = features.float()
     return features / features.norm(dim=-1, keepdim=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,7 +18,7 @@ from lemmy_safety.detectors.clip.encoders.preparation import PicturePreparation
 from lemmy_safety.detectors.clip.weights.checkpoint import CAN_MAP, WeightsGuard, check_checkpoint, read_checkpoint
 from lemmy_safety.detectors.clip.weights.find import pretrained_config
 from lemmy_safety.errors import DetectorError, DeviceError, WeightsInvalid
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ class ClipTextEncoder:
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise DeviceError(f"The text model does not fit into the memory of '{self._device}'.") from error
-            raise DetectorError(f"The CLIP text model failed on {self._device}: {_first_line(error)}.") from error
+            raise DetectorError(f"The CLIP text model failed on {self._device}: {first_line(error)}.") from error
         result: torch.Tensor = features.float().cpu()
         return result
 
@@ -193,8 +193,4 @@ def _to_device(module: Any, model: str, device: str) -> None:
     try:
         module.to(device)
     except (RuntimeError, MemoryError) as error:
-        raise DeviceError(f"CLIP {model} cannot be placed on device '{device}': {_first_line(error)}.") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (foreign(error).strip() or type(error).__name__).splitlines()[0]
+        raise DeviceError(f"CLIP {model} cannot be placed on device '{device}': {first_line(error)}.") from error

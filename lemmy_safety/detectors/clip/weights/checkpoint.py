@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from lemmy_safety.detectors.clip.device import is_out_of_memory
 from lemmy_safety.errors import DeviceError, WeightsInvalid
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -123,7 +123,7 @@ def _our_errors(path: Path, model: str) -> Iterator[None]:
     except _BROKEN as error:
         if is_out_of_memory(error):
             raise DeviceError(f"Not enough memory to load CLIP {model}.", hint="Free some memory.") from error
-        raise _invalid(path, model, f"it is damaged or no checkpoint ({_first_line(error)})") from error
+        raise _invalid(path, model, f"it is damaged or no checkpoint ({first_line(error)})") from error
 
 
 def _open_checked(path: Path, model: str, expected: Mapping[str, torch.Tensor]) -> Callable[[str], torch.Tensor]:
@@ -200,7 +200,3 @@ def _invalid(path: Path, model: str, reason: str) -> WeightsInvalid:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
-
-
-def _first_line(error: BaseException) -> str:
-    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.detectors.clip.weights.network import why_unreachable
 from lemmy_safety.errors import WeightsInvalid, WeightsMissing
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line, foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -160,10 +160,6 @@ def _download(model: str, repo: str) -> Path:
             failure = error
             break
     raise WeightsMissing(
-        f"The weights of CLIP {model} could not be fetched from the model hub ({_first_line(failure)}).",
+        f"The weights of CLIP {model} could not be fetched from the model hub ({first_line(failure)}).",
         hint=ways_out(model),
     ) from failure
-
-
-def _first_line(error: Exception | None) -> str:
-    return (foreign(error).strip() or type(error).__name__).splitlines()[0]

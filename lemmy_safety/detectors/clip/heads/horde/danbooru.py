@@ -20,7 +20,7 @@ from horde_safety.deep_danbooru_model import (
 from lemmy_safety.detectors.clip.device import is_out_of_memory
 from lemmy_safety.detectors.clip.weights.network import why_unreachable
 from lemmy_safety.errors import DeviceError, WeightsInvalid, WeightsMissing
-from lemmy_safety.foreign import foreign
+from lemmy_safety.foreign import first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ def load_danbooru(configured: Path | None, *, device: str) -> Any:
         if is_out_of_memory(error):
             raise DeviceError(f"DeepDanbooru does not fit into the memory of device '{device}'.") from error
         raise WeightsInvalid(
-            f"{path} does not hold the weights of DeepDanbooru ({_first_line(error)}).",
+            f"{path} does not hold the weights of DeepDanbooru ({first_line(error)}).",
             hint="Delete the file, so that it is fetched again, or set DANBOORU_WEIGHTS to the right one.",
         ) from error
     if not model.tags:
@@ -80,9 +80,5 @@ def _download() -> None:
         download_deep_danbooru_model()
     except Exception as error:  # horde_safety raises bare Exception when the file's digest is wrong
         raise WeightsMissing(
-            f"The DeepDanbooru weights could not be fetched ({_first_line(error)}).", hint=_WAYS_OUT
+            f"The DeepDanbooru weights could not be fetched ({first_line(error)}).", hint=_WAYS_OUT
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (foreign(error).strip() or type(error).__name__).splitlines()[0]
