@@ -306,11 +306,13 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
 
 
 def _where(detector: Detector) -> str:
-    screen = detector.screen_statistics
+    report = detector.report()
     screens = (
-        ", then ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages) if screen else ""
+        ", then ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in report.screen.stages)
+        if report.screen
+        else ""
     )
-    where = f" on {detector.device}" if detector.device else ""
+    where = f" on {report.device}" if report.device else ""
     at_once = f", {detector.batch_size} at once" if detector.batch_size > 1 else ""
     return f"{where}{at_once}{f'; screened by {screens}' if screens else ''}"
 

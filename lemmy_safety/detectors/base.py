@@ -1,14 +1,15 @@
 """The detector contract: samples in, findings out; no verdicts, no storage, no ledger.
 
 A detector opens its model once, is called by one thread at a time with batches, and closes it. In between the model may
-be let go while there is nothing to judge; it comes back with the next batch. What its findings
-mean for an object is decided in ``policy.py`` alone.
+be let go while there is nothing to judge; it comes back with the next batch. What its findings mean for an object is
+decided in ``policy.py`` alone.
 """
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
     from lemmy_safety.errors import LemmySafetyError
     from lemmy_safety.records import Finding, Sample, ScreenStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorReport:
+    """How a detector works, for people: the ``device`` of its model, where one can be chosen, and what its ``screen`` has
+    done, where a faster model screens.
+    """
+
+    device: str | None = None
+    screen: ScreenStatistics | None = None
 
 
 class Detector(ABC):
@@ -46,15 +57,9 @@ class Detector(ABC):
         Known before ``open()``; contains no path of the machine.
         """
 
-    @property
-    def device(self) -> str | None:
-        """The device that its model uses; None before ``open()``, and where nobody chooses one."""
-        return None
-
-    @property
-    def screen_statistics(self) -> ScreenStatistics | None:
-        """What its screen has done since ``open()``; None where no faster encoder screens."""
-        return None
+    def report(self) -> DetectorReport:
+        """How it works since ``open()``; empty where a person would learn nothing from it."""
+        return DetectorReport()
 
     @abstractmethod
     def open(self) -> None:

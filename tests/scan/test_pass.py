@@ -7,6 +7,7 @@ import threading
 from support.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
 from support.scanned_store import SWEEP, Recognizer, picture
 
+from lemmy_safety.detectors.base import DetectorReport
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.records import ScreenStatistics, StageStatistics
 from lemmy_safety.scan import PassRequest
@@ -17,14 +18,13 @@ class ScreeningRecognizer(Recognizer):
 
     confirmed = 0
 
-    @property
-    def screen_statistics(self):
+    def report(self):
         screened = len(self.looked_at)
         counts = {"screened": screened, "cleared": screened - self.confirmed}
         stage = StageStatistics(
             name="fast", error_bound=0.01, largest_error=0.003, widenings=0, exceeded=0, in_use=True, **counts
         )
-        return ScreenStatistics(confirmed=self.confirmed, watched=0, stages=(stage,), **counts)
+        return DetectorReport(screen=ScreenStatistics(confirmed=self.confirmed, watched=0, stages=(stage,), **counts))
 
     def detect(self, batch):
         self.confirmed += 1

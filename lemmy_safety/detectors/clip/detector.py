@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from lemmy_safety.detectors.base import Detector
+from lemmy_safety.detectors.base import Detector, DetectorReport
 from lemmy_safety.detectors.clip.answer import FrameAnswer, findings_of
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
 from lemmy_safety.detectors.clip.heads.together import Heads
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.clip.encoders.reference import ClipImageEncoder
     from lemmy_safety.detectors.clip.heads.base import Head, Proof
     from lemmy_safety.detectors.clip.model import ClipModel, FoundModel
-    from lemmy_safety.records import Finding, Frame, Sample, ScreenStatistics
+    from lemmy_safety.records import Finding, Frame, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -88,19 +88,16 @@ class ClipDetector(Detector):
         return f"{self._asked.version} {self.heads.version}"
 
     @property
-    def device(self) -> str | None:
-        """The device in use; None before ``open()``."""
-        return self._model.device if self._model else None
-
-    @property
     def is_loaded(self) -> bool:
         """Whether the model is in memory; with ``lazy`` it is so from the first ``detect`` on."""
         return self._encoder is not None
 
-    @property
-    def screen_statistics(self) -> ScreenStatistics | None:
-        # None while the model is not loaded, and without a screen.
-        return self._screening.statistics() if self._screening else None
+    def report(self) -> DetectorReport:
+        # No screen while the model is not loaded.
+        return DetectorReport(
+            device=self._model.device if self._model else None,
+            screen=self._screening.statistics() if self._screening else None,
+        )
 
     def open(self) -> None:
         if self._model is not None:

@@ -79,7 +79,7 @@ class ThreadsEngine:
 
     @property
     def screen_statistics(self) -> ScreenStatistics | None:
-        return next((found for detector in self.detectors if (found := detector.screen_statistics)), None)
+        return next((found for detector in self.detectors if (found := detector.report().screen)), None)
 
     def release_idle_models(self, ttl_s: float) -> bool:
         idle = [detector for detector in self.detectors if time.monotonic() - detector.used_at >= ttl_s]

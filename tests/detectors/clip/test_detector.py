@@ -206,11 +206,11 @@ def test_opening_and_closing_twice_is_fine_and_closed_detectors_refuse_to_judge(
     encoder = subject._encoder
     subject.open()
     assert subject._encoder is encoder
-    assert subject.device == "cpu"
+    assert subject.report().device == "cpu"
     assert subject.batch_size == 8
     subject.close()
     subject.close()
-    assert subject.device is None
+    assert subject.report().device is None
     with pytest.raises(DetectorError, match="not open"):
         subject.detect([sample_of(CLEAR)])
 
@@ -239,7 +239,7 @@ def test_faults_of_the_settings_are_named_before_anything_is_judged(model, weigh
         subject = detector(**arguments)
         with pytest.raises(error):
             subject.open()
-        assert subject.device is None
+        assert subject.report().device is None
 
 
 def test_each_fault_of_the_settings_is_found_beside_the_others(model, weights, folder, tmp_path):
@@ -354,10 +354,10 @@ def test_with_a_screen_the_findings_are_those_without_one(planted, screened):
     for ours, theirs in zip(fast, exact, strict=True):
         if not any(finding.details.get("sure") is False for finding in ours):
             assert {f.label for f in ours if f.hit} == {f.label for f in theirs if f.hit}
-    counts = screened.screen_statistics
+    counts = screened.report().screen
     assert counts.screened == sum(len(sample.frames) for sample in batch)
     assert 0 < counts.cleared < counts.screened
-    assert planted.screen_statistics is None
+    assert planted.report().screen is None
 
 
 def test_an_nsfw_that_the_screen_says_is_marked(screened):
@@ -403,7 +403,7 @@ def test_trying_its_speed_teaches_the_screen_nothing(planted, screened):
 
     assert list(rates) == ["torch-fp16", "torch-fp32"]
     assert all(rate > 0 for rate in rates.values())
-    assert screened.screen_statistics.screened == 0
+    assert screened.report().screen.screened == 0
     assert screened._screening._stages[0].bound.checked == checked
     assert list(planted.try_speed()) == ["torch-fp32"]
 
@@ -421,7 +421,7 @@ def test_findings_carry_the_time_and_the_view_of_their_frame(planted):
 def test_a_lazy_detector_loads_at_the_first_object_and_not_before(model, weights, folder):
     """Opening looks at everything but the numbers; the first batch loads, and answers as ever."""
     with detector(model, weights, folder, lazy=True) as lazy, detector(model, weights, folder) as eager:
-        assert lazy.device == "cpu"
+        assert lazy.report().device == "cpu"
         assert not lazy.is_loaded
         assert lazy.version == eager.version
         batch = [sample_of(picture) for picture in (CLEAR, NUDE)]
@@ -447,7 +447,7 @@ def test_a_lazy_detector_tells_faults_when_it_is_opened(model, weights, folder, 
         subject = detector(**{"model": model, "weights": weights, "folder": folder, "lazy": True, **changes})
         with pytest.raises(error):
             subject.open()
-        assert subject.device is None
+        assert subject.report().device is None
 
 
 def test_rules_that_the_screen_does_not_understand_are_judged_exactly(model, weights, folder, monkeypatch, caplog):
@@ -458,7 +458,7 @@ def test_rules_that_the_screen_does_not_understand_are_judged_exactly(model, wei
 
     monkeypatch.setattr("lemmy_safety.detectors.clip.heads.horde.proof.learning.learn_proof", refuse)
     with detector(model, weights, folder, screen="torch-fp16") as opened:
-        assert opened.screen_statistics is None
+        assert opened.report().screen is None
         assert len(opened.detect([sample_of(CLEAR)])) == 1
     assert "reference precision" in caplog.text
     assert "other rules" in caplog.text

@@ -266,7 +266,7 @@ def test_with_a_screen_both_heads_say_what_they_say_without_one(with_two_heads):
         # What is cleared is the proof's word alone.
         fast._screening._watch = lambda _: False
         expected, found = exact.detect(batch), fast.detect(batch)
-        counts = fast.screen_statistics
+        counts = fast.report().screen
 
     assert [told(findings) for findings in found] == [told(findings) for findings in expected]
     assert fast.version.endswith("new-rules probe-1")
@@ -281,7 +281,7 @@ def test_a_head_without_a_proof_means_that_the_screen_clears_nothing(with_two_he
     """Then every picture is judged by the reference, which is said; findings are those of both heads."""
     with with_two_heads(UnprovenHead, screen="torch-bf16") as opened:
         found = opened.detect([sample_of(picture) for picture in PICTURES])
-        assert opened.screen_statistics is None
+        assert opened.report().screen is None
 
     assert sum(finding.label == "unproven" for findings in found for finding in findings) == 6
     assert "the head 'unproven' has none" in caplog.text
