@@ -38,7 +38,7 @@ demo: $(STAMPS)/demo
 test: $(STAMPS)/test
 	bash scripts/build_pictrs.sh
 	bash scripts/build_versitygw.sh
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --durations=25 $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test
 	cd benchmarks && ../$(BIN)/python decode_isolation.py --files 100

@@ -19,7 +19,7 @@ from ancestor_check import AncestorCheck
 from machine import print_header
 from PIL import Image
 from random_weights import random_checkpoint
-from support.clip_pictures import sample_pictures
+from support.clip.pictures import sample_pictures
 
 from lemmy_safety.detectors.clip.device import choose_device
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder

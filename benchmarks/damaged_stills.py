@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import suite  # noqa: F401
 from machine import print_header
-from support import damage, pictures
+from support.media import damage, pictures
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, decode, sniff

@@ -21,8 +21,8 @@ import suite  # noqa: F401
 from decoders import inline_decoder
 from machine import print_header
 from PIL import Image
-from support import pictures
-from support.media_files import STILLS
+from support.media import pictures
+from support.media.files import STILLS
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.fingerprints import pdq_of

@@ -27,8 +27,8 @@ import suite  # noqa: F401
 from decoders import inline_decoder, process_decoder
 from machine import print_header
 from peak_memory import PeakMemory, mebibytes
-from support.media_judging import MediaJudge, is_flagged
-from support.mutations import Mutator, seed_files
+from support.media.judging import MediaJudge, is_flagged
+from support.media.mutations import Mutator, seed_files
 
 from lemmy_safety.records import ItemStatus
 

@@ -31,7 +31,7 @@ import suite  # noqa: F401
 from machine import print_header
 from own_hook import own_hook
 from PIL import Image
-from support.pictures import encode, photo
+from support.media.pictures import encode, photo
 from support.web.pictrs_client import ask, get
 
 _MIB = 1024 * 1024

@@ -24,8 +24,8 @@ from decoders import process_decoder
 from machine import print_header
 from peak_memory import PeakMemory, mebibytes
 from PIL import Image, ImageDraw
-from support import pictures
-from support.media_files import VIDEOS, encode_video
+from support.media import pictures
+from support.media.files import VIDEOS, encode_video
 
 from lemmy_safety.errors import MediaError
 

@@ -18,8 +18,8 @@ from collections import Counter
 import suite  # noqa: F401
 from decoders import inline_decoder, process_decoder
 from machine import print_header
-from support.media_corpus import FULL, SMALL, Expected, MediaFile, corpus
-from support.media_judging import MediaJudge, is_flagged
+from support.media.corpus import FULL, SMALL, Expected, MediaFile, corpus
+from support.media.judging import MediaJudge, is_flagged
 
 from lemmy_safety.records import Assessment, ItemStatus, Sample
 

@@ -22,7 +22,8 @@ import suite  # noqa: F401
 from decoders import inline_decoder
 from machine import print_header
 from PIL import Image, ImageDraw
-from support import corpus, pictures
+from support.media import pictures
+from support.storage import sample_store as corpus
 
 from lemmy_safety.cli.demo_pictures import sample_pictures as drawings
 from lemmy_safety.detectors.hashes.canary import canary_image

@@ -1,7 +1,7 @@
 """A cache folder of the clip detector as an earlier start would have left it, with text features that were made up.
 
 Random weights see people and nudity nowhere. What the detector reads at its start are files, and a file may hold features
-that put any share of the pictures in doubt (``support/planted_words.py``): everything behind that is the program's own way.
+that put any share of the pictures in doubt (``support/clip/planted_words.py``): everything behind that is the program's own way.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import open_clip
 import torch
-from support.planted_words import planted_words
+from support.clip.planted_words import planted_words
 
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder
 from lemmy_safety.detectors.clip.encoders.openvino import load_openvino_encoder, make_openvino_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import suite  # noqa: F401
 import torch
-from support.clip_checkpoints import (
+from support.clip.checkpoints import (
     random_clip,
     save_old_state_dict,
     save_openai_archive,

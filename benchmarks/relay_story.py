@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 import suite  # noqa: F401
 from machine import print_header
 from PIL import Image
-from support.passes import minutes_ago, put, scanner_over
+from support.scan.passes import minutes_ago, put, scanner_over
 from support.web.pictrs_client import ask
 
 from lemmy_safety.access.rules import Access

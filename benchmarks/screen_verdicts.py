@@ -22,8 +22,8 @@ import suite  # noqa: F401
 import torch
 from machine import print_header
 from random_weights import random_checkpoint
-from support.clip_pictures import sample_pictures
-from support.planted_words import planted_words
+from support.clip.pictures import sample_pictures
+from support.clip.planted_words import planted_words
 
 from lemmy_safety.detectors.clip.device import choose_device
 from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder

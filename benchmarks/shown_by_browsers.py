@@ -27,8 +27,8 @@ from typing import NamedTuple
 import suite  # noqa: F401
 from machine import print_header
 from PIL import Image
-from support import damage, pictures
-from support.moving_pictures import CODECS, drifting, video
+from support.media import damage, pictures
+from support.media.moving_pictures import CODECS, drifting, video
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, decode

@@ -27,7 +27,7 @@ import paramiko
 import suite  # noqa: F401
 from delayed_line import delayed_line
 from machine import print_header
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
 
 from lemmy_safety.pictrs import keys as pictrs_keys
 from lemmy_safety.settings import Settings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
 _ROW = "{:<44}{:>10}{:>10}{:>22}{:>10}"
 _FIRST = datetime(2026, 1, 1, tzinfo=UTC)

@@ -29,8 +29,8 @@ import suite  # noqa: F401
 from machine import print_header
 from planted_cache import PlantedCaches
 from random_weights import FORMS, random_checkpoint
-from support.backends import LocalBackend
-from support.pictures import encode, photo
+from support.media.pictures import encode, photo
+from support.storage.backends import LocalBackend
 
 from lemmy_safety.detectors.clip.device import choose_device
 

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
-from support import pictures
+from support.media import pictures
 
 from lemmy_safety.pictrs import keys as pictrs_keys
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.backends import LocalBackend, SwiftBackend
-from support.passes import LONG_AGO
-from support.sshd import open_backend
-from support.swift import SwiftServer
+from support.scan.passes import LONG_AGO
+from support.servers.sshd import open_backend
+from support.servers.swift import SwiftServer
+from support.storage.backends import LocalBackend, SwiftBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from support.s3_server import running
-from support.swift import SwiftServer, SwiftUnavailable
-from support.versitygw import Versitygw, VersitygwUnavailable
+from support.servers.s3 import running
+from support.servers.swift import SwiftServer, SwiftUnavailable
+from support.servers.versitygw import Versitygw, VersitygwUnavailable
 
 from lemmy_safety.foreign import keep_secret
 from lemmy_safety.settings import ENV_PREFIX, OPTIONS

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.ledgers import STORAGE, checked, failed, flagged, record
+from support.ledger.results import STORAGE, checked, failed, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
 from lemmy_safety.actions.guard import LEAST_JUDGED, allowed_in_pass, midnight, unusual_detector

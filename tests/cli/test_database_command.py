@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from support.old_ledgers import insert, old_ledger
+from support.ledger.old_ledgers import insert, old_ledger
 
 from lemmy_safety.errors import ActionRefused, LedgerDamaged, LedgerError, SettingsError
 from lemmy_safety.ledger import sqlite_url

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 
 import pytest
-from support.uploads import upload
+from support.ledger.uploads import upload
 
 from lemmy_safety.errors import (
     LedgerDamaged,

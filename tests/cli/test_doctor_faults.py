@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.ledgers import failed, flagged, record
+from support.ledger.results import failed, flagged, record
 
 from lemmy_safety import errors
 from lemmy_safety.ledger import open_ledger, sqlite_url

@@ -6,9 +6,9 @@ import json
 from contextlib import contextmanager
 
 import pytest
-from support.odd_s3 import OddS3
-from support.pictures import encode, gradient
-from support.scripted_s3 import scripted_s3
+from support.media.pictures import encode, gradient
+from support.storage.odd_s3 import OddS3
+from support.storage.scripted_s3 import scripted_s3
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import pytest
 from support.admin import eventually
-from support.ledgers import StepClock, flagged, record
+from support.ledger.results import StepClock, flagged, record
 
 from lemmy_safety.errors import ActionRefused
 from lemmy_safety.ledger import open_ledger, sqlite_url

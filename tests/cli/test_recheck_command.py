@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from support.admin import Admin, eventually, stop
-from support.corpus import sample_pictures
-from support.passes import minutes_ago, put
+from support.scan.passes import minutes_ago, put
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.errors import LedgerError, StorageMissing
 from lemmy_safety.fingerprints import sha256_of

@@ -8,8 +8,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.odd_s3 import OddS3
-from support.scripted_s3 import scripted_s3
+from support.storage.odd_s3 import OddS3
+from support.storage.scripted_s3 import scripted_s3
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import AccessDenied, ActionRefused, ObjectChanged
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cli.conftest import LocalStore
-    from support.scripted_s3 import Request
+    from support.storage.scripted_s3 import Request
 
 REFUSED = ActionRefused.exit_code
 KEY = "01/aa/canary.png"

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.sshd import client_key, open_backend
+from support.servers.sshd import client_key, open_backend
 
 from lemmy_safety import errors
 from lemmy_safety.cli.invocation import Invocation

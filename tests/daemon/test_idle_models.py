@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from support.admin import eventually
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_detectors import clip_detector
-from support.clip_pictures import sample_of, sample_pictures
-from support.passes import put, scanner_over
-from support.scanned_store import SWEEP, picture
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.detectors import clip_detector
+from support.clip.pictures import sample_of, sample_pictures
+from support.scan.passes import put, scanner_over
+from support.scan.scanned_store import SWEEP, picture
 
 from lemmy_safety.daemon import Daemon, DaemonOptions
 from lemmy_safety.detectors.clip.detector import ClipDetector

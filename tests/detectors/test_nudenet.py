@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.fingerprinted_samples import bundled_photos, generated_pictures, sample_of
+from support.media.fingerprinted_samples import bundled_photos, generated_pictures, sample_of
 
 from lemmy_safety.detectors.nudenet import NudenetDetector
 from lemmy_safety.errors import DetectorError, MissingExtra, WeightsInvalid

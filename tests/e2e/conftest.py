@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.admin import Admin, kill_the_rest
-from support.passes import LONG_AGO, keys_in
+from support.scan.passes import LONG_AGO, keys_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.swift import SwiftServer
+    from support.servers.swift import SwiftServer
 
 #: Where Debian, Fedora and others keep the stand-alone SFTP server, which can write what it is asked into a log.
 _SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
@@ -94,7 +94,7 @@ def admin_on_s3(swift: SwiftServer, bucket: str, tmp_path: Path) -> tuple[Admin,
 @pytest.fixture
 def admin_on_ssh(tmp_path: Path):
     """A function that gives an admin whose pict-rs files lie behind a real OpenSSH server."""
-    from support.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
+    from support.servers.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
 
     with contextlib.ExitStack() as stack:
 

@@ -6,9 +6,9 @@ import sqlite3
 from datetime import UTC, datetime
 
 from support.admin import Admin
-from support.ancestor import write_ancestor_database
-from support.corpus import sample_pictures
-from support.passes import keys_in, put
+from support.ledger.legacy import write_ancestor_database
+from support.scan.passes import keys_in, put
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 

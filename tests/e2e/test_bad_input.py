@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from support.admin import Admin
-from support.corpus import sample_pictures
-from support.passes import put
+from support.scan.passes import put
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 
@@ -71,7 +71,7 @@ def test_a_host_key_that_nobody_vouched_for_is_refused_with_the_exact_fix(admin_
 @pytest.mark.external_service
 def test_a_wrong_ssh_setting_is_one_line_with_its_fix(admin_on_ssh):
     """A locked key without its passphrase, another key, no folder, nobody there, no such host."""
-    from support.sshd import client_key  # noqa: PLC0415 - paramiko, only for those who need it
+    from support.servers.sshd import client_key  # noqa: PLC0415 - paramiko, only for those who need it
 
     admin, store = admin_on_ssh("ssh")
     store.put("a.png", canary_png())

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 from support.admin import Admin, eventually, free_port
-from support.passes import minutes_ago, put
-from support.scanned_store import picture
+from support.scan.passes import minutes_ago, put
+from support.scan.scanned_store import picture
 from support.web.pictrs_client import ask, get
 
 from lemmy_safety.detectors.hashes.canary import canary_png

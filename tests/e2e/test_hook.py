@@ -8,9 +8,9 @@ import time
 
 import pytest
 from PIL import Image
-from support import moving_pictures
 from support.admin import eventually, free_port, stop
-from support.corpus import sample_pictures
+from support.media import moving_pictures
+from support.storage.sample_store import sample_pictures
 from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_image

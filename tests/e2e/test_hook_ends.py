@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.admin import Admin, eventually, free_port, stop
-from support.pictures import encode, gradient, plasma
+from support.media.pictures import encode, gradient, plasma
 from support.web.pictrs_client import ask, get
 
 from lemmy_safety.fingerprints import sha256_of

@@ -10,8 +10,8 @@ import sys
 
 import pytest
 from support.admin import Admin
-from support.corpus import sample_pictures
-from support.passes import keys_in, put
+from support.scan.passes import keys_in, put
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 from PIL import Image
-from support.corpus import sample_pictures
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_image
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support import moving_pictures
 from support.admin import Admin, eventually, free_port
-from support.corpus import sample_pictures
-from support.passes import put
+from support.media import moving_pictures
+from support.scan.passes import put
+from support.storage.sample_store import sample_pictures
 from support.traces import files_written, strace_or_skip, traced, traced_program
 from support.web import pictrs_client
 

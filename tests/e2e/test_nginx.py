@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.admin import Admin, eventually, free_port, stop
-from support.corpus import sample_pictures
-from support.nginx_process import Nginx, documented_location, require_nginx
-from support.pictrs_process import COMING, STABLE, Pictrs, require_pictrs, told
+from support.servers.nginx import Nginx, documented_location, require_nginx
+from support.servers.pictrs_process import COMING, STABLE, Pictrs, require_pictrs, told
+from support.storage.sample_store import sample_pictures
 from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 from support.admin import Admin, eventually, stop
-from support.corpus import sample_pictures
-from support.passes import minutes_ago, put
+from support.scan.passes import minutes_ago, put
+from support.storage.sample_store import sample_pictures
 
 pytestmark = [
     pytest.mark.slow,

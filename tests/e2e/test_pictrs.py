@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
-from support import moving_pictures
 from support.admin import Admin, eventually, free_port
-from support.compose import compose_with_pictrs, environment
-from support.corpus import sample_pictures
-from support.pictrs_process import COMING, STABLE, Pictrs, alias, require_pictrs, told
+from support.media import moving_pictures
+from support.servers.compose import compose_with_pictrs, environment
+from support.servers.pictrs_process import COMING, STABLE, Pictrs, alias, require_pictrs, told
+from support.storage.sample_store import sample_pictures
 from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_image, canary_png

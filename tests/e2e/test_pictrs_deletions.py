@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.admin import Admin, eventually
-from support.corpus import sample_pictures
-from support.passes import keys_in
-from support.pictrs_process import COMING, STABLE, Pictrs, alias, bucket_store, require_pictrs, told
+from support.scan.passes import keys_in
+from support.servers.pictrs_process import COMING, STABLE, Pictrs, alias, bucket_store, require_pictrs, told
+from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
-from support.fingerprinted_samples import bundled_photos
+from support.media.fingerprinted_samples import bundled_photos
 
 from lemmy_safety.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of, sha256_of
 

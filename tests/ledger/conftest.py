@@ -6,10 +6,10 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
-from support import pgbouncer as pgbouncer_support
-from support import postgres as postgres_support
-from support.ledgers import StepClock
-from support.servers import not_tested
+from support.ledger.results import StepClock
+from support.servers import pgbouncer as pgbouncer_support
+from support.servers import postgres as postgres_support
+from support.servers.base import not_tested
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 

@@ -8,9 +8,9 @@ from contextlib import closing
 from sqlite3 import connect
 
 import pytest
-from support.ancestor import write_ancestor_database
-from support.killed_ledger import killed
-from support.ledgers import STORAGE
+from support.ledger.killed_ledger import killed
+from support.ledger.legacy import write_ancestor_database
+from support.ledger.results import STORAGE
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionState, Outcome
@@ -45,7 +45,7 @@ def test_a_take_over_that_was_killed_starts_again(tmp_path, word, steps) -> None
 @pytest.mark.external_service
 def test_a_first_start_that_was_killed_starts_again_on_a_server(postgres) -> None:
     """The server takes the half-made schema back by itself."""
-    from support.postgres import create_database  # noqa: PLC0415
+    from support.servers.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "killed")
     with killed(url, "CREATE TABLE", 4), open_ledger(url) as ledger:

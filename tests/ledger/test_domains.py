@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
-from support.ledgers import DETECTORS, STORAGE, checked, record, sha256_of
-from support.uploads import judged
+from support.ledger.results import DETECTORS, STORAGE, checked, record, sha256_of
+from support.ledger.uploads import judged
 
 from lemmy_safety.ledger import FROM_UPLOAD, open_ledger, sqlite_url
 from lemmy_safety.ledger.schema.tables import flags, images, uploads

@@ -6,9 +6,9 @@ import re
 
 import pytest
 from sqlalchemy import event
-from support.ledgers import RULES, STORAGE, checked, fill, flagged, record, sha256_of, stored
-from support.postgres import create_database
-from support.uploads import AT, judged, upload
+from support.ledger.results import RULES, STORAGE, checked, fill, flagged, record, sha256_of, stored
+from support.ledger.uploads import AT, judged, upload
+from support.servers.postgres import create_database
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, Outcome, Review

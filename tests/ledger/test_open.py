@@ -17,8 +17,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import event
-from support.ancestor import write_ancestor_database
-from support.ledgers import STORAGE, checked, flagged, record
+from support.ledger.legacy import write_ancestor_database
+from support.ledger.results import STORAGE, checked, flagged, record
 
 import lemmy_safety
 from lemmy_safety.errors import (
@@ -252,7 +252,7 @@ def test_a_locked_database_is_said_to_be_locked(made) -> None:
 @pytest.mark.external_service
 def test_a_server_whose_writer_does_not_finish_is_said_to_be_locked(postgres) -> None:
     """Writers of all processes queue there as well, for a time."""
-    from support.postgres import create_database  # noqa: PLC0415
+    from support.servers.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "held")
     with open_ledger(url) as holder, open_ledger(url, busy_timeout_s=SHORT_S) as ledger:
@@ -264,7 +264,7 @@ def test_a_server_whose_writer_does_not_finish_is_said_to_be_locked(postgres) ->
 @pytest.mark.external_service
 def test_a_server_that_only_reads_is_said_to_be_read_only(postgres) -> None:
     """Like a standby."""
-    from support.postgres import create_database  # noqa: PLC0415
+    from support.servers.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "standby")
     with open_ledger(url) as ledger, ledger.database.engine.connect() as connection:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support.ledgers import RULES, checked, failed, record, sha256_of, stored
+from support.ledger.results import RULES, checked, failed, record, sha256_of, stored
 
 from lemmy_safety.ledger import Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review

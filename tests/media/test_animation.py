@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import moving_pictures, pictures
-from support.moving_pictures import animation, drifting, scene, shows, with_hidden
+from support.media import moving_pictures, pictures
+from support.media.moving_pictures import animation, drifting, scene, shows, with_hidden
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, sniff

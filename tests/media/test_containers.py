@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import picture_blocks as blocks
-from support import pictures
-from support.media_files import STILLS, VIDEOS, encode_video
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.files import STILLS, VIDEOS, encode_video
 
 from lemmy_safety.media import containers, sniff
 from lemmy_safety.media.structure import boxes, gif, tiff

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import pictures
-from support.breaking_decoders import break_or_decode
+from support.media import pictures
+from support.media.breaking_decoders import break_or_decode
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits

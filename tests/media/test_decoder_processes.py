@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import pytest
-from support import pictures
-from support.breaking_decoders import break_or_decode, show_and_break
+from support.media import pictures
+from support.media.breaking_decoders import break_or_decode, show_and_break
 
 from lemmy_safety.errors import MediaError, WorkerDied
 from lemmy_safety.media import InlineDecoder, MediaLimits, decoding
@@ -445,7 +445,7 @@ PROGRAM = """
 import sys, threading
 sys.path[:] = {path!r}
 import psutil
-from support.breaking_decoders import break_or_decode, show_and_break
+from support.media.breaking_decoders import break_or_decode, show_and_break
 from lemmy_safety.media import MediaLimits
 from lemmy_safety.media.workers import process
 from lemmy_safety.media.workers.pool import ProcessDecoder

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from support.media_corpus import SCENE_MS, SMALL, Expected, corpus
-from support.media_files import ANIMATIONS, STILLS, VIDEOS
-from support.media_judging import MediaJudge, is_flagged
+from support.media.corpus import SCENE_MS, SMALL, Expected, corpus
+from support.media.files import ANIMATIONS, STILLS, VIDEOS
+from support.media.judging import MediaJudge, is_flagged
 
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.records import ItemStatus

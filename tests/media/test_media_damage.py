@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFile
-from support import damage, pictures
-from support.drawn_damage import drawn_damage
+from support.media import damage, pictures
+from support.media.drawn_damage import drawn_damage
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import DecodedMedia, MediaLimits, decode, sniff

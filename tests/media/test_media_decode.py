@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
-from support import pictures
+from support.media import pictures
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import DECODER_VERSION, InlineDecoder, MediaLimits, decode, decoding, sniff

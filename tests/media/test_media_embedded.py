@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from support import moving_pictures, pictures
+from support.media import moving_pictures, pictures
 
 from lemmy_safety.media import MediaLimits, decode
 from lemmy_safety.media.deadline import Deadline

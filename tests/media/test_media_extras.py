@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support import pictures
-from support.media_files import VIDEOS
+from support.media import pictures
+from support.media.files import VIDEOS
 
 try:
     import pillow_heif

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from support.media_judging import MediaJudge, is_flagged
-from support.mutations import Mutator, seed_files
+from support.media.judging import MediaJudge, is_flagged
+from support.media.mutations import Mutator, seed_files
 
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.records import ItemStatus

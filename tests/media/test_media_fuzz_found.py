@@ -12,11 +12,11 @@ import av
 import numpy as np
 import pytest
 from PIL import ImageCms
-from support import pictures
-from support.hiding_places import white_with_alpha
-from support.media_files import STILLS
-from support.media_judging import MediaJudge
-from support.moving_pictures import CODECS, drifting, video
+from support.media import pictures
+from support.media.files import STILLS
+from support.media.hiding_places import white_with_alpha
+from support.media.judging import MediaJudge
+from support.media.moving_pictures import CODECS, drifting, video
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import InlineDecoder, MediaLimits, decode

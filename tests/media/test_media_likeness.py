@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
-from support import pictures
+from support.media import pictures
 
 from lemmy_safety.media.pixels import likeness
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support import moving_pictures, pictures
+from support.media import moving_pictures, pictures
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, costs, decode, sniff

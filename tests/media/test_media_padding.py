@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import padding, pictures
+from support.media import padding, pictures
 
 from lemmy_safety.media import MediaLimits, decode, sniff
 from lemmy_safety.media.containers import lean

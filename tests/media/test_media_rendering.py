@@ -7,8 +7,8 @@ import base64
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
-from support import pictures
-from support.rendered import LIMITS, corners, near, shown
+from support.media import pictures
+from support.media.rendered import LIMITS, corners, near, shown
 
 from lemmy_safety.media import decode
 from lemmy_safety.media.pixels import colours, rendering

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 from PIL import Image
-from support import damage, pictures
+from support.media import damage, pictures
 
 from lemmy_safety.media import MediaLimits, decode, sniff
 from lemmy_safety.media.stills import interlace, reading, repair, second_decoder

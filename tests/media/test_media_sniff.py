@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support import picture_blocks as blocks
-from support import pictures
-from support.media_files import ANIMATIONS, STILLS, VIDEOS, encode_video
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.files import ANIMATIONS, STILLS, VIDEOS, encode_video
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.extensions import lying_extension

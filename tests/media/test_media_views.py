@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import pictures
+from support.media import pictures
 
 from lemmy_safety.media import MediaLimits, decode
 from lemmy_safety.media.pixels import views

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from support import corpus, pictures
+from support.media import pictures
+from support.storage import sample_store as corpus
 
 from lemmy_safety.media import MediaLimits, decode
 

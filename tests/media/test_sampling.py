@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import pictures
+from support.media import pictures
 
 from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.moving.sampling import LONG_S, MINIATURE, FrameSampler, on_both_pages, spread_order

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from ruamel.yaml import YAML
-from support.compose import COMPOSE_FILE, compose_with_pictrs, environment, with_pictrs
+from support.servers.compose import COMPOSE_FILE, compose_with_pictrs, environment, with_pictrs
 
 from lemmy_safety.settings import OPTIONS
 

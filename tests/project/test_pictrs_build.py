@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.build_scripts import BuildScript
-from support.pictrs_process import COMING, STABLE, require_pictrs
+from support.servers.build_scripts import BuildScript
+from support.servers.pictrs_process import COMING, STABLE, require_pictrs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pict-rs is built on POSIX systems only")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.build_scripts import BuildScript, default_version
-from support.s3_server import running
-from support.versitygw import VERSION, Versitygw, VersitygwUnavailable
+from support.servers.build_scripts import BuildScript, default_version
+from support.servers.s3 import running
+from support.servers.versitygw import VERSION, Versitygw, VersitygwUnavailable
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the suite starts versitygw on POSIX systems only")
 

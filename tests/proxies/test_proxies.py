@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.proxying import set_proxies
+from support.servers.proxying import set_proxies
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.proxies import Proxy, proxy_for, variables_that_name

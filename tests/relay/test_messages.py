@@ -9,8 +9,8 @@ from datetime import UTC
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ledgers import NOON, checked
-from support.uploads import upload
+from support.ledger.results import NOON, checked
+from support.ledger.uploads import upload
 
 from lemmy_safety.ledger import UploadAnswer, UploadRow
 from lemmy_safety.records import (

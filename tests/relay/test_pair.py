@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.ledgers import flagged, record
-from support.passes import minutes_ago, put, scanner_over
-from support.pictures import encode, gradient
+from support.ledger.results import flagged, record
+from support.media.pictures import encode, gradient
+from support.scan.passes import minutes_ago, put, scanner_over
 from support.web.relay import running_relay, running_worker
 from support.web.service import PATIENCE_S, until
 from support.web.stand_ins import GatedDetector
@@ -181,7 +181,7 @@ def test_a_long_list_is_taken_over_in_pages(tmp_path, monkeypatch) -> None:
     """And told back in pieces; a worker that starts again loses nothing by it."""
     monkeypatch.setattr("lemmy_safety.relay.server.routes.PAGE", 4)
     monkeypatch.setattr("lemmy_safety.relay.worker.mirror._TOLD_AT_ONCE", 3)
-    from support.uploads import judged, upload  # noqa: PLC0415
+    from support.ledger.uploads import judged, upload  # noqa: PLC0415
 
     names = [f"u{number}" for number in range(11)]
     with running_relay(tmp_path) as relay:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.scanned_store import fill_store
+from support.scan.scanned_store import fill_store
 
 
 @pytest.fixture

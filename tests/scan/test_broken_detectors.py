@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.passes import keys_in, put, scanner_over
-from support.scanned_store import SWEEP, Recognizer, picture
+from support.scan.passes import keys_in, put, scanner_over
+from support.scan.scanned_store import SWEEP, Recognizer, picture
 
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import DetectorError, WorkerDied

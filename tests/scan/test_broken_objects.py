@@ -6,8 +6,8 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
-from support.scanned_store import CANARIES, SWEEP, picture
+from support.scan.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP, picture
 
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import AccessDenied, StorageError, StorageUnreachable

@@ -1,6 +1,6 @@
 """The storage's clock is behind or ahead, or a file is dated in the future: no upload is missed for it.
 
-On a server in memory whose clock is wrong, which no real one here may be given (see ``support.odd_s3``), and on folders.
+On a server in memory whose clock is wrong, which no real one here may be given (see ``support.storage.odd_s3``), and on folders.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.odd_s3 import OddS3, odd_storage
-from support.passes import put, scanner_over
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
+from support.scan.passes import put, scanner_over
+from support.storage.odd_s3 import OddS3, odd_storage
 
 from lemmy_safety.daemon import Daemon, DaemonOptions
 from lemmy_safety.pictrs.keys import make_key

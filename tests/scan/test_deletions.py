@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from support.ancestor import FIRST_SEEN, write_ancestor_database
-from support.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
-from support.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail, picture
+from support.ledger.legacy import FIRST_SEEN, write_ancestor_database
+from support.scan.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail, picture
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import LedgerFull, ObjectGone

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy import select
-from support.passes import keys_in, scanner_over
-from support.scanned_store import CANARIES, SWEEP
+from support.scan.passes import keys_in, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP
 
 from lemmy_safety.ledger.schema.tables import images
 from lemmy_safety.policy import Effect, Policy, Rule

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.passes import WatchedStorage, keys_in, put, scanner_over
-from support.scanned_store import SWEEP
+from support.scan.passes import WatchedStorage, keys_in, put, scanner_over
+from support.scan.scanned_store import SWEEP
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.records import ActionPlan, Assessment, ItemResult, ItemStatus

@@ -6,7 +6,7 @@ import hashlib
 import threading
 
 import pytest
-from support.pictures import encode, gradient, photo
+from support.media.pictures import encode, gradient, photo
 from support.web.stand_ins import CountingDecoder, FailingDetector, GatedDetector
 
 from lemmy_safety.detectors.hashes.canary import canary_png

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.ledgers import RULES, checked, record, sha256_of
-from support.passes import WatchedStorage, minutes_ago, put
-from support.uploads import judged, upload
+from support.ledger.results import RULES, checked, record, sha256_of
+from support.ledger.uploads import judged, upload
+from support.scan.passes import WatchedStorage, minutes_ago, put
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import Outcome

@@ -8,9 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support.passes import WatchedStorage, minutes_ago, put, scanner_over
-from support.scanned_store import SWEEP, Recognizer, picture
-from support.uploads import upload
+from support.ledger.uploads import upload
+from support.scan.passes import WatchedStorage, minutes_ago, put, scanner_over
+from support.scan.scanned_store import SWEEP, Recognizer, picture
 
 from lemmy_safety.errors import AccessDenied, StorageError
 from lemmy_safety.ledger import UNSAID, UploadAnswer, UploadResult

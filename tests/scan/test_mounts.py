@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support.passes import WatchedStorage, minutes_ago, put, scanner_over
-from support.scanned_store import SWEEP
-from support.uploads import upload
+from support.ledger.uploads import upload
+from support.scan.passes import WatchedStorage, minutes_ago, put, scanner_over
+from support.scan.scanned_store import SWEEP
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import StorageUnreachable

@@ -1,6 +1,6 @@
 """Passes over servers that list wrongly, damage what they send, or tell no times: every object is judged, by its own bytes.
 
-On a server in memory that has such habits, since no real one of them runs here (see ``support.odd_s3``).
+On a server in memory that has such habits, since no real one of them runs here (see ``support.storage.odd_s3``).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.odd_s3 import OddS3, by_hash, odd_storage
-from support.passes import scanner_over
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
+from support.scan.passes import scanner_over
+from support.storage.odd_s3 import OddS3, by_hash, odd_storage
 
 from lemmy_safety.scan import PassRequest
 

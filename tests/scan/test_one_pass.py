@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from support.passes import keys_in, scanner_over
-from support.scanned_store import CANARIES, SWEEP, Recognizer
+from support.scan.passes import keys_in, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP, Recognizer
 
 from lemmy_safety.errors import PassRunning
 from lemmy_safety.ledger import DAEMON, RECHECK, open_ledger, sqlite_url

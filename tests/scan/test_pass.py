@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from support.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
-from support.scanned_store import SWEEP, Recognizer, picture
+from support.scan.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
+from support.scan.scanned_store import SWEEP, Recognizer, picture
 
 from lemmy_safety.detectors.base import DetectorReport
 from lemmy_safety.detectors.hashes.detector import HashesDetector

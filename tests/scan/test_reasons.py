@@ -7,9 +7,9 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from support.breaking_decoders import break_or_decode
-from support.passes import WatchedStorage, put, scanner_over
-from support.scanned_store import SWEEP
+from support.media.breaking_decoders import break_or_decode
+from support.scan.passes import WatchedStorage, put, scanner_over
+from support.scan.scanned_store import SWEEP
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.fingerprints import sha256_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from support.passes import keys_in, put, scanner_over
-from support.scanned_store import CANARIES, SWEEP, Recognizer, picture
+from support.scan.passes import keys_in, put, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
 from lemmy_safety.ledger import RECHECK
 from lemmy_safety.records import ActionPlan

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.passes import WatchedStorage, minutes_ago, put, scanner_over
-from support.scanned_store import CANARIES, SWEEP
+from support.scan.passes import WatchedStorage, minutes_ago, put, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, StorageError, StorageUnreachable
 from lemmy_safety.ledger import DAEMON

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from support.passes import keys_in, minutes_ago, put, scanner_over
-from support.scanned_store import CANARIES, SWEEP, Recognizer, picture
+from support.scan.passes import keys_in, minutes_ago, put, scanner_over
+from support.scan.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.detectors.hashes.detector import HashesDetector

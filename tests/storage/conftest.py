@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.backends import LocalBackend, SwiftBackend, VersitygwBackend
+from support.storage.backends import LocalBackend, SwiftBackend, VersitygwBackend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.backends import StorageBackend
+    from support.storage.backends import StorageBackend
 
     from lemmy_safety.storage.base import Storage
 
@@ -32,7 +32,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StorageB
         server = request.getfixturevalue(request.param)
         yield _S3[request.param](server, server.new_bucket())
     else:
-        from support.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
+        from support.servers.sshd import open_backend  # noqa: PLC0415 - paramiko, only for those who need it
 
         with open_backend(request.param) as place:
             yield place

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.backends import WITH_CONTROL_SIGNS
+from support.storage.backends import WITH_CONTROL_SIGNS
 
 from lemmy_safety.errors import (
     AccessDenied,
@@ -26,7 +26,7 @@ from lemmy_safety.storage.incremental import IncrementalListing
 from lemmy_safety.storage.probing import probe
 
 if TYPE_CHECKING:
-    from support.backends import StorageBackend
+    from support.storage.backends import StorageBackend
 
     from lemmy_safety.storage.base import Storage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from support.passes import put
+from support.scan.passes import put
 
 from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.incremental import IncrementalListing

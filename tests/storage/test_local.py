@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.backends import LocalBackend
+from support.storage.backends import LocalBackend
 
 from lemmy_safety.errors import (
     AccessDenied,

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.killed_storage import NEVER, killed
-from support.small_disk import small_disk
+from support.storage.killed import NEVER, killed
+from support.storage.small_disk import small_disk
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, StorageError, StorageFull
 from lemmy_safety.storage.parts import is_part, new_part
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from support.backends import StorageBackend
+    from support.storage.backends import StorageBackend
 
     from lemmy_safety.storage.base import Storage
 

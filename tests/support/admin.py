@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from support.servers import free_port as free_port  # noqa: PLC0414 - tests of commands take both from here
+from support.servers.base import free_port as free_port  # noqa: PLC0414 - tests of commands take both from here
 
 if TYPE_CHECKING:
     from pathlib import Path

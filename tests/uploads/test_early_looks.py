@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import breaking_decoders, pictures
+from support.media import breaking_decoders, pictures
 from support.web.engine import in_service, until, upload
 from support.web.stand_ins import GatedDetector
 

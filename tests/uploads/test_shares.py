@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image
-from support import breaking_decoders, pictures
+from support.media import breaking_decoders, pictures
 from support.web.engine import in_service, until, upload
 from support.web.stand_ins import GatedDetector
 

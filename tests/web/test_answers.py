@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.ledgers import checked, record
-from support.passes import put, scanner_over
-from support.pictures import encode, encode_animation, gradient, photo, truncated
+from support.ledger.results import checked, record
+from support.media.pictures import encode, encode_animation, gradient, photo, truncated
+from support.scan.passes import put, scanner_over
 from support.web.hook import running_hook
 from support.web.pictrs_client import get
 from support.web.stand_ins import FailingDetector, GatedDetector

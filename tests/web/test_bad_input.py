@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.pictures import encode, gradient, photo, png_bomb
+from support.media.pictures import encode, gradient, photo, png_bomb
 from support.web.hook import MAX_BYTES, running_hook
 from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 from support.web.stand_ins import GatedDetector

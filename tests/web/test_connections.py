@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.pictures import encode, gradient, photo
+from support.media.pictures import encode, gradient, photo
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 from support.web.stand_ins import GatedDetector

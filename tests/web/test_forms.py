@@ -13,7 +13,7 @@ import httpx
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.hook import MAX_BYTES, running_hook
 from support.web.pictrs_client import (
     BOUNDARY,

@@ -8,7 +8,7 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
 from support.web.relay import running_relay

@@ -6,7 +6,7 @@ import contextlib
 import socket
 
 import pytest
-from support.servers import free_port
+from support.servers.base import free_port
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.web.listening import hosts_in, listeners

@@ -10,7 +10,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.small_disk import fill, small_disk
+from support.storage.small_disk import fill, small_disk
 from support.web.hook import running_hook
 from support.web.pictrs_client import get
 

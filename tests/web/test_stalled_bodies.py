@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from support.pictures import encode, gradient, photo
+from support.media.pictures import encode, gradient, photo
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, Connection, ask, chunks, get, head
 from support.web.stand_ins import GatedDetector

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, Connection, chunks, get, head
 from support.web.stand_ins import GatedDetector

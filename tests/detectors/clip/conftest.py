@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
 
 from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder
 

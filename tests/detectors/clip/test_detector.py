@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from horde_safety.nsfw_checker_class import NSFWChecker
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_detectors import clip_detector, rules_of
-from support.clip_pictures import sample_of, sample_pictures
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.detectors import clip_detector, rules_of
+from support.clip.pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
 from lemmy_safety.detectors.clip.heads.horde.labels import LABELS

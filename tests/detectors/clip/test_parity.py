@@ -15,9 +15,9 @@ from clip_interrogator import Config, Interrogator
 from horde_safety import interrogate
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
-from support.clip_checkpoints import random_clip, save_safetensors
-from support.clip_detectors import clip_detector, rules_of
-from support.clip_pictures import sample_of, sample_pictures
+from support.clip.checkpoints import random_clip, save_safetensors
+from support.clip.detectors import clip_detector, rules_of
+from support.clip.pictures import sample_of, sample_pictures
 
 # At a picture in one to four seconds and core pair: 16 for the reference, 16 for us, and the words once.
 pytestmark = [

@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, features
-from support.fingerprinted_samples import bundled_photos, encoded, generated_pictures
+from support.media.fingerprinted_samples import bundled_photos, encoded, generated_pictures
 
 from lemmy_safety.detectors.hashes.canary import CANARY_PDQS, HEIGHT, WIDTH, canary_image, canary_png
 from lemmy_safety.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of

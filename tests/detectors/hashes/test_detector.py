@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support.fingerprinted_samples import bundled_photos, encoded, generated_pictures, sample_of
+from support.media.fingerprinted_samples import bundled_photos, encoded, generated_pictures, sample_of
 
 from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.detectors.hashes.detector import PDQ_THRESHOLD, HashesDetector, similarity

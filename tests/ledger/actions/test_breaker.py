@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.ledgers import NOON, STORAGE, StepClock, checked, flagged, record
+from support.ledger.results import NOON, STORAGE, StepClock, checked, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
 from lemmy_safety.ledger import open_ledger, sqlite_url

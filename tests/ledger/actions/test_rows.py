@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import select
-from support.ledgers import DECODER, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
-from support.old_ledgers import insert, old_ledger
+from support.ledger.old_ledgers import insert, old_ledger
+from support.ledger.results import DECODER, STORAGE, checked, failed, flagged, record, row_of, sha256_of, stored
 
 from lemmy_safety.errors import LedgerDamaged
 from lemmy_safety.ledger import open_ledger, sqlite_url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import (
+from support.ledger.results import (
     RULES,
     STORAGE,
     checked,

@@ -14,10 +14,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from support.ancestor import write_ancestor_database
-from support.ledgers import NOON, STORAGE, StepClock, checked, record
-from support.old_ledgers import insert, insert_object, old_ledger, revisions
-from support.small_disk import fill, small_disk
+from support.ledger.legacy import write_ancestor_database
+from support.ledger.old_ledgers import insert, insert_object, old_ledger, revisions
+from support.ledger.results import NOON, STORAGE, StepClock, checked, record
+from support.storage.small_disk import fill, small_disk
 
 from lemmy_safety.errors import ActionRefused, LedgerError, LedgerFull
 from lemmy_safety.ledger import open_ledger, sqlite_url
@@ -233,7 +233,7 @@ def test_a_backup_is_whole_while_another_writes(database_file) -> None:
     """Each batch is in it whole or not at all, and it can be opened as a ledger."""
     writer = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
-        "from support.ledgers import checked, record; from lemmy_safety.ledger import open_ledger, sqlite_url\n"
+        "from support.ledger.results import checked, record; from lemmy_safety.ledger import open_ledger, sqlite_url\n"
         "with open_ledger(sqlite_url(Path(sys.argv[1]))) as ledger:\n"
         "    for batch in range(10_000):\n"
         "        record(ledger, [checked(f'{batch} {number}') for number in range(50)])\n"
@@ -320,7 +320,7 @@ def test_a_backup_without_a_name_lies_in_the_folder_with_the_time(database_file,
 @pytest.mark.external_service
 def test_postgresql_goes_back_from_a_dump(postgres, tmp_path) -> None:
     """The command that is named makes one without a password in it; restored, it is the old database."""
-    from support.postgres import create_database, program  # noqa: PLC0415
+    from support.servers.postgres import create_database, program  # noqa: PLC0415
 
     url = create_database(postgres, "to be dumped")
     with old_ledger(url, "0007") as connection:

@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.ledgers import checked, record
+from support.ledger.results import checked, record
 
 from lemmy_safety.errors import LedgerNoLocks
 from lemmy_safety.ledger import open_ledger, sqlite_url
 
-SOURCE = Path(__file__).parents[2] / "support" / "netlocks.c"
+SOURCE = Path(__file__).parents[2] / "support" / "ledger" / "netlocks.c"
 
 MODES = {
     "busy": "refuses locks",

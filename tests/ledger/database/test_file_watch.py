@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
-from support.ledgers import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, stored
+from support.ledger.results import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, stored
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReplaced
 from lemmy_safety.ledger import SWEEP, open_ledger, sqlite_url
@@ -237,7 +237,7 @@ def test_a_file_that_was_cut_short_is_damaged(place):
 @pytest.mark.external_service
 def test_a_servers_database_that_was_emptied_is_noticed(postgres):
     """Dropped and created again under its name: a start makes the schema, waiting does not."""
-    from support.postgres import create_database  # noqa: PLC0415
+    from support.servers.postgres import create_database  # noqa: PLC0415
 
     url = create_database(postgres, "emptied")
     with open_ledger(url) as ledger:

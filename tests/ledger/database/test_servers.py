@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from support.ledgers import checked, record
-from support.postgres import create_database
+from support.ledger.results import checked, record
+from support.servers.postgres import create_database
 
 from lemmy_safety.errors import LedgerError, LedgerReadOnly, SettingsError
 from lemmy_safety.ledger import open_ledger

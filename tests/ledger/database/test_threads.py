@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from support.ledgers import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, sha256_of, stored
+from support.ledger.results import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from support.ledgers import STORAGE, checked, failed, record, sha256_of
+from support.ledger.results import STORAGE, checked, failed, record, sha256_of
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.ledger.database.engine import make_engine, upgrading

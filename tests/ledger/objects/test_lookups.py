@@ -6,7 +6,7 @@ import dataclasses
 from datetime import timedelta
 
 import pytest
-from support.ledgers import (
+from support.ledger.results import (
     DECODER,
     DETECTORS,
     RULES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from support.ledgers import NOON, STORAGE, checked, failed, flagged, record
+from support.ledger.results import NOON, STORAGE, checked, failed, flagged, record
 
 from lemmy_safety.records import ActionState, ItemStatus
 

@@ -9,7 +9,19 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.ledgers import DETECTORS, NOON, STORAGE, checked, failed, flagged, record, result, row_of, rules, stored
+from support.ledger.results import (
+    DETECTORS,
+    NOON,
+    STORAGE,
+    checked,
+    failed,
+    flagged,
+    record,
+    result,
+    row_of,
+    rules,
+    stored,
+)
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import Known

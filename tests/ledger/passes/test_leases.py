@@ -12,8 +12,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.lease_takers import lease_taker
-from support.ledgers import DECODER, DETECTORS, NOON, STORAGE, checked, flagged, record
+from support.ledger.lease_takers import lease_taker
+from support.ledger.results import DECODER, DETECTORS, NOON, STORAGE, checked, flagged, record
 
 from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger import DAEMON, SWEEP, open_ledger
@@ -290,7 +290,7 @@ def test_what_a_pass_could_not_give_back_is_its_processs_to_take(quick_ledger, m
 @pytest.mark.external_service
 def test_a_pool_of_connections_is_as_good_as_a_server(pgbouncer, postgres) -> None:
     """Statements over and over, from several clients at a time, over three sessions that they share."""
-    from support.postgres import create_database  # noqa: PLC0415
+    from support.servers.postgres import create_database  # noqa: PLC0415
 
     name = create_database(postgres, "pooled").rpartition("/")[2]
     url = f"{pgbouncer}/{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import STORAGE, checked, failed, flagged, record, row_of
+from support.ledger.results import STORAGE, checked, failed, flagged, record, row_of
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import EventKind

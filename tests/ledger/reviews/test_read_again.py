@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.ledgers import RULES, STORAGE, checked, failed, flagged, record, sha256_of, stored
+from support.ledger.results import RULES, STORAGE, checked, failed, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Outcome, Review

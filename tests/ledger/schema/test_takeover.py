@@ -8,8 +8,8 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
-from support.ancestor import FIRST_SEEN, write_ancestor_database
-from support.ledgers import RULES, STORAGE, checked, failed, flagged, record, row_of, stored
+from support.ledger.legacy import FIRST_SEEN, write_ancestor_database
+from support.ledger.results import RULES, STORAGE, checked, failed, flagged, record, row_of, stored
 
 from lemmy_safety.errors import LedgerError
 from lemmy_safety.ledger import LEGACY, EventKind, Known, open_ledger, sqlite_url

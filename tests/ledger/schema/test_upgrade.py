@@ -6,10 +6,10 @@ import hashlib
 from datetime import UTC, datetime
 
 from sqlalchemy import MetaData, create_engine, inspect
-from support.killed_ledger import killed
-from support.ledgers import DECODER, NOON, RULES, STORAGE, failed, record, sha256_of, stored
-from support.old_ledgers import insert, insert_object, old_ledger
-from support.uploads import row_for, upload, waiting
+from support.ledger.killed_ledger import killed
+from support.ledger.old_ledgers import insert, insert_object, old_ledger
+from support.ledger.results import DECODER, NOON, RULES, STORAGE, failed, record, sha256_of, stored
+from support.ledger.uploads import row_for, upload, waiting
 
 from lemmy_safety.ledger import Known, open_ledger
 from lemmy_safety.records import ActionPlan, ActionState, Anomaly, AnomalyKind, ItemStatus, Outcome

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import select, text
-from support.ledgers import flagged, record
+from support.ledger.results import flagged, record
 
 from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerReplaced
 from lemmy_safety.ledger import open_ledger, sqlite_url

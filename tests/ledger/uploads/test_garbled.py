@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from support.uploads import AT, judged, row_for, upload
+from support.ledger.uploads import AT, judged, row_for, upload
 
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 

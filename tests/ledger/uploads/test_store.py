@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from support.ledgers import DETECTORS, RULES, STORAGE, checked, failed, flagged, record, rules, stored
-from support.uploads import AT, judged, row_for, stored_upload, upload, waiting
+from support.ledger.results import DETECTORS, RULES, STORAGE, checked, failed, flagged, record, rules, stored
+from support.ledger.uploads import AT, judged, row_for, stored_upload, upload, waiting
 
 from lemmy_safety.ledger import FROM_UPLOAD, UNSAID, UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from support.ledgers import STORAGE, checked, record, row_of, rules, sha256_of, stored
-from support.old_ledgers import insert, insert_object, old_ledger
-from support.uploads import judged, upload
+from support.ledger.old_ledgers import insert, insert_object, old_ledger
+from support.ledger.results import STORAGE, checked, record, row_of, rules, sha256_of, stored
+from support.ledger.uploads import judged, upload
 
 from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger, sqlite_url
 from lemmy_safety.records import Outcome, Review

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import pictures
-from support.hidden_pictures import (
+from support.media import pictures
+from support.media.files import ANIMATIONS, STILLS, VIDEOS, encode_video
+from support.media.hidden_pictures import (
     AVIF,
     COVER,
     COVERS,
@@ -19,7 +20,6 @@ from support.hidden_pictures import (
     hidden_in,
     kinds,
 )
-from support.media_files import ANIMATIONS, STILLS, VIDEOS, encode_video
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.hidden.search import Content, find_hidden

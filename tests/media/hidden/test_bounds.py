@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from support import picture_blocks as blocks
-from support import pictures
-from support.drawn_damage import drawn_damage
-from support.hidden_pictures import (
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.drawn_damage import drawn_damage
+from support.media.hidden_pictures import (
     COVERS,
     JPEG,
     MP4,
@@ -22,7 +22,7 @@ from support.hidden_pictures import (
     WEBM,
     hidden_in,
 )
-from support.hidden_samples import (
+from support.media.hidden_samples import (
     PE,
     PHONES,
     PLACES,

@@ -8,8 +8,8 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from support import picture_blocks as blocks
-from support.hidden_pictures import (
+from support.media import picture_blocks as blocks
+from support.media.hidden_pictures import (
     JPEG,
     MP4,
     PICTURE,
@@ -20,7 +20,7 @@ from support.hidden_pictures import (
     kinds,
     pixels,
 )
-from support.hidden_samples import (
+from support.media.hidden_samples import (
     MOTION,
     PHONES,
     RAW,

@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from support import picture_blocks as blocks
-from support import pictures
-from support.hidden_pictures import (
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.hidden_pictures import (
     AVIF,
     GIF,
     JPEG,
@@ -21,7 +21,7 @@ from support.hidden_pictures import (
     hidden_in,
     kinds,
 )
-from support.hidden_samples import PROFILE
+from support.media.hidden_samples import PROFILE
 
 
 def test_ordinary_metadata_raises_no_alarm():

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import picture_blocks as blocks
-from support import pictures
-from support.hidden_pictures import (
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.hidden_pictures import (
     COVERS,
     FILE,
     GIF,
@@ -17,7 +17,7 @@ from support.hidden_pictures import (
     hidden_in,
     kinds,
 )
-from support.hidden_samples import (
+from support.media.hidden_samples import (
     ELF,
     PE,
     ZIP,

@@ -8,9 +8,9 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from support import picture_blocks as blocks
-from support import pictures
-from support.hidden_pictures import (
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.hidden_pictures import (
     AVIF,
     COVER,
     FRAMES,
@@ -27,8 +27,8 @@ from support.hidden_pictures import (
     kinds,
     pixels,
 )
-from support.hidden_samples import PLACES
-from support.hiding_places import BEHIND
+from support.media.hidden_samples import PLACES
+from support.media.hiding_places import BEHIND
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.hidden.search import Content

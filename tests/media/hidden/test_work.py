@@ -6,11 +6,11 @@ import struct
 import zlib
 
 import pytest
-from support import picture_blocks as blocks
-from support import pictures
-from support.hidden_pictures import JPEG, PNG, hidden_in
-from support.moving_pictures import drifting, video
-from support.video_looks import refusal
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.hidden_pictures import JPEG, PNG, hidden_in
+from support.media.moving_pictures import drifting, video
+from support.media.video_looks import refusal
 
 from lemmy_safety.media import sniff
 from lemmy_safety.media.deadline import Deadline, Pace

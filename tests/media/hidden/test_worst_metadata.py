@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from support import picture_blocks as blocks
-from support import pictures
-from support.media_judging import MediaJudge, is_flagged
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.judging import MediaJudge, is_flagged
 
 from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.media import MediaLimits

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import moving_pictures, pictures
-from support.moving_pictures import CODECS, drifting, scene, video, with_hidden, with_index_first
-from support.video_looks import COUNT, found, hiding, kinds, look, refusal
+from support.media import moving_pictures, pictures
+from support.media.moving_pictures import CODECS, drifting, scene, video, with_hidden, with_index_first
+from support.media.video_looks import COUNT, found, hiding, kinds, look, refusal
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, sniff

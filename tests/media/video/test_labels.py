@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import picture_blocks as blocks
-from support import pictures
-from support.moving_pictures import CODECS, animation, drifting, scene, shows, video
+from support.media import picture_blocks as blocks
+from support.media import pictures
+from support.media.moving_pictures import CODECS, animation, drifting, scene, shows, video
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import MediaLimits, decode, sniff

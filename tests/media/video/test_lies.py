@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.moving_pictures import CODECS, drifting, scene, video, with_key_frames
-from support.video_looks import COUNT, LIMITS, found, hiding, look, refusal
+from support.media.moving_pictures import CODECS, drifting, scene, video, with_key_frames
+from support.media.video_looks import COUNT, LIMITS, found, hiding, look, refusal
 
 from lemmy_safety.records import ItemStatus
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import av
 import pytest
-from support.moving_pictures import CODECS, FRAME_MS, drifting, scene, video, with_hidden, with_key_frames
-from support.video_looks import COUNT, HIDDEN_AT, HIDDEN_FRAMES, LIMITS, found, hiding, look
+from support.media.moving_pictures import CODECS, FRAME_MS, drifting, scene, video, with_hidden, with_key_frames
+from support.media.video_looks import COUNT, HIDDEN_AT, HIDDEN_FRAMES, LIMITS, found, hiding, look
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import sniff

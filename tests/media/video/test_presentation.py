@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from support import moving_pictures, pictures
-from support.moving_pictures import drifting, scene, shows, video, with_hidden
-from support.video_looks import COUNT, found, kinds, look
+from support.media import moving_pictures, pictures
+from support.media.moving_pictures import drifting, scene, shows, video, with_hidden
+from support.media.video_looks import COUNT, found, kinds, look
 
 from lemmy_safety.media.moving import video as videos
 from lemmy_safety.media.moving.video import COVER

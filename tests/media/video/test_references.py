@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from support.moving_pictures import CODECS, scene, video
-from support.video_looks import box, found, look, refusal
+from support.media.moving_pictures import CODECS, scene, video
+from support.media.video_looks import box, found, look, refusal
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media.moving.video_streams import DEMUXERS
@@ -83,7 +83,7 @@ def test_a_data_reference_is_not_followed(bait):
 def test_nothing_reaches_standard_error():
     """FFmpeg's complaints about broken files are not printed; what of them matters is in the result."""
     script = (
-        "from support.moving_pictures import CODECS, drifting, video\n"
+        "from support.media.moving_pictures import CODECS, drifting, video\n"
         "from lemmy_safety.media import MediaLimits, sniff\n"
         "from lemmy_safety.media.moving.video import decode_video\n"
         "data = bytearray(video(drifting(20), CODECS['mp4 h264']))\n"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.uploads import upload
+from support.ledger.uploads import upload
 from support.web.pictrs_safety import KEY, call
 from support.web.relay import running_relay
 from support.web.service import until

@@ -430,7 +430,7 @@ def test_old_uploads_that_were_fine_are_forgotten_at_the_start(tmp_path) -> None
     """The list on a small server does not grow for ever."""
     from datetime import UTC, datetime, timedelta  # noqa: PLC0415
 
-    from support.uploads import judged, upload  # noqa: PLC0415
+    from support.ledger.uploads import judged, upload  # noqa: PLC0415
 
     old = datetime.now(UTC) - timedelta(days=200)
     with open_ledger(sqlite_url(tmp_path / "relay.db")) as ledger:

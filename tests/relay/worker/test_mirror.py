@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from support.uploads import upload
+from support.ledger.uploads import upload
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ItemStatus

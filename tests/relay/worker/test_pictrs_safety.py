@@ -6,7 +6,7 @@ import logging
 import threading
 
 import pytest
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.hook import MAX_BYTES
 from support.web.pictrs_safety import KEY, PictrsSafetyServer
 from support.web.relay import running_worker

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 import pytest
-from support.proxying import port_that_refuses, refusing_proxy, set_proxies
+from support.servers.proxying import port_that_refuses, refusing_proxy, set_proxies
 from support.web.pictrs_safety import KEY
 from support.web.relay import running_relay
 

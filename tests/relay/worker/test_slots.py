@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.relay import running_relay, running_worker
 from support.web.service import until
 from support.web.stand_ins import GatedDetector

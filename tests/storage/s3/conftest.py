@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from support.s3_server import S3Server
+    from support.servers.s3 import S3Server
 
 
 @pytest.fixture(params=["swift", "versitygw"])

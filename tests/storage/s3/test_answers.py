@@ -6,8 +6,8 @@ import inspect
 
 import botocore.exceptions
 import pytest
-from support.s3_storage import KEY, SECRET, scripted
-from support.scripted_s3 import EMPTY_LISTING, Request, scripted_s3
+from support.storage.s3 import KEY, SECRET, scripted
+from support.storage.scripted_s3 import EMPTY_LISTING, Request, scripted_s3
 
 from lemmy_safety.errors import (
     AccessDenied,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.proxying import refusing_proxy, set_proxies
+from support.servers.proxying import refusing_proxy, set_proxies
 
 from lemmy_safety.errors import LoginRefused, StorageError, StorageUnreachable
 from lemmy_safety.storage.s3.client import connect

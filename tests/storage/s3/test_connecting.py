@@ -11,8 +11,8 @@ import pytest
 from botocore.utils import is_valid_endpoint_url, is_valid_ipv6_endpoint_url
 from hypothesis import given
 from hypothesis import strategies as st
-from support.s3_storage import KEY, SECRET, WHEN, scripted, storage_on
-from support.scripted_s3 import EMPTY_LISTING, Request, scripted_s3
+from support.storage.s3 import KEY, SECRET, WHEN, scripted, storage_on
+from support.storage.scripted_s3 import EMPTY_LISTING, Request, scripted_s3
 
 from lemmy_safety.errors import (
     AccessDenied,
@@ -28,8 +28,8 @@ from lemmy_safety.storage.s3 import S3Storage
 from lemmy_safety.storage.s3.endpoint import checked_endpoint
 
 if TYPE_CHECKING:
-    from support.s3_server import S3Server
-    from support.swift import SwiftServer
+    from support.servers.s3 import S3Server
+    from support.servers.swift import SwiftServer
 
 pytestmark = pytest.mark.external_service
 

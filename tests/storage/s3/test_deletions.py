@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.odd_s3 import LONG_AGO, OddS3, odd_storage
+from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
 
 from lemmy_safety.errors import AccessDenied, ObjectChanged, StorageError, StorageUnreachable
 from lemmy_safety.storage.probing import probe
@@ -22,7 +22,7 @@ from lemmy_safety.storage.s3 import removal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from support.scripted_s3 import Request
+    from support.storage.scripted_s3 import Request
 
     from lemmy_safety.records import StoredObject
     from lemmy_safety.storage.s3 import S3Storage

@@ -1,6 +1,6 @@
 """Bytes that are damaged on the way are not taken for the object, and tags that are no MD5 keep no object unjudged.
 
-On a server in memory that damages what it sends, which no real one can be made to do (see ``support.odd_s3``).
+On a server in memory that damages what it sends, which no real one can be made to do (see ``support.storage.odd_s3``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.odd_s3 import LONG_AGO, OddS3, odd_storage
+from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
 
 from lemmy_safety.errors import ObjectChanged, StorageUnreachable
 

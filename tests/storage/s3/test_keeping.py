@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.s3_storage import scripted, storage_on
-from support.scripted_s3 import EMPTY_LISTING
+from support.storage.s3 import scripted, storage_on
+from support.storage.scripted_s3 import EMPTY_LISTING
 
 from lemmy_safety.storage.probing import probe
 
 if TYPE_CHECKING:
-    from support.s3_server import S3Server
-    from support.scripted_s3 import Request
+    from support.servers.s3 import S3Server
+    from support.storage.scripted_s3 import Request
 
     from lemmy_safety.storage.s3 import S3Storage
 

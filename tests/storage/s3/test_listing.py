@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scripted_s3 import scripted_s3
+from support.storage.scripted_s3 import scripted_s3
 
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.storage.s3 import S3Storage
@@ -17,8 +17,8 @@ from lemmy_safety.storage.s3.answers import Entry, Page
 from lemmy_safety.storage.s3.listing import KeyRange, cut, pages_of
 
 if TYPE_CHECKING:
-    from support.scripted_s3 import Request
-    from support.swift import SwiftServer
+    from support.servers.swift import SwiftServer
+    from support.storage.scripted_s3 import Request
 
 KEYS = st.lists(st.text(alphabet="0/aé\U0001f600", min_size=1, max_size=8), unique=True, max_size=60)
 

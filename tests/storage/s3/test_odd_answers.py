@@ -1,6 +1,6 @@
 """Fields that a server leaves out or fills with nonsense cost one object at most, and never end the program.
 
-On a server in memory that sends them, since no real one of them runs here (see ``support.odd_s3``).
+On a server in memory that sends them, since no real one of them runs here (see ``support.storage.odd_s3``).
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.odd_s3 import LONG_AGO, OddS3, odd_storage
-from support.s3_storage import scripted
+from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
+from support.storage.s3 import scripted
 
 from lemmy_safety.errors import ListingIncomplete, ObjectGone, StorageError
 from lemmy_safety.records import UNKNOWN_TIME, StoredObject
 from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
-    from support.scripted_s3 import Request
+    from support.storage.scripted_s3 import Request
 
 pytestmark = pytest.mark.external_service
 

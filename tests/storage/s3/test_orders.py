@@ -1,6 +1,6 @@
 """Servers that list in an order of their own, or otherwise break what a listing rests on: nothing is left out.
 
-On a server in memory that has such habits, since no real one of them runs here (see ``support.odd_s3``).
+On a server in memory that has such habits, since no real one of them runs here (see ``support.storage.odd_s3``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.odd_s3 import OddS3, by_folder, by_hash, in_bytes, newest_first, odd_storage
-from support.s3_storage import scripted
+from support.storage.odd_s3 import OddS3, by_folder, by_hash, in_bytes, newest_first, odd_storage
+from support.storage.s3 import scripted
 
 from lemmy_safety.errors import ListingIncomplete, StorageError
 from lemmy_safety.pictrs.keys import make_key
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from support.scripted_s3 import Request
+    from support.storage.scripted_s3 import Request
 
 pytestmark = pytest.mark.external_service
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.s3_storage import scripted, storage_on
+from support.storage.s3 import scripted, storage_on
 
 from lemmy_safety.errors import (
     StorageError,
@@ -17,9 +17,9 @@ from lemmy_safety.pictrs.keys import make_key
 from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
-    from support.s3_server import S3Server
-    from support.scripted_s3 import Request
-    from support.swift import SwiftServer
+    from support.servers.s3 import S3Server
+    from support.servers.swift import SwiftServer
+    from support.storage.scripted_s3 import Request
 
 pytestmark = pytest.mark.external_service
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from support.proxying import port_that_refuses, refusing_proxy, set_proxies
-from support.scripted_s3 import EMPTY_LISTING, scripted_s3
+from support.servers.proxying import port_that_refuses, refusing_proxy, set_proxies
+from support.storage.scripted_s3 import EMPTY_LISTING, scripted_s3
 
 from lemmy_safety.errors import HostUnknown, LoginRefused, SettingsError, StorageUnreachable
 from lemmy_safety.storage.s3.client import connect

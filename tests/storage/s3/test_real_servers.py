@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from support.backends import WITH_CONTROL_SIGNS
-from support.s3_storage import storage_on
+from support.storage.backends import WITH_CONTROL_SIGNS
+from support.storage.s3 import storage_on
 
 from lemmy_safety.errors import BadKey, ListingIncomplete, ObjectChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from support.s3_server import S3Server
-    from support.swift import SwiftServer
-    from support.versitygw import Versitygw
+    from support.servers.s3 import S3Server
+    from support.servers.swift import SwiftServer
+    from support.servers.versitygw import Versitygw
 
 pytestmark = pytest.mark.external_service
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.s3_storage import WHEN, scripted, storage_on
-from support.scripted_s3 import EMPTY_LISTING, Request
+from support.storage.s3 import WHEN, scripted, storage_on
+from support.storage.scripted_s3 import EMPTY_LISTING, Request
 
 from lemmy_safety.errors import (
     ObjectTooLarge,
@@ -15,8 +15,8 @@ from lemmy_safety.errors import (
 )
 
 if TYPE_CHECKING:
-    from support.s3_server import S3Server
-    from support.swift import SwiftServer
+    from support.servers.s3 import S3Server
+    from support.servers.swift import SwiftServer
 
 pytestmark = pytest.mark.external_service
 

@@ -6,15 +6,15 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from support.s3_storage import WHEN, scripted, storage_on
-from support.scripted_s3 import EMPTY_LISTING
+from support.storage.s3 import WHEN, scripted, storage_on
+from support.storage.scripted_s3 import EMPTY_LISTING
 
 from lemmy_safety.errors import ObjectChanged, StorageFull, StorageUnreachable
 from lemmy_safety.storage.s3.writing import put_new
 
 if TYPE_CHECKING:
-    from support.scripted_s3 import Request
-    from support.swift import SwiftServer
+    from support.servers.swift import SwiftServer
+    from support.storage.scripted_s3 import Request
 
 pytestmark = pytest.mark.external_service
 

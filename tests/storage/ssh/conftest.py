@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
 
 from lemmy_safety.storage.ssh import connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

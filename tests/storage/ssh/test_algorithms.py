@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
 
 from lemmy_safety.errors import StorageError
 

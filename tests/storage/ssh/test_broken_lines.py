@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ssh_storage import BOTH_WAYS, hold_sessions, keys_of
+from support.storage.ssh import BOTH_WAYS, hold_sessions, keys_of
 
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.storage.ssh import connection, link, sftp_transfer
 
 if TYPE_CHECKING:
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
     from lemmy_safety.storage.ssh.sftp import SftpSession

@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from support.sshd import SshBackend, client_key, open_backend
+from support.servers.sshd import SshBackend, client_key, open_backend
 
 from lemmy_safety.errors import HostKeyChanged, HostKeyUnknown, LoginRefused
 from lemmy_safety.storage.ssh import SshStorage, read_ssh_config

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.passes import scanner_over
-from support.scanned_store import SWEEP
-from support.ssh_storage import BOTH_WAYS, keys_of
+from support.scan.passes import scanner_over
+from support.scan.scanned_store import SWEEP
+from support.storage.ssh import BOTH_WAYS, keys_of
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import ObjectChanged
@@ -19,7 +19,7 @@ from lemmy_safety.storage.ssh.sftp import SftpSession
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
 if TYPE_CHECKING:
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from support.ssh_storage import connect_detail, links
-from support.sshd import PASSPHRASE, SshServer, client_key, open_backend
+from support.servers.sshd import PASSPHRASE, SshServer, client_key, open_backend
+from support.storage.ssh import connect_detail, links
 
 from lemmy_safety.errors import (
     HostKeyChanged,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
 pytestmark = pytest.mark.external_service
 

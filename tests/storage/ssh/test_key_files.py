@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.sshd import PASSPHRASE, client_key, open_backend
+from support.servers.sshd import PASSPHRASE, client_key, open_backend
 
 from lemmy_safety.errors import PrivateKeyError
 from lemmy_safety.storage.ssh.private_keys import PrivateKeys
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
 
 @pytest.fixture(autouse=True)

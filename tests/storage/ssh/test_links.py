@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ssh_storage import BOTH_WAYS, keys_of
+from support.storage.ssh import BOTH_WAYS, keys_of
 
 from lemmy_safety.errors import AccessDenied, BadKey, ObjectChanged, StorageUnreachable
 from lemmy_safety.storage.ssh.link import Link
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ssh_storage import BOTH_WAYS, LISTED_BY, connect_detail, keys_of, use_find
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
+from support.storage.ssh import BOTH_WAYS, LISTED_BY, connect_detail, keys_of, use_find
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.pictrs.keys import make_key
@@ -22,7 +22,7 @@ from lemmy_safety.storage.ssh.sftp_listing import FOLDERS_AT_ONCE, SESSIONS
 from lemmy_safety.storage.wanted_keys import WantedKeys
 
 if TYPE_CHECKING:
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

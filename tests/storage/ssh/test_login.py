@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import paramiko
 import pytest
-from support.sshd import KEY_KINDS, PASSPHRASE, client_key, open_backend
+from support.servers.sshd import KEY_KINDS, PASSPHRASE, client_key, open_backend
 
 from lemmy_safety.errors import (
     HostKeyChanged,
@@ -35,7 +35,7 @@ from lemmy_safety.storage.ssh.private_keys import PrivateKeys
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
 pytestmark = pytest.mark.external_service
 

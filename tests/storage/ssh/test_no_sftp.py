@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
 
 from lemmy_safety.errors import StorageError, StorageUnreachable
 from lemmy_safety.storage.ssh import no_sftp

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ssh_storage import hold_sessions, links
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
+from support.storage.ssh import hold_sessions, links
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.storage.ssh.sftp_wire import SftpWire
@@ -20,7 +20,7 @@ from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

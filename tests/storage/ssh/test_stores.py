@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.ssh_storage import BOTH_WAYS, LISTED_BY, connect_detail, keys_of
+from support.storage.ssh import BOTH_WAYS, LISTED_BY, connect_detail, keys_of
 
 from lemmy_safety.errors import (
     AccessDenied,
@@ -24,7 +24,7 @@ from lemmy_safety.storage.ssh import SshStorage
 from lemmy_safety.storage.ssh.sftp import SftpSession
 
 if TYPE_CHECKING:
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
 pytestmark = pytest.mark.external_service
 

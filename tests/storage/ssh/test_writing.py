@@ -6,14 +6,14 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from support.sshd import open_backend
+from support.servers.sshd import open_backend
 
 from lemmy_safety.storage.parts import is_part
 from lemmy_safety.storage.ssh.sftp import SftpSession
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
 if TYPE_CHECKING:
-    from support.sshd import SshBackend
+    from support.servers.sshd import SshBackend
 
     from lemmy_safety.storage.ssh import SshStorage
 

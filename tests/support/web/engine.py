@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from support.pictures import encode, gradient
+from support.media.pictures import encode, gradient
 from support.web.stand_ins import CountingDecoder
 
 from lemmy_safety.ledger import open_ledger, sqlite_url

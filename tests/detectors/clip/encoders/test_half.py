@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.fast_encoders import errors_beyond
+from support.clip.fast_encoders import errors_beyond
 
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder
 from lemmy_safety.detectors.clip.screen.error_bound import measure

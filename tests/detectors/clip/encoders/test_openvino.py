@@ -9,7 +9,7 @@ from pathlib import Path
 
 import open_clip
 import pytest
-from support.fast_encoders import DIGEST, errors_beyond, needs_openvino, program
+from support.clip.fast_encoders import DIGEST, errors_beyond, needs_openvino, program
 
 from lemmy_safety.detectors.clip.encoders import openvino, openvino_build
 from lemmy_safety.detectors.clip.encoders.openvino import load_openvino_encoder, make_openvino_model

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.transformer import QuickGELU
 from PIL import Image
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_pictures import sample_pictures
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.pictures import sample_pictures
 
 from lemmy_safety.detectors.clip import device
 from lemmy_safety.detectors.clip.encoders import reference as reference_encoder

@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_pictures import sample_of, sample_pictures
-from support.planted_words import planted_words
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.pictures import sample_of, sample_pictures
+from support.clip.planted_words import planted_words
 
 from lemmy_safety.detectors.clip.detector import ClipDetector
 from lemmy_safety.detectors.clip.heads.base import Head, Proof, ProofUnavailable, Proven

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from support.fast_encoders import program, request_for
+from support.clip.fast_encoders import program, request_for
 
 from lemmy_safety.detectors.clip.encoders import half
 from lemmy_safety.detectors.clip.screen import choice

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_pictures import sample_pictures
-from support.horde_vectors import TableDanbooru
-from support.planted_words import planted_words
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.horde_vectors import TableDanbooru
+from support.clip.pictures import sample_pictures
+from support.clip.planted_words import planted_words
 
 from lemmy_safety.detectors.clip.encoders.base import PictureEncoder
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder

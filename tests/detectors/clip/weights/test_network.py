@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.proxying import port_that_refuses, refusing_proxy, set_proxies
+from support.servers.proxying import port_that_refuses, refusing_proxy, set_proxies
 
 from lemmy_safety.detectors.clip.weights.network import why_unreachable
 from lemmy_safety.errors import SettingsError

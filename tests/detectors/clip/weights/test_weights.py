@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.clip_checkpoints import (
+from support.clip.checkpoints import (
     random_clip,
     register_tiny,
     save_old_state_dict,
@@ -20,8 +20,8 @@ from support.clip_checkpoints import (
     save_state_dict,
     save_training_run,
 )
-from support.clip_pictures import sample_pictures
-from support.model_hub import running_hub
+from support.clip.pictures import sample_pictures
+from support.servers.model_hub import running_hub
 
 from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder, load_text_encoder
 from lemmy_safety.detectors.clip.weights.checkpoint import CAN_MAP

@@ -10,10 +10,10 @@ import torch
 from horde_safety.deep_danbooru_model import DeepDanbooruModel
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
-from support.clip_checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip_detectors import clip_detector, rules_of
-from support.clip_pictures import sample_of, sample_pictures
-from support.horde_vectors import TableInterrogator
+from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.detectors import clip_detector, rules_of
+from support.clip.horde_vectors import TableInterrogator
+from support.clip.pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip.heads.horde.danbooru import load_danbooru
 from lemmy_safety.errors import WeightsInvalid, WeightsMissing

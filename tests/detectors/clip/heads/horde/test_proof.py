@@ -8,8 +8,8 @@ import pytest
 from horde_safety import csam_checker
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.horde_vectors import TableDanbooru
-from support.screened_vectors import compare_screened
+from support.clip.horde_vectors import TableDanbooru
+from support.clip.screened_vectors import compare_screened
 
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
 from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_proof, planted_similarities, verify

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from support.horde_vectors import PICTURE, PlantedRules, TableDanbooru, compare
+from support.clip.horde_vectors import PICTURE, PlantedRules, TableDanbooru, compare
 
 import lemmy_safety.detectors
 from lemmy_safety.detectors.clip.heads.horde.labels import LABELS
