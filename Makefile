@@ -1,6 +1,6 @@
 # make demo   look around: sample pictures, a dry run, a list, a deletion; touches nothing of yours
 # make test   run the tests against real servers started for them
-# make bench  some measurements, small; benchmarks/README.md names them all
+# make bench  some measurements, small; benchmarks/README.md and evaluation/README.md name them all
 # make check  format, lint, types, import directions
 # make container  build the container image and run it as docker-compose.yml says (root on Debian or Ubuntu; no docker)
 # Everything is installed into .venv; PYTHON=python3.12 picks another interpreter, VENV=path another place.
@@ -42,7 +42,7 @@ test: $(STAMPS)/test
 
 bench: $(STAMPS)/test
 	cd benchmarks && ../$(BIN)/python decode_isolation.py --files 100
-	cd benchmarks && ../$(BIN)/python media_table.py --small
+	cd evaluation && ../$(BIN)/python media_table.py --small
 	cd benchmarks && ../$(BIN)/python pipeline_efficiency.py --encoders stand-in --objects 60 --rounds 1
 	cd benchmarks && ../$(BIN)/python ledger_scale.py --rows 100000
 	cd benchmarks && ../$(BIN)/python listing.py --sizes 10000

@@ -1,6 +1,6 @@
 """The generated corpus, small: every format with the canary in every hiding place, through the real way of a pass.
 
-The same corpus at full size, as a table: ``benchmarks/media_table.py``.
+The same corpus at full size, as a table: ``evaluation/media_table.py``.
 """
 
 from __future__ import annotations

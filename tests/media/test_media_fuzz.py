@@ -1,4 +1,4 @@
-"""Some hundred mutated files of every format through decoder, detector and policy; ``benchmarks/fuzz_media.py`` runs tens
+"""Some hundred mutated files of every format through decoder, detector and policy; ``evaluation/fuzz_media.py`` runs tens
 of thousands in worker processes."""
 
 from __future__ import annotations

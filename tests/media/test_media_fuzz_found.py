@@ -1,4 +1,4 @@
-"""Inputs that hurt once, found by ``benchmarks/fuzz_media.py``; made here in small."""
+"""Inputs that hurt once, found by ``evaluation/fuzz_media.py``; made here in small."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ when all its pixels have exactly the same colour. Whatever else there is on it c
 
 - Tiny: an observer of 32 x 32 colour pixels still names the scene and most of its objects (A. Torralba, "How many
   pixels make an image?", Visual Neuroscience 26, 2009), and NudeNet finds a face that fills a picture of that size, but
-  none at 24 x 24 (``benchmarks/plain_pictures.py``). 16 x 16 is well below both, and the size of a favicon. Larger icons
+  none at 24 x 24 (``evaluation/plain_pictures.py``). 16 x 16 is well below both, and the size of a favicon. Larger icons
   are looked at: a picture can be drawn as one. The *area* is bounded, not the shorter side, because a frame of a
   very long strip is scaled down and its short side then says nothing.
 - One colour: not "nearly one". Neighbouring areas one level of 255 apart can be told from each other on a good screen

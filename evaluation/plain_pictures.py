@@ -5,7 +5,7 @@ in the formats of a pict-rs store and decoded by the product. Printed: the share
 by class; those of them that were made from something to see (misses); what NudeNet, when installed, and the hashes
 detector's canary rule say of plain frames; and down to which size NudeNet still sees a face.
 
-    python benchmarks/plain_pictures.py --files 400
+    python evaluation/plain_pictures.py --files 400
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Screened verdicts against exact ones: a full-size CLIP with random weights over thousands of pictures.
 
-    python benchmarks/screen_verdicts.py --pictures 2000 --shares 0 0.05 0.2 --work /path/for/weights
+    python evaluation/screen_verdicts.py --pictures 2000 --shares 0 0.05 0.2 --work /path/for/weights
 
 The words' features are planted so that about those shares of the pictures come closer to what the rules look for than a
 screen with the measured error can clear. For each share: how many pictures the screen cleared, how many went to the

@@ -1,7 +1,7 @@
 """Which way each damaged still is judged, and how many are not: seeded damage to every format of stills.
 
-    python benchmarks/damaged_stills.py --files 200
-    python benchmarks/damaged_stills.py --files 30 --only webp
+    python evaluation/damaged_stills.py --files 200
+    python evaluation/damaged_stills.py --files 30 --only webp
 
 The columns are the tries in their order, each with the files that it was the first to show: the healthy way (the damage
 did no harm), Pillow's tolerant mode, files rewritten so that Pillow reads them, the part before the break (WebP, AVIF), the

@@ -9,8 +9,8 @@ store, and a pass goes over it with the worker's ledger, as the daemon at home w
 - what was let in unchecked is listed on both machines, is read first, judged, and then listed on neither;
 - what was judged at the door is not decoded again.
 
-    python benchmarks/relay_story.py --uploads 200 --rate 5
-    python benchmarks/relay_story.py --uploads 200 --rate 5 --trace /tmp/trace    # with strace, if it is installed
+    python evaluation/relay_story.py --uploads 200 --rate 5
+    python evaluation/relay_story.py --uploads 200 --rate 5 --trace /tmp/trace    # with strace, if it is installed
 
 The verdicts are those of the detector ``hashes``; the canary is the harmless picture that every installation flags.
 """

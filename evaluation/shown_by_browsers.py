@@ -1,7 +1,7 @@
 """What a browser shows of damaged files, and whether that is judged: stills, animations and videos, seeded damage.
 
-    python benchmarks/shown_by_browsers.py --browser chromium --files 60
-    python benchmarks/shown_by_browsers.py --only avif --size 2000x1500 --keep /path/for/what/was/missed
+    python evaluation/shown_by_browsers.py --browser chromium --files 60
+    python evaluation/shown_by_browsers.py --only avif --size 2000x1500 --keep /path/for/what/was/missed
 
 For each form: of how many files the browser shows something, and how many of these are not judged (that is the figure that
 counts: whoever sends such a file is seen and not checked); of how many it shows nothing, and how many of these are judged

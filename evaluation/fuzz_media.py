@@ -4,8 +4,8 @@ File number n is a function of the seed and n alone, so that a run can be contin
 (``--start N --files 1``). Nothing is written to disk unless ``--keep`` names a folder for the inputs that hurt: those
 that broke a worker, took longer than ``--slow-ms``, raised something unexpected, or were flagged.
 
-    python benchmarks/fuzz_media.py --files 50000
-    python benchmarks/fuzz_media.py --seconds 120 --only gif --inline
+    python evaluation/fuzz_media.py --files 50000
+    python evaluation/fuzz_media.py --seconds 120 --only gif --inline
 
 Exits with 1 when something was flagged, something other than a MediaError came out of the decoder, or the run broke.
 """

@@ -2,8 +2,8 @@
 
 Exits with 1 when the canary was missed in a file that shows it to somebody, or when a clean file was flagged.
 
-    python benchmarks/media_table.py                 # full size: minutes
-    python benchmarks/media_table.py --small --only webp
+    python evaluation/media_table.py                 # full size: minutes
+    python evaluation/media_table.py --small --only webp
 """
 
 from __future__ import annotations
