@@ -6,7 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from lemmy_safety.settings.bridge import BridgeSettings
 from lemmy_safety.settings.database import DatabaseSettings
 from lemmy_safety.settings.detecting import DetectorSettings
 from lemmy_safety.settings.hook import HookSettings
@@ -14,6 +13,7 @@ from lemmy_safety.settings.limits import LimitSettings
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.run import RunSettings
 from lemmy_safety.settings.storage import StorageSettings
+from lemmy_safety.settings.worker import WorkerSettings
 
 DEFAULT_FILE = Path(".env")
 
@@ -21,7 +21,7 @@ DEFAULT_FILE = Path(".env")
 # Fields are collected from the last base to the first: the documentation begins with the storage.
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    BridgeSettings, HookSettings, DatabaseSettings, LimitSettings, DetectorSettings, RunSettings, StorageSettings
+    WorkerSettings, HookSettings, DatabaseSettings, LimitSettings, DetectorSettings, RunSettings, StorageSettings
 ):
     """All settings of one run, validated one by one; combinations are judged where they are used."""
 

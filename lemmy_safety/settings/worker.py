@@ -10,7 +10,7 @@ SECTION = "Worker (lemmy-safety worker)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BridgeSettings:
+class WorkerSettings:
     """The server of uploads that a worker at home polls."""
 
     pictrs_safety_url: str | None = option(
