@@ -75,15 +75,15 @@ _STOP_GRACE_S = 4.2
 class DaemonOptions:
     """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings.
 
-    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them. ``deletes``: whether passes delete what
-    is flagged.
+    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them. ``flagged_action``: what
+    passes do about flagged objects; None where they only report.
     """
 
     minutes: int
     interval_s: float
     full_listing_hours: float
     model_ttl_s: float = 0
-    deletes: bool = False
+    flagged_action: str | None = None
 
 
 class Daemon:
@@ -115,8 +115,11 @@ class Daemon:
         log.info("watching %s with %s", storage.name, ", ".join(self._scanner.engine.detector_names))
         if next(iter(ledger.reviews.flagged(storage=storage.name)), None) is None:
             return
-        if self._options.deletes:
-            log.warning("objects flagged earlier are deleted by passes that list them: see 'lemmy-safety flagged'")
+        if self._options.flagged_action:
+            log.warning(
+                "passes will %s objects that were flagged earlier, when they list them: see 'lemmy-safety flagged'",
+                self._options.flagged_action,
+            )
         else:
             log.warning("objects flagged earlier wait for a decision: see 'lemmy-safety flagged'")
 

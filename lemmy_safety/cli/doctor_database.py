@@ -130,12 +130,14 @@ def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
 
 def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
     """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
     stuck = ledger.actions.stuck(due_before=datetime.now(UTC) - _OVERDUE)
     breaker = ledger.breaker.state()
     if breaker.is_tripped:
         message = f"The circuit breaker tripped at {iso(breaker.tripped_at)}: {breaker.reason}."
         yield fault("Database", "circuit breaker", BreakerTripped(message))
-    acts = settings.action == "delete" and not settings.dry_run and not breaker.is_tripped
+    acts = wiring.build_action_plan(settings).flagged is not None and not breaker.is_tripped
     counted = [
         (stuck.failed, "refused by the storage"),
         (stuck.refused_again, "refused again and again as changed, though the bytes are the same"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lemmy_safety.wiring.acting import build_action_plan
 from lemmy_safety.wiring.scanning import open_scanner
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def open_daemon(
         interval_s=settings.interval_s,
         full_listing_hours=settings.full_listing_hours,
         model_ttl_s=settings.model_ttl,
-        deletes=settings.action == "delete" and not settings.dry_run,
+        flagged_action=build_action_plan(settings).flagged,
     )
     with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
         yield Daemon(scanner, options, stop=stop)
