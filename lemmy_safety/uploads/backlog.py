@@ -1,9 +1,9 @@
-"""Which upload is next: those that somebody still waits for, as long as they can be answered in time, then the late ones.
+"""Which upload is next: those with a waiting caller that can still be answered in time, then the late ones.
 
-First in, first out alone would break down under load: once the queue is as long as everybody's patience, each upload
-would be judged just after its caller was answered without a verdict, and never one in time. So who has waited for more
-than half of their time stands back for those who have not. As many as the machine can judge are answered in time then,
-whatever comes; and without too much load nobody waits for that long, and all go in their order.
+First in, first out alone would break down under load: once the queue is as long as the callers' deadlines, every upload
+would be judged just after its caller was answered without a verdict, and none in time. So requests past half of their
+deadline yield to fresher ones. Then as many as the machine can judge are answered in time, under any load. Without
+overload no request waits that long, and all are served in order of arrival.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Awaited(Protocol):
-    """Something in a queue that knows whether anybody waits for it, and until when (times of the loop's clock)."""
+    """Something in a queue that knows whether a caller waits for it, and until when (times of the loop's clock)."""
 
     @property
     def awaited(self) -> bool: ...
 
     @property
     def half(self) -> float:
-        """When half of the time for its answer is over; infinite where there is no such time."""
+        """When half of the time for its answer is over; infinite without a deadline."""
         ...
 
     @property
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Awaited)
 
 
 class Backlog(Generic[T]):
-    """A short queue: taking from it walks it."""
+    """A short queue: removing an item walks through it."""
 
     def __init__(self) -> None:
         self._items: list[T] = []
@@ -48,10 +48,11 @@ class Backlog(Generic[T]):
         self._items.append(item)
 
     def in_order(self, now: float, takes_s: Callable[[T], float] = lambda _item: 0.0) -> list[T]:
-        """All of them, the next one first; ``takes_s`` are the seconds that one is expected to take.
+        """All of them, the next one first; ``takes_s`` gives the expected seconds for one item.
 
-        Those in the first half of their time as they came; then those in the second half, who has most of it left first,
-        so that what can no longer be in time is last; then those that nobody waits for any more, as they came.
+        First those in the first half of their time, in order of arrival. Then those in the second half, most time left
+        first, so that those that can no longer be in time are last. Then those without a waiting caller, in order of
+        arrival.
         """
 
         def place(item: T) -> tuple[int, float]:
@@ -67,5 +68,5 @@ class Backlog(Generic[T]):
         self._items.remove(item)
 
     def late(self) -> T | None:
-        """The one that waited longest of those nobody waits for."""
+        """Of those without a waiting caller, the one that has waited longest."""
         return next((item for item in self._items if not item.awaited), None)

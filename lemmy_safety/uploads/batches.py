@@ -1,7 +1,7 @@
 """The second half of judging an upload: samples become assessments in small batches, in one thread.
 
-Who waits for an answer is judged before those whom nobody waits for any more. How large a batch may be is learned
-(``judge_speed.py``), and which upload is next is in ``backlog.py``.
+Uploads with a waiting caller are judged before those without. The batch size is learned (``judge_speed.py``);
+``backlog.py`` decides which upload is next.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the judge waits for company while other uploads are being decoded: little against any model, and
-#: enough for a decode to end. With nothing being decoded it does not wait at all.
+#: Seconds that the judge waits for a fuller batch while other uploads are being decoded: short compared to any model,
+#: long enough for a decode to end. If nothing is being decoded, it does not wait.
 _BATCH_WINDOW_S = 0.03
 
 
 class Follower(Protocol):
-    """Who goes on with what was judged. All is called in the loop."""
+    """Receives what was judged. All methods are called in the event loop."""
 
     def is_decoding(self) -> bool:
         """Whether more is about to come."""
         ...
 
     def judged(self, job: Job, assessment: Assessment) -> None:
-        """What the detectors say of it."""
+        """Receives the detectors' assessment of the job."""
         ...
 
     def give_up(self, job: Job) -> None:
-        """Nobody waits for it, and its frames take the memory that others need. Has it removed from the backlog."""
+        """No caller waits for the job, and its frames occupy memory that others need. Removes it from the backlog."""
         ...
 
     def taken(self) -> None:
-        """There is less to judge than before."""
+        """The queue got shorter."""
         ...
 
 
@@ -54,7 +54,7 @@ class Batches:
     """The samples of one service on their way through the detectors. Belongs to one event loop."""
 
     def __init__(self, inspector: Inspector, *, jobs: JobTable, meters: Meters, follower: Follower) -> None:
-        """``jobs`` are all that are being judged, those that are still to be decoded included."""
+        """``jobs`` holds all jobs in progress, including those not decoded yet."""
         self._inspector = inspector
         self._jobs = jobs
         self._meters = meters
@@ -91,22 +91,22 @@ class Batches:
         self.pump()
 
     def has_enough_before(self, job: Job) -> bool:
-        """Whether the next batch is there already, without what would be judged after this job."""
+        """Whether the jobs ahead of this one already fill the next batch."""
         before = [other for other in self.backlog if other.awaited or not job.awaited]
         return self._speed.is_enough(before, self._inspector.batch_size)
 
     def pump(self, *, window_passed: bool = False) -> None:
-        """Judge the next batch, if the judge is free and need not wait for company."""
+        """Judge the next batch, if the judge is free and need not wait for a fuller batch."""
         if self._judging or self.model == "loading" or not len(self.backlog):
             return
         waiting = self.backlog.in_order(self._loop.time(), self._speed.takes_s)
-        # Nobody who waits for an answer waits for those whom nobody waits for.
+        # An upload with a waiting caller never waits for one without.
         if any(job.awaited for job in self._jobs):
             late, waiting = waiting, [job for job in waiting if job.awaited]
             if not waiting:
                 for job in late:
-                    # What somebody waits for cannot be decoded while these fill the memory, and they are not judged
-                    # while somebody waits: given up, as they are for a full queue, until there is room.
+                    # Late uploads fill the memory that awaited ones need for decoding, and are not judged while a
+                    # caller waits. Give them up, as for a full queue, until there is room.
                     if not self._inspector.is_full:
                         break
                     self._follower.give_up(job)
@@ -129,7 +129,7 @@ class Batches:
         self._follower.taken()
 
     def stop(self) -> None:
-        """Wait for no company any more."""
+        """Stop waiting for fuller batches."""
         if self._window is not None:
             self._window.cancel()
             self._window = None
@@ -165,6 +165,6 @@ class Batches:
 
 
 def fault(upload: Upload, error: BaseException) -> Assessment:
-    """Of an upload that a fault of ours kept from being judged."""
+    """The assessment of an upload that could not be judged because of a bug of ours."""
     reason = f"fault: {type(error).__name__}"
     return Assessment(status=ItemStatus.DETECTOR_FAILED, reason=reason, sha256=upload.sha256)

@@ -1,8 +1,8 @@
-"""An upload's body into memory: within a number of bytes, within a time, and within what all bodies may take together.
+"""Reads an upload's body into memory, within limits on its bytes, its time, and the memory of all bodies together.
 
-Bytes are hashed as they come. A body is either here as a whole or nowhere: what was cut off, came too slowly or was too
-large is forgotten, and nothing about it is decided. Where the file comes in an envelope, such as a form, only the file is
-kept: all limits are for the file.
+Bytes are hashed as they come. A body is kept whole or not at all: one that was cut off, too slow or too large is
+dropped, and no decision is made about it. If the file comes in an envelope, such as a form, only the file is kept, and
+all limits apply to the file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-#: Seconds that a body may stand still before it gives way to others. pict-rs sends from its own store, without a pause.
+#: Seconds without a new byte before a body may be dropped for others. pict-rs sends from its own store, without a
+#: pause.
 STALL_S = 1.0
 
-#: type/subtype of RFC 9110, without parameters; anything else is no media type and is not kept.
+#: type/subtype of RFC 9110, without parameters; anything else is not a media type and is not kept.
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}")
 
 
 def claimed_type(header: str) -> str:
-    """The media type of a Content-Type header in lower case; empty where there is none that could be one."""
+    """The media type of a Content-Type header in lower case; empty if it is missing or invalid."""
     text = header.partition(";")[0].strip()
     return text.lower() if _MEDIA_TYPE.fullmatch(text) else ""
 
@@ -44,13 +45,13 @@ class BodyFault(Enum):
     ENCODED = auto()
     """Compressed on the way."""
     NO_ROOM = auto()
-    """For the moment, or because the service ends."""
+    """No memory at the moment, or the service is stopping."""
 
 
 class BadBody(Exception):
-    """A body that cannot be decided on. ``text`` says so in a few words, for the sender.
+    """A body that cannot be decided on. ``text`` is a short reason for the sender.
 
-    ``garbled`` is set where the whole body came, and pict-rs cannot have sent it so.
+    ``garbled`` is set if the whole body arrived, and pict-rs cannot have sent it in this form.
     """
 
     def __init__(self, fault: BodyFault, text: str, garbled: Garbled | None = None) -> None:
@@ -62,14 +63,14 @@ class BadBody(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What an envelope says of its file. ``key`` is where pict-rs has stored it; None where that is not said."""
+    """What an envelope says about its file. ``key`` is where pict-rs has stored it, if given."""
 
     media_type: str
     key: str | None
 
 
 class Envelope(Protocol):
-    """What a file comes in. ``most_overhead``: bytes around the file, at most."""
+    """The wrapping around a file. ``most_overhead``: the most bytes it adds."""
 
     @property
     def most_overhead(self) -> int: ...
@@ -77,21 +78,21 @@ class Envelope(Protocol):
     def feed(self, data: bytes) -> bytes:
         """The file's bytes that this piece completes.
 
-        :raises BadBody: it cannot be told what the file is.
+        :raises BadBody: it is unclear which bytes are the file.
         """
         ...
 
     def finish(self) -> Part:
-        """What is said of the file, once the body is over.
+        """What the envelope says about the file, once the body is complete.
 
-        :raises BadBody: the file is not there as a whole.
+        :raises BadBody: the file is incomplete.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyLimits:
-    """``max_bytes`` of one body, ``memory_bytes`` of all that are held at a time, ``timeout_s`` to send one.
+    """``max_bytes`` of one body, ``memory_bytes`` of all held at a time, ``timeout_s`` to send one.
 
     pict-rs sends from its own store, and gives up after 30 s by default.
     """
@@ -111,8 +112,8 @@ class BodyReader:
         reclaim: Callable[[], int] = lambda: 0,
         make_way: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``reclaim`` frees bodies that nobody waits for any more; it is called before anybody has to wait. ``make_way`` ends
-        a body that stands still, if there is one; it is called while anybody waits.
+        """``reclaim`` frees bodies without a waiting caller; it is called before a sender has to wait. ``make_way``
+        ends a stalled body, if there is one; it is called while a sender waits.
         """
         self._limits = limits
         self._memory = BodyMemory(limits.memory_bytes, reclaim=reclaim, make_way=make_way)
@@ -121,7 +122,7 @@ class BodyReader:
 
     @property
     def bytes_held(self) -> int:
-        """Bytes of all bodies, those being received included."""
+        """Bytes of all bodies, including those being received."""
         return self._memory.used
 
     async def read(
@@ -132,9 +133,9 @@ class BodyReader:
         announced: int | None = None,
         envelope: Envelope | None = None,
     ) -> Upload:
-        """``announced`` is the Content-Length, where the sender gave one. What the stream raises is passed on.
+        """``announced`` is the Content-Length, if given. Errors of the stream pass through.
 
-        :raises BadBody: empty or no form, too slow, too large, no memory in time, or stopping.
+        :raises BadBody: empty, not a form, too slow, too large, no memory in time, or stopping.
         """
         overhead = 0 if envelope is None else envelope.most_overhead
         if announced is not None and announced > self._limits.max_bytes + overhead:
@@ -190,7 +191,7 @@ class BodyReader:
         return BadBody(BodyFault.TOO_LARGE, "body too large")
 
     def stop(self) -> None:
-        """End all that is being received, with 503."""
+        """Answer everything that is being received with 503."""
         self._stopped = True
         now = asyncio.get_running_loop().time()
         for patience in self._running:
@@ -200,10 +201,10 @@ class BodyReader:
 
 class _Body:
     def __init__(self) -> None:
-        # One growing array: a list of chunks would weigh forty times its bytes where a sender makes chunks of one byte.
+        # One growing array: a list of one-byte chunks would take forty times the memory of its bytes.
         self.data = bytearray()
         self.sha256 = hashlib.sha256()
-        # What an envelope says of its file.
+        # What an envelope says about its file.
         self.media_type = ""
         self.key: str | None = None
 
@@ -213,7 +214,7 @@ class _Body:
 
 
 class BodyMemory:
-    """Bytes of all bodies together. A sender for whose bytes there is no room waits, and TCP makes its peer wait.
+    """Bytes of all bodies together. Without room for its bytes a sender waits, and TCP slows its peer down.
 
     Many half-received bodies could fill the room and wait for each other. So when none is complete, the oldest may
     exceed the limit: at most by the size of one body.
@@ -275,7 +276,7 @@ class Share:
         self._memory = memory
         self.size = 0
         self.freed = False
-        #: Whether it is for want of memory that this body does not get on.
+        #: Whether this body is waiting for memory.
         self.waited_last = False
 
     async def grow(self, size: int) -> None:
@@ -283,7 +284,7 @@ class Share:
         await self._memory.reserve(self, size)
 
     def complete(self) -> None:
-        """The body is here as a whole."""
+        """The body is complete."""
         self._memory.complete(self)
 
     def free(self) -> None:

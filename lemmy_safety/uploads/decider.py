@@ -1,8 +1,8 @@
-"""The engine behind the hook: an upload in, a decision out, within a time. It knows no HTTP.
+"""The engine behind the hook: an upload in, a decision out, before a deadline. It is independent of HTTP.
 
-Where there is no verdict in time the answer follows the one setting for that (``accept_unchecked``), but what is known
-to be flagged is refused. An upload is let in unchecked only after the record of that is on disk; where even that fails
-it is refused: nothing is let in silently. A verdict that comes after its answer is recorded all the same.
+Without a verdict in time, ``accept_unchecked`` decides the answer, but bytes known to be flagged are refused. An upload
+is accepted unchecked only after the record of that is on disk. If even that fails, it is refused: nothing is accepted
+without a trace. A verdict that comes after the answer is still recorded.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an answer without a verdict waits for what the ledger knows of the same bytes, and each answer for its
-#: record, at most, be it beyond the budget: Lemmy waits 10 s for a thumbnail, and the budget is 8 s. "Accepted unchecked"
-#: is not given without a record; other answers stand, and theirs is tried again.
+#: The most seconds that an answer without a verdict waits for what the ledger knows of the same bytes, and that each
+#: answer waits for its record, even beyond the budget: Lemmy waits 10 s for a thumbnail, and the budget is 8 s.
+#: "Accepted unchecked" is never sent without a record; other answers are sent, and their record is retried.
 _LOOKUP_WAIT_S = 0.5
 _RECORD_WAIT_S = 1.0
 
@@ -49,7 +49,7 @@ _CAUSES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationOptions:
-    """``accept_unchecked``: what is answered without a verdict. ``queue``: uploads decided on at a time, at most.
+    """``accept_unchecked``: the answer without a verdict. ``queue``: the most uploads in progress at a time.
 
     In a ``dry_run`` flagged uploads are recorded and accepted.
     """
@@ -61,7 +61,7 @@ class ValidationOptions:
 
 
 class Judging(Protocol):
-    """Whoever finds out about uploads; what ``UploadJudging`` says of its methods holds for all."""
+    """Judges uploads. Its methods are documented in ``UploadJudging``."""
 
     @property
     def model(self) -> ModelState: ...
@@ -80,7 +80,7 @@ class Judging(Protocol):
 
 
 class Decider(ABC):
-    """Decides on uploads by what somebody finds out. Made inside a running event loop and used by it alone."""
+    """Decides on uploads by what a ``Judging`` learns. Created in a running event loop and used only there."""
 
     def __init__(self, *, ledger: Ledger, accept_unchecked: bool, dry_run: bool, meters: Meters) -> None:
         self._accept_unchecked = accept_unchecked
@@ -88,8 +88,8 @@ class Decider(ABC):
         self._meters = meters
         self._loop = asyncio.get_running_loop()
         self._ledger = ledger
-        # Not the thread that looks up new uploads: behind many of those this question would not be answered in its time, and
-        # flagged bytes would be let in unchecked.
+        # Not the thread that looks up new uploads: queued behind many of those, this question would time out, and
+        # flagged bytes would be accepted unchecked.
         self._questions = Questions("look-up-flagged")
         self._recorder = UploadRecorder(ledger.uploads, meters)
         self._over: asyncio.Future[None] = self._loop.create_future()
@@ -103,14 +103,14 @@ class Decider(ABC):
         return self._judging.model
 
     async def load(self) -> None:
-        """Open the detectors; uploads are taken meanwhile, and wait.
+        """Open the detectors; uploads that arrive meanwhile wait.
 
         :raises LemmySafetyError: what keeps a detector from working; nothing can be judged then.
         """
         await self._judging.load()
 
     async def validate(self, upload: Upload, *, deadline: float) -> Decision:
-        """Decide before ``deadline`` (the loop's time), and 1.5 s later at most. Takes the upload over."""
+        """Decide before ``deadline`` (the loop's time), at most 1.5 s after it. Owns the upload."""
         try:
             return await self._validate(upload, deadline)
         except Exception:
@@ -185,17 +185,17 @@ class Decider(ABC):
         return Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=cause)
 
     async def _known_flagged(self, upload: Upload) -> Learned | None:
-        """An earlier verdict, by whatever rules, that these bytes are flagged, and no human has cleared them: such bytes are
-        not let in only because nobody had the time to look at them again.
+        """An earlier flag on these bytes, by any rules, that no human has cleared. Such bytes are not accepted just
+        because there was no time to check them again.
         """
         question = partial(self._ledger.objects.verdict_for, upload.sha256)
         known = await self._questions.ask(question, within_s=_LOOKUP_WAIT_S)
         return learned_from(known) if known is not None and known.stands else None
 
     def _note_late(self, job: Job, learned: Learned) -> None:
-        """Record what was learned after somebody's answer.
+        """Record what was learned after the answer was sent.
 
-        That answer's own record was handed in at the moment it was let down, so this one follows it.
+        The answer's own record was queued when it was sent, so this one follows it.
         """
         assessment = learned.assessment
         if job.let_down and assessment.status.settled:
@@ -255,7 +255,7 @@ def _record(upload: Upload, answer: UploadAnswer | None, learned: Learned) -> Up
 
 
 def _unchecked_record(upload: Upload, answer: UploadAnswer, assessment: Assessment | None, reason: str) -> UploadResult:
-    """Without a verdict; ``reason`` is why, in place of the assessment's own words."""
+    """A result without a verdict; ``reason`` replaces the assessment's own."""
     return UploadResult(
         sha256=upload.sha256,
         size=upload.size,
@@ -268,6 +268,6 @@ def _unchecked_record(upload: Upload, answer: UploadAnswer, assessment: Assessme
 
 
 def _shown(upload: Upload) -> str:
-    """An upload as a log line names it, with its place in the storage where pict-rs says that."""
+    """An upload as log lines name it, with its storage key if pict-rs gave one."""
     name = name_of(upload.sha256)
     return name if upload.storage_key is None else f"{name} ({upload.storage_key})"

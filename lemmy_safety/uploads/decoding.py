@@ -1,11 +1,11 @@
 """The first half of judging an upload: bytes become samples in a few threads.
 
-No client can hold all decoders: when uploads wait and each decoder has had its file for longer than ``SHARE_S``, the
-file that was there first makes way. It is not judged then, which is answered and recorded as any such upload, so a pass
-looks at it later. The same bytes cost no second share.
+No client can occupy all decoders: when uploads wait and each decoder has worked on its file for longer than
+``SHARE_S``, the oldest file is ended. It gets no verdict, which is answered and recorded as for any such upload, so a
+pass checks it later. The same bytes do not get a second share.
 
-What a file itself shows is often decoded long before what else is in it. Where that takes long, the file's own frames are
-passed on first (``_look_early``).
+A file's own frames are often decoded long before anything embedded in it. If that takes long, its own frames are passed
+on first (``_look_early``).
 """
 
 from __future__ import annotations
@@ -28,33 +28,34 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a file may be decoded while others wait for a decoder: photos take a tenth of a second, short videos one.
+#: Seconds that a file may be decoded while others wait for a decoder: photos take 0.1 s, short videos 1 s.
 SHARE_S: Final = 2.0
 
 _LOOK_AGAIN_S: Final = 0.1
 
-#: Files that cost their decoder or made way: how many are remembered, and for how many seconds. By then a pass has looked.
+#: How many files that crashed their decoder or were ended are remembered, and for how many seconds. A pass has checked
+#: them by then.
 _MOST_COSTLY: Final = 1_000
 _COSTLY_S: Final = 600.0
 
 
 class Follower(Protocol):
-    """Who goes on with what was decoded. All is called in the loop."""
+    """Receives what was decoded. All methods are called in the event loop."""
 
     def has_enough(self, job: Job) -> bool:
-        """Whether there is so much to judge already that this job is not to be decoded yet."""
+        """Whether enough is waiting for the judge, so that decoding this job can wait."""
         ...
 
     def shown(self, job: Job, sample: Sample) -> None:
-        """The file's own frames, while its decoder still looks at what else is in it."""
+        """The file's own frames, while its decoder still searches it for embedded files."""
         ...
 
     def decoded(self, job: Job) -> None:
-        """Its sample is there, or says why the bytes could not be decoded."""
+        """Its sample is ready, or holds the reason why the bytes could not be decoded."""
         ...
 
     def failed(self, job: Job, error: BaseException) -> None:
-        """A fault of ours."""
+        """A bug of ours."""
         ...
 
     def freed(self) -> None:
@@ -86,7 +87,7 @@ class Decoding:
         self.pump()
 
     def pump(self) -> None:
-        """Decode, but not further ahead than one batch: the sooner somebody's turn is fixed, the more will be late."""
+        """Decode, but not further ahead than one batch: the sooner the order is fixed, the more uploads are late."""
         while len(self.backlog):
             if len(self._running) >= self._workers:
                 self._make_way()
@@ -104,28 +105,28 @@ class Decoding:
             self._loop.call_later(min(SHARE_S, left_s / 2), self._look_early, job)
 
     def spare(self, job: Job) -> bool:
-        """End a decoding whose result is not needed any more; False where there is none."""
+        """End a decoding whose result is no longer needed; False if there is none."""
         if job not in self._running:
             return False
         self._inspector.make_way(job.upload.data or b"", share_s=0.0)
         return True
 
     def known_costly(self, upload: Upload) -> Sample | None:
-        """What became of the same bytes a short time ago, if that was a decoder or its share of the time."""
+        """The earlier result of the same bytes, if they recently crashed a decoder or used up their share of time."""
         at, sample = self._costly.get(upload.sha256, (-math.inf, None))
         return sample if self._loop.time() < at + _COSTLY_S else None
 
     def stop(self) -> None:
-        """Set no timer off any more."""
+        """Cancel the timer, and start no other."""
         if self._share is not None:
             self._share.cancel()
 
     def close(self) -> None:
-        """Let the threads end; one that does not come back is left behind."""
+        """Let the threads end; one that hangs is left behind."""
         self._threads.close()
 
     def _look_early(self, job: Job) -> None:
-        """Have the file's own frames judged, while its decoder still looks at what else is in it."""
+        """Have the file's own frames judged, while its decoder still searches it for embedded files."""
         if job not in self._running or job.made_way or job.learned.done():
             return
         shown = self._inspector.examine_so_far(job.upload.data or b"", job.upload.sha256) if job.awaited else None
@@ -135,7 +136,7 @@ class Decoding:
         self._follower.shown(job, shown)
 
     def _make_way(self) -> None:
-        """End one of the files that have all decoders, if each had its share and somebody waits for another one."""
+        """If all decoders are busy, each file had its share, and another upload waits, end one of them."""
         if self._share is not None:
             self._share.cancel()
             self._share = None
@@ -149,7 +150,7 @@ class Decoding:
             if first.made_way:
                 log.warning("%s makes way for other uploads", name_of(first.upload.sha256))
                 return
-        # A process that had to be started first has had its file for less time than it was waited for.
+        # If its process had to be started first, it has had the file for less time than has passed here.
         self._share = self._loop.call_at(max(over_at, now + _LOOK_AGAIN_S), self.pump)
 
     def _remember_costly(self, sample: Sample) -> None:
@@ -162,7 +163,7 @@ class Decoding:
         self._running.discard(job)
         job.upload.drop()
         error = done.exception()
-        if job.learned.done():  # by an early look
+        if job.learned.done():  # from the early frames
             if error is None:
                 self._inspector.discard(done.result())
         elif error is None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Bytes that are being judged, for everybody who asks about them meanwhile.
+    """Bytes that are being judged, for all callers that ask about them meanwhile.
 
-    ``learned`` is None when they were given up because nobody waited any more.
+    ``learned`` is None when they were given up because no caller waited any more.
     """
 
     upload: Upload
@@ -29,21 +29,21 @@ class Job:
     waiting: int = 0
     half: float = math.inf
     deadline: float = math.inf
-    """When half of the time for an answer is over, and all of it (the loop's clock), for whoever can wait longest."""
+    """When half of the time for an answer is over, and all of it (the loop's clock), for the most patient caller."""
     began: float = math.inf
     """When its decoding began (the loop's clock)."""
     made_way: bool = False
     let_down: bool = False
-    """Whether somebody was answered without waiting for the end."""
+    """Whether a caller was answered before the job ended."""
     early_of: Job | None = None
-    """The job of the same bytes that goes on meanwhile, where this one is about the file's own frames only."""
+    """If this job is only about the file's own frames: the job of the same bytes, which goes on meanwhile."""
 
     @property
     def awaited(self) -> bool:
         return self.waiting > 0
 
     def await_until(self, deadline: float, now: float) -> None:
-        """Somebody waits for it from now on."""
+        """A caller waits for it from now on."""
         if not self.awaited or deadline > self.deadline:
             self.half, self.deadline = (now + deadline) / 2, deadline
         self.waiting += 1
@@ -64,9 +64,10 @@ class JobTable:
         on_learned: Callable[[Job, Learned], None],
         is_open: Callable[[Job], bool] = lambda _job: True,
     ) -> None:
-        """``capacity`` jobs are open at a time, at most. One that is not ``is_open`` takes no place, and nobody can join it.
+        """At most ``capacity`` jobs are open at a time. One that is not ``is_open`` takes no slot, and cannot be
+        joined.
 
-        ``on_learned`` is called before anybody who waits wakes up.
+        ``on_learned`` is called before any waiting caller wakes up.
         """
         self._capacity = capacity
         self._meters = meters
@@ -82,10 +83,11 @@ class JobTable:
         return iter(self._jobs.values())
 
     def admit(self, upload: Upload, *, make_room: Callable[[], bool] = lambda: False, new: bool = True) -> Job | None:
-        """Take an upload over; the open job of the same bytes where there is one, None where there is no room.
+        """Take ownership of an upload. Returns the open job of the same bytes if there is one, None if there is no
+        room.
 
-        ``make_room`` is asked to end a job where all places are taken. Without ``new`` no job is added. A job that was added
-        is about this very upload.
+        ``make_room`` is asked to end a job if all slots are taken. Without ``new`` no job is added. An added job is
+        about this very upload.
         """
         job = self._jobs.get(upload.sha256)
         if job is not None and self._is_open(job):
@@ -106,8 +108,8 @@ class JobTable:
         return job is not None and job.upload is upload
 
     def finish(self, job: Job, learned: Learned | None) -> None:
-        """Nothing more will be learned of these bytes; None when they were given up. Once for each job."""
-        if self._jobs.get(job.upload.sha256) is job:  # else a later job of the same bytes has its place
+        """End a job: nothing more will be learned about its bytes. None if they were given up. Once per job."""
+        if self._jobs.get(job.upload.sha256) is job:  # else a later job of the same bytes replaced it
             del self._jobs[job.upload.sha256]
         self._meters.queue(len(self._jobs))
         job.sample = None

@@ -1,4 +1,4 @@
-"""Uploads through decoding and judging: the same bytes once at a time, in bounded queues, the judge in small batches.
+"""Decodes and judges uploads: each content once at a time, in bounded queues, judged in small batches.
 
 ::
 
@@ -7,8 +7,8 @@
 The same bytes are one job (``jobs.py``); ``decoding.py`` and ``batches.py`` are the two halves. A file's own frames may be
 judged while the rest of it is still being decoded: a flag answers the upload, anything else waits for the rest.
 
-It answers nobody and records nothing; ``decider.py`` does. All state belongs to the event loop's thread. Other
-threads run ``Inspector`` and look things up in the ledger, and nothing else.
+It sends no answer and records nothing; ``decider.py`` does. All state belongs to the event loop's thread. Other threads
+only run ``Inspector`` and look things up in the ledger.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class UploadJudging:
-    """The queues and threads of one service. ``on_learned`` is called in the loop, before anybody who waits wakes up."""
+    """The queues and threads of one service. ``on_learned`` is called in the loop, before waiting callers wake up."""
 
     def __init__(
         self,
@@ -72,21 +72,21 @@ class UploadJudging:
         return self._batches.per_medium_s
 
     async def load(self) -> None:
-        """Open the detectors; uploads are taken and decoded meanwhile.
+        """Open the detectors; uploads are accepted and decoded meanwhile.
 
         :raises LemmySafetyError: what keeps a detector from working; nothing can be judged then.
         """
         await self._batches.load()
 
     def admit(self, upload: Upload) -> Job | None:
-        """Take an upload over; the job of the same bytes where there is one, None where there is no room."""
+        """Take ownership of an upload. Returns the job of the same bytes if there is one, None if there is no room."""
         job = self._jobs.admit(upload, make_room=self._make_room)
         if job is None:
             return None
         if job.upload is upload:
             self._tasks.start(self._look_up(job))
         else:
-            self._loop.call_soon(self._pump)  # somebody waits for it again, once this was returned
+            self._loop.call_soon(self._pump)  # it has a waiting caller again, once this was returned
         return job
 
     def holds(self, upload: Upload) -> bool:
@@ -94,12 +94,12 @@ class UploadJudging:
         return self._jobs.holds(upload)
 
     def left(self, job: Job) -> None:
-        """Somebody does not wait for it any more; what stood back for it goes on."""
+        """A caller stopped waiting for it; uploads that yielded to it go on."""
         if not job.awaited and not job.learned.done():
             self._pump()
 
     def forget_late(self) -> int:
-        """Give up the bytes of an upload that was answered already; how many bytes that freed."""
+        """Give up the bytes of an upload that was already answered. Returns how many bytes that freed."""
         job = self._decoding.backlog.late()
         if job is None:
             return 0
@@ -107,7 +107,7 @@ class UploadJudging:
         return job.upload.size
 
     async def close(self, *, within_s: float) -> None:
-        """Close the detectors and let the threads end; a thread that does not come back in time is left behind."""
+        """Close the detectors and let the threads end; a thread that does not end in time is left behind."""
         self._batches.stop()
         self._decoding.stop()
         self._inspector.abort()
@@ -126,12 +126,14 @@ class UploadJudging:
         elif (costly := self._decoding.known_costly(job.upload)) is not None:
             job.upload.drop()
             job.sample = costly
-            self._batches.put(job)  # a list may know the bytes
+            self._batches.put(job)  # a hash list may contain the bytes
         else:
             self._decoding.put(job)
 
     def _known(self, upload: Upload) -> Learned | None:
-        """In a thread: a verdict on the same bytes by the same rules, or a flag of others, which ours cannot replace."""
+        """In a thread: a verdict on the same bytes by the same rules, or a flag by other detectors, which ours cannot
+        replace.
+        """
         ruleset = self._inspector.ruleset
         known = self._ledger.objects.verdict_for(upload.sha256, ruleset)
         if known is None:
@@ -141,7 +143,7 @@ class UploadJudging:
         return learned_from(known)
 
     async def _ask_about_humans(self, job: Job, assessment: Assessment) -> None:
-        """A human may have cleared these bytes, be it under other rules."""
+        """A human may have cleared these bytes, even under other rules."""
         known = await self._questions.ask(partial(self._ledger.objects.verdict_for, job.upload.sha256))
         learned = Learned(assessment, cleared=known is not None and known.review is Review.CLEARED)
         if job.early_of is None:
@@ -210,7 +212,7 @@ class UploadJudging:
             self._jobs.finish(job, learned)
 
     def _finish_early(self, job: Job, learned: Learned) -> None:
-        """What is known is enough: spare the decoder or the judge the rest."""
+        """What is known is enough: skip the rest of decoding or judging."""
         if not self._decoding.spare(job) and job in self._batches.backlog:
             self._batches.backlog.remove(job)
             if job.sample is not None:
@@ -218,7 +220,7 @@ class UploadJudging:
         self._finish(job, learned)
 
     def _make_room(self) -> bool:
-        """Give up an upload that was answered already, in favour of one that was not."""
+        """Give up an upload that was already answered, in favour of one that was not."""
         for backlog in (self._decoding.backlog, self._batches.backlog):
             job = backlog.late()
             if job is not None:

@@ -1,4 +1,4 @@
-"""What the ledger knows of uploads, asked beside the event loop and with little patience."""
+"""Asks the ledger about uploads, outside the event loop and with a short timeout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a look into the ledger may take; beyond that it is as if nothing were known.
+#: Seconds that a look-up in the ledger may take; after that, the bytes count as unknown.
 LOOKUP_PATIENCE_S = 1.0
 
 T = TypeVar("T")
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What was found out about some bytes. ``cleared``: a human said that a flag on them is wrong.
+    """What was learned about some bytes. ``cleared``: a human said that a flag on them is wrong.
 
-    ``reused_from`` is the key (or ``FROM_UPLOAD``) whose verdict it is, None where the bytes themselves were judged.
+    ``reused_from`` is the key (or ``FROM_UPLOAD``) whose verdict it is, None if the bytes themselves were judged.
     """
 
     assessment: Assessment
@@ -49,7 +49,7 @@ class Questions:
         self._thread = WorkerThreads(name)
 
     async def ask(self, question: Callable[[], T], *, within_s: float | None = None) -> T | None:
-        """The ledger's answer; None when it gives none in time, for no answer to pict-rs may hang on a slow database."""
+        """The ledger's answer, or None if it is late: no answer to pict-rs may depend on a slow database."""
         asked = self._thread.run(question)
         await asyncio.wait({asked}, timeout=LOOKUP_PATIENCE_S if within_s is None else within_s)
         if not asked.done():
@@ -68,17 +68,17 @@ class Questions:
 
 
 def learned_from(known: KnownVerdict) -> Learned:
-    """A verdict of the ledger on the same bytes."""
+    """Convert a verdict of the ledger on the same bytes."""
     return Learned(known.assessment, cleared=known.review is Review.CLEARED, reused_from=known.key)
 
 
 def stands_against(known: KnownVerdict, detectors: frozenset[str]) -> bool:
-    """Whether it is a flag that wins over whatever these detectors say: no human has cleared it, and it is not theirs."""
+    """Whether this flag outranks any result of these detectors: no human has cleared it, and other detectors set it."""
     return known.stands and not known.assessment.detectors <= detectors
 
 
 def outranks(earlier: Learned, later: Learned) -> bool:
-    """Whether an earlier flag wins over what is said now: not by its detectors, who have not looked again."""
+    """Whether an earlier flag outranks the later result, because its own detectors have not checked again."""
     return (
         earlier.flagged
         and later.assessment.verdict is not None

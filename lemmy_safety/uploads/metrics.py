@@ -20,7 +20,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _PREFIX = "lemmy_safety_hook_"
 
-#: From a verdict that is known already to what Lemmy waits for a thumbnail (10 s) and pict-rs for us (30 s).
+#: From an already known verdict to the time that Lemmy waits for a thumbnail (10 s) and pict-rs for us (30 s).
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 6, 8, 10, 15, 30)
 
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -71,7 +71,7 @@ class Meters:
         self._model = Gauge(
             _PREFIX + "model", "1 for the state that the models are in.", ["state"], registry=self._registry
         )
-        # A counter that is missing until it first counts cannot be alarmed on.
+        # No alert can be set on a counter that is missing until it first counts.
         for kind in AnswerKind:
             self._answers.labels(kind)
             self._latency.labels(kind)

@@ -1,4 +1,4 @@
-"""What ``/ready`` and ``/metrics`` ask of the ledger: seldom, beside the event loop, and without waiting for long."""
+"""What ``/ready`` and ``/metrics`` ask of the ledger: rarely, outside the event loop, and with a short timeout."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Seconds that an answer holds: asking costs a commit or a count, and anybody who may see the port may ask.
+#: Seconds that an answer is cached: each question costs a commit or a count, and anyone who reaches the port may ask.
 _WRITABLE_FRESH_S = 3.0
 _COUNT_FRESH_S = 10.0
 
@@ -50,7 +50,7 @@ class LedgerProbe:
         return None if answer is None else answer[0].is_tripped
 
     async def watch(self) -> None:
-        """Look every ten seconds whether the ledger is still there, until it is not. Other faults of it may pass.
+        """Check every ten seconds that the ledger still exists, until it does not. Its other faults may be temporary.
 
         :raises LedgerReplaced: it was deleted, moved, emptied or replaced; what is written to it is lost.
         """
@@ -64,7 +64,7 @@ class LedgerProbe:
 
 
 class _Probe(Generic[T]):
-    """One question; the answer in a tuple of one, None where there is none."""
+    """One question; the answer in a tuple of one, None if there is none."""
 
     def __init__(self, thread: WorkerThreads, question: Callable[[], T], *, fresh_s: float) -> None:
         self._thread = thread

@@ -1,4 +1,4 @@
-"""Answers on their way to the ledger: written in groups, in order, beside the event loop."""
+"""Writes answers to the ledger: in groups, in order, outside the event loop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 #: Results in one transaction; a commit costs far more than a row.
 _GROUP = 200
 
-#: Results kept for another try while the database cannot be written; some kilobytes each, with their findings.
+#: Results kept for a retry while the database cannot be written; a few kilobytes each, with their findings.
 _MOST_KEPT = 10_000
 
-#: Seconds until the next try, when nothing new makes one happen before.
+#: Seconds until the next retry, unless a new result triggers one earlier.
 _RETRY_S = 2.0
 
 
@@ -51,9 +51,9 @@ class UploadRecorder:
         self._retry: asyncio.TimerHandle | None = None
 
     async def record(self, result: UploadResult, *, within_s: float, keep: bool) -> bool:
-        """Whether it is on disk, after the first try and at most ``within_s``.
+        """Record a result. Returns whether it is on disk after the first try, within ``within_s`` at most.
 
-        With ``keep`` it is tried again until it is; else it is given up.
+        With ``keep`` it is retried until it is; otherwise it is given up.
         """
         entry = self._add(result, keep=keep)
         await asyncio.wait({entry.written}, timeout=within_s)
@@ -64,11 +64,11 @@ class UploadRecorder:
         return False
 
     def record_later(self, result: UploadResult) -> None:
-        """``record`` for somebody who does not wait."""
+        """``record`` without waiting."""
         self._add(result, keep=True)
 
     async def flush(self, *, within_s: float) -> bool:
-        """Wait until everything is written; False when there was not enough time."""
+        """Wait until everything is written; False on timeout."""
         try:
             async with asyncio.timeout(within_s):
                 await self._idle.wait()
@@ -77,7 +77,7 @@ class UploadRecorder:
         return True
 
     def close(self) -> None:
-        """Stop trying. What is not written then is lost, and said so."""
+        """Stop retrying. What is still unwritten is lost, and a log line says so."""
         if self._retry is not None:
             self._retry.cancel()
         self._thread.close()
@@ -123,7 +123,7 @@ class UploadRecorder:
         passing = isinstance(error, LedgerError)
         kept = [entry for entry in group if entry.keep]
         if not passing:
-            # A fault of ours in one result: it must not keep the others from the disk.
+            # A bug of ours in one result must not keep the others from being written.
             if len(group) == 1:
                 kept = []
                 self._lose(1)

@@ -1,4 +1,4 @@
-"""The nouns of the hook: an upload that is asked about, and what was decided on it."""
+"""The hook's data types: an upload to decide on, and the decision."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 ModelState: TypeAlias = Literal["loading", "ready", "broken"]
-"""Whether uploads can be judged. ``broken``: a detector fails on everything; it is tried again with each upload."""
+"""Whether uploads can be judged. ``broken``: a detector fails on everything; it is retried with each upload."""
 
 
 class Cause(StrEnum):
@@ -20,27 +20,27 @@ class Cause(StrEnum):
     QUEUE_FULL = "queue_full"
     MODEL_LOADING = "model_loading"
     NO_WORKER = "no_worker"
-    """At a relay: nobody has come for a while who could judge."""
+    """At a relay: no worker that could judge has asked for jobs for a while."""
     TIMED_OUT = "timed_out"
     STOPPING = "stopping"
     UNREADABLE = "unreadable"
     UNSUPPORTED = "unsupported"
     TOO_LARGE = "too_large"
-    """Too many pixels; too many bytes are refused before anything else is asked."""
+    """Too many pixels; too many bytes are refused before any other check."""
     DETECTOR_FAILED = "detector_failed"
     FAULT = "fault"
 
 
 class Garbled(StrEnum):
-    """Why a request cannot be as pict-rs made it: the connection, or the version of pict-rs, is not what we take it for."""
+    """Why a request cannot be what pict-rs sent: the connection, or the version of pict-rs, is not what we assume."""
 
     FORM = "form"
-    """A form that is not one file."""
+    """A form that does not hold exactly one file."""
     EMPTY = "empty"
     ENCODED = "encoded"
     """Compressed on the way."""
     NOT_MEDIA = "not_media"
-    """Bytes that begin like nothing that pict-rs stores."""
+    """Bytes whose beginning fits no format that pict-rs stores."""
 
 
 class AnswerKind(StrEnum):
@@ -49,7 +49,7 @@ class AnswerKind(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     ACCEPTED_DRY_RUN = "accepted_dry_run"
-    """Flagged, and accepted because nothing is refused in a dry run."""
+    """Flagged, but accepted because a dry run refuses nothing."""
     UNCHECKED_ACCEPTED = "unchecked_accepted"
     UNCHECKED_REFUSED = "unchecked_refused"
 
@@ -70,9 +70,9 @@ class Decision:
 @dataclass(slots=True, kw_only=True)
 class Upload:
     """One medium in memory. ``sha256`` is in lower-case hex digits; ``media_type`` is what the sender claims, and
-    ``storage_key`` where pict-rs says that it has stored it (from 0.6 on).
+    ``storage_key`` where pict-rs says it stored the medium (from 0.6 on).
 
-    ``data`` is None once it is not needed any more; ``free`` then gives its memory back.
+    ``data`` is None once it is no longer needed; ``free`` then releases its memory.
     """
 
     data: bytes | None
@@ -90,33 +90,33 @@ class Upload:
 
 
 class UploadEngine(Protocol):
-    """Whoever decides on uploads: our own detectors (``decider.py``), or somebody who is asked over the network.
+    """Decides on uploads: our own detectors (``decider.py``), or a worker over the network.
 
-    Made and used in one event loop.
+    Created and used in one event loop.
     """
 
     @property
     def model(self) -> ModelState: ...
 
     async def load(self) -> None:
-        """Get ready; uploads may come meanwhile.
+        """Get ready; uploads may arrive meanwhile.
 
-        :raises LemmySafetyError: it will never be; the service ends with this error.
+        :raises LemmySafetyError: it cannot ever be ready; the service ends with this error.
         """
         ...
 
     async def validate(self, upload: Upload, *, deadline: float) -> Decision:
-        """Decide before ``deadline`` (the loop's time), and record that. Takes the upload over, and drops it."""
+        """Decide before ``deadline`` (the loop's time), and record the decision. Owns the upload and frees it."""
         ...
 
     def forget_late(self) -> int:
-        """Give up an upload that was answered without a verdict and is still held; the bytes that freed, 0 for none."""
+        """Give up an upload that was answered without a verdict and is still held. Returns the bytes freed, or 0."""
         ...
 
     def end_waits(self) -> None:
-        """Whoever still waits, or comes later, is answered without a verdict."""
+        """Answer waiting and later uploads without a verdict."""
         ...
 
     async def close(self, *, within_s: float) -> None:
-        """Write what is to be written and free everything; what takes longer is left behind."""
+        """Write pending records and free everything; what takes longer than ``within_s`` is left behind."""
         ...

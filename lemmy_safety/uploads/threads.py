@@ -1,7 +1,7 @@
 """Threads and tasks that work for an event loop.
 
-The threads are daemon threads: one that is stuck in a decoder, a model or a database must not hold up the end of the process,
-as those of ``concurrent.futures`` would.
+The threads are daemon threads: one that is stuck in a decoder, a model or a database must not delay the exit of the
+process, as a thread of ``concurrent.futures`` would.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class WorkerThreads:
-    """A fixed number of threads that take calls in the order they were made. Made and used by one event loop."""
+    """A fixed number of threads that run calls in order. Created and used by one event loop."""
 
     def __init__(self, name: str, count: int = 1) -> None:
         self._calls: queue.SimpleQueue[_Call[object] | None] = queue.SimpleQueue()
@@ -29,13 +29,13 @@ class WorkerThreads:
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
 
     def run(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Have ``work`` done; its result or exception comes with the future. Cancelling it stops work that has not begun."""
+        """Run ``work``; the future gets its result or exception. Cancelling it stops work that has not begun."""
         call = _Call(work, self._loop)
         self._calls.put(call)  # type: ignore[arg-type]
         return call.future
 
     def close(self) -> None:
-        """Let the threads end after what was handed to them. Waits for nothing."""
+        """Let the threads end after their queued calls. Returns at once."""
         for _ in range(self._count):
             self._calls.put(None)
 
@@ -46,13 +46,13 @@ class WorkerThreads:
 
 
 class Tasks:
-    """Tasks that nobody waits for. Made and used by one event loop."""
+    """Background tasks. Created and used by one event loop."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     def start(self, work: Coroutine[None, None, None]) -> None:
-        """Have it done beside everything else."""
+        """Run it in the background."""
         task = asyncio.create_task(work)
         self._running.add(task)  # the loop itself keeps no strong reference
         task.add_done_callback(self._running.discard)
@@ -73,7 +73,7 @@ class _Call(Generic[T]):
             result = self._work()
         except BaseException as caught:  # noqa: BLE001 - handed to whoever waits
             error = caught
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: no caller waits
             self._loop.call_soon_threadsafe(self._settle, result, error)
 
     def _settle(self, result: T | None, error: BaseException | None) -> None:
