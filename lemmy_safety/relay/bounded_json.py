@@ -1,7 +1,7 @@
-"""JSON from a peer, bounded while it is read: in bytes, in depth, in numbers. What two readers could take differently is refused.
+"""JSON from a peer, bounded while it is read: in bytes, depth and numbers. Ambiguous input is refused.
 
-A peer may be a machine that was taken over. Nothing it sends may cost more than ``MOST_JSON_BYTES`` of memory times what
-Python makes of them, and no text of it gets into an error message.
+A peer may be a compromised machine. Nothing it sends may cost more memory than Python needs for ``MOST_JSON_BYTES`` of
+JSON, and none of its text gets into an error message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Bytes of the largest JSON that either side reads.
 MOST_JSON_BYTES: Final = 1024 * 1024
 
-#: Digits of a number. The largest that is meant is a size in bytes; Python's own limit of 4300 is far above.
+#: Digits of a number. The largest valid number is a size in bytes; Python's own limit of 4300 is far above.
 _MOST_DIGITS = 20
 
 

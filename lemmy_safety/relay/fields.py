@@ -1,7 +1,7 @@
 """What a field of a message may be, and how a message is read.
 
-Everything that is read came from outside and is checked: what is not as it should be, or larger than it can be, is
-a ``BadMessage`` of one short line that quotes nothing of it. Fields that a side does not know are left out.
+All input comes from outside and is checked: wrong or too large values raise a ``BadMessage`` with one short line that
+quotes none of the input. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lemmy_safety.relay.protocol import BadMessage
 
-#: Characters of prose for people, of names, and of the name of a medium on the wire.
+#: Maximum characters of text for people, of names, and of a medium's name on the wire.
 MOST_TEXT: Final = 2000
 MOST_NAME: Final = 200
 
-#: More than any picture has of anything, and what the smallest integer column of a database holds.
+#: Above any count or size of a picture, and the limit of the smallest integer column of a database.
 _MOST_NUMBER: Final = 2**31 - 1
 
 #: Far above every score of a detector, far below what arithmetic could fail on.
@@ -26,18 +26,18 @@ _MOST_SCORE: Final = 1e9
 #: An ISO 8601 time with microseconds and zone has 32 characters.
 _MOST_TIME_TEXT: Final = 40
 
-#: pict-rs began in 2020, so no upload is older; clocks of two machines may differ by a day, and not by more.
+#: pict-rs began in 2020, so no upload is older; clocks of two machines may differ by at most a day.
 _EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _AHEAD: Final = timedelta(days=1)
 
-#: Characters of what is said about a bad message.
+#: Maximum characters of an error about a bad message.
 _MOST_SAID: Final = 120
 
 
 def moment(value: object, *, now: datetime | None = None) -> datetime:
     """A time with its zone, from 2020 to a day ahead of ``now`` (this machine's clock).
 
-    :raises BadMessage: it is none.
+    :raises BadMessage: it is not one.
     """
     if not isinstance(value, str) or len(value) > _MOST_TIME_TEXT:
         raise BadMessage("not a time")
@@ -61,14 +61,14 @@ Score = Annotated[float, Field(ge=-_MOST_SCORE, le=_MOST_SCORE, allow_inf_nan=Fa
 
 
 class Message(BaseModel):
-    """An object of JSON. Numbers are numbers and texts are texts: nothing is converted but the words of our enumerations."""
+    """An object of JSON. Types are strict: only the words of our enumerations are converted."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
 
 M = TypeVar("M", bound=Message)
 
-#: In place of words of the library that name its classes, or all that is possible.
+#: Replaces messages of the library that name its classes or list all allowed values.
 _PLAINER: Final = {"model_type": "not an object of JSON", "enum": "none of those that there are"}
 
 
@@ -77,7 +77,7 @@ def read(kind: type[M], message: object, *, now: datetime | None = None) -> M:
     try:
         return kind.model_validate(message, context=now)
     except ValidationError as error:
-        # The first of them; without what the peer sent.
+        # Only the first error, without the peer's input.
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         what = _PLAINER.get(first["type"], first["msg"].removeprefix("Value error, "))[:_MOST_SAID]
@@ -85,5 +85,5 @@ def read(kind: type[M], message: object, *, now: datetime | None = None) -> M:
 
 
 def cut(said: str, most: int) -> str:
-    """What is written, within the same bounds: Unicode of a bounded length; messages of decoders hold bytes that are not."""
+    """Text to send: valid Unicode of bounded length, which a decoder's message need not be."""
     return said[:most].encode("utf-8", "replace").decode()

@@ -1,6 +1,6 @@
 """An assessment as it travels between a worker and a relay, from records and back.
 
-What is written is cut to the same bounds that the reader has, so that the other side takes it.
+Values are cut to the reader's bounds before sending, so that the other side accepts them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from lemmy_safety.relay.fields import MOST_NAME, MOST_TEXT, Message, Name, Numbe
 if TYPE_CHECKING:
     from typing import Self
 
-#: Findings that count, oddities of a file, and detectors.
+#: Most findings that count, anomalies of a file, and detectors.
 _MOST_FINDINGS: Final = 100
 _MOST_ANOMALIES: Final = 100
 _MOST_DETECTORS: Final = 50
 
-#: PDQ's scale of how much there is to see, https://github.com/facebook/ThreatExchange/tree/main/pdq.
+#: PDQ's quality scale (how much detail the image has), https://github.com/facebook/ThreatExchange/tree/main/pdq.
 _MOST_QUALITY: Final = 100
 
 
@@ -52,7 +52,7 @@ _Outcome = Annotated[Outcome, Field(strict=False)]
 
 class _Verdict(Message):
     outcome: _Outcome
-    #: By domain, of which this side need not know any; left out by older versions, which know csam alone.
+    #: By domain; this side may not know them. Older versions, which know only csam, leave it out.
     outcomes: dict[str, _Outcome] = Field(default_factory=dict, max_length=MOST_DOMAINS)
     nsfw: bool | None = None
     findings: Annotated[list[_Finding], Field(max_length=_MOST_FINDINGS)]
@@ -64,7 +64,7 @@ class _Verdict(Message):
 
     @model_validator(mode="after")
     def _check_record(self) -> Self:
-        self.record()  # raises ValueError where the outcomes cannot be
+        self.record()  # raises ValueError if the outcomes are impossible
         return self
 
 
@@ -90,7 +90,7 @@ class _MediaInfo(Message):
 
 
 class Learned(Message):
-    """An assessment as it travels: of findings only those that count, and no digest; the message around it names the bytes."""
+    """An assessment as it travels: only findings that count, and no digest; the enclosing message has it."""
 
     status: Annotated[ItemStatus, Field(strict=False)]
     reason: Text = ""
@@ -106,7 +106,7 @@ class Learned(Message):
         return self
 
     def assessment(self, sha256: str) -> Assessment:
-        """As said of the bytes with this hash."""
+        """The assessment of the bytes with this hash."""
         return Assessment(
             status=self.status,
             reason=self.reason,
@@ -119,7 +119,7 @@ class Learned(Message):
 
 
 def encode_learned(assessment: Assessment) -> dict[str, Any]:
-    """All that is worth keeping where no picture is."""
+    """Everything worth keeping without the picture."""
     said = _within_bounds(assessment).as_dict()
     return {name: _without_nothing(said[name]) for name in Learned.model_fields if said[name] is not None}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import UploadRow
     from lemmy_safety.records import Assessment
 
-#: In lists, of which a page has to fit into one message.
+#: Maximum characters of texts in lists, whose page has to fit into one message.
 _MOST_REASON: Final = 200
 
 #: Bytes of an upload: twice what ``LEMMY_SAFETY_MAX_MB`` can be set to.
@@ -26,7 +26,7 @@ _MOST_BYTES: Final = 2**33
 
 
 class WorkerAnswer(Message):
-    """What a worker says of one medium. ``learned`` is None from a worker that knows only pictrs-safety."""
+    """A worker's answer about one medium. ``learned`` is None from a worker that knows only pictrs-safety."""
 
     image: Name
     refuse: bool = Field(alias="is_csam")
@@ -60,13 +60,13 @@ class _UncheckedPage(Message):
 
 
 def encode_answer(image: str, assessment: Assessment, *, refuse: bool) -> dict[str, Any]:
-    """``refuse`` is what the worker's settings make of it; pictrs-safety knows no more than that."""
+    """``refuse`` is the decision by the worker's settings; pictrs-safety knows nothing beyond it."""
     nsfw = assessment.verdict is not None and assessment.verdict.nsfw is True
     return {"image": image, "is_csam": refuse, "is_nsfw": nsfw or refuse, "learned": encode_learned(assessment)}
 
 
 def decode_answer(message: object) -> WorkerAnswer:
-    """:raises BadMessage: something in it is not what it should be."""
+    """:raises BadMessage: something in it is invalid."""
     return read(WorkerAnswer, message)
 
 
@@ -102,7 +102,7 @@ def decode_unchecked_page(message: object) -> list[object]:
 def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadResult:
     """``now`` is this machine's time, by which the peer's is judged.
 
-    :raises BadMessage: something in it is not what it should be.
+    :raises BadMessage: something in it is invalid.
     """
     return UploadResult(answer=UploadAnswer.UNCHECKED, **dict(read(_Unchecked, message, now=now)))
 
@@ -110,6 +110,6 @@ def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadR
 def decode_judged_page(message: object) -> list[tuple[str, Assessment]]:
     """What became of unchecked uploads: the SHA-256 of each, and what is known of it now.
 
-    :raises BadMessage: something in it is not what it should be.
+    :raises BadMessage: something in it is invalid.
     """
     return [(entry.sha256, entry.learned.assessment(entry.sha256)) for entry in read(_JudgedPage, message).judged]

@@ -117,7 +117,7 @@ class Decoding:
         return sample if self._loop.time() < at + _COSTLY_S else None
 
     def stop(self) -> None:
-        """Cancel the timer, and start no other."""
+        """Cancel the pending timer."""
         if self._share is not None:
             self._share.cancel()
 

@@ -64,8 +64,7 @@ class JobTable:
         on_learned: Callable[[Job, Learned], None],
         is_open: Callable[[Job], bool] = lambda _job: True,
     ) -> None:
-        """At most ``capacity`` jobs are open at a time. One that is not ``is_open`` takes no slot, and cannot be
-        joined.
+        """At most ``capacity`` jobs are open at a time. One that is not ``is_open`` takes no slot and cannot be joined.
 
         ``on_learned`` is called before any waiting caller wakes up.
         """
@@ -83,8 +82,7 @@ class JobTable:
         return iter(self._jobs.values())
 
     def admit(self, upload: Upload, *, make_room: Callable[[], bool] = lambda: False, new: bool = True) -> Job | None:
-        """Take ownership of an upload. Returns the open job of the same bytes if there is one, None if there is no
-        room.
+        """Take ownership of an upload. Returns the open job of the same bytes if any, None if there is no room.
 
         ``make_room`` is asked to end a job if all slots are taken. Without ``new`` no job is added. An added job is
         about this very upload.

@@ -1,9 +1,9 @@
-"""Which waiting upload goes to which worker, and which worker is still there. Pure: times are given, nothing waits.
+"""Which waiting upload goes to which worker, and which worker is still there. Pure: times are arguments.
 
-A worker of ours has a name and asks again as soon as it got something, so one that was not heard of for some seconds
-after that is gone: what it had taken is handed out again, and its questions, which may look open for long on a line that
-was cut, get nothing more. Those of the ancestor have no name: what they took is handed out again after half the time
-that an upload may take, and so is what any worker keeps for as long.
+Our workers have a name and ask again as soon as they got a job, so one that was silent for some seconds after that is
+gone: its jobs are handed out again, and its open requests, which may look open for long on a cut line, get no more
+jobs. Legacy workers have no name: their jobs are handed out again after half the time that an upload may take, and so
+is a job that any worker holds for that long.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 #: can still judge in time; above what a busy line or a full disk costs.
 LEASE_S = 2.5
 
-#: Seconds without any worker after which uploads are not kept waiting for one any more.
+#: Seconds without any worker after which uploads no longer wait for one.
 ABSENT_AFTER_S = 30.0
 
-#: Seconds that a verdict may come late and still be taken: the worker had it all the time.
+#: Seconds that a verdict may be late and still be accepted: the worker had the job all the time.
 _LATE_S = 120.0
 
-#: Workers that are known by name at a time. More than a relay ever has; whoever makes up names without end is no worker.
+#: Workers known by name at a time. More than a relay ever has; a client that keeps inventing names is not a worker.
 _MOST_WORKERS = 256
 
 #: How much the last answer counts in the average of how long workers take.
@@ -36,13 +36,13 @@ _WEIGHT = 0.2
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """An upload that a worker is to judge; ``name`` is what it is called on the wire, ``since`` when it came."""
+    """An upload for a worker to judge; ``name`` is its name on the wire, ``since`` when it came."""
 
     name: str
     job: Job
     since: float
     fallback: Learned | None = None
-    """What is known from other rules, or waits for a human's second thought: used when no worker answers."""
+    """A verdict by other rules, or a flag that a human may have cleared: used when no worker answers."""
     holder: str | None = None
     handed_at: float | None = None
 
@@ -51,9 +51,9 @@ class Item:
 class _Worker:
     rules: str
     sign: float
-    """When it last said something."""
+    """When it last sent a request."""
     seen: float
-    """When it was last known to be there: also when a question of its ended."""
+    """When it was last known to be there; the end of one of its requests counts too."""
     polls: int = 0
 
 
@@ -77,11 +77,11 @@ class Assignments:
         self._items.pop(item.name, None)
 
     def name_of(self, worker: str) -> str:
-        """What a worker is called here: its name, or "" where too many others have one. Then it is served as one without."""
+        """The worker's name, or "" if too many others have one. Then it is served as one without a name."""
         return worker if worker in self._workers or len(self._workers) < _MOST_WORKERS else ""
 
     def note_poll(self, worker: str, rules: str, now: float) -> None:
-        """A worker asks for something to do, and waits."""
+        """A worker asked for a job and waits."""
         known = self._workers.setdefault(worker, _Worker(rules, now, now))
         known.rules = rules
         known.polls += 1
@@ -89,13 +89,13 @@ class Assignments:
         self._saw(known, now)
 
     def note_poll_ended(self, worker: str, now: float) -> None:
-        """It was answered, or went away."""
+        """Its request was answered, or it disconnected."""
         known = self._workers[worker]
         known.polls -= 1
         self._saw(known, now)
 
     def note_answer(self, worker: str, item: Item, now: float) -> None:
-        """It said what it found out."""
+        """It sent its result."""
         known = self._workers.get(worker)
         if known is not None:
             known.sign = now
@@ -109,9 +109,9 @@ class Assignments:
     def next_for(self, worker: str, now: float) -> Item | None:
         """The next upload for a worker; it counts as handed to it.
 
-        The oldest one that can be answered within half of its time, going by how long workers took lately; else the
-        newest. Under a load that is too much for them, each would be late if it had to wait for those that are late
-        already; see ``uploads/backlog.py``.
+        The oldest one that can be answered within half of its time, going by how long workers took lately; otherwise
+        the newest. Under overload every upload would be late if it had to wait for those that are already late; see
+        ``uploads/backlog.py``.
         """
         if any(self._is_silent(item, worker, now) for item in self._items.values()):
             return None
@@ -138,24 +138,24 @@ class Assignments:
         return holder.polls > 0 or now - holder.seen < LEASE_S
 
     def _is_silent(self, item: Item, worker: str, now: float) -> bool:
-        """Whether a worker that has a name got this and did not say a word since."""
+        """Whether a named worker has this job and has been silent since."""
         if not worker or item.holder != worker or item.handed_at is None or now - item.handed_at < LEASE_S:
             return False
         known = self._workers.get(worker)
         return known is None or known.sign <= item.handed_at
 
     def present(self, now: float) -> bool:
-        """Whether somebody may come who judges."""
+        """Whether a worker may come that judges."""
         return now - self._seen < ABSENT_AFTER_S or any(worker.polls for worker in self._workers.values())
 
     def rules(self, now: float) -> frozenset[str]:
-        """By which rules those judge who are there."""
+        """The rules that the present workers judge by."""
         return frozenset(
             worker.rules for worker in self._workers.values() if worker.polls or now - worker.seen < ABSENT_AFTER_S
         )
 
     def forget(self, now: float) -> Iterator[Item]:
-        """Take out what nobody waits for and no worker will speak of any more."""
+        """Remove items that have no waiting caller and that no worker will answer any more."""
         for item in list(self._items.values()):
             told = item.handed_at is not None and now - item.handed_at < _LATE_S
             if item.job.let_down and not item.job.awaited and not told:

@@ -1,6 +1,6 @@
-"""The engine of a relay: decides on uploads by what workers say of them.
+"""The engine of a relay: decides on uploads by the verdicts of workers.
 
-What is answered and recorded, also where nobody says anything, is decided as in every engine; see ``uploads/decider.py``.
+Answers and records follow the rules of every engine, also when no worker answers; see ``uploads/decider.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
-    """``accept_unchecked``: what is answered without a verdict. ``queue``: uploads held at a time, at most.
+    """``accept_unchecked``: the answer without a verdict. ``queue``: the most uploads held at a time.
 
     ``budget_s`` is the service's time for an answer. In a ``dry_run`` flagged uploads are recorded and accepted.
     """
@@ -32,13 +32,13 @@ class RelayOptions:
 
 
 class RelayEngine(Decider):
-    """Decides by what workers say."""
+    """Decides by the verdicts of workers."""
 
     def __init__(self, *, ledger: Ledger, options: RelayOptions, meters: Meters) -> None:
         super().__init__(
             ledger=ledger, accept_unchecked=options.accept_unchecked, dry_run=options.dry_run, meters=meters
         )
-        #: Whom workers ask.
+        #: Workers get their jobs here.
         self.judging = RelayJudging(
             ledger=ledger,
             queue=options.queue,
@@ -56,6 +56,6 @@ class RelayEngine(Decider):
         return Cause.NO_WORKER if cause is Cause.MODEL_LOADING else cause
 
     def end_waits(self) -> None:
-        """As for every engine; workers are told that there is nothing to do, so that they ask elsewhere or later."""
+        """As for every engine; workers get the answer that there are no jobs, so that they ask elsewhere or later."""
         super().end_waits()
         self.judging.end_waits()

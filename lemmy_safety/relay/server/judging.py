@@ -1,10 +1,10 @@
-"""Uploads that somebody else judges: kept in memory, handed to workers, forgotten after the answer.
+"""Uploads that workers judge: kept in memory, handed out, forgotten after the answer.
 
-It stands in the place of ``uploads/judging.py`` in the same engine: ``uploads/decider.py`` decides what is answered and records it,
-whoever judged. It opens no detector, decodes nothing and never looks into a medium.
+It replaces ``uploads/judging.py`` in the same engine: ``uploads/decider.py`` decides on the answer and records it in
+both cases. It opens no detector, decodes nothing and never reads a medium's content.
 
-A relay that ends loses the uploads that it holds; the requests of pict-rs about them fail at the same moment, and
-pict-rs refuses what it got no answer about.
+A relay that exits loses its uploads; the requests of pict-rs about them fail at the same moment, and pict-rs refuses an
+upload without an answer.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What a worker can have learned of a medium that it was handed.
+#: The statuses that a worker can report for a medium.
 _POSSIBLE = frozenset(
     {
         ItemStatus.CHECKED,
@@ -48,11 +48,11 @@ _POSSIBLE = frozenset(
     }
 )
 
-#: The part of the budget after which an earlier verdict is used where no worker has given a new one.
+#: The fraction of the budget after which an earlier verdict is used if no worker has given a new one.
 _FALLBACK_AFTER = 0.75
 
-#: Uploads that were fine are kept in the ledger so long after they were last asked about; they are there to spare
-#: workers the same bytes.
+#: How long clean uploads stay in the ledger after the last question about them; they save workers from judging the same
+#: bytes again.
 _KEPT = timedelta(days=90)
 
 _LET_GO_AGAIN_S = 1.0
@@ -77,7 +77,7 @@ class RelayJudging:
         self._meters = meters
         self._loop = asyncio.get_running_loop()
         self._questions = Questions("look-up-upload")
-        #: For what may take its time, and writes: no upload waits behind it.
+        #: For slow questions and writes: no upload waits for them.
         self._books = WorkerThreads("keep-relay-books")
         self._tasks = Tasks()
         self._jobs = JobTable(capacity=queue, meters=meters, on_learned=on_learned, is_open=_is_open)
@@ -91,7 +91,7 @@ class RelayJudging:
         return "ready" if self._assignments.present(self._loop.time()) else "loading"
 
     async def load(self) -> None:
-        """Look after the uploads until cancelled; there is nothing to get ready."""
+        """Manage the uploads until cancelled; there is nothing to load."""
         forgotten = -_FORGETTING_S
         while True:
             now = self._loop.time()
@@ -109,17 +109,17 @@ class RelayJudging:
     # For the engine, as in ``UploadJudging``.
 
     def admit(self, upload: Upload) -> Job | None:
-        """Take an upload over; the job of the same bytes where there is one, None where there is no room."""
+        """Take ownership of an upload. Returns the job of the same bytes if there is one, None if there is no room."""
         job = self._jobs.admit(upload, new=not self._closed)
         if job is not None and job.upload is upload:
             self._tasks.start(self._look_up(job))
         return job
 
     def left(self, job: Job) -> None:
-        """Somebody does not wait for it any more; see ``_let_go``."""
+        """A caller stopped waiting for it; see ``_let_go``."""
 
     async def _look_up(self, job: Job) -> None:
-        """The latest verdict on these bytes, by whatever rules; then a worker's."""
+        """Use the latest verdict on these bytes, by any rules; then a worker's."""
         question = partial(self._ledger.objects.verdict_for, job.upload.sha256)
         known = await self._questions.ask(question)
         now = self._loop.time()
@@ -132,7 +132,7 @@ class RelayJudging:
             self._meters.reused()
             self._jobs.finish(job, earlier)
             return
-        # What was flagged is asked again: it is rare, and a human may have cleared it where the worker is.
+        # Flagged bytes are judged again: they are rare, and a human may have cleared them on the worker's side.
         if not self._assignments.present(now):
             self._jobs.finish(job, earlier)
             return
@@ -140,7 +140,7 @@ class RelayJudging:
         item = Item(name=name, job=job, since=now, fallback=earlier)
         self._assignments.add(item)
         if earlier is not None:
-            # A slow sender has used up some of the time before.
+            # A slow sender has already used up some of the time.
             at = min(now + self._budget_s * _FALLBACK_AFTER, job.deadline - self._budget_s * (1 - _FALLBACK_AFTER))
             self._loop.call_at(at, self._fall_back, item)
         self._loop.call_at(min(now + self._budget_s, job.deadline), self._let_go, item)
@@ -153,10 +153,10 @@ class RelayJudging:
             self._jobs.finish(item.job, item.fallback)
 
     def _let_go(self, item: Item) -> None:
-        """Forget the bytes when the last one who asked about them was answered without a verdict."""
+        """Forget the bytes when the last caller was answered without a verdict."""
         if item.job.learned.done():
             return
-        if item.job.awaited:  # somebody asked about the same bytes a little later
+        if item.job.awaited:  # another caller asked about the same bytes a little later
             self._loop.call_later(_LET_GO_AGAIN_S, self._let_go, item)
             return
         item.job.upload.drop()
@@ -179,11 +179,11 @@ class RelayJudging:
         return 0
 
     def in_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Ask or write something in the ledger beside the event loop."""
+        """Query or write the ledger outside the event loop."""
         return self._books.run(work)
 
     async def close(self, *, within_s: float) -> None:  # noqa: ARG002 - nothing here takes time
-        """Let everybody go who waits: for an answer, or for something to do."""
+        """End all waits: for an answer, or for a job."""
         self.end_waits()
         for item in self._assignments.items():
             self._assignments.remove(item)
@@ -193,14 +193,14 @@ class RelayJudging:
             threads.close()
 
     def end_waits(self) -> None:
-        """Hand nothing out any more, and answer all workers who wait."""
+        """Hand out no more jobs, and answer all waiting workers."""
         self._closed = True
         self._ring()
 
     # For workers.
 
     async def wait_for_work(self, worker: str, rules: str, *, wait_s: float) -> Item | None:
-        """Something to judge, at once or within ``wait_s``. Cancelling it is how a worker that went away is noticed."""
+        """Something to judge, at once or within ``wait_s``. It is cancelled when the worker disconnects."""
         ends = self._loop.time() + wait_s
         worker = self._assignments.name_of(worker)
         self._assignments.note_poll(worker, rules, self._loop.time())
@@ -212,7 +212,7 @@ class RelayJudging:
                 item = self._assignments.next_for(worker, now)
                 if item is not None or now >= ends:
                     return item
-                # Not longer, because nobody rings when another worker has gone.
+                # Not longer, because there is no signal when another worker has gone.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(ends - now, LEASE_S)):
                         await bell.wait()
@@ -224,9 +224,9 @@ class RelayJudging:
         self._bell = asyncio.Event()
 
     def learn(self, worker: str, answer: WorkerAnswer) -> bool | None:
-        """Take a worker's word; True when it came too late for the answer to pict-rs, None when nobody asked.
+        """Accept a worker's answer; True if it came too late for pict-rs, None if no such upload is known.
 
-        :raises BadMessage: it says something that cannot be.
+        :raises BadMessage: it is impossible.
         """
         now = self._loop.time()
         item = self._assignments.find(answer.image)
@@ -245,7 +245,7 @@ class RelayJudging:
 
 
 def _is_open(job: Job) -> bool:
-    """What a worker may still say a word about, but nobody waits for and no bytes are left of, takes no place."""
+    """A job without a waiting caller and without bytes takes no slot, though a worker may still answer it."""
     return job.awaited or job.upload.data is not None
 
 

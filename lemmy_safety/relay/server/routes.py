@@ -1,6 +1,6 @@
-"""What workers ask a relay: for something to judge, and about what was accepted unchecked. HTTP only; see ``protocol.py``.
+"""The routes for workers: jobs, and the uploads that were accepted unchecked. HTTP only; see ``protocol.py``.
 
-Errors are answered in JSON, because the ancestor's worker reads every answer as that.
+Errors are JSON, because the legacy worker parses every answer as JSON.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The longest that a question for work is kept open: under the 60 s after which nginx takes us for dead.
+#: The longest that a request for work is kept open: under the 60 s after which nginx assumes that we are dead.
 _LONGEST_WAIT_S = 25.0
 
-#: Seconds for a worker's message. It is sent at once, over whatever line a person has at home.
+#: Seconds for a worker's message. It is sent at once, but perhaps over a slow home line.
 _MESSAGE_S = 15.0
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -74,16 +74,16 @@ _ERRORS: _Responses = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Caller:
-    """``name`` is empty for a worker that knows only pictrs-safety."""
+    """``name`` is empty for a worker that speaks only pictrs-safety's protocol."""
 
     name: str
     rules: str
 
 
 def relay_router(judging: RelayJudging, ledger: Ledger, *, key: str, hung_up: HungUp) -> APIRouter:
-    """The routes of one relay. ``key`` is what workers show; each answer says that a relay of ours gave it.
+    """The routes of one relay. ``key`` is the secret workers send; each answer says that it comes from a relay of ours.
 
-    ``hung_up`` gives an event that is set when the peer of a request ends its sending.
+    ``hung_up`` gives an event that is set when the peer of a request stops sending.
     """
     router = APIRouter()
     gate = _Gate(key)
@@ -138,7 +138,7 @@ def _add_unchecked(router: APIRouter, gate: _Gate, books: _Books) -> None:
 
 
 async def _unless_gone(work: Coroutine[Any, Any, Item | None], request: Request, hung_up: asyncio.Event) -> Item | None:
-    """Wait for something to do, but not for somebody who has closed the connection: it would be lost on the way."""
+    """Wait for a job, but not once the worker has closed the connection: the job would be lost on the way."""
     taking = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(hung_up.wait())
     lost = asyncio.ensure_future(_disconnected(request))
@@ -157,7 +157,7 @@ async def _disconnected(request: Request) -> None:
 
 
 class _Gate:
-    """Who shows the key is let in."""
+    """Accepts callers that send the key."""
 
     def __init__(self, key: str) -> None:
         self._secrets = Secrets([key])
@@ -198,7 +198,7 @@ class _Gate:
 
 
 class _Books:
-    """The relay's ledger, beside the event loop."""
+    """The relay's ledger, outside the event loop."""
 
     def __init__(self, ledger: Ledger, judging: RelayJudging) -> None:
         self._ledger = ledger
@@ -231,7 +231,7 @@ def _judgement(row: UploadRow, learned: Assessment) -> UploadResult:
 async def _message(request: Request) -> object:
     """The JSON of a request.
 
-    :raises BadMessage: it is none, more than may be, or did not come in time.
+    :raises BadMessage: it is not JSON, too large, or did not come in time.
     """
     try:
         async with asyncio.timeout(_MESSAGE_S):
@@ -243,7 +243,7 @@ async def _message(request: Request) -> object:
 
 
 def _place(text: str | None) -> tuple[datetime, str] | None:
-    """:raises BadMessage: it is none that stands in a list of ours."""
+    """:raises BadMessage: it is not a position in one of our lists."""
     if text is None:
         return None
     at, _, sha256 = text.partition(",")

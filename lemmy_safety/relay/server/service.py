@@ -21,7 +21,7 @@ class Relay:
     """What makes the hook's service a relay: its engine, and the routes of workers."""
 
     def __init__(self, *, ledger: Ledger, key: str, options: RelayOptions) -> None:
-        """``key`` is what workers show.
+        """``key`` is the secret that workers send.
 
         :raises SettingsError: the key is missing or can be guessed.
         """
@@ -31,9 +31,9 @@ class Relay:
         self._options = options
 
     def engine(self, meters: Meters) -> RelayEngine:
-        """Made inside a running event loop."""
+        """Created inside a running event loop."""
         return RelayEngine(ledger=self._ledger, options=self._options, meters=meters)
 
     def routes(self, engine: RelayEngine, hung_up: HungUp) -> list[APIRouter]:
-        """The routes of workers, who judge for ``engine``."""
+        """The routes for workers, which judge for ``engine``."""
         return [relay_router(engine.judging, self._ledger, key=self._key, hung_up=hung_up)]

@@ -1,4 +1,4 @@
-"""What a worker does with one medium: judges it, tells its server, and records it here."""
+"""What a worker does with one medium: judges it, answers its server, and records it here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: An answer is worth telling so long after the medium came; pict-rs has given up by then.
+#: How long after the medium came an answer is still worth sending; pict-rs has given up by then.
 WORTH_TELLING_S: Final = 30.0
 
 
@@ -48,7 +48,7 @@ class Answering:
         self._loop = asyncio.get_running_loop()
 
     async def handle(self, popped: Popped) -> None:
-        """Judge it, tell what was found, and record that."""
+        """Judge it, send the result, and record it."""
         learned = await self._judge(popped)
         assessment = learned.assessment
         refuse = self._refuses(learned)
@@ -77,12 +77,12 @@ class Answering:
 
     def _refuses(self, learned: Learned) -> bool:
         if learned.assessment.verdict is None:
-            # A relay is told the status, and follows its own setting for that.
+            # A relay receives the status, and follows its own setting for it.
             return not self._client.is_relay and not self._accept_unchecked
         return learned.flagged and not self._dry_run
 
     async def _tell(self, message: dict[str, object]) -> bool:
-        """Whether the answer came in time for pict-rs."""
+        """Send the answer. Returns whether it was in time for pict-rs."""
         worth_until = self._loop.time() + WORTH_TELLING_S
         while True:
             asked_at = self._backoff.now()
@@ -98,9 +98,10 @@ class Answering:
                 return in_time
 
     def _record(self, upload: Upload, assessment: Assessment, *, refuse: bool, in_time: bool) -> None:
-        """What was told in time was also answered so. What came too late was let in, as far as we know, and is judged now.
+        """An answer sent in time was also given to pict-rs. A late one was, as far as we know, accepted, and is judged
+        now.
 
-        Without a verdict a relay keeps the account, and ``UncheckedMirror`` reads it.
+        Without a verdict the relay keeps the record, and ``UncheckedMirror`` reads it.
         """
         if assessment.verdict is None and (self._client.is_relay or not in_time):
             return

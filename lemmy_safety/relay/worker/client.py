@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S = 5.0
 _ANSWER_S = 15.0
-#: pict-rs gives up on an upload after 30 s, so a medium that takes longer helps nobody.
+#: pict-rs gives up on an upload after 30 s, so a medium that takes longer is useless.
 _MEDIUM_S = 30.0
 
 _OK = 200
@@ -59,10 +59,10 @@ _FORBIDDEN = 403
 _DENIED = frozenset({401, _FORBIDDEN})
 _NOT_FOUND = 404
 
-#: Answers that mean, at first contact, that the address is not that of such a server.
+#: Answers that mean, on first contact, that there is no such server at this address.
 _WRONG_ADDRESS = frozenset({301, 302, 307, 308, 404, 405})
 
-#: Characters of a header that is shown to a person.
+#: Maximum characters of a header shown to a person.
 _MOST_SHOWN = 200
 
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -70,7 +70,7 @@ _LENGTH = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Popped:
-    """A medium to judge. ``upload`` is None where it is larger than we take, or empty: ``reason`` says so."""
+    """A medium to judge. ``upload`` is None if it is too large or empty: ``reason`` says which."""
 
     name: str
     upload: Upload | None
@@ -79,14 +79,14 @@ class Popped:
 
 
 class WorkerClient:
-    """Speaks to one server. Belongs to one event loop."""
+    """Talks to one server. Belongs to one event loop."""
 
     def __init__(self, *, url: str, key: str, worker: str, rules: str, reader: BodyReader) -> None:
-        """:raises SettingsError: no URL of a server, or a proxy or certificates that cannot be used."""
+        """:raises SettingsError: the URL is invalid, or a proxy or certificates cannot be used."""
         self.url = checked_url(url)
         self._proxy = proxy_for(self.url)
         self._reader = reader
-        # It logs each request, of which there is one every few seconds although nothing happens.
+        # httpx logs each request, and there is one every few seconds even when nothing happens.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         #: None until the server has answered; then whether it is a relay of ours.
         self.is_relay: bool | None = None
@@ -100,7 +100,7 @@ class WorkerClient:
                 "Accept-Encoding": "identity",
             },
             timeout=httpx.Timeout(_ANSWER_S, connect=_CONNECT_S, pool=None),
-            # The server's cookies are not wanted: a jar would grow with every answer, and be sent back.
+            # Ignore the server's cookies: a jar would grow with every answer, and be sent back.
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             transport=transport_by(self._proxy),
         )
@@ -114,9 +114,9 @@ class WorkerClient:
         await self._http.aclose()
 
     async def pop(self, *, wait_s: float) -> Popped | None:
-        """Something to judge; None when there is nothing, after ``wait_s`` where the server can wait.
+        """Something to judge; None if there is nothing, after ``wait_s`` if the server can wait.
 
-        :raises ServerTrouble: it did not answer, or not sensibly.
+        :raises ServerTrouble: it did not answer, or not validly.
         :raises SettingsError: the key or the address is wrong.
         """
         question = {WAIT_PARAMETER: f"{wait_s:g}"}
@@ -134,12 +134,13 @@ class WorkerClient:
     async def _answer(
         self, method: str, path: str, *, wait_s: float = 0.0, medium_s: float = 0.0, **question: Any
     ) -> AsyncIterator[httpx.Response]:
-        """An answer's head; its body is for the caller to read, within bounds, and is not read otherwise.
+        """An answer's head; the caller reads the body, within bounds, or leaves it unread.
 
-        All of it has to come within the time for a head and for a body (``wait_s`` more where the server may keep the
-        question, ``medium_s`` where it may send a medium): a server that sends a byte now and then, or heads without end, is given up as well.
+        The whole answer has to come within the time for a head and for a body (``wait_s`` more if the server may hold
+        the request, ``medium_s`` if it may send a medium). So a server that trickles bytes, or sends endless heads, is
+        given up too.
 
-        :raises ServerTrouble: it did not come, or not in time, or was no answer.
+        :raises ServerTrouble: it did not come, came too late, or was not valid HTTP.
         """
         patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
         with trouble_by_way_of(self._proxy):
@@ -149,7 +150,7 @@ class WorkerClient:
             ):
                 if response.status_code == PROXY_LOGIN and self._proxy is not None:
                     raise login_wanted(self._proxy)
-                # We asked for none. A few bytes can be made to unfold into gigabytes.
+                # We asked for no compression. A few bytes can expand into gigabytes.
                 if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
                     raise BadMessage("a compressed answer")
                 yield response
@@ -170,7 +171,7 @@ class WorkerClient:
         return Popped(name=name, upload=upload)
 
     async def answer(self, message: Mapping[str, Any]) -> bool:
-        """Tell what was found out; whether that was in time.
+        """Send a result. Returns whether it was in time.
 
         :raises ServerTrouble: it is not known whether it arrived.
         :raises SettingsError: the key is wrong.
@@ -186,7 +187,7 @@ class WorkerClient:
     async def unchecked(self, *, after: str | None) -> list[object]:
         """A page of what a relay accepted unchecked.
 
-        :raises ServerTrouble: it did not answer, or not sensibly.
+        :raises ServerTrouble: it did not answer, or not validly.
         """
         params = {} if after is None else {AFTER_PARAMETER: after}
         async with self._answer("GET", UNCHECKED_PATH, params=params) as response:
@@ -195,7 +196,7 @@ class WorkerClient:
             return decode_unchecked_page(await read_json(response.aiter_raw()))
 
     async def settle(self, judged: list[dict[str, Any]]) -> None:
-        """Tell a relay what became of some of them.
+        """Report the later results of some of them to a relay.
 
         :raises ServerTrouble: it is not known whether it arrived.
         """
@@ -223,7 +224,7 @@ class WorkerClient:
         return ServerTrouble(f"it answered with status {status}")
 
     def _doubt_about_the_proxy(self, response: httpx.Response) -> str:
-        """Without TLS a proxy's 403 looks like the server's: what else the fix can be then, for the end of a hint."""
+        """Without TLS a proxy's 403 looks like the server's: the other possible fix, for the end of a hint."""
         may_be_its = response.status_code == _FORBIDDEN and RELAY_HEADER not in response.headers
         if self._proxy is None or not may_be_its or not self.url.startswith("http://"):
             return ""

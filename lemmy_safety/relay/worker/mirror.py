@@ -1,7 +1,7 @@
-"""What a relay accepted without a verdict, in the ledger of the machine that judges.
+"""Copies what a relay accepted without a verdict into the ledger of the machine that judges.
 
-There the daemon looks for it in the storage before all else; what became of it is told to the relay, whose list gets
-shorter by it. Told twice is told once: nothing here has to be remembered beyond a run.
+There the daemon searches the storage for it before all else. The results are reported to the relay, whose list gets
+shorter. Reports are idempotent: nothing here has to be remembered beyond a run.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Judgements told at a time, and bytes of them: with their findings they must fit into one message.
+#: Judgements per report, and their bytes: with their findings they must fit into one message.
 _TOLD_AT_ONCE = 50
 _TOLD_BYTES = MOST_JSON_BYTES // 2
 
-#: Pages read at one look. What a relay lists beyond that waits for the next look.
+#: Pages read per round. What a relay lists beyond that waits for the next round.
 _MOST_PAGES = 4
 
-#: Unchecked uploads in this ledger from which on no new ones are taken over, so that a relay cannot fill the disk. Those of
-#: an honest one come as soon as others were judged; until then a pass over the whole storage finds them all the same.
+#: With this many unchecked uploads in this ledger, no new ones are imported, so that a relay cannot fill the disk.
+#: Those of an honest relay follow as soon as others were judged; until then a pass over the whole storage still finds
+#: them.
 _MOST_OPEN = 20_000
 
-#: Looks until the list is gone through from its beginning again: ten minutes.
+#: Rounds until the list is read from its beginning again: ten minutes.
 _WHOLE_LIST_EVERY = 20
 
 
@@ -55,7 +56,7 @@ class UncheckedMirror:
         self._open: dict[str, None] = {}
 
     async def look(self) -> None:
-        """Take over what is new, tell what was judged. Raises nothing: the next look may succeed."""
+        """Import what is new, report what was judged. Raises nothing: the next round may succeed."""
         try:
             await self._take_over()
             await self._report()
@@ -67,8 +68,8 @@ class UncheckedMirror:
             log.error("unchecked uploads could not be recorded: %s", error)  # noqa: TRY400 - expected, one line
 
     async def _take_over(self) -> None:
-        # Pages go by when bytes came first. Those that come again, or while the relay's clock was set back, stand in an
-        # earlier place, so the list is gone through from its beginning now and then; told twice is told once.
+        # Pages are ordered by the time when bytes first came. Bytes that come again, or while the relay's clock was set
+        # back, get an earlier place, so the list is read from its beginning now and then; reports are idempotent.
         if self._looks % _WHOLE_LIST_EVERY == 0:
             self._after = None
         self._looks += 1
@@ -92,9 +93,9 @@ class UncheckedMirror:
             self._after = _place(page[-1])
 
     def _see_that_it_goes_on(self, page: Sequence[UploadResult]) -> None:
-        """Pages are in order, each behind the one before: otherwise they might have no end.
+        """Pages must be in order, each after the one before: otherwise they might never end.
 
-        :raises BadMessage: this one is not.
+        :raises BadMessage: this page is out of order.
         """
         places = [_place(upload) for upload in page]
         before = places if self._after is None else [self._after, *places]
@@ -103,7 +104,7 @@ class UncheckedMirror:
             raise BadMessage("a page that is not behind the one before")
 
     def _record(self, page: Sequence[UploadResult]) -> Sequence[UploadResult]:
-        """Write what may be taken over: of what is not in the ledger yet only as many as there is room for."""
+        """Write what may be imported: of the uploads not yet in the ledger only as many as there is room for."""
         room = _MOST_OPEN - self._ledger.uploads.count_unchecked()
         if room >= len(page):
             self._ledger.uploads.record(page)
@@ -119,7 +120,7 @@ class UncheckedMirror:
         return taken
 
     async def _report(self) -> None:
-        """Tell what was judged meanwhile, here or by the daemon, or was nowhere to be found."""
+        """Report what was judged meanwhile, here or by the daemon, or was not found."""
         told = (encode_judged(row) for row in await self._thread.run(self._judged))
         judged = [entry for entry in told if entry is not None]
         for some in _messages(judged):
@@ -137,7 +138,7 @@ class UncheckedMirror:
 
 
 def _messages(judged: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """In pieces, each of which the relay takes."""
+    """In chunks that the relay accepts."""
     piece: list[dict[str, Any]] = []
     size = 0
     for entry in judged:

@@ -26,6 +26,6 @@ def checked_url(text: str, *, what: str = "PICTRS_SAFETY_URL") -> str:
 
 
 def is_open_to_listeners(url: str) -> bool:
-    """Whether what is said to this server can be read on the way."""
+    """Whether traffic to this server can be read on the way."""
     parts = urlsplit(url)
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")

@@ -1,7 +1,7 @@
-"""Judges what a server far away has been asked about: a machine with a graphics card at home, and Lemmy elsewhere.
+"""Judges the uploads of a remote server: a machine with a graphics card at home, and Lemmy elsewhere.
 
-It asks a pictrs-safety server or a relay of ours for uploads, judges them like ``serve`` does (``uploads/judging.py``), says
-what it found, and records it. Nothing connects to this machine. Media are in memory only, here as everywhere.
+It asks a pictrs-safety server or a relay of ours for uploads, judges them like ``serve`` does (``uploads/judging.py``),
+sends the results, and records them. Nothing connects to this machine. Media are only in memory, here as everywhere.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a relay may keep a question open. Proxies on the way close silent connections after 30 s and more.
+#: Seconds that a relay may keep a request open. Proxies on the way close silent connections after 30 s and more.
 _WAIT_S = 20.0
 
-#: Seconds between two questions to a server that cannot wait. pictrs-safety takes a worker that was not heard of for 5 s
-#: for gone, and looks for an answer once a second itself.
+#: Seconds between two requests to a server that cannot wait. pictrs-safety considers a worker gone after 5 s of
+#: silence, and checks for an answer once a second itself.
 _PAUSE_S = 0.3
 
-#: Seconds between two looks at what a relay accepted unchecked.
+#: Seconds between two checks of what a relay accepted unchecked.
 _MIRROR_EVERY_S = 30.0
 
 #: After a stop: for media that are being judged and their answers, then for records and models. With what the rest of the
@@ -51,24 +51,24 @@ _MIRROR_EVERY_S = 30.0
 _ANSWER_GRACE_S = 2.5
 _CLOSE_GRACE_S = 1.2
 
-#: Questions that are open at the same time; each brings one medium.
+#: Requests open at the same time; each brings one medium.
 _MOST_POLLERS = 8
 
 #: Media held for each one in the largest batch: one being judged, one decoded, and a spare of each.
 _HELD_PER_BATCH = 4
 _LEAST_HELD = 16
 
-#: Of a relay's not more than are judged within this many seconds: one batch and the next. The others are better off there,
-#: where those are given out first that can still be answered in time, and to whichever worker comes first.
+#: From a relay, hold no more than can be judged within this many seconds: one batch and the next. The others had better
+#: stay there: the relay hands out first what can still be answered in time, to the next free worker.
 _AHEAD_S = 2.0
 
-#: So many until it is known how long they take.
+#: This many until it is known how long they take.
 _HELD_AT_FIRST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """``accept_unchecked`` is told to a pictrs-safety server where no verdict was possible; a relay decides by itself.
+    """``accept_unchecked`` is sent to a pictrs-safety server when no verdict was possible; a relay decides by itself.
 
     ``memory_bytes`` bounds the undecoded media. In a ``dry_run`` flagged media are recorded and accepted.
     """
@@ -155,7 +155,7 @@ class _Worker:
         either: set[asyncio.Future[Any]] = {loading, stopped}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not loading.done():
-            return  # the thread that loads is left behind
+            return  # the loading thread is left behind
         loading.result()
         if working is not None:
             working(client.url)
@@ -176,7 +176,7 @@ class _Worker:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
-                    task.result()  # they end with an error only
+                    task.result()  # they end only with an error
         finally:
             for task in tasks:
                 task.cancel()
@@ -192,7 +192,7 @@ class _Worker:
         await self._judging.close(within_s=_CLOSE_GRACE_S / 2)
 
     def _places(self, client: WorkerClient) -> int:
-        """How many media may be here at a time. pictrs-safety keeps ten and lets the others in: of its we take all we can."""
+        """The most media held at a time. pictrs-safety queues ten and accepts the rest: from it we take all we can."""
         if not client.is_relay:
             return self._held
         takes_s = self._judging.per_medium_s
@@ -201,13 +201,13 @@ class _Worker:
         return max(2, min(self._held, int(_AHEAD_S / max(takes_s, 1e-9))))
 
     async def _poll(self, client: WorkerClient, number: int, answering: Answering) -> None:
-        """One question after the other; the first poller alone asks a server that cannot wait and has nothing."""
+        """One request after the other; only the first poller asks a server that cannot wait and has nothing."""
         while True:
             await self._slots.enter()
             popped = None
             asked_at = self._backoff.now()
             try:
-                # The first question is answered at once, and tells who is there.
+                # The first request is answered at once, and shows which server it is.
                 popped = await client.pop(wait_s=_WAIT_S if client.is_relay else 0.0)
             except ServerTrouble as error:
                 await self._backoff.after(error)
@@ -224,7 +224,7 @@ class _Worker:
                 task.add_done_callback(self._handled)
             elif not client.is_relay:
                 await self._pause(leads=number == 0)
-            elif self._backoff.now() - asked_at < _PAUSE_S:  # it is to keep the question, not to answer at once
+            elif self._backoff.now() - asked_at < _PAUSE_S:  # it should hold the request, not answer at once
                 await asyncio.sleep(_PAUSE_S)
 
     async def _pause(self, *, leads: bool) -> None:
@@ -240,7 +240,7 @@ class _Worker:
             log.error("fault while answering about an upload", exc_info=error)
 
     async def _mirror(self, client: WorkerClient) -> None:
-        """Keep an eye on what the relay accepted unchecked, once it is known to be one."""
+        """Mirror what the relay accepted unchecked, once the server is known to be a relay."""
         mirror = UncheckedMirror(client, self._ledger)
         try:
             await self._met.wait()

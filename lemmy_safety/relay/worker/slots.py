@@ -1,4 +1,4 @@
-"""How many media a worker holds at a time, where that changes with how fast it is."""
+"""How many media a worker may hold at a time, adapted to its measured speed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """Slots for as many as ``places()`` says at the moment. Belongs to one event loop."""
+    """As many slots as ``places()`` currently says. Belongs to one event loop."""
 
     def __init__(self, places: Callable[[], int]) -> None:
-        """It is asked again whenever one leaves: what makes it grow must happen by then."""
+        """``places`` is called again only when a slot is freed: it must have grown by then."""
         self._places = places
         self._held = 0
         self._left = asyncio.Event()

@@ -1,4 +1,4 @@
-"""How a worker reaches its server: by a proxy or straight, and what a failure on the way is called."""
+"""How a worker reaches its server: through a proxy or directly, and how failures on the way are named."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ _STATUS = re.compile(r"[0-9]{3}\b")
 
 
 class ServerTrouble(Exception):
-    """The server cannot be reached, or said something that helps nobody. It may do better later."""
+    """The server cannot be reached, or its answer is unusable. It may recover later."""
 
 
 def transport_by(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-    """How the server is reached. httpx does not read the variables itself: it takes IPv6 in ``NO_PROXY`` for a faulty URL.
+    """How the server is reached. httpx must not read the variables itself: it mistakes IPv6 in ``NO_PROXY`` for an
+    invalid URL.
 
     :raises SettingsError: the proxy, or certificates that variables name, cannot be used.
     """
@@ -45,7 +46,7 @@ def transport_by(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
             hint=f"{how_to_install('httpx[socks]')}  Or name an HTTP proxy in {where}.",
         ) from error
     except OSError as error:  # also what ssl raises
-        if error.filename is not None:  # told for this file only: ssl writes its session keys there
+        if error.filename is not None:  # set for this file only: ssl writes its session keys there
             raise SettingsError(
                 f"SSLKEYLOGFILE names the file {error.filename}, which cannot be written: {foreign(error.strerror)}.",
                 hint="Correct or unset the variable.",
@@ -63,16 +64,16 @@ def transport_by(proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
 
 
 def login_wanted(proxy: Proxy) -> SettingsError:
-    """The proxy wants a login, or another one."""
+    """The proxy wants a login, or rejects the one it got."""
     said = proxy.refusal(PROXY_LOGIN)
     return SettingsError(f"{said[0].upper()}{said[1:]}.", hint=proxy.login_hint)
 
 
 @contextmanager
 def trouble_by_way_of(proxy: Proxy | None) -> Iterator[None]:
-    """What a library raises within is told as one of these.
+    """Convert errors of the libraries to one of these.
 
-    :raises ServerTrouble: the server cannot be reached, or said something that helps nobody.
+    :raises ServerTrouble: the server cannot be reached, or its answer is unusable.
     :raises SettingsError: the proxy wants a login.
     """
     try:
@@ -90,12 +91,12 @@ def trouble_by_way_of(proxy: Proxy | None) -> Iterator[None]:
 
 
 def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
-    """What failed, and whether that was the proxy: with one, no connection but that to the proxy is ours."""
+    """What failed, and whether that was the proxy: with a proxy, the only connection we make is to it."""
     words = f"{type(error).__name__}: {foreign(error)}".rstrip(": ")
     if proxy is None:
         return words
     if isinstance(error, httpx.ProxyError):
-        status = _STATUS.match(str(error))  # of its answer to CONNECT; none of a SOCKS proxy
+        status = _STATUS.match(str(error))  # of its answer to CONNECT; a SOCKS proxy has none
         return proxy.refusal(int(status[0])) if status else f"{proxy.named} reports a failure ({words})"
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _is_about_certificates(error):
         return proxy.failure(error)
