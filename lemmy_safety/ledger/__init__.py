@@ -1,4 +1,4 @@
-"""What was seen, decided and done: one database, and a store for each kind of thing in it."""
+"""What was seen, decided and done: one database, with a store for each kind of record."""
 
 from lemmy_safety.ledger.actions.breaker import Turn
 from lemmy_safety.ledger.actions.records import BreakerState, PendingAction

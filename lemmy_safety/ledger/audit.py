@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def place_of(row: AnyRow) -> dict[str, Any]:
-    """Which object and bytes an entry is about; ``row`` is one of ``images``."""
+    """The object and bytes of an entry; ``row`` is one of ``images``."""
     return {"storage_id": row.storage_id, "key": row.key, "sha256": row.sha256}
 
 

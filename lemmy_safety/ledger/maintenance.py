@@ -1,4 +1,4 @@
-"""The store of the database itself: its schema, whether it is whole and can be written, its backups, how much is in it."""
+"""The store of the database itself: its schema, whether it is complete and writable, its backups, its size."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 
 _KINDS = (images.c.status, images.c.outcome, actions.c.state)
-#: How many objects have a status, an outcome and an action in a state: one walk over the table.
+#: How many objects have each status, outcome and state of an action: one walk over the table.
 _OBJECTS = select(*_KINDS, func.count()).select_from(WITH_ACTION).group_by(*_KINDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStats:
-    """Sizes. ``flagged_open`` and ``unreadable_open`` count what ``flagged()`` and ``unreadable()`` list, ``acted`` actions
-    carried out, in objects; ``uploads`` different bytes by the last answer, ``unchecked_open`` what ``uploads.unchecked()`` lists.
+    """Sizes. ``flagged_open`` and ``unreadable_open`` count what ``flagged()`` and ``unreadable()`` list, ``acted``
+    counts
+    objects that an action was carried out on, ``uploads`` different bytes by the last answer, ``unchecked_open`` what
+    ``uploads.unchecked()`` lists.
 
     ``bytes_on_disk`` is None for a database server.
     """
@@ -52,18 +54,18 @@ class LedgerStats:
 
 
 class Maintenance:
-    """What an admin asks of a database, whatever is in it."""
+    """What an admin needs from a database, whatever it contains."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def schema_version(self) -> tuple[str, str]:
-        """The revision of the database (empty when it has none yet) and the one this version needs."""
+        """The revision of the database (empty if it has none yet) and the one this version needs."""
         with self._database.reading() as connection:
             return migrations.present(connection) or "", migrations.newest()
 
     def check_whole(self) -> None:
-        """See that the database has the tables and columns of its schema, whichever that is.
+        """Check that the database has the tables and columns of its schema, whatever its version.
 
         :raises LedgerDamaged: some are missing.
         """
@@ -73,7 +75,7 @@ class Maintenance:
                 wholeness.check_whole(connection, present, where=self._database.where)
 
     def check_writable(self) -> None:
-        """Prove by a committed transaction that verdicts can be recorded now, and that the next ones will find room.
+        """Prove with a committed transaction that verdicts can be recorded now, and that the next ones will find room.
 
         :raises LedgerError: LedgerReadOnly, LedgerLocked, LedgerFull, LedgerDamaged.
         """
@@ -89,22 +91,22 @@ class Maintenance:
         :raises LedgerError: nothing can be written.
         """
         with self._database.writing() as connection:
-            # There and back, so that something is written whatever a database makes of a value that stays the same.
+            # Change it and change it back: a database might skip writing an unchanged value.
             connection.execute(storages.update().where(storages.c.name == LEGACY).values(name=f"{LEGACY}."))
             connection.execute(storages.update().where(storages.c.name == f"{LEGACY}.").values(name=LEGACY))
 
     def back_up(self, target: Path | None = None, *, overwrite: bool = False) -> Path:
-        """Copy the database, of whatever schema, also while others write to it; see ``backup.back_up``."""
+        """Copy the database, whatever its schema, even while others write to it; see ``backup.back_up``."""
         self._database.check_usable()
         return backup.back_up(self._database.engine, target, overwrite=overwrite, now=self._database.now())
 
     def dump_command(self) -> str | None:
-        """The command that backs up a server's database, without the password; None for SQLite, see ``back_up``."""
+        """The command that backs up a database on a server, without the password; None for SQLite, see ``back_up``."""
         engine = self._database.engine
         return None if engine.dialect.name == "sqlite" else backup.dump_command(engine.url)
 
     def stats(self) -> LedgerStats:
-        """Counts over everything; walks the whole table of objects, so seconds at 10 million rows."""
+        """Counts over everything; walks the whole table of objects, so it takes seconds at 10 million rows."""
         by_status: dict[ItemStatus, int] = {}
         by_outcome: dict[Outcome, int] = {}
         acted = 0

@@ -1,9 +1,9 @@
-"""The ledger as other rooms see it: what was seen, decided and done. It never touches an object.
+"""The ledger as the rest of the program uses it: what was seen, decided and done. It never touches an object.
 
 Look-ups may come from any thread at any time. Writes are one transaction each and follow one another: a lock in this
-process, the database's own lock between processes. When a writing method has returned, what it wrote survives
-``kill -9`` and a power cut. Every method raises the ``LedgerError`` family only, besides ``ValueError`` for arguments
-that no caller should give.
+process, the database's own lock between processes. Once a writing method has returned, what it wrote survives
+``kill -9`` and a power cut. Methods raise only the ``LedgerError`` family, and ``ValueError`` for arguments
+that no caller should pass.
 """
 
 from __future__ import annotations
@@ -43,22 +43,23 @@ def open_ledger(
     busy_timeout_s: float = BUSY_TIMEOUT_S,
     clock: Callable[[], datetime] = now_utc,
 ) -> Ledger:
-    """Open the SQLite or PostgreSQL database at a URL, made or upgraded to the newest schema.
+    """Open the SQLite or PostgreSQL database at a URL, created or upgraded to the newest schema.
 
-    A database that is refused is left as it was. With ``upgrade=False`` nothing is made or changed, and methods of
-    the ledger may fail on an old schema; ``maintenance.schema_version()`` always works. ``busy_timeout_s`` is how long to wait for
-    another writer. A database of the legacy tool is taken over in place. A SQLite database with anything in it is copied
-    beside itself before it is upgraded (``copied_to``); where that fails, nothing is changed.
+    A refused database is left unchanged. With ``upgrade=False`` nothing is created or changed, and methods of
+    the ledger may fail on an old schema; ``maintenance.schema_version()`` always works. ``busy_timeout_s`` is how long
+    to
+    wait for another writer. A database of the legacy tool is imported in place. A SQLite database that is not empty is
+    copied to its own folder before an upgrade (``copied_to``); if that fails, nothing is changed.
 
-    :raises LedgerTooNew: its schema is one that this version does not know.
+    :raises LedgerTooNew: this version does not know its schema.
     :raises LedgerLocked: another process writes for longer than ``busy_timeout_s``.
-    :raises LedgerNoLocks: SQLite cannot work on the file system below.
+    :raises LedgerNoLocks: SQLite cannot work on its file system.
     :raises LedgerReadOnly: file or folder (or server) cannot be written.
     :raises LedgerFull: the disk is full, or has no room for the copy.
-    :raises LedgerDamaged: not a database, or another program's, or tables or columns of it are missing.
+    :raises LedgerDamaged: not a database, or another program's, or tables or columns are missing.
     :raises LedgerError: the server cannot be reached, the folder is missing, or the URL is wrong.
     :raises SettingsError: the URL is of another kind of database.
-    :raises MissingExtra: the driver is not installed and one of our extras brings it.
+    :raises MissingExtra: the driver is not installed, and one of our extras provides it.
     """
     parsed = parse_url(url)
     check_file(parsed, may_create=upgrade)
@@ -70,7 +71,7 @@ def open_ledger(
     try:
         with translated(where):
             if upgrade:
-                # Looking and upgrading happen under the writer's lock: two processes may start at the same time.
+                # Checks and upgrades happen under the writer's lock: two processes may start at the same time.
                 with upgrading(engine) as connection:
                     present = migrations.present(connection)
                     if present is not None:
@@ -92,7 +93,7 @@ def open_ledger(
     except LedgerError:
         engine.dispose()
         if path is not None:
-            check_locks(path)  # that is the reason then, and not what SQLite took it for
+            check_locks(path)  # then that is the reason, not the one SQLite reported
         raise
     except BaseException:
         engine.dispose()
@@ -101,11 +102,11 @@ def open_ledger(
 
 
 class Ledger:
-    """An open database, and a store for each kind of thing in it. Made by ``open_ledger``."""
+    """An open database, with a store for each kind of record. Made by ``open_ledger``."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        #: The copy of the database as it was before this opening upgraded it; None where nothing was upgraded or copied.
+        #: The copy of the database from before this upgrade; None if nothing was upgraded or copied.
         self.copied_to: Path | None = None
         self.actions = Actions(database)
         self.breaker = Breaker(database)
@@ -118,7 +119,7 @@ class Ledger:
         self.uploads = Uploads(database)
 
     def close(self) -> None:
-        """Give all connections back. Closing twice is fine."""
+        """Close all connections. Closing twice is fine."""
         self.database.close()
 
     def __enter__(self) -> Self:

@@ -1,15 +1,18 @@
-"""The ledger's rules, pure: what a new result does to an earlier row, and when a row makes reading needless.
+"""The ledger's rules, pure: what a new result does to an earlier row, and when an object need not be read.
 
-The promises that everything else rests on:
+Everything else rests on these promises:
 
-- A verdict is about bytes. It stays while they can be the same, whatever happens to later attempts, and it goes when
+- A verdict is about bytes. It stays while they can be the same, whatever later attempts bring, and it goes when
   they change; a failed attempt never erases it and never counts as one.
-- What was flagged stays so until the same detectors have looked again, or a human, wherever the same bytes are met.
-- An intended action is about the object as it was judged. It is dropped as soon as that object is another one, so
+- A flagged object stays flagged until the same detectors examine it again, or a person decides, wherever the same bytes
+  are found.
+- An intended action is about the object as it was judged. It is dropped as soon as the object changes, so
   that nothing unjudged is ever deleted.
-- That no picture can be made of an object is no verdict. Where an admin wants to act on it, it is a second reason to
-  act, kept apart from the first: it is gone as soon as anything else is learned of the object.
-- A human's decision is about bytes too: it follows the SHA-256 to every key, and stays behind when a key's bytes change.
+- "Undecodable" is a status, not a verdict. If an admin wants to act on it, it is a second, separate reason to act, and
+  it
+  is dropped as soon as anything else is known about the object.
+- A person's decision is about bytes too: it follows the SHA-256 to every key, and does not apply once a key's bytes
+  change.
 """
 
 from __future__ import annotations
@@ -37,14 +40,14 @@ class Known(StrEnum):
     """Why an object need not be read."""
 
     SETTLED = "settled"
-    """Judged (or found unreadable) in its present content: skip it."""
+    """Judged (or found unreadable) with its present content: skip it."""
     PENDING = "pending"
-    """Flagged or found unreadable earlier, not cleared, and no action taken: nothing to read, but an action can be open."""
+    """Flagged or unreadable, not cleared, not acted on: there is nothing to read, but an action can be open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EarlierRow:
-    """What the rules need to know of a row that is already there. ``obj`` is None for legacy rows."""
+    """What the rules need to know of an existing row. ``obj`` is None for legacy rows."""
 
     obj: StoredObject | None
     sha256: str | None
@@ -63,7 +66,7 @@ class EarlierRow:
         return holds_no_picture(self.status, self.outcome, self.sha256, decoder_broke=self.decoder_broke)
 
     def same_content_as(self, obj: StoredObject, sha256: str | None = None) -> bool:
-        """Whether the row can be about these bytes; hashes decide where both sides have one."""
+        """Whether the row can be about these bytes; hashes decide if both sides have one."""
         if self.sha256 is not None and sha256 is not None:
             return self.sha256 == sha256
         return self.obj is not None and self.obj.same_content_as(obj)
@@ -74,15 +77,15 @@ def holds_no_picture(
 ) -> bool:
     """Whether an object may be acted on for being unreadable.
 
-    Not when the decoder broke on it (what it holds is not known), not where that was never asked (rows before the
-    schema 0002), not when its bytes were never had, and not when it could be read once.
+    No, if the decoder broke on it (its content is unknown), if that was never recorded (rows before the
+    schema 0002), if its bytes were never read, or if it was readable once.
     """
     return status is ItemStatus.UNREADABLE and outcome is None and sha256 is not None and decoder_broke is False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassTerms:
-    """What a pass records by. ``dry_run`` is noted in the rows; the ``plan`` alone says what is done."""
+    """The terms of a pass. ``dry_run`` is only noted in the rows; the ``plan`` decides what is done."""
 
     run_id: int
     dry_run: bool
@@ -92,7 +95,7 @@ class PassTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What to write for one result. ``intends`` names the action that is wanted from now on, if there is a new one."""
+    """What to write for one result. ``intends`` names the action wanted from now on, if it is new."""
 
     values: Mapping[str, Any]
     intends: str | None = None
@@ -100,13 +103,13 @@ class Change:
 
 
 def standing(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known | None:
-    """Whether the listed object need not be read, and why; None when it must be.
+    """Why the listed object need not be read; None if it must be.
 
-    Gone, done and refused rows never stand: an object that is listed again is there, whatever was written.
+    A listed object exists, so rows marked gone, done or refused are always rechecked.
     """
     legacy = row.origin is Origin.LEGACY
     if row.status in UNDECODED and row.decoder == NO_DECODER:
-        return None  # an admin asked for another look
+        return None  # an admin asked to check it again
     if row.status is ItemStatus.GONE or row.action_state in (ActionState.DONE, ActionState.REFUSED):
         return None
     if legacy and row.obj is None:
@@ -134,13 +137,14 @@ def merge(
     """What a new result makes of the row for its key.
 
     ``flag`` stands on the same bytes and wins over the result's verdict, which is not "flagged"; see ``flags.py``.
-    ``decision`` is what a human decided about the same bytes, under this key or another.
+    ``decision`` is what a person decided about the same bytes, under this key or another.
     """
     assessment = result.assessment
     if assessment.verdict is None:
         if row is not None and _keeps_verdict(row, result):
             values = {"status": assessment.status, "reason": clean_text(assessment.reason), "decoder": terms.decoder}
-            # The same bytes may be described again (touched, copied in place); what is gone is described as judged.
+            # The same bytes may be described again (touched, copied in place); a gone object keeps its description from
+            # the judgement.
             described = row.obj is not None and assessment.status is not ItemStatus.GONE
             values |= object_columns(result.obj if described else row.obj)
             return Change(values=values)
@@ -153,7 +157,7 @@ def merge(
 
 
 def overruled(result: ItemResult, flag: KnownVerdict) -> ItemResult:
-    """The result of an object that others have not flagged, under a flag that stands on its bytes."""
+    """The result of an object that other detectors did not flag, under a flag that stands on its bytes."""
     return replace(
         result,
         assessment=flag.laid_over(result.assessment),
@@ -165,7 +169,7 @@ def _keeps_verdict(row: EarlierRow, result: ItemResult) -> bool:
     if row.outcome is None:
         return False
     if result.assessment.status is ItemStatus.GONE:
-        return True  # the bytes that were judged are gone; what was said of them stays true
+        return True  # the judged bytes are gone; the verdict on them stays true
     if row.origin is Origin.LEGACY and not result.assessment.status.settled:
         return True
     return row.same_content_as(result.obj, result.assessment.sha256)
@@ -196,7 +200,7 @@ def _without_verdict(
     decision: Decision | None,
     terms: PassTerms,
 ) -> Change:
-    """The first we learn of these bytes, or they replace others: there is no verdict, and none may linger."""
+    """These bytes are new to us, or replace others: there is no verdict, and no old one may remain."""
     values = _facts(row, result, decision, terms)
     found = result.assessment
     why = f"now {found.status.value}"
@@ -226,7 +230,7 @@ def _is_same_flag(row: EarlierRow, result: ItemResult) -> bool:
 
 
 def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
-    """As ``flags.py`` decides, where it cannot: for bytes whose hash is not known."""
+    """As ``flags.py`` decides, for bytes whose hash is unknown, where it cannot."""
     hashed = row.sha256 is not None and result.assessment.sha256 is not None
     judged_clear = result.assessment.verdict is not None and not result.assessment.flagged
     return (
@@ -239,12 +243,12 @@ def _flagged_by_others(row: EarlierRow, result: ItemResult) -> bool:
 
 
 def _stays_flagged(row: EarlierRow, result: ItemResult, terms: PassTerms) -> Change:
-    """The same bytes were flagged with a detector that has not looked this time: it was not proved wrong."""
+    """A detector flagged the same bytes and did not run this time, so the flag was not disproved."""
     values = _facts(row, result, None, terms)
     kept = {name: values[name] for name in ("status", "reason", "decoder")}
     kept["detectors"] = row.detectors | result.assessment.detectors
     if row.action_state in (ActionState.DONE, ActionState.REFUSED):
-        # It is there all the same: open again, for the next pass that lists it.
+        # The object still exists: reopen it for the next pass that lists it.
         kept |= {"action_id": None, "judgement": values["judgement"]}
     return Change(values={**kept, **object_columns(result.obj)})
 
@@ -258,7 +262,7 @@ def _to_be_acted_on(
     *,
     action: str | None,
 ) -> Change:
-    """There is a reason to act; what becomes of an earlier intent, and whether there is a new one."""
+    """There is a reason to act; decides what becomes of an earlier intent, and whether there is a new one."""
     if decision is not None and decision.review is Review.CLEARED:
         dropped = [] if row is None else _drops(row, "cleared by a human")
         return Change(values=values, events=(*said, *dropped))
@@ -268,7 +272,7 @@ def _to_be_acted_on(
     if row is not None and row.action_state is ActionState.INTENDED:
         same_reason = row.holds_no_picture == (result.assessment.verdict is None)
         if same_reason and row.same_content_as(result.obj, result.assessment.sha256):
-            # Decided by an earlier live pass and perhaps already under way: it stays decided.
+            # An earlier live pass decided it and it may be under way: the decision stays.
             for name in ("judgement", "action_id"):
                 values.pop(name)
             return Change(values=values, events=tuple(said))

@@ -1,1 +1,1 @@
-"""Actions on objects: wanted, under way, ended; and the circuit breaker that counts them. Nothing is carried out here."""
+"""Actions on objects: wanted, under way, ended; and the circuit breaker that counts them. Carries nothing out."""

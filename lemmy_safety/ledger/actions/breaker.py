@@ -1,7 +1,7 @@
-"""The state of the circuit breaker, one row for all processes, and the counting that it decides by.
+"""The state of the circuit breaker (one row for all processes) and the counts that it decides by.
 
-What the limits are, and when it trips, is for ``actions/guard.py`` to say. Here a decision and what follows from it are one
-transaction, under the lock of the one writer, so that processes cannot exceed a limit together.
+``actions/guard.py`` defines the limits and when the breaker trips. Here a decision and its consequences are one
+transaction, under the writer's lock, so that several processes cannot exceed a limit together.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 _ROW = 1
 
-#: Passes that are asked for what is usual, at most: a week of a daemon that judges nothing.
+#: Most passes read to find what is usual: a week of a daemon that judges nothing.
 _MOST_PASSES = 20_000
 _IS_IT = breaker.c.id == _ROW
 
 
 class Turn:
-    """One decision about one action, while no other process can make another."""
+    """One decision about one action; other processes cannot decide meanwhile."""
 
     def __init__(self, connection: Connection, action_id: int, now: datetime) -> None:
         self._connection = connection
         self._id = action_id
         self.now = now
         self.state = _state(connection)
-        #: False where a person cleared the object, or it was judged again, since the action was queued.
+        #: False if a person cleared the object, or it was judged again, since the action was queued.
         self.is_wanted = is_intended(connection, action_id)
         row = connection.execute(
             select(actions.c.subject, actions.c.started_at, actions.c.approved_at).where(actions.c.id == action_id)
         ).one()
         self._subject = row.subject
-        #: A person approved this very action.
+        #: A person approved exactly this action.
         self.is_approved: bool = row.approved_at is not None
-        #: It was started before, by a process that may have been killed: it has been counted.
+        #: It was started before, perhaps by a process that was killed, and is already counted.
         self.was_started: bool = row.started_at is not None
 
     def started_since(self, moment: datetime) -> int:
@@ -55,7 +55,7 @@ class Turn:
         return self._count(actions.c.started_at >= moment)
 
     def started_in_all(self) -> int:
-        """How many other subjects were ever acted on without a person's approval, since there is a breaker."""
+        """How many other subjects were ever acted on without a person's approval, since the breaker exists."""
         return self._count(actions.c.started_at.is_not(None)) - self.state.started_before
 
     def started_in_pass(self, run_id: int) -> int:
@@ -79,18 +79,18 @@ class Turn:
         return int(self._connection.execute(query).scalar_one())
 
     def start(self, run_id: int | None) -> None:
-        """Write that it is being carried out now. The first time counts."""
+        """Record that it is being carried out now. Only the first time counts."""
         if not self.was_started:
             values = {"started_at": self.now, "started_run_id": run_id}
             self._connection.execute(actions.update().where(actions.c.id == self._id).values(values))
 
     def trip(self, limit: str, reason: str, run_id: int | None) -> None:
-        """Let nothing through until a person says so."""
+        """Block all actions until a person arms the breaker."""
         _trip(self._connection, limit, reason, run_id, self.now)
 
 
 class Breaker:
-    """Tripped or armed, and whether a person has ever decided on this ledger."""
+    """The breaker: tripped or armed, and whether a person has ever decided on this ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,7 +100,7 @@ class Breaker:
             return _state(connection)
 
     def holds(self, action_id: int) -> bool:
-        """Whether it is tripped, and no person approved this very action."""
+        """Whether the breaker is tripped and no person approved exactly this action."""
         with self._database.reading() as connection:
             return _state(connection).is_tripped and not is_approved(connection, action_id)
 
@@ -123,31 +123,33 @@ class Breaker:
 
     @contextmanager
     def turn(self, action_id: int) -> Iterator[Turn]:
-        """Decide about an action; what was decided is on disk when the ``with`` ends."""
+        """Decide about an action; the decision is on disk when the ``with`` ends."""
         with self._database.writing() as connection:
             yield Turn(connection, action_id, self._database.now())
 
     def trip(self, limit: str, reason: str, run_id: int | None = None) -> None:
-        """As ``Turn.trip``. One that is tripped already stays as it is."""
+        """As ``Turn.trip``. Does nothing if it is already tripped."""
         with self._database.writing() as connection:
             if not _state(connection).is_tripped:
                 _trip(connection, limit, reason, run_id, self._database.now())
 
     def arm(self) -> None:
-        """Let actions through again, within the limits; a person has decided."""
+        """Allow actions again, within the limits; a person has decided."""
         with self._database.writing() as connection:
             values = {"tripped_at": None, "limit_name": None, "reason": "", "run_id": None}
             connection.execute(breaker.update().where(_IS_IT).values(values))
             note_decision(connection, self._database.now())
 
     def note_decision(self) -> None:
-        """A person has decided about flags on this ledger; only the first time is kept."""
+        """Record that a person has decided about flags on this ledger; only the first time is kept."""
         with self._database.writing() as connection:
             note_decision(connection, self._database.now())
 
     def recent_shares(self, most: int) -> tuple[int, Mapping[str, int]]:
-        """Objects judged by the latest passes that have ended, at least ``most`` if there are as many, and by detector how
-        many of them it flagged.
+        """Count what the latest finished passes judged and what each detector flagged.
+
+        Reads enough passes for at least ``most`` objects, if there are that many. Returns the number of objects judged,
+        and the number flagged by each detector.
         """
         judged, flagged = 0, dict[str, int]()
         query = (

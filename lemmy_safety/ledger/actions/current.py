@@ -1,4 +1,4 @@
-"""The action that counts for an object now, as columns next to those of the object itself."""
+"""The action that applies to an object now, as columns next to the object's own."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from lemmy_safety.ledger.schema.columns import EnumText
 from lemmy_safety.ledger.schema.tables import actions, images
 from lemmy_safety.records import ActionState, ItemStatus, Review
 
-#: Objects, each with the action that counts for it now, if there is one.
+#: Objects, each with the action that applies to it now, if any.
 WITH_ACTION = images.outerjoin(actions, images.c.action_id == actions.c.id)
 
-#: The actions that count for an object now, each with its object; for questions that few actions answer.
+#: The actions that apply to an object now, each with its object; for queries that match few actions.
 ACTING = actions.join(images, and_(actions.c.image_id == images.c.id, images.c.action_id == actions.c.id))
 
-#: Of ``WITH_ACTION``. An action that was dropped counts as none, but may still say that it was done: it was under way.
+#: Of ``WITH_ACTION``. A dropped action counts as none, but may still report that it was done: it was under way.
 ACTION_COLUMNS = (
     actions.c.kind.label("action_wanted"),
     func.coalesce(
@@ -27,10 +27,10 @@ ACTION_COLUMNS = (
     actions.c.approved_at.label("action_approved_at"),
 )
 
-#: Of ``WITH_ACTION``: nothing was carried out yet.
+#: Of ``WITH_ACTION``: nothing has been carried out yet.
 IS_NOT_DONE = or_(actions.c.state.is_(None), actions.c.state != ActionState.DONE)
 
-#: Objects as the rules need them.
+#: Objects with the columns that the rules need.
 EARLIER = select(
     images.c.id,
     images.c.storage_id,
@@ -55,6 +55,6 @@ EARLIER = select(
     images.c.failed_passes,
 ).select_from(WITH_ACTION)
 
-#: Of ``WITH_ACTION``, what is flagged or unreadable: nothing was done about it yet, and no person cleared it. Only a done action
-#: closes a row; a failed, refused or unknown one is for a person to see.
+#: Of ``WITH_ACTION``: flagged or unreadable objects that were neither acted on nor cleared by a person. Only a done
+#: action closes a row; a failed, refused or unknown one stays open for a person to see.
 IS_OPEN = and_(images.c.review != Review.CLEARED, images.c.status != ItemStatus.GONE, IS_NOT_DONE)

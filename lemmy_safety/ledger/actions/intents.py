@@ -1,4 +1,4 @@
-"""Which action an object waits for, and writing that it is intended, inside one transaction that the caller holds."""
+"""Decides which action an object is waiting for and records the intent, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.schema.codec import AnyRow
     from lemmy_safety.records import ActionPlan
 
-#: States from which an action may be (or already is) intended. A done one needs none, a refused one is judged again.
+#: States from which an action may be (or already is) intended. A done one needs none; a refused one is judged again.
 _ACTIONABLE = frozenset({ActionState.NONE, ActionState.FAILED, ActionState.INTENDED, ActionState.UNKNOWN})
 
 
 def action_on(row: AnyRow, plan: ActionPlan) -> str | None:
-    """Which action of the plan is wanted for this row of ``EARLIER``; None when neither is."""
+    """The plan's action for this row of ``EARLIER``; None if the plan has none for it."""
     waits = row.review is not Review.CLEARED and row.status is not ItemStatus.GONE and row.action_state in _ACTIONABLE
     if waits and row.outcome is Outcome.FLAGGED:
         return plan.flagged
@@ -37,7 +37,7 @@ def action_on(row: AnyRow, plan: ActionPlan) -> str | None:
 
 
 def intend(connection: Connection, row: AnyRow, action: str, *, run_id: int | None, now: datetime) -> PendingAction:
-    """Write that an action on this row of ``EARLIER`` is intended, unless one is; a failed one is due once more."""
+    """Record the intent to act on this row of ``EARLIER``, unless there is one; a failed action becomes due again."""
     if row.action_state is not ActionState.INTENDED:
         connection.execute(
             events.insert().values(entry(place_of(row), EventKind.INTENDED, {"action": action}, now, run_id=run_id))

@@ -1,4 +1,4 @@
-"""What the ledger tells of actions; frozen, and free of any database type."""
+"""What the ledger reports about actions; frozen, and free of any database type."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingAction:
-    """An action that is on disk as intended. ``obj`` is the object as it was judged: act on nothing else.
+    """An action whose intent is on disk. ``obj`` is the object as it was judged: act on nothing else.
 
-    ``id`` is of its row in ``actions``: an object that is judged again gets a new one.
-    ``unreadable`` says that it was decided because no picture could be made of the object, not because of a verdict.
+    ``id`` is the number of its row in ``actions``: an object that is judged again gets a new one.
+    ``unreadable`` means that the object could not be decoded; otherwise a verdict is the reason.
     """
 
     id: int
@@ -30,7 +30,7 @@ class PendingAction:
 
 
 def pending_action_of(row: AnyRow) -> PendingAction:
-    """The intent of a row of ``images`` with its action, that describes an object."""
+    """The intent in a row of ``images`` with its action; the row must describe an object."""
     obj = object_of(row)
     if obj is None:
         raise ValueError(f"{row.key!r} was never described")
@@ -43,8 +43,8 @@ def pending_action_of(row: AnyRow) -> PendingAction:
 class StuckActions:
     """Numbers of open actions that need a person.
 
-    ``failed``: the storage refused (rights, object lock) when it was last tried. ``refused_again``: refused as changed
-    again and again, although the bytes are the same. ``overdue``: intended for long, and never carried out.
+    ``failed``: the storage refused the latest attempt (permissions, object lock). ``refused_again``: refused as changed
+    several times, although the bytes are the same. ``overdue``: intended long ago, and never carried out.
     """
 
     failed: int
@@ -54,10 +54,10 @@ class StuckActions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerState:
-    """The circuit breaker: ``tripped_at`` is None while it is armed, ``decided_at`` until a person has decided once.
+    """The circuit breaker: ``tripped_at`` is None while armed, ``decided_at`` is None until a person first decides.
 
-    ``limit`` and ``reason`` say why it tripped. ``started_before`` subjects had been acted on before there
-    was a breaker.
+    ``limit`` and ``reason`` say why it tripped. ``started_before`` is the number of subjects acted on before the
+    breaker existed.
     """
 
     tripped_at: datetime | None

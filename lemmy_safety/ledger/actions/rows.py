@@ -1,4 +1,4 @@
-"""The rows of ``actions``: how they are written, approved, retried, dropped and closed, in a transaction that the caller holds."""
+"""Writes, approves, retries, drops and closes rows of ``actions``, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedAction:
-    """An action to be written as intended. ``approved_at`` is set when a person approved it for these bytes before."""
+    """An action to record as intended. ``approved_at`` is set if a person approved it for these bytes before."""
 
     image_id: int
     kind: str
@@ -35,14 +35,14 @@ class WantedAction:
 
 
 def subject_of(sha256: str | None, storage_id: int, key: str) -> str:
-    """What limits count: the same bytes are one subject under every key; without their hash it is the object."""
+    """What limits count: the same bytes are one subject under every key; if the hash is unknown, the object is."""
     return sha256 if sha256 is not None else f"{storage_id}:{key}"
 
 
 def write_intents(
     connection: Connection, wanted: Sequence[WantedAction], *, by: WantedBy, run_id: int | None, now: datetime
 ) -> None:
-    """Write new rows, and make each the one that counts for its object."""
+    """Write new rows, and make each the action that applies to its object."""
     if not wanted:
         return
     values = [
@@ -62,7 +62,7 @@ def write_intents(
         for one in wanted
     ]
     connection.execute(actions.insert(), values)
-    # Not with RETURNING, which SQLite has from 3.35 on only. An object has one intended action at most.
+    # No RETURNING: SQLite has it only from 3.35 on. An object has at most one intended action.
     for ids in chunks([one.image_id for one in wanted]):
         query = select(actions.c.id, actions.c.image_id).where(actions.c.image_id.in_(ids), IS_INTENDED)
         connection.execute(
@@ -72,20 +72,20 @@ def write_intents(
 
 
 def retry(connection: Connection, action_id: int, now: datetime) -> None:
-    """The same action is due once more."""
+    """Make the same action due again."""
     values = {"state": ActionState.INTENDED, "detail": "", "changed_at": now}
     connection.execute(actions.update().where(actions.c.id == action_id).values(values))
 
 
 def drop(connection: Connection, action_ids: Sequence[int], why: str, now: datetime) -> None:
-    """Close those that are still intended: they are not wanted any more."""
+    """Close those that are still intended: they are no longer wanted."""
     values = {"state": ActionState.DROPPED, "detail": why, "changed_at": now}
     for ids in chunks(action_ids):
         connection.execute(actions.update().where(actions.c.id.in_(ids), IS_INTENDED).values(values))
 
 
 def approve(connection: Connection, action_ids: Sequence[int], now: datetime) -> int:
-    """A person wants these, of those that are still intended; how many they are."""
+    """Approve those that are still intended; returns how many."""
     approved = 0
     for ids in chunks(action_ids):
         query = actions.update().where(actions.c.id.in_(ids), IS_INTENDED).values(approved_at=now)
@@ -94,7 +94,7 @@ def approve(connection: Connection, action_ids: Sequence[int], now: datetime) ->
 
 
 def is_intended(connection: Connection, action_id: int) -> bool:
-    """Whether it is still wanted: intended, about the latest judgement, and not cleared by a human."""
+    """Whether it is still wanted: intended, about the latest judgement, and not cleared by a person."""
     query = (
         select(images.c.id)
         .select_from(ACTING)
@@ -109,6 +109,6 @@ def is_approved(connection: Connection, action_id: int) -> bool:
 
 
 def close(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
-    """Write how one ended, also when it was dropped while it was under way."""
+    """Record how one ended, even if it was dropped while under way."""
     values = {"state": state, "detail": clean_text(detail), "changed_at": now}
     connection.execute(actions.update().where(actions.c.id == action_id).values(values))

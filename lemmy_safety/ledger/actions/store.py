@@ -1,4 +1,4 @@
-"""The store of actions: what is wanted, approved, under way, done, and what became of the rest. It carries nothing out."""
+"""The store of actions: wanted, approved, under way, ended. It carries nothing out."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _FINISHED: Mapping[ActionState, EventKind] = {
 
 
 class Actions:
-    """Actions on objects, by their number: each is one row, and an object can have several over time."""
+    """Actions on objects, by number: each is one row, and an object can have several over time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def is_intended(self, action_id: int) -> bool:
-        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a human.
+        """Whether an action is still wanted: intended, about the latest judgement, and not cleared by a person.
 
-        :raises PassRunning: the lease of the pass that asks was lost; see ``lease``.
+        :raises PassRunning: the calling pass has lost its lease; see ``lease``.
         """
         with self._database.reading() as connection:
             self._database.prove(connection)
             return rows.is_intended(connection, action_id)
 
     def unfinished(self, storage: str) -> list[PendingAction]:
-        """Actions intended and not known to be carried out, in the order their objects were first seen."""
+        """Actions intended and not known to be carried out, in the order in which their objects were first seen."""
         with self._database.reading() as connection:
             query = (
                 select(images, *ACTION_COLUMNS)
@@ -68,7 +68,7 @@ class Actions:
             return stuck_actions(connection, storage, due_before=due_before)
 
     def failed(self, storage: str, *, before: datetime) -> list[str]:
-        """Keys whose action the storage refused when it was last tried, which was before that time (aware)."""
+        """Keys of actions that the storage refused in their latest attempt, before that time (aware)."""
         with self._database.reading() as connection:
             return failed_keys(connection, storage, before=before)
 
@@ -80,10 +80,11 @@ class Actions:
         *,
         run_id: int | None = None,
     ) -> list[PendingAction]:
-        """Write intents for those keys that wait for an action of the plan and are not cleared; return them.
+        """Record intents for the keys that are waiting for an action of the plan and are not cleared; return them.
 
-        Keys whose intent is written already come back with it. Left out: unknown keys, rows that are gone, done, or
-        refused (they are judged again), and legacy rows whose object was never described (see ``adopt``).
+        Keys that already have an intent return it. Left out: unknown keys, rows that are gone, done, or refused (those
+        are
+        judged again), and legacy rows whose object was never described (see ``adopt``).
         """
         checked_keys(keys)
         now = self._database.now()
@@ -99,11 +100,11 @@ class Actions:
         return pending
 
     def adopt(self, row_id: int, storage: str, obj: StoredObject, action: str) -> PendingAction | None:
-        """Say that a legacy row is about this object, and intend the action; it is then the storage's row.
+        """State that a legacy row is about this object, and intend the action; the row then belongs to the storage.
 
-        The caller vouches that ``obj`` is what the legacy tool judged. None when a human cleared it or it was acted on.
+        The caller vouches that ``obj`` is what the legacy tool judged. None if a person cleared it or it was acted on.
 
-        :raises LedgerError: it is not a legacy row, or it is of another key.
+        :raises LedgerError: not a legacy row, or one with another key.
         """
         checked_keys([obj.key])
         with self._database.writing() as connection:
@@ -120,10 +121,10 @@ class Actions:
             return intend(connection, row, action, run_id=None, now=self._database.now())
 
     def finish(self, id: int, state: ActionState, detail: str = "") -> None:  # noqa: A002
-        """Write how an action ended: DONE, REFUSED (the object changed; it is judged again) or FAILED.
+        """Record how an action ended: DONE, REFUSED (the object changed; it is judged again) or FAILED.
 
-        Finishing again overwrites. An action whose object was judged again meanwhile leaves its event only. The id of a
-        legacy row stands for the action that is unknown of it.
+        Finishing again overwrites. If the object was judged again meanwhile, only the event is recorded. The id of a
+        legacy row stands for its unknown action.
 
         :raises LedgerError: no such action.
         :raises ValueError: another state.
@@ -142,9 +143,9 @@ class Actions:
             connection.execute(events.insert().values(entry(place_of(row), kind, told, now)))
 
     def approve(self, action_ids: Sequence[int]) -> int:
-        """Note that a person approved these very actions; those that are not intended any more are left out.
+        """Record that a person approved exactly these actions; those no longer intended are left out.
 
-        The approval stays while the object has the same bytes. Returns how many were approved.
+        The approval remains valid while the object has the same bytes. Returns how many were approved.
         """
         with self._database.writing() as connection:
             return rows.approve(connection, action_ids, self._database.now())

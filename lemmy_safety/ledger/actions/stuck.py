@@ -1,4 +1,4 @@
-"""Actions that were tried and not carried out: how often, which of them need a person, which are worth another try."""
+"""Actions that were tried and not carried out: how often, which need a person, which are worth another try."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.schema.codec import AnyRow
 
-#: From this many refusals of the same bytes on, a person has to look. Once is normal: an object can change between its
+#: From this many refusals of the same bytes on, a person has to look. One is normal: an object can change between its
 #: judgement and its deletion, and the next pass judges it again. The same bytes do not change twice.
 MANY_REFUSALS = 2
 
@@ -31,7 +31,7 @@ _TRIED = (ActionState.REFUSED, ActionState.FAILED, ActionState.INTENDED)
 
 
 def count_refusals(connection: Connection, rows: Sequence[AnyRow]) -> dict[int, int]:
-    """How often an action on these rows' objects, with the bytes that they hold now, was refused or failed; by row id."""
+    """How often an action on these objects, with their current bytes, was refused or failed; by row id."""
     tried = [row for row in rows if row.action_state in _TRIED]
     found: dict[tuple[int, str, str | None], int] = {}
     for chunk in chunks(tried):

@@ -1,1 +1,1 @@
-"""An open SQLite or PostgreSQL database: URLs, connections, transactions, files, faults. Knows no table."""
+"""An open SQLite or PostgreSQL database: URLs, connections, transactions, files, errors. Knows no tables."""

@@ -1,7 +1,7 @@
-"""Whole copies of a SQLite database: before its schema changes, and when an admin asks.
+"""Complete copies of a SQLite database: before its schema changes, and on an admin's request.
 
-SQLite's own backup interface copies what a reader sees, the WAL included, while others read and write. A copy gets its
-name only when it is whole and on disk; a process that is killed before leaves a file that ends in ``.part``.
+SQLite's own backup interface copies what a reader sees, including the WAL, while others read and write. A copy gets its
+final name only when it is complete and on disk; a process killed earlier leaves a file that ends in ``.part``.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Copies of before an upgrade that stay beside a database, the new one included.
+#: Pre-upgrade copies kept next to a database, including the new one.
 KEPT = 2
 
-#: Pages copied at a time, 64 MiB with pages of 4096 bytes. Between two steps Python hears a signal to stop.
+#: Pages copied at a time: 64 MiB with pages of 4096 bytes. Python handles signals between two steps.
 _STEP_PAGES = 16_384
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 
-#: How the name of a copy goes on after the name of the database: its schema, and the time as above.
+#: The end of a copy's name, after the name of the database: its schema, and the time as above.
 _END_OF_COPY = re.compile(r"\.schema-(\w{1,32})-(\d{8}T\d{6}Z)")
 
-#: The same of any copy that is made here.
+#: The same for every kind of copy made here.
 _END_OF_ANY_COPY = re.compile(r"\.(?:schema-\w{1,32}|backup)-(\d{8}T\d{6}Z)")
 
 _NOTHING_CHANGED = "Nothing was changed."
@@ -56,14 +56,15 @@ _SYSTEM_FAULTS: Mapping[int, type[LedgerError]] = {
     errno.EROFS: LedgerReadOnly,
 }
 
-#: What SQLite keeps beside a database; a backup must not land on it.
+#: Files that SQLite keeps next to a database; a backup must not overwrite them.
 _OWN_ENDINGS = ("", "-wal", "-shm", "-journal")
 
 
 def copy_before_upgrade(engine: Engine, revision: str, now: datetime, *, growth: int) -> Path | None:
-    """Copy the SQLite database beside itself; where the copy lies. None for a database that is no file.
+    """Copy the SQLite database next to itself; returns the copy's path, or None if the database is not a file.
 
-    ``growth`` is how many times its size the upgrade may write. The caller holds the writer's lock and has written nothing yet. Older copies go, see ``KEPT``.
+    ``growth`` is how many times its size the upgrade may write. The caller holds the writer's lock and has written
+    nothing yet. Removes older copies, see ``KEPT``.
 
     :raises LedgerFull: the disk has no room for the copy and the upgrade.
     :raises LedgerError: the copy cannot be made.
@@ -75,7 +76,7 @@ def copy_before_upgrade(engine: Engine, revision: str, now: datetime, *, growth:
         copy = file.with_name(f"{file.name}.schema-{revision}-{now.strftime(_STAMP)}")
         with _explained(file, copy, fix=f"Fix that, and start again. {_NOTHING_CHANGED}"):
             _check_room(file, copy.parent, (1 + growth) * _bytes_of(source), what="the copy and the upgrade")
-            # One process at a time copies here, so what has this name was left by one that was killed.
+            # Only one process at a time copies here, so a file with this name was left by one that was killed.
             part = file.with_name(f"{file.name}.schema.part")
             part.unlink(missing_ok=True)
             _write(source, part, copy)
@@ -85,12 +86,12 @@ def copy_before_upgrade(engine: Engine, revision: str, now: datetime, *, growth:
 
 
 def back_up(engine: Engine, target: Path | None, *, overwrite: bool, now: datetime) -> Path:
-    """Copy a SQLite database, also while others write to it; where the copy lies.
+    """Copy a SQLite database, even while others write to it; returns the copy's path.
 
-    ``target`` is a file, or a folder for a name with the time; None is the database's own folder.
+    ``target`` is a file, or a folder in which the name includes the time; None is the database's own folder.
 
-    :raises ActionRefused: the target exists, or is the database itself, or the database is a server's.
-    :raises LedgerError: the copy cannot be made; LedgerFull where the disk has no room.
+    :raises ActionRefused: the target exists, or is the database itself, or the database is on a server.
+    :raises LedgerError: the copy cannot be made; LedgerFull if the disk has no room.
     """
     if engine.dialect.name != "sqlite":
         raise ActionRefused(
@@ -111,16 +112,16 @@ def back_up(engine: Engine, target: Path | None, *, overwrite: bool, now: dateti
 
 
 def copies_of(file: Path) -> list[Path]:
-    """The copies and backups beside a SQLite database that have the names given here, the latest first."""
+    """The copies and backups next to a SQLite database that have names given here, the latest first."""
     try:
         found = sorted(((match[1], path) for match, path in _copies(file, _END_OF_ANY_COPY)), reverse=True)
-    except OSError:  # a folder that may be entered and not listed
+    except OSError:  # a folder that may be entered but not listed
         return []
     return [path for _, path in found]
 
 
 def dump_command(url: URL) -> str:
-    """The ``pg_dump`` command for a PostgreSQL database: everything that its URL says but the password."""
+    """The ``pg_dump`` command for a PostgreSQL database, with everything in its URL except the password."""
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - an extra, which is there when there is such a URL
 
     _, named = url.get_dialect()().create_connect_args(url)
@@ -130,7 +131,7 @@ def dump_command(url: URL) -> str:
 
 @contextmanager
 def _source(engine: Engine) -> Iterator[sqlite3.Connection]:
-    """A connection with an open read transaction: the copy is of this moment, and other writers make it start over never."""
+    """A connection with an open read transaction: the copy is of this moment, and other writers never restart it."""
     with closing(engine.raw_connection()) as pooled:
         source = cast("sqlite3.Connection", pooled.driver_connection)
         source.execute("BEGIN")
@@ -142,7 +143,7 @@ def _source(engine: Engine) -> Iterator[sqlite3.Connection]:
 
 
 def _file_of(source: sqlite3.Connection) -> Path | None:
-    """By SQLite's own word, so that names such as ``file:x.db?vfs=unix`` and links mean what they mean to SQLite."""
+    """The file as SQLite resolves it, including links and names such as ``file:x.db?vfs=unix``."""
     named = next(name for _, schema, name in source.execute("PRAGMA database_list") if schema == "main")
     return Path(named) if named else None
 
@@ -155,7 +156,7 @@ def _bytes_of(source: sqlite3.Connection) -> int:
 
 def _check_room(file: Path, folder: Path, needed: int, *, what: str) -> None:
     disk = shutil.disk_usage(folder)
-    if disk.total and disk.free < needed + LEAST_ROOM:  # file systems that do not tell their size say 0
+    if disk.total and disk.free < needed + LEAST_ROOM:  # file systems that do not report their size say 0
         raise LedgerFull(
             f"The database {file} is not copied: {what} need {needed + LEAST_ROOM:,} bytes, and {disk.free:,} are free in "
             f"{folder}.",
@@ -166,7 +167,7 @@ def _check_room(file: Path, folder: Path, needed: int, *, what: str) -> None:
 def _check_target(file: Path, target: Path, *, overwrite: bool) -> None:
     if target in {file.with_name(file.name + ending) for ending in _OWN_ENDINGS}:
         raise ActionRefused(f"{target} belongs to the database itself.", hint="Choose another file.")
-    # After realpath(), a link that is left leads to itself.
+    # A link that remains after realpath() leads to itself.
     if target.is_symlink() or (target.exists() and not target.is_file()):
         raise ActionRefused(f"{target} is not a file.", hint="Choose another file.")
     if target.exists() and not overwrite:
@@ -177,7 +178,7 @@ def _write(source: sqlite3.Connection, part: Path, copy: Path) -> None:
     try:
         create_private(part)
         with closing(sqlite3.connect(part)) as target:
-            # What is half copied is thrown away, so it needs no journal, which would survive a kill under a name of its own.
+            # A half-made copy is thrown away, so it needs no journal, which would survive a kill under another name.
             target.execute("PRAGMA journal_mode = OFF")
             target.execute("PRAGMA fullfsync = ON")
             source.backup(target, pages=_STEP_PAGES, progress=_hear_signals)
@@ -187,12 +188,12 @@ def _write(source: sqlite3.Connection, part: Path, copy: Path) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    if os.name != "nt":  # which opens no folders
+    if os.name != "nt":  # Windows cannot open folders
         _sync(copy.parent)
 
 
 def _hear_signals(_status: int, _left: int, _pages: int) -> None:
-    """Nothing: Python runs the handlers of signals when it is called, and what they raise ends the copying."""
+    """Do nothing. Python runs signal handlers during the call, and an exception from one ends the copying."""
 
 
 def _sync(path: Path) -> None:
@@ -204,9 +205,10 @@ def _sync(path: Path) -> None:
 
 
 def _remove_older(file: Path, copy: Path, revision: str) -> None:
-    """Keep the new copy, and of the others the latest of another schema: one of the same schema is replaced by it.
+    """Keep the new copy and the latest of each other schema; the new copy replaces an older one of the same schema.
 
-    So a start that is killed while it upgrades, again and again, neither fills the disk nor pushes out the copy of before.
+    So a start that is killed again and again during its upgrade neither fills the disk nor removes the copy from
+    before.
     """
     found = [(match[2], match[1], path) for match, path in _copies(file, _END_OF_COPY)]
     others = sorted((one for one in found if one[2] != copy), reverse=True)

@@ -1,4 +1,4 @@
-"""Long lists of values, in pieces that every database takes."""
+"""Splits long lists of values into pieces that every database accepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Values in one IN list. SQLite before 3.32 takes 999 parameters a statement; some stay for the rest of the query.
+#: Values in one IN list. SQLite before 3.32 accepts 999 parameters in a statement; some are left for the rest of the
+#: query.
 _CHUNK = 500
 
 

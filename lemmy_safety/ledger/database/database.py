@@ -1,4 +1,4 @@
-"""An open database: who may read, who may write, and whether it is still the file that was opened. Knows no question."""
+"""An open database: who may read, who may write, and whether it is still the file that was opened. Knows no queries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _nothing_is_lost() -> LedgerError | None:
 
 
 class Database:
-    """Look-ups from any thread at any time; one writer at a time, in a transaction of its own."""
+    """Look-ups from any thread at any time; one writer at a time, each in its own transaction."""
 
     def __init__(self, engine: Engine, *, where: str, clock: Callable[[], datetime] = now_utc) -> None:
         self.engine = engine
@@ -38,18 +38,18 @@ class Database:
         self._closed = False
         self._watch: FileWatch | None = None
         self._what_is_lost: Callable[[], LedgerError | None] = _nothing_is_lost
-        #: Asked at the start of every transaction that writes; raises when this process may not write any more.
+        #: Called at the start of every transaction that writes; raises if this process may no longer write.
         self.guard: Callable[[Connection], None] | None = None
 
     def opened(self, *, what_is_lost: Callable[[], LedgerError | None] | None = None) -> None:
-        """To be called once a first connection was there. ``what_is_lost``: see ``faults.translated``."""
+        """Call this after the first connection was made. ``what_is_lost``: see ``faults.translated``."""
         path = sqlite_file(self.engine.url)
         self._watch = None if path is None else FileWatch(path)
         if what_is_lost is not None:
             self._what_is_lost = what_is_lost
 
     def close(self) -> None:
-        """Give all connections back. Closing twice is fine."""
+        """Close all connections. Closing twice is fine."""
         self._closed = True
         self.engine.dispose()
 
@@ -59,9 +59,9 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to ask on, in any thread.
+        """A connection for queries, in any thread.
 
-        :raises LedgerError: closed, moved away or replaced; or what the database itself raises, translated.
+        :raises LedgerError: closed, moved away or replaced; or a translated error of the database itself.
         """
         self.check_usable()
         with translated(self.where, what_is_lost=self._what_is_lost), self.engine.connect() as connection:
@@ -69,10 +69,10 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """The one transaction of this process that writes, committed at the end and rolled back on an error.
+        """The one writing transaction of this process, committed at the end and rolled back on an error.
 
-        :raises LedgerError: as ``reading``; also when another process writes for too long.
-        :raises PassRunning: the guard says that the lease of this process was lost.
+        :raises LedgerError: as ``reading``; also if another process writes for too long.
+        :raises PassRunning: the guard reports that this process has lost its lease.
         """
         self.check_usable()
         with (
@@ -84,7 +84,7 @@ class Database:
             yield connection
 
     def prove(self, connection: Connection) -> None:
-        """Ask the guard, if one is set, whether this process may still write.
+        """Ask the guard, if set, whether this process may still write.
 
         :raises PassRunning: its lease was lost.
         """
@@ -92,7 +92,8 @@ class Database:
             self.guard(connection)
 
     def check_usable(self) -> None:
-        """See that it is open, and a SQLite database still where it was opened. Asks the file system only: next to no cost.
+        """Check that it is open, and that a SQLite file is still where it was opened. Costs almost nothing: asks only
+        the file system.
 
         :raises LedgerReplaced: it was deleted, moved, emptied or replaced.
         :raises LedgerError: it was closed.

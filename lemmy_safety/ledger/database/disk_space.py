@@ -1,7 +1,7 @@
-"""Whether the disk below a SQLite database has room for more.
+"""Checks whether the disk of a SQLite database has room for more.
 
-A write that succeeds does not prove that. SQLite writes over the part of its WAL that was copied into the database, so on
-a full disk some hundred verdicts are still recorded, and then none.
+A successful write does not prove that. SQLite overwrites the part of its WAL that was already copied into the database,
+so on a full disk it still records some hundred verdicts, and then none.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Bytes. SQLite copies the WAL into the database every 1000 pages of 4096 bytes (https://www.sqlite.org/wal.html,
-#: "Automatic Checkpoint"), so this much may be asked of the disk at once.
+#: "Automatic Checkpoint"), so it may need this much disk at once.
 LEAST_ROOM = 4096 * 1000
 
 
 def check_room(path: Path, *, where: str) -> None:
-    """``where`` is the database as messages show it. File systems that do not tell their size are left alone.
+    """``where`` is the database as messages show it. File systems that do not report their size are not checked.
 
-    :raises LedgerFull: its disk has less than ``LEAST_ROOM`` bytes left for this user.
+    :raises LedgerFull: the disk has less than ``LEAST_ROOM`` bytes left for this user.
     """
     try:
         disk = shutil.disk_usage(path.parent)
     except OSError:
-        return  # if it matters, the write that follows says so
+        return  # if it matters, the write that follows reports it
     if disk.total and disk.free < LEAST_ROOM:
         raise LedgerFull(f"The database {where} will soon be unable to grow: its disk has {disk.free:,} bytes left.")

@@ -1,13 +1,13 @@
 """How the ledger connects: one engine for any number of reading threads and one writing thread at a time.
 
-Nothing here knows a table. The choices for SQLite:
+This module knows no tables. The choices for SQLite:
 
 - WAL, so that readers (``flagged``, a second process) and the writer never wait for each other.
-- ``synchronous=FULL``: in WAL mode NORMAL does not sync on commit, so a power cut could take back an intent whose
-  action is already carried out, and the ledger would not know of it. FULL syncs once a commit, which grouped commits make
+- ``synchronous=FULL``: in WAL mode NORMAL does not sync on commit, so a power cut could undo an intent whose action
+  was already carried out, and the ledger would not know of it. FULL syncs once a commit, which grouped commits make
   cheap. ``fullfsync`` makes it true on macOS, where a plain fsync stops at the drive's cache.
-- Transactions are begun by us, because Python's driver by itself begins none for DDL and begins late for the rest:
-  a migration must be all or nothing, and a writer takes the lock at once (BEGIN IMMEDIATE) instead of failing halfway.
+- We begin transactions ourselves: Python's driver begins none for DDL and begins late for the rest. A migration must be
+  all or nothing, and a writer takes the lock at once (BEGIN IMMEDIATE) instead of failing halfway.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 BUSY_TIMEOUT_S = 10.0
 
 #: The page cache of each SQLite connection, in KiB. Hashes arrive in random order, so the inner pages of their index
-#: are touched all the time: some 1 MB a million rows. The pages below them are the system's cache's business; eight times
-#: as much here was no faster (300,000 rows), and it is memory that grows with the database.
+#: are in constant use: about 1 MB per million rows. The system caches the pages below them; eight times as much here
+#: was
+#: no faster (300,000 rows), and this memory grows with the database.
 _CACHE_KIB = 4 * 1024
 
-#: Bytes that the WAL file may keep after a checkpoint; without a limit it stays as large as it ever was.
+#: Bytes that the WAL file may keep after a checkpoint; without a limit it keeps its largest size.
 _WAL_BYTES = 64 * 1024 * 1024
 
 #: Connections kept, and extra ones under load; a thread that finds none waits.
@@ -57,23 +58,23 @@ _SQLITE_SETTINGS = (
     f"PRAGMA journal_size_limit = {_WAL_BYTES}",
 )
 
-#: What SQLAlchemy and drivers answer to options that they do not know, or cannot read, before they speak to the server.
+#: What SQLAlchemy and drivers raise for unknown or unreadable options, before they contact the server.
 _MISUSE = (TypeError, ValueError, LookupError, AttributeError)
 
-#: The same, where a later try may succeed: certificates that are not there, threads that cannot be started.
+#: The same, where a later try may succeed: missing certificates, threads that cannot be started.
 _MISHAP = (RuntimeError, OSError)
 
 _WRITES = "lemmy_safety_writes"
 
 
 def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` is one of ``parse_url``.
+    """An engine for ``writing`` and plain reading; connects to nothing yet. ``url`` comes from ``parse_url``.
 
-    :raises SettingsError: the part after '?' asks for what SQLAlchemy does not know or cannot read.
+    :raises SettingsError: the part after '?' has an option that SQLAlchemy does not know or cannot read.
     """
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": _POOL_SIZE, "max_overflow": _POOL_OVERFLOW}
     options["connect_args"] = _connect_options(url, busy_timeout_s)
-    # A server that was restarted since the last pass must not cost that pass.
+    # A server restart since the last pass must not make the next pass fail.
     options["pool_pre_ping"] = not is_sqlite(url)
     try:
         engine = create_engine(url, **options)
@@ -98,7 +99,7 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
         if is_sqlite(url):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
         elif writes:
-            # For this transaction only: behind PgBouncer a session is shared, and what is set in it is others' as well.
+            # For this transaction only: behind PgBouncer others share the session and its settings.
             connection.exec_driver_sql(lock_timeout)
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
 
@@ -106,30 +107,30 @@ def make_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
 
 
 def _connect_options(url: URL, busy_timeout_s: float) -> dict[str, Any]:
-    """What the driver is told beside the URL, whose own options win."""
+    """Options for the driver in addition to the URL; the URL's own options win."""
     if is_sqlite(url):
-        # Each connection is used by one thread at a time; the pool hands them from thread to thread.
+        # One thread at a time uses a connection; the pool hands it from thread to thread.
         return {"check_same_thread": False, "timeout": busy_timeout_s}
-    # Statements that the driver prepares belong to a session; behind PgBouncer the next transaction has another one.
+    # Prepared statements belong to a session; behind PgBouncer the next transaction has another one.
     options = {"connect_timeout": math.ceil(busy_timeout_s), "prepare_threshold": None}
     return {name: value for name, value in options.items() if name not in url.query}
 
 
 def _connect(dialect: Dialect, arguments: list[Any], named: dict[str, Any]) -> DBAPIConnection:
-    """Connect as SQLAlchemy does; errors that are not of the driver's own kind are about what the URL asks for."""
+    """Connect as SQLAlchemy does; errors of other kinds than the driver's are about the URL's options."""
     try:
         return dialect.connect(*arguments, **named)
     except (*_MISUSE, *_MISHAP) as error:
         raise _bad_query(dialect.driver, error) from error
     except dialect.loaded_dbapi.ProgrammingError as error:
-        if getattr(error, "sqlstate", None) is not None:  # the server said it
+        if getattr(error, "sqlstate", None) is not None:  # the server reported it
             raise
         raise _bad_query(dialect.driver, error) from error
 
 
 def _bad_query(driver: str, error: Exception) -> LedgerError | SettingsError:
     kind = LedgerError if isinstance(error, _MISHAP) else SettingsError
-    # Names are encoded for DNS by a codec, which wants parts of 1 to 63 characters between the dots.
+    # A codec encodes host names for DNS; it needs 1 to 63 characters between the dots.
     part = "host name" if isinstance(error, UnicodeError) else "part after '?'"
     said = foreign(error).partition("\n")[0]
     return kind(
@@ -139,7 +140,7 @@ def _bad_query(driver: str, error: Exception) -> LedgerError | SettingsError:
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
-    # None stops the driver from beginning transactions by itself; see the module's first lines.
+    # None stops the driver from beginning transactions by itself; see the module docstring.
     connection.isolation_level = None
     cursor = connection.cursor()
     for statement in _SQLITE_SETTINGS:
@@ -156,11 +157,12 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def upgrading(engine: Engine) -> Iterator[Connection]:
-    """As ``writing``, and a migration may replace a table that others refer to.
+    """As ``writing``, but a migration may replace a table that others refer to.
 
-    SQLite cannot drop columns before 3.35, so the table is copied and the old one dropped; with foreign keys on, its rows
-    count as deleted then. They can be turned off only outside a transaction, see https://sqlite.org/lang_altertable.html,
-    section 7; ``migrations.upgrade`` checks them all before it ends.
+    SQLite cannot drop columns before 3.35, so the table is copied and the old one dropped; with foreign keys on, that
+    would delete its rows. They can be turned off only outside a transaction, see
+    https://sqlite.org/lang_altertable.html,
+    section 7; ``migrations.upgrade`` checks all of them before it ends.
     """
     if not is_sqlite(engine.url):
         with writing(engine) as connection:
@@ -178,7 +180,7 @@ def upgrading(engine: Engine) -> Iterator[Connection]:
 
 
 def use_wal(engine: Engine) -> None:
-    """Switch a SQLite database to WAL for good. File systems that cannot do it (some network ones) keep the journal."""
+    """Switch a SQLite database to WAL permanently. Some network file systems cannot, and keep the journal."""
     if not is_sqlite(engine.url):
         return
     connection = engine.raw_connection()  # the journal's mode cannot change inside a transaction

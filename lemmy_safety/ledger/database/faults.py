@@ -1,4 +1,4 @@
-"""Database errors become ours here, by code and never by wording. No message holds a password or a parameter."""
+"""Translates database errors into ours, by code and never by wording. No message holds a password or a parameter."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from lemmy_safety.shortages import files_shortage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are not here
-#: (a mistake in SQL, a constraint, no memory) are plain ledger errors.
+#: Primary result codes, https://www.sqlite.org/rescode.html; the low byte of an extended one. Codes that are missing
+#: here
+#: (a mistake in SQL, a constraint, no memory) become plain ledger errors.
 SQLITE_FAULTS: Mapping[int, type[LedgerError]] = {
     sqlite3.SQLITE_PERM: LedgerReadOnly,
     sqlite3.SQLITE_BUSY: LedgerLocked,
@@ -32,7 +33,7 @@ SQLITE_FAULTS: Mapping[int, type[LedgerError]] = {
     sqlite3.SQLITE_READONLY: LedgerReadOnly,
     sqlite3.SQLITE_CORRUPT: LedgerDamaged,
     sqlite3.SQLITE_FULL: LedgerFull,
-    sqlite3.SQLITE_CANTOPEN: LedgerReadOnly,  # the folder exists (checked before), so it may not be written
+    sqlite3.SQLITE_CANTOPEN: LedgerReadOnly,  # the folder exists (checked before), so we may not write in it
     sqlite3.SQLITE_NOTADB: LedgerDamaged,
 }
 
@@ -48,10 +49,10 @@ _POSTGRES_FAULTS: Mapping[str, type[LedgerError]] = {
     "XX002": LedgerDamaged,  # index_corrupted
 }
 
-#: What SQLite says of a file that it cannot open, whatever the reason.
+#: SQLite's message for a file that it cannot open, whatever the reason.
 _CANNOT_OPEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR}
 
-#: undefined_table and undefined_column. SQLite has no code of its own for them.
+#: undefined_table and undefined_column. SQLite has no separate code for them.
 _NOT_THERE = {"42P01", "42703"}
 
 _WORDS: Mapping[type[LedgerError], str] = {
@@ -75,9 +76,9 @@ _SERVER_HINT = "Check that the database server is up and that DATABASE_URL names
 
 @contextmanager
 def translated(where: str, *, what_is_lost: Callable[[], LedgerError | None] = lambda: None) -> Iterator[None]:
-    """Run a block; what the database throws leaves as a ``LedgerError`` that names ``where``.
+    """Run a block; raise the database's errors as a ``LedgerError`` that names ``where``.
 
-    ``what_is_lost`` is asked where a table or column may be missing; what it returns is raised in place of what was thrown.
+    ``what_is_lost`` is called if a table or column may be missing; the error that it returns replaces the original.
 
     :raises LedgerError: LedgerReplaced, LedgerLocked, LedgerReadOnly, LedgerFull, LedgerDamaged, or itself.
     """
@@ -103,7 +104,8 @@ def _from_driver(
         may_be_lost = primary == sqlite3.SQLITE_ERROR
     else:
         kind = _POSTGRES_FAULTS.get(state or "", LedgerError)
-        # No state: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut down.
+        # No SQLSTATE: the server was never reached. Classes 08, 28, 3D, 57: connection, login, no such database, shut
+        # down.
         hint = _server_hint(kind, unreached=state is None or state[:2] in {"08", "28", "3D", "57"})
         may_be_lost = state in _NOT_THERE
     if primary in _CANNOT_OPEN and (short := files_shortage()) is not None:

@@ -1,10 +1,12 @@
-"""Whether the file system below a SQLite database carries SQLite's locks and shared memory.
+"""Checks whether the file system of a SQLite database supports SQLite's locks and shared memory.
 
 Network mounts often do not: NFS without a lock service, CIFS, 9p, sshfs and other FUSE file systems, shared folders of
-virtual machines. SQLite then says "database is locked" or "disk I/O error", which sends people looking for another process
-or a broken disk. Where such a file system takes every lock without keeping any, SQLite says nothing, and two processes
-damage the database. So a new database of our own is tried beside the real one, which no other process can hold: by
-``doctor``, and wherever a database cannot be opened. A pass that works writes nothing but its database.
+virtual machines. SQLite then reports "database is locked" or "disk I/O error", which sends people looking for another
+process or a broken disk. Some of these file systems grant every lock without keeping any: SQLite reports nothing, and
+two
+processes damage the database. So we try a new database next to the real one, which no other process can hold.
+``doctor``
+does this, and so does every failed attempt to open a database. A working pass writes only to its database.
 """
 
 from __future__ import annotations
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: Seconds to wait for a lock that is free. A virus scanner may have the new file open for a moment.
+#: Seconds to wait for a free lock. A virus scanner may have the new file open for a moment.
 _PATIENCE_S = 1.0
 
-#: What SQLite says of a file that only we know, https://www.sqlite.org/rescode.html: primary codes, then extended ones.
+#: SQLite's errors for a file that only we use, https://www.sqlite.org/rescode.html: primary codes, then extended ones.
 _LOCKS = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS})
 _LOCK_FAILED = frozenset(
     {
@@ -55,10 +57,11 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 def check_locks(path: Path) -> None:
-    """Try locks and shared memory in the database's folder. What else keeps a file from being made there is not said here.
+    """Try locks and shared memory in the database's folder. Does not report other reasons why a file cannot be made
+    there.
 
-    :raises LedgerFull: no file of this process may become as long as a database is (``ulimit -f``).
-    :raises LedgerNoLocks: the file system refuses them, or takes them and does not keep them.
+    :raises LedgerFull: this process may not make a file as long as a database (``ulimit -f``).
+    :raises LedgerNoLocks: the file system refuses locks, or grants them without keeping them.
     """
     with _probe_beside(path) as probe:
         missing = _missing_in(probe)
@@ -77,7 +80,7 @@ def check_locks(path: Path) -> None:
 
 
 def _file_size_limit() -> int | None:
-    """How long a file of this process may become, in bytes; None where there is no such limit."""
+    """How long a file of this process may become, in bytes; None if there is no limit."""
     try:
         import resource  # noqa: PLC0415 - Windows has none
     except ImportError:
@@ -98,10 +101,10 @@ def _probe_beside(path: Path) -> Iterator[Path]:
 
 
 def _missing_in(probe: Path) -> str:
-    """What SQLite misses for a database there; empty where it misses nothing, or fails for another reason."""
+    """What SQLite lacks for a database there; empty if it lacks nothing, or fails for another reason."""
     try:
         with closing(sqlite3.connect(probe, timeout=_PATIENCE_S, isolation_level=None)) as connection:
-            # It need not survive a power cut, so it costs no sync.
+            # The probe need not survive a power cut, so it does not sync.
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
@@ -121,7 +124,7 @@ def _missing_in(probe: Path) -> str:
 
 
 def _keeps_locks(probe: Path) -> bool:
-    """Whether a second lock on the same bytes is refused. Tried where one process can hold two locks that know each other."""
+    """Whether a second lock on the same bytes is refused. Tried only where locks of one process can conflict."""
     if sys.platform != "linux" or struct.calcsize("P") != 8:  # noqa: PLR2004 - bytes in a pointer
         return True
     import fcntl  # noqa: PLC0415 - Windows has none
@@ -135,5 +138,5 @@ def _keeps_locks(probe: Path) -> bool:
             except OSError:
                 return True
     except OSError:
-        return True  # it is another kind of lock, which such a system need not have
+        return True  # another kind of lock, which such a system need not have
     return False

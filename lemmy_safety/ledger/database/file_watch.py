@@ -1,10 +1,11 @@
-"""Whether an open SQLite database still has the files that it was opened with.
+"""Checks whether an open SQLite database still has the files that it was opened with.
 
-A program goes on writing to a file that was deleted, which is never read again. It is noticed before each look-up and
-each write by asking the system which file has the name now: the device and the number of the file there, or, on file
-systems without such numbers, the time at which it was made. Opening the file to look into it would end SQLite's locks.
+A program can keep writing to a deleted file, which is never read again. To notice that, each look-up and each write
+first
+asks the system which file has the name now: its device and file number, or, on file systems without such numbers, its
+creation time. Opening the file to check would release SQLite's locks.
 
-Windows does not let other programs delete or replace an open database, so there is nothing to notice there.
+Windows does not let other programs delete or replace an open database, so nothing needs checking there.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     import os
     from pathlib import Path
 
-#: Beside the database as long as it is open in WAL mode: what was written lately, and the index of that.
+#: Next to the database while it is open in WAL mode: recent writes, and their index.
 _COMPANIONS = ("-wal", "-shm")
 
-#: No such file; a folder on the way is none any more; a network's server has deleted it.
+#: No such file; part of the path is no longer a folder; a network server has deleted it.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
 
@@ -34,7 +35,7 @@ class _Identity:
 
 
 class FileWatch:
-    """Made when the database has been opened, and while a connection is kept open."""
+    """Create it once the database is open, and while a connection is kept open."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -47,10 +48,10 @@ class FileWatch:
                 self._companions[companion] = found
 
     def check(self) -> None:
-        """See that the files are the ones of the beginning.
+        """Check that the files are still the original ones.
 
         :raises LedgerReplaced: one was deleted, moved, replaced, or emptied.
-        :raises LedgerError: the system does not say.
+        :raises LedgerError: the system does not report it.
         """
         now = _identity_of(self._path)
         if now is None:
@@ -62,13 +63,13 @@ class FileWatch:
             raise LedgerReplaced(f"The database file {self._path} was deleted or replaced while it was in use: {what}.")
         for companion, then in self._companions.items():
             found = _identity_of(companion)
-            # It is emptied and filled in daily life.
+            # In normal use it is emptied and refilled.
             if found is None or (found.device, found.number) != (then.device, then.number):
                 raise LedgerReplaced(f"The file {companion} was deleted or replaced while the database was in use.")
 
 
 def _identity_of(path: Path) -> _Identity | None:
-    """None where there is no such file."""
+    """None if there is no such file."""
     try:
         facts = path.stat()
     except OSError as error:
@@ -80,6 +81,6 @@ def _identity_of(path: Path) -> _Identity | None:
 
 
 def _made_at(facts: os.stat_result) -> int:
-    """When the file was made, in whatever unit the system has; 0 where it does not say."""
+    """When the file was created, in the system's own unit; 0 if it does not report that."""
     made: float = getattr(facts, "st_birthtime_ns", 0) or getattr(facts, "st_birthtime", 0)
     return int(made)

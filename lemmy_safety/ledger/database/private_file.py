@@ -1,4 +1,4 @@
-"""A new SQLite database is its owner's alone, whatever the umask is: it lists what was found where."""
+"""Makes a new SQLite database private to its owner, whatever the umask: it lists what was found where."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
-#: Read and write for the owner. SQLite gives the files beside a database (WAL, its index, journals) the same mode.
+#: Read and write for the owner. SQLite gives the files next to a database (WAL, its index, journals) the same mode.
 _OWNER_ONLY = 0o600
 
 
 def make_private(url: URL) -> None:
-    """Make the file of a SQLite URL with mode 600 where there is none yet. A file that exists keeps its mode.
+    """Create the file of a SQLite URL with mode 600, if it does not exist. An existing file keeps its mode.
 
-    Never raises: what keeps us from making the file keeps SQLite from it, too, and is said when SQLite fails.
+    Never raises: if we cannot make the file, SQLite cannot either, and its error is reported.
     """
     path = _new_file(url)
     if path is None:
@@ -30,15 +30,16 @@ def make_private(url: URL) -> None:
 
 
 def create_private(path: str | Path) -> None:
-    """Make an empty file with mode 600.
+    """Create an empty file with mode 600.
 
-    :raises OSError: there is one, or it cannot be made.
+    :raises OSError: it exists, or cannot be created.
     """
-    # O_EXCL follows no link, and a link to a file that is not there yet is a fine place for a database. It also keeps
-    # us from opening a database that is in use: closing it again would end SQLite's locks.
+    # O_EXCL does not follow links; a link to a missing file is a valid place for a database. It also keeps us from
+    # opening
+    # a database that is in use: closing it again would release SQLite's locks.
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
 
 
 def _new_file(url: URL) -> Path | None:
-    """The file that SQLite would make; None where it makes none."""
+    """The file that SQLite would create; None if it creates none."""
     return opened_file(url) if url.query.get("mode", "rwc") == "rwc" else None

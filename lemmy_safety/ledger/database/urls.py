@@ -1,4 +1,4 @@
-"""Which database is meant: URLs, the drivers behind them, and what messages call them. Connects to nothing."""
+"""Which database is meant: URLs, their drivers, and how messages name them. Connects to nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _URL_HINT = "Use sqlite:////path/to/lemmy_safety.db or postgresql://user:passwor
 
 _HIGHEST_PORT = 65_535
 
-#: How a URL may begin, and with which driver it is used: the only two kinds of database that this is built for and tested on.
+#: How a URL may begin, and the driver for it. We build for and test only these two kinds of database.
 _DRIVERS: Mapping[str, str] = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -35,7 +35,7 @@ _DRIVERS: Mapping[str, str] = {
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, absolute, so that it means the same file wherever the process goes.
+    """The absolute URL of a SQLite file, which means the same file after the process changes its folder.
 
     :raises SettingsError: the name cannot be written as a URL.
     """
@@ -53,16 +53,17 @@ def sqlite_url(path: Path) -> str:
 
 
 def parse_url(url: str) -> URL:
-    """The URL with its driver settled and installed.
+    """Parse a URL, and choose its driver, which must be installed.
 
-    :raises SettingsError: not a URL, or one that cannot be used, of another kind of database, or for another driver. The
-        text is not repeated: it may hold a password.
+    :raises SettingsError: not a URL, or one that cannot be used, of another kind of database, or for another driver.
+        The
+        message does not repeat the text: it may hold a password.
     :raises MissingExtra: the driver for PostgreSQL is missing or damaged.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        # Not chained: older versions of the library put the whole text, password included, into their message.
+        # Not chained: older versions of the library put the whole text, including the password, into their message.
         hint = f"{ENCODING_HINT} {_URL_HINT}" if "@" in url else _URL_HINT
         raise SettingsError("DATABASE_URL is not a database URL.", hint=hint) from None
     driver = _DRIVERS.get(parsed.drivername)
@@ -74,11 +75,11 @@ def parse_url(url: str) -> URL:
             raise SettingsError("A database in memory cannot keep what was decided.", hint=_URL_HINT)
         return parsed
     if not _login_ends_at_the_last_at(url, parsed):
-        # Otherwise a piece of the password is taken for the host, looked up in DNS, and shown in messages.
+        # Otherwise part of the password is taken for the host, looked up in DNS, and shown in messages.
         raise SettingsError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
     host, name = parsed.host or "", parsed.database or ""
     if "=" in host or any(map(str.isspace, host)) or ("=" in name and any(map(str.isspace, name))):
-        # A connection string of libpq's own form behind the scheme: its password would be taken for a host and shown.
+        # A libpq connection string after the scheme: its password would be taken for a host and shown.
         raise SettingsError(
             "DATABASE_URL is not a database URL: there is a blank or '=' in it.", hint=f"{ENCODING_HINT} {_URL_HINT}"
         )
@@ -106,7 +107,7 @@ def _unsupported(scheme: str) -> SettingsError:
 
 
 def _login_ends_at_the_last_at(url: str, parsed: URL) -> bool:
-    """Whether what was parsed as the place of the database is all that follows the last ``@``."""
+    """Whether the parsed location of the database is everything after the last ``@``."""
     scheme, _, rest = url.partition("://")
     login, at, place = rest.rpartition("@")
     if not at:
@@ -128,7 +129,7 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def opened_file(url: URL) -> Path | None:
-    """The file that SQLite opens, also by its own names (https://www.sqlite.org/uri.html); None where it opens none."""
+    """The file that SQLite opens, also for its own names (https://www.sqlite.org/uri.html); None if it opens none."""
     name = url.database
     if not is_sqlite(url) or not name or ":memory:" in name or url.query.get("mode") == "memory":
         return None
@@ -140,7 +141,7 @@ def opened_file(url: URL) -> Path | None:
 
 
 def shown_url(url: URL) -> str:
-    """What messages call the database: the file, or the server without user, password and options."""
+    """How messages name the database: the file, or the server without user, password and options."""
     path = sqlite_file(url)
     if path is not None:
         return str(path)
@@ -151,11 +152,11 @@ def shown_url(url: URL) -> str:
 
 
 def check_file(url: URL, *, may_create: bool) -> None:
-    """Refuse a SQLite file whose place is wrong, before anything opens or creates it.
+    """Refuse a wrong path for a SQLite file before anything opens or creates it.
 
     :raises SettingsError: the name is too long, or holds NUL.
-    :raises LedgerError: no such folder, or no such file and none may be made.
-    :raises LedgerDamaged: the name is that of something else: a folder, a device, a pipe, a socket, a link to itself.
+    :raises LedgerError: no such folder, or no such file and it may not be created.
+    :raises LedgerDamaged: the path is something else: a folder, a device, a pipe, a socket, a link to itself.
     :raises LedgerReadOnly: the folder may not be entered.
     """
     path = opened_file(url)
@@ -171,7 +172,7 @@ def check_file(url: URL, *, may_create: bool) -> None:
         raise LedgerReadOnly(f"The database {path} cannot be reached: no permission.") from error
     except (OSError, ValueError) as error:
         reason = foreign(getattr(error, "strerror", None) or error)
-        # A name that is too long, or holds NUL, is one that no file can have.
+        # No file can have a name that is too long, or holds NUL.
         never = isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG
         raise (SettingsError if never else LedgerError)(
             f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
@@ -183,7 +184,7 @@ def check_file(url: URL, *, may_create: bool) -> None:
 
 
 def _what_is_there(path: Path) -> str | None:
-    """What lies there if it is no regular file, else nothing (""); None where nothing is there."""
+    """What is there if it is not a regular file; "" for a regular file, None if nothing exists."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

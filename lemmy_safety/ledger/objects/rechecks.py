@@ -1,4 +1,4 @@
-"""Which objects can be judged again on request, and what is on record of them. Asks only; results go the ordinary way."""
+"""Queries which objects can be judged again on request, and what is recorded about them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.database.database import Database
 
-#: Rows that are read at a time; no transaction is open between two pages.
+#: Rows read at a time; no transaction is open between two pages.
 _PAGE = 500
 
 
 class Rechecks:
-    """Questions of ``lemmy-safety recheck``."""
+    """Queries for ``lemmy-safety recheck``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class Rechecks:
     def since(self, storage: str, since: datetime, *, before: datetime) -> Iterator[str]:
         """Keys of a storage that were last judged from ``since`` on and before ``before`` (aware), lazily.
 
-        Left out is what is gone or was deleted. Walks over the objects, so seconds at 10 million rows.
+        Leaves out objects that are gone or deleted. Walks over the objects, so it takes seconds at 10 million rows.
         """
         after_id = 0
         while True:
@@ -53,11 +53,11 @@ class Rechecks:
             after_id = page[-1].id
 
     def there(self, storage: str, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that this storage is known to hold."""
+        """The keys that this storage is known to hold."""
         return self._among(_there(storage), keys)
 
     def flagged(self, storage: str, keys: Sequence[str]) -> set[str]:
-        """Those of the keys that are flagged in this storage now."""
+        """The keys that are flagged in this storage now."""
         return self._among(_there(storage).where(FLAGGED), keys)
 
     def _among(self, query: Select[tuple[int, str]], keys: Sequence[str]) -> set[str]:
@@ -70,7 +70,7 @@ class Rechecks:
 
 
 def _there(storage: str) -> Select[tuple[int, str]]:
-    """Objects of a storage that may still be there; with those of the legacy tool, which may lie in any storage."""
+    """Objects of a storage that may still exist; includes those of the legacy tool, which may be in any storage."""
     places = select(storages.c.id).where(storages.c.name.in_([storage, LEGACY]))
     return (
         select(images.c.id, images.c.key)

@@ -1,4 +1,4 @@
-"""Writing the results of a pass, inside one transaction that the caller holds."""
+"""Writes the results of a pass, inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def record_results(
     *,
     now: datetime,
 ) -> list[PendingAction]:
-    """Merge a batch into the ledger; the actions that were decided by it."""
+    """Merge a batch into the ledger; returns the actions that it decided."""
     storage_id = ensure_storage(connection, storage)
     pending: list[PendingAction] = []
     for batch in _without_repeats(results):
@@ -55,7 +55,7 @@ def record_results(
             decision = _decision(row, before, result, decisions)
             sha256 = result.assessment.sha256
             if decision is not None and sha256 is not None and sha256 not in decisions:
-                # It was decided on before its hash was known.
+                # The decision was made before its hash was known.
                 write_decision(connection, [sha256], decision)
                 decisions[sha256] = decision
             flag = judgements.note(result.assessment, key=result.obj.key, looked=result.reused_from is None)
@@ -71,7 +71,7 @@ def record_results(
 
 
 def _without_repeats(results: Sequence[ItemResult]) -> Iterable[list[ItemResult]]:
-    """The results in order, cut wherever a key comes again, so that the second meets what the first wrote."""
+    """The results in order, split where a key repeats, so that the second result sees what the first one wrote."""
     batch: dict[str, ItemResult] = {}
     for result in results:
         if result.obj.key in batch:
@@ -140,7 +140,7 @@ class _Writes:
         if self._inserts:
             connection.execute(images.insert(), self._inserts)
         for names, rows in self._updates.items():
-            # Prefixed: SQLAlchemy keeps the plain column names in an UPDATE for itself.
+            # Prefixed, because SQLAlchemy reserves the plain column names in an UPDATE.
             connection.execute(
                 images.update()
                 .where(images.c.id == bindparam("row_id"))
@@ -182,7 +182,7 @@ def _approval(row: AnyRow | None, result: ItemResult, action: str) -> datetime |
 
 
 def _earlier_rows(connection: Connection, storage_id: int, keys: Sequence[str]) -> dict[str, AnyRow]:
-    """What is known by key: the storage's own row, else the legacy one."""
+    """The known row of each key: the storage's own, else the legacy one."""
     legacy_id = storage_id_of(connection, LEGACY)
     found: dict[str, AnyRow] = {}
     for chunk in chunks(keys):
@@ -220,7 +220,7 @@ def _decision(
         return by_hash[sha256]
     if row is None or before is None or before.review is Review.NONE:
         return None
-    # A legacy row was decided on by its key, which pict-rs never gives to other bytes.
+    # A legacy row was judged by its key, which pict-rs never gives to other bytes.
     if before.origin is Origin.LEGACY or before.same_content_as(result.obj, sha256):
         return Decision(review=row.review, note=row.review_note, at=row.review_at)
     return None

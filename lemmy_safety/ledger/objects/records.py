@@ -1,4 +1,4 @@
-"""What the ledger tells of objects beside verdicts."""
+"""What the ledger reports about objects, other than verdicts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class FailingObject(NamedTuple):
-    """An object that could not be read or judged in the last ``passes`` passes, and why in the last one."""
+    """An object that could not be read or judged in the last ``passes`` passes, and the latest reason."""
 
     key: str
     reason: str

@@ -1,4 +1,4 @@
-"""The store of objects: what is known of them, and what passes learned. It never touches an object itself."""
+"""The store of objects: what is known of them, and what passes found out. It never touches an object itself."""
 
 from __future__ import annotations
 
@@ -30,29 +30,31 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
 
-#: The same bytes were flagged at the door since: what is written here does not hold any more.
+#: The hook flagged the same bytes since: the verdict written here is no longer valid.
 _IS_OUTDONE = and_(
     images.c.status == ItemStatus.CHECKED, images.c.outcome != Outcome.FLAGGED, stands_at_the_door(images.c.sha256)
 )
 
 
 class Objects:
-    """Objects of storages, by key, and verdicts, by the bytes."""
+    """Objects of storages, by key, and verdicts, by bytes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def known(self, storage: str, objects: Sequence[StoredObject], ruleset: Ruleset) -> dict[str, Known]:
-        """The listed objects that need not be read, by key, and why.
+        """The listed objects that need not be read, by key, with the reason.
 
-        An object is settled when it is unchanged since it was judged by at least the ruleset's detectors, or since its very
-        decoder could make no picture of it, and no admin asked for another look (``reviews.read_again``). Other rules alone
-        are no reason to read it again.
-        It is pending when it is settled, flagged or without a picture, not cleared by a human, and no action is taken or
-        under way: ``intend`` knows whether one is wanted. Objects
-        that were gone, acted on, or refused as changed are listed again only because they are there: not settled.
-        Legacy rows settle their key in every storage, unless they have no verdict. Not settled is what is on
-        record as not flagged while a flag of the door stands on the same bytes.
+        An object is settled if it is unchanged since at least the ruleset's detectors judged it, or since the same
+        decoder
+        failed to decode it, and no admin asked to check it again (``reviews.read_again``). Other rules alone are not a
+        reason to read it again.
+        It is pending if it is settled, flagged or undecodable, not cleared by a person, and no action is done or
+        under way: ``intend`` knows whether one is wanted. Objects that were gone, acted on, or refused as changed
+        are listed again only because they exist: not settled. Legacy rows settle their key in every storage, unless
+        they have no verdict. An object recorded as not flagged is not settled while a flag set by the hook stands on
+        the
+        same bytes.
         """
         checked_keys(obj.key for obj in objects)
         with self._database.reading() as connection:
@@ -74,19 +76,21 @@ class Objects:
     def verdict_for(self, sha256: str, ruleset: Ruleset | None = None) -> KnownVerdict | None:
         """The latest verdict on these bytes (64 hex digits) that the ruleset allows, from any storage or upload.
 
-        Without a ruleset, whatever it was judged by. A flag that no human has cleared, and that no later judgement by its
-        detectors has replaced, wins over every other verdict. Where the ruleset does not allow it, None: its detectors have
-        to look, and ``record`` tells what wins.
+        Without a ruleset, any verdict is allowed. A flag that no person has cleared, and that no later judgement by its
+        detectors has replaced, wins over every other verdict. If the ruleset does not allow that flag, returns None:
+        its
+        detectors have to examine the bytes, and ``record`` decides which verdict wins.
         """
         with self._database.reading() as connection:
             return verdict_for(connection, sha256, ruleset)
 
     def retryable(self, storage: str, limit: int) -> list[str]:
-        """Keys whose last attempt failed for a passing reason, the one that waited longest first; and those that changed
-        before they were acted on, or whose bytes were flagged at the door since, or that an admin asked for; as many of each
-        at most.
+        """Keys that deserve another attempt, at most ``limit`` of each kind.
 
-        Legacy rows are not among them: it is unknown where they lie, so a listing has to meet them.
+        The kinds: the last attempt failed for a temporary reason (longest wait first); the object changed before it was
+        acted on; the hook flagged its bytes since; an admin asked for it.
+
+        Leaves out legacy rows: their storage is unknown, so a listing has to find them.
         """
         with self._database.reading() as connection:
             query = (
@@ -96,7 +100,7 @@ class Objects:
                 .limit(limit)
             )
             failed = list(connection.execute(query).scalars())
-            # An object that was not what had been judged is to be judged again, however old its time of modification is.
+            # An object that changed after its judgement is judged again, however old its modification time is.
             refused = (
                 select(images.c.key)
                 .select_from(ACTING)
@@ -116,9 +120,10 @@ class Objects:
             return list(dict.fromkeys([*failed, *again, *_outdone_keys(connection, storage, limit)]))
 
     def failing(self, passes: int, *, most: int) -> FailingObjects:
-        """What could not be read or judged in this many passes in a row or more, in all storages; ``most`` are named.
+        """What could not be read or judged in at least this many passes in a row, in all storages; names at most
+        ``most``.
 
-        The ones that failed most often come first.
+        Those that failed most often come first.
         """
         where = (IS_RETRYABLE, images.c.failed_passes >= passes)
         named = (
@@ -133,7 +138,7 @@ class Objects:
         return FailingObjects(number=number, first=tuple(FailingObject(*row) for row in rows))
 
     def described(self, storage: str, key: str) -> StoredObject | None:
-        """The object as it was when it was last recorded; None for unknown keys and for legacy rows."""
+        """The object as it was last recorded; None for unknown keys and for legacy rows."""
         checked_keys([key])
         with self._database.reading() as connection:
             query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
@@ -152,13 +157,16 @@ class Objects:
     ) -> list[PendingAction]:
         """Write a batch of results in one transaction; return the actions to carry out now that they are on disk.
 
-        A flagged object gets an intent when the ``plan`` has an action for it and no human cleared its bytes, under this key
-        or another. So does one that no decoder makes a picture of (and that did not break the decoder); it is never flagged
-        by that. ``dry_run`` is noted in the rows. A new verdict replaces the old one. A result without verdict keeps an earlier verdict
-        on the same content, and takes away one on other content together with its intent. ``run_id`` is from
+        A flagged object gets an intent if the ``plan`` has an action for it and no person cleared its bytes, under this
+        key
+        or another. So does an undecodable object (unless it broke the decoder), which does not become flagged by that.
+        ``dry_run`` is noted in the rows. A new verdict replaces the old one. A result without a verdict keeps an
+        earlier
+        verdict on the same content, and removes one on other content together with its intent. ``run_id`` is from
         ``passes.start``.
 
-        :raises ValueError: a dry run has a plan to act; a result has a verdict without being CHECKED, or is CHECKED without
+        :raises ValueError: a dry run has a plan to act; a result has a verdict without being CHECKED, or is CHECKED
+            without
             one.
         """
         checked_keys(result.obj.key for result in results)
@@ -175,7 +183,7 @@ class Objects:
 
 
 def _outdone_keys(connection: Connection, storage: str, limit: int) -> list[str]:
-    """By the hashes that the door flagged: asked in one query, servers walk over the objects instead."""
+    """Looks up the hashes that the hook flagged. In a single query, servers walk over all objects instead."""
     here = among_few(storage_id_of(connection, storage))
     keys: list[str] = []
     for chunk in chunks(flagged_at_the_door(connection)):

@@ -1,8 +1,10 @@
-"""One pass per storage and database: the rows that say who has it, inside one transaction that the caller holds.
+"""One pass per storage and database: the rows that record which pass has it, inside the caller's transaction.
 
-A pass holds a lease: a row with a heartbeat. Every write of the pass proves in its own transaction that the row is still
-its own, so a pass that lost its lease can record nothing more. Only rows are used, no locks of a session, so that it
-works through a pool of connections such as PgBouncer. Times are the database's own: machines' clocks differ.
+A pass holds a lease: a row with a heartbeat. Every write of the pass proves in its own transaction that the lease is
+still
+its own, so a pass that lost its lease can record nothing more. Leases use only rows, no session locks, so they work
+through
+a connection pool such as PgBouncer. Times are the database's own, because machines' clocks differ.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.schema.codec import AnyRow
 
-#: Kinds of passes that others are told apart by.
+#: The kinds of passes, by which others distinguish them.
 SWEEP, DAEMON, RECHECK = "sweep", "daemon", "recheck"
 
-#: Seconds between two heartbeats, and after how many without one a lease is over. Between them lie six tries, and each
-#: may wait 10 s for another writer.
+#: Seconds between two heartbeats, and seconds without one after which a lease expires. Six tries fit in between, and
+#: each may wait 10 s for another writer.
 BEAT_S = 10.0
 OVER_S = 60.0
 
-#: How databases tell the time in UTC, whatever the session's time zone is. PostgreSQL's ``now()`` is the start of
+#: How databases report the time in UTC, whatever the session's time zone. PostgreSQL's ``now()`` is the start of
 #: the transaction, which may have waited for another writer.
 _CLOCKS = {
     "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
@@ -43,7 +45,7 @@ _CLOCKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who runs a pass over ``storage``, what ``kind`` of pass, and since when; ``silent_s`` since its last heartbeat."""
+    """Who runs a pass over ``storage``, its ``kind`` and start; ``silent_s`` is the time since its last heartbeat."""
 
     storage: str
     token: str
@@ -53,9 +55,9 @@ class Holder:
     silent_s: float
 
     def is_over(self, own: Collection[str]) -> bool:
-        """Whether the lease may be taken. ``own`` are the tokens that this process holds at this moment.
+        """Whether the lease may be taken. ``own`` are the tokens that this process holds now.
 
-        A heartbeat from the future counts like an old one: the database's clock was set back.
+        A heartbeat from the future counts as an old one: the database's clock was set back.
         """
         if abs(self.silent_s) > OVER_S:
             return True
@@ -64,7 +66,7 @@ class Holder:
         return self.process.is_known_to_be_dead()
 
     def refusal(self) -> PassRunning:
-        """The error for the pass that wants the lease now."""
+        """The error for a pass that wants the lease now."""
         since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
         return PassRunning(
             f"A pass over {self.storage} is running: {self.kind} on {self.process.host}, process {self.process.pid}, "
@@ -76,7 +78,7 @@ class Holder:
 
 
 def holder(connection: Connection, storage: str) -> Holder | None:
-    """Who has the lease on a storage, if there is one, over or not."""
+    """Who has the lease on a storage, expired or not; None if there is none."""
     query = (
         select(leases, storages.c.name.label("storage"))
         .join(storages, leases.c.storage_id == storages.c.id)
@@ -87,9 +89,9 @@ def holder(connection: Connection, storage: str) -> Holder | None:
 
 
 def take(connection: Connection, storage: str, storage_id: int, kind: str, *, own: Collection[str]) -> str:
-    """Take the lease on a storage; the token that proves it from now on.
+    """Take the lease on a storage; returns the token that proves it from now on.
 
-    The connection must hold the writer's lock: of two processes that ask at the same time, one is second.
+    The connection must hold the writer's lock, so that two simultaneous requests run one after the other.
 
     :raises PassRunning: another pass has it.
     """
@@ -115,7 +117,7 @@ def take(connection: Connection, storage: str, storage_id: int, kind: str, *, ow
 
 
 def prove(connection: Connection, storage: str, token: str) -> None:
-    """See that the lease is still the one that was taken.
+    """Check that the lease is still the one that was taken.
 
     :raises PassRunning: another pass has taken it, or had it meanwhile.
     """
@@ -124,7 +126,7 @@ def prove(connection: Connection, storage: str, token: str) -> None:
 
 
 def beat(connection: Connection, token: str) -> None:
-    """Note that the pass is alive."""
+    """Record that the pass is alive."""
     now = database_now(connection)
     connection.execute(leases.update().where(leases.c.token == token).values(heartbeat_at=now))
 
@@ -135,7 +137,7 @@ def release(connection: Connection, token: str) -> None:
 
 
 def lost(storage: str, present: Holder | None) -> PassRunning:
-    """The error for a pass whose lease is another's."""
+    """The error for a pass whose lease another pass has taken."""
     taken = "" if present is None else f" to {present.kind} on {present.process.host}, process {present.process.pid}"
     return PassRunning(
         f"This pass over {storage} lost its place{taken}; it stopped and recorded nothing since.",

@@ -1,8 +1,8 @@
 """Which process on which machine this is, and whether such a process is known to be dead. Knows no database.
 
-A process is named by its machine, its number and the time at which it started: numbers are used again. The machine is
+A process is identified by its machine, its number and its start time, because numbers are reused. The machine is
 the running kernel together with the set of process numbers that this process sees. Containers repeat host names and
-process numbers, and each has a set of its own, so one container never takes another one's process for a dead one.
+process numbers, and each has its own set, so one container never takes another one's process for a dead one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-#: Starts that are closer than this (seconds) are one start: Linux counts in hundredths, and texts round.
+#: Start times that are closer than this (seconds) are the same start: Linux counts in hundredths, and texts round.
 _SAME_START_S = 0.05
 
 #: Set in a hardware address that ``uuid.getnode`` made up because it found none.
@@ -36,12 +36,12 @@ class Process:
     started: float
 
     def is_this_one(self) -> bool:
-        """Whether it is the process that asks."""
+        """Whether it is the calling process."""
         this = this_process()
         return (self.machine, self.pid) == (this.machine, this.pid) and _is_one_start(self.started, this.started)
 
     def is_known_to_be_dead(self) -> bool:
-        """Whether it ran on this very machine and does not any more; False where that cannot be told."""
+        """Whether it ran on this machine and no longer does; False if that cannot be determined."""
         if self.machine != _machine():
             return False
         if not _exists(self.pid):
@@ -53,12 +53,12 @@ class Process:
             return not _is_one_start(self.started, _start_of(process))
         except psutil.ZombieProcess:
             return True
-        except psutil.Error:  # hidden from this user, or ended at this moment: the next look tells
+        except psutil.Error:  # hidden from this user, or just ended: the next check tells
             return False
 
 
 def this_process() -> Process:
-    """The process that asks; also right in one that was forked."""
+    """The calling process; also correct after a fork."""
     return Process(
         machine=_machine(),
         host=socket.gethostname(),
@@ -70,7 +70,8 @@ def this_process() -> Process:
 def _start_of(process: psutil.Process) -> float:
     if not sys.platform.startswith("linux"):
         return float(process.create_time())
-    # Linux counts from the system's start. psutil adds the clock's idea of that start, which moves when the clock is
+    # Linux counts from the system's start. psutil adds the clock's estimate of that start, which moves when the clock
+    # is
     # set; the difference does not.
     booted = psutil.boot_time()
     return float(process.create_time() - booted)
@@ -94,7 +95,7 @@ def _exists(pid: int) -> bool:
 
 @lru_cache(maxsize=1)
 def _machine() -> str:
-    """A name that no other machine or container has; where none can be had, one that no other process has either."""
+    """A name that no other machine or container has; if there is none, one that no other process has."""
     host = socket.gethostname()
     if sys.platform.startswith("linux"):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The store of passes: what each did, up to where it saw a storage whole, and which one may work on a storage now.
+"""The store of passes: what each did, up to when it saw the whole storage, and which one may work on a storage now.
 
-How leases are kept is told in ``leases.py``.
+``leases.py`` describes how leases are kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RunCounts: TypeAlias = "Mapping[str, object]"
 
 log = logging.getLogger(__name__)
 
-#: Tokens of the leases that are held in this process: one that is not among them was left behind.
+#: Tokens of the leases held in this process. A lease whose token is missing here was left behind.
 _held: set[str] = set()
 
 
@@ -46,7 +46,7 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Whether another pass is known to have taken it; no query is made."""
+        """Whether another pass is known to have taken it; makes no query."""
         return self._lost is not None
 
     def check(self) -> None:
@@ -70,7 +70,7 @@ class Passes:
         self._database = database
 
     def start(self, storage: str, kind: str, *, dry_run: bool, detectors: Collection[str]) -> int:
-        """Note the start of a pass; returns the run id that its results carry."""
+        """Record the start of a pass; returns the run id for its results."""
         with self._database.writing() as connection:
             values = {
                 "storage_id": ensure_storage(connection, storage),
@@ -83,7 +83,7 @@ class Passes:
             return new_id(connection, runs.insert().values(values))
 
     def finish(self, run_id: int, counts: RunCounts, *, complete: bool) -> None:
-        """Note the end of a pass, and whether it saw everything it meant to.
+        """Record the end of a pass, and whether it saw everything it was meant to.
 
         :raises LedgerError: no such run.
         """
@@ -93,9 +93,9 @@ class Passes:
                 raise LedgerError(f"There is no run {run_id} in the ledger.", hint="")
 
     def cursor(self, scope: str, name: str) -> datetime | None:
-        """A time that a pass left for the next one, such as up to when everything was seen; None before the first.
+        """A time that a pass saved for the next one, such as up to when everything was seen; None before the first.
 
-        ``scope`` says for what it holds: at least the storage, and whatever makes passes incomparable.
+        ``scope`` says where it is valid: at least the storage, and whatever else makes passes incomparable.
         """
         query = select(cursors.c.at).where(cursors.c.scope == scope, cursors.c.name == name)
         with self._database.reading() as connection:
@@ -115,13 +115,13 @@ class Passes:
 
     @contextmanager
     def lease(self, storage: str, kind: str) -> Iterator[Lease]:
-        """Be the one pass over a storage; ``kind`` is what others are told. Held until the end of the ``with``.
+        """Be the only pass over a storage until the end of the ``with``; others see ``kind``.
 
-        A heartbeat goes on in a thread. Meanwhile every write of this ledger, and ``is_intended``, proves the lease first.
-        A lease that was lost (this machine slept, and another took over) stops all writes of this ledger until it gets
+        A thread sends heartbeats. Meanwhile every write of this ledger, and ``is_intended``, first proves the lease.
+        After a lost lease (this machine slept, and another took over), all writes of this ledger stop until it gets
         another one.
 
-        :raises PassRunning: another pass has the storage, and is alive as far as can be told.
+        :raises PassRunning: another pass has the storage, and appears to be alive.
         """
         self._database.guard = None  # of a lease that was lost
         with self._database.writing() as connection:
@@ -138,9 +138,9 @@ class Passes:
             self._release(lease)
 
     def see_that_no_sweep_runs(self, storage: str) -> None:
-        """Before gigabytes of models are loaded in vain. Passes of the daemon are short, and waited for.
+        """Check this before loading gigabytes of models in vain. Passes of the daemon are short, and worth waiting for.
 
-        :raises PassRunning: a sweep of a process that is alive as far as can be told.
+        :raises PassRunning: a process that appears to be alive is running a sweep.
         """
         with self._database.reading() as connection:
             present = leases.holder(connection, storage)
@@ -153,7 +153,7 @@ class Passes:
                 with self._database.writing() as connection:
                     leases.beat(connection, lease.token)
             except PassRunning:
-                return  # noted in the lease, and the pass looks there
+                return  # the lease records it, and the pass checks that
             except LedgerError as error:
                 log.warning("the heartbeat of this pass could not be recorded: %s", error.message)
 

@@ -1,4 +1,4 @@
-"""What a person is shown of the ledger; frozen, and free of any database type."""
+"""What the ledger shows to a person; frozen, and free of any database type."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlaggedRow:
-    """One row of the ledger as a human sees it: flagged, unreadable, or without a verdict for another reason.
+    """One row of the ledger as a person sees it: flagged, unreadable, or without a verdict for another reason.
 
     ``obj`` is None for legacy rows, whose object was never described: ``ledger.actions.adopt`` describes it before
-    anything is done. ``action_detail`` says why an action failed or was refused. ``outcome`` is None where nothing was judged.
-    ``decoder_broke`` is True of an unreadable object that nothing is done about, because it may hold a picture: the
-    decoder broke on it, or its bytes were never had.
+    any action. ``action_detail`` says why an action failed or was refused. ``outcome`` is None if nothing was judged.
+    ``decoder_broke`` is True for an unreadable object that is never acted on, because it may hold a picture: the
+    decoder broke on it, or its bytes could never be read.
     """
 
     id: int
@@ -49,9 +49,9 @@ class FlaggedRow:
     refusals: int = 0
     """How often an action on this object, with these bytes, was refused or failed."""
     to_be_read: bool = False
-    """The next pass reads it again, also when it is unchanged."""
+    """The next pass reads it again, even if it is unchanged."""
     failed_passes: int = 0
-    """In how many passes in a row it could not be read or judged, the last one included."""
+    """In how many passes in a row it could not be read or judged, including the last one."""
 
 
 def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
@@ -85,14 +85,14 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
 
 
 def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
-    """Whether the next pass reads the object even if it is unchanged: it failed for a passing reason, or an admin asked."""
+    """Whether the next pass reads the object even if it is unchanged: the error was temporary, or an admin asked."""
     undecoded = status.settled and status not in (ItemStatus.CHECKED, ItemStatus.GONE)
     return not status.settled or (undecoded and decoder == NO_DECODER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewResult:
-    """Rows that a human's decision changed, other keys with the same bytes included, and keys not in the ledger."""
+    """Rows that a person's decision changed, including other keys with the same bytes, and keys not in the ledger."""
 
     changed: tuple[FlaggedRow, ...]
     unknown: tuple[str, ...]

@@ -40,7 +40,7 @@ _FULL_ROW = select(images, *ACTION_COLUMNS, storages.c.name.label("storage")).se
 
 _CLEARED = "cleared by a human"
 
-#: Rows read at a time; between two pages no transaction is open that would hold back a checkpoint.
+#: Rows read at a time; no transaction is open between two pages, since it would delay a checkpoint.
 PAGE = 500
 
 
@@ -55,25 +55,27 @@ class Reviews:
     ) -> Iterator[FlaggedRow]:
         """Flagged rows by rising id, lazily, in bounded memory; rows written meanwhile may or may not appear.
 
-        Without ``include_settled`` only open ones: not cleared by a human, not done, not gone. Legacy rows are
-        open, because it is unknown whether it acted; they belong to every ``storage``, and their ``obj`` is None until
-        a pass has judged them.
+        Without ``include_settled`` only open ones: not cleared by a person, not done, not gone. Legacy rows are
+        open, because it is unknown whether the legacy tool acted; they belong to every ``storage``, and their ``obj``
+        is None
+        until a pass has judged them.
         """
         return self._pages(FLAGGED, storage, include_settled=include_settled, after_id=after_id)
 
     def unreadable(
         self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
     ) -> Iterator[FlaggedRow]:
-        """Objects of which no picture could be made, as ``flagged`` lists the flagged ones. None of them is flagged."""
+        """Undecodable objects, listed as ``flagged`` lists the flagged ones. None of them is flagged."""
         return self._pages(UNREADABLE, storage, include_settled=include_settled, after_id=after_id)
 
     def unjudged(
         self, *, storage: str | None = None, include_settled: bool = False, after_id: int = 0
     ) -> Iterator[FlaggedRow]:
-        """Objects on which the last attempt ended without a verdict, whatever the reason, as ``flagged`` lists the flagged.
+        """Objects whose last attempt ended without a verdict, for any reason, listed as ``flagged`` lists the flagged.
 
-        With ``include_settled`` also those that are gone and were never judged. Walks the whole table, so seconds at 10
-        million rows.
+        ``include_settled`` adds those that are gone and were never judged. Walks the whole table, so it takes seconds
+        at
+        10 million rows.
         """
         return self._pages(UNJUDGED, storage, include_settled=include_settled, after_id=after_id)
 
@@ -96,7 +98,7 @@ class Reviews:
             after_id = page[-1].id
 
     def history(self, key: str) -> list[EventRow]:
-        """The audit of one key, in all storages, in order. Objects that were only ever clear have none."""
+        """The audit of one key, in all storages, in order. Objects that were always clear have none."""
         checked_keys([key])
         query = (
             select(events, storages.c.name.label("storage"))
@@ -123,10 +125,10 @@ class Reviews:
     def decide(
         self, keys: Sequence[str], decision: Review, *, note: str = "", storage: str | None = None
     ) -> ReviewResult:
-        """Write a human's decision on these keys, in one storage or wherever they are, and on every key with the same bytes.
+        """Record a person's decision on these keys, in one storage or in all, and on every key with the same bytes.
 
-        An upload that was refused at the door has no key; it is named by its SHA-256, or by 16 or more of its first
-        digits. Clearing drops an intended action. ``Review.NONE`` takes a decision back.
+        An upload that the hook refused has no key; it is named by its SHA-256, or by 16 or more of its first
+        digits. Clearing drops an intended action. ``Review.NONE`` withdraws a decision.
 
         :raises LedgerError: a key stands for different bytes in several storages, and ``storage`` does not say which.
         """
@@ -147,7 +149,7 @@ class Reviews:
             if hits or named:
                 note_decision(connection, now)
 
-            # A dropped action still counts for its object: if it is under way, the ledger must learn that it was done.
+            # A dropped action still applies to its object: if it is under way, the ledger must record that it was done.
             dropped = [
                 row for row in hits.values() if decision is Review.CLEARED and row.action_state is ActionState.INTENDED
             ]
@@ -166,9 +168,9 @@ class Reviews:
         return ReviewResult(changed=tuple(changed), unknown=tuple(key for key in dict.fromkeys(keys) if key in unknown))
 
     def read_again(self, row_ids: Sequence[int]) -> int:
-        """Let the next pass over each object's storage read it again, unchanged or not; how many there are.
+        """Make the next pass over each object's storage read it again, changed or not; returns how many objects.
 
-        An action intended on one because it was unreadable is dropped. Left out are rows that ``unjudged`` would not
+        Drops an action that was intended because the object was unreadable. Leaves out rows that ``unjudged`` would not
         list as open.
         """
         to_be_read, now = 0, self._database.now()
@@ -177,12 +179,12 @@ class Reviews:
                 query = EARLIER.where(images.c.id.in_(chunk), UNJUDGED, IS_OPEN)
                 rows = connection.execute(query).all()
                 to_be_read += len(rows)
-                settled = [row for row in rows if row.status.settled]  # the others are read again as it is
+                settled = [row for row in rows if row.status.settled]  # the others are read again anyway
                 connection.execute(
                     images.update().where(images.c.id.in_([row.id for row in settled])).values(decoder=NO_DECODER)
                 )
                 unflagged = [row for row in settled if row.outcome is None]
-                # As in decide(), an action that is under way must still be able to say how it ended.
+                # As in decide(), an action that is under way must still be able to record how it ended.
                 dropped = [row for row in unflagged if row.action_state is ActionState.INTENDED]
                 if dropped:
                     why = {"why": "to be read again"}
@@ -196,7 +198,7 @@ class Reviews:
 
 
 def _rows_with(connection: Connection, keys: Sequence[str], storage: str | None) -> dict[int, AnyRow]:
-    """Rows of ``EARLIER`` under these keys, by their number: in one storage, or wherever they are."""
+    """Rows of ``EARLIER`` with these keys, by number: in one storage, or in all."""
     places = select(storages.c.id)  # named, because the index on keys begins with the storage
     if storage is not None:
         places = places.where(storages.c.name.in_([storage, LEGACY]))

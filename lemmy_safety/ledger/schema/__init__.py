@@ -1,1 +1,1 @@
-"""Tables and columns, how records lie in them, and the migrations that make them."""
+"""Tables and columns, how records map to them, and the migrations that create them."""

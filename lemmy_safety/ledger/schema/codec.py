@@ -1,4 +1,4 @@
-"""Records to table rows and back. Pure: no query is made here, and no rule is applied."""
+"""Converts records to table rows and back. Pure: makes no query and applies no rule."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-#: A row of any query over ``images``; its columns are looked up by name.
+#: A row of any query over ``images``; columns are accessed by name.
 AnyRow: TypeAlias = "Row[*tuple[Any, ...]]"
 
-#: In the place of the decoder that read an object, where an admin asked for another look.
+#: Replaces the name of the decoder that read an object, if an admin asked to check it again.
 NO_DECODER = ""
 
-#: The columns of a verdict as they are where there is none.
+#: The columns of a verdict when there is none.
 NO_VERDICT: dict[str, Any] = {
     "outcome": None,
     "outcomes": None,
@@ -43,9 +43,9 @@ NO_VERDICT: dict[str, Any] = {
 
 
 def checked_keys(keys: Iterable[str]) -> list[str]:
-    """The keys, each of which every database can hold.
+    """The keys, checked: every database can hold each of them.
 
-    :raises LedgerError: a key is empty, or has a NUL or a lone surrogate in it; storages yield none of these.
+    :raises LedgerError: a key is empty, or contains a NUL or a lone surrogate; storages yield none of these.
     """
     listed = list(keys)
     for key in listed:
@@ -76,7 +76,7 @@ def object_of(row: AnyRow) -> StoredObject | None:
 
 
 def content_columns(assessment: Assessment) -> dict[str, Any]:
-    """What an assessment says of the bytes themselves."""
+    """What an assessment says about the bytes themselves."""
     info, pdq = assessment.info, assessment.pdq
     return {
         "sha256": assessment.sha256,
@@ -92,7 +92,7 @@ def content_columns(assessment: Assessment) -> dict[str, Any]:
 
 
 def _finite(number: float | None) -> float | None:
-    """Not every database holds NaN and infinities, which broken files do say of their length."""
+    """Not every database holds NaN and infinities, which broken files do report as their length."""
     return number if number is not None and math.isfinite(number) else None
 
 
@@ -105,7 +105,7 @@ def _anomaly_fields(anomaly: Anomaly) -> dict[str, Any]:
     return fields
 
 
-#: How the anomalies began that were kept as plain texts before the schema 0002.
+#: Prefixes of the anomalies that were stored as plain texts before the schema 0002.
 _FORMER_KINDS = {
     "truncated": AnomalyKind.TRUNCATED,
     "damaged": AnomalyKind.DAMAGED,
@@ -127,7 +127,7 @@ def _anomaly_of(stored: dict[str, Any] | str) -> Anomaly:
 
 
 def verdict_columns(assessment: Assessment) -> dict[str, Any]:
-    """The columns of a judgement; all empty unless there is a verdict."""
+    """The columns of a judgement; all empty if there is no verdict."""
     verdict = assessment.verdict
     return dict(NO_VERDICT) if verdict is None else _columns_of(verdict, assessment.detectors)
 
@@ -144,7 +144,7 @@ def _columns_of(verdict: Verdict, detectors: frozenset[str]) -> dict[str, Any]:
 
 
 def _finding_fields(finding: Finding) -> dict[str, Any]:
-    """A finding with its defaults left out: at 10 million rows they would be most of the file."""
+    """A finding without its default values: at 10 million rows they would be most of the file."""
     fields: dict[str, Any] = {
         "detector": finding.detector,
         "version": finding.version,
@@ -165,7 +165,7 @@ def _finding_fields(finding: Finding) -> dict[str, Any]:
 
 
 def findings_of(stored: Sequence[dict[str, Any]] | None) -> tuple[Finding, ...]:
-    # float() also reads back the NaN and infinities that lie there as text.
+    # float() also reads back NaN and infinities that are stored as text.
     return tuple(
         Finding(
             detector=fields["detector"],
@@ -214,9 +214,9 @@ def verdict_with(row: AnyRow, outcome: Outcome) -> Verdict:
 
 
 def assessment_of(row: AnyRow) -> Assessment:
-    """``row`` is one of ``images`` or ``uploads``; a verdict may stand beside the status of a later attempt.
+    """``row`` is one of ``images`` or ``uploads``; it may have a verdict next to the status of a later attempt.
 
-    The status is None where an upload was judged once, and accepted without being examined since.
+    The status is None if an upload was judged once, and later accepted without being examined.
     """
     return Assessment(
         status=row.status or ItemStatus.CHECKED,

@@ -1,6 +1,6 @@
-"""Column types: how our records' values lie in SQLite and PostgreSQL, and come back the same from both.
+"""Column types: how our values are stored in SQLite and PostgreSQL, and come back the same from both.
 
-This module converts single values; it knows no table and no rule.
+This module converts single values; it knows no tables and no rules.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Dialect
 
-#: SQLite numbers rows by itself only in a column declared INTEGER; PostgreSQL needs the wide type by name.
+#: SQLite numbers rows automatically only in a column declared INTEGER; PostgreSQL needs the wide type by name.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in and out, with microseconds. Times in SQLite have no zone, so it is taken off and put back here."""
+    """Aware UTC in and out, with microseconds. Times in SQLite have no zone, so it is removed and added here."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -63,7 +63,7 @@ class EnumText(TypeDecorator["StrEnum"]):
 
 
 class HexBytes(TypeDecorator[str]):
-    """Hex digits kept as raw bytes: half the room, which at 10 million rows and two indexed hashes is about 1 GB."""
+    """Hex digits kept as raw bytes: half the space, which at 10 million rows and two indexed hashes is about 1 GB."""
 
     impl = LargeBinary
     cache_ok = True
@@ -76,7 +76,7 @@ class HexBytes(TypeDecorator[str]):
 
 
 class NameSet(TypeDecorator["frozenset[str]"]):
-    """A set of short names as sorted text with commas between; the empty set is the empty text."""
+    """A set of short names as sorted, comma-separated text; the empty set is the empty text."""
 
     impl = Text
     cache_ok = True
@@ -108,7 +108,7 @@ class JsonText(TypeDecorator[Any]):
 
 
 def clean_text(text: str) -> str:
-    """The text with what no database stores (NUL, lone surrogates) replaced; messages of decoders hold both."""
+    """The text with NUL and lone surrogates replaced: no database stores them, and decoder messages contain both."""
     if text.isascii() and "\0" not in text:  # nearly always, and ten times as fast
         return text
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
@@ -121,7 +121,7 @@ def _dump(value: Any) -> str:
         text = "\\u"
     if "\\u" not in text:
         return text
-    # Something is not JSON, or is escaped and thus perhaps a NUL or a surrogate: walk through it.
+    # Something is not JSON, or is escaped and may be a NUL or a surrogate: walk through it.
     return json.dumps(_plain(value), separators=(",", ":"), allow_nan=False)
 
 

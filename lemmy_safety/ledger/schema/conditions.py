@@ -1,7 +1,8 @@
 """Conditions that queries share, and the partial indexes that serve them.
 
-Each index holds only the few rows in question, so that asking for them costs what they are, not what 10 million rows are.
-It serves a query only if that uses the very expression given here.
+Each index holds only the few rows in question, so the cost of finding them depends on their number, not on the 10
+million
+rows of the table. An index serves a query only if the query uses exactly the expression given here.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ def _is(column: Column[object], *values: str) -> ColumnElement[bool]:
 
 
 def may_act(outcomes: ColumnElement[Any], domains: Iterable[str] = tuple(Domain)) -> ColumnElement[bool]:
-    """Of what is flagged: whether it is in one of these domains, those that this version knows. NULL stands for csam alone.
+    """Whether a flagged row is in one of these domains, of those that this version knows. NULL means csam alone.
 
-    What another version has flagged in another domain stays as it is, and nothing follows from it.
+    Flags that another version set in another domain stay as they are and have no effect.
 
-    The text is searched, because SQLite need not have JSON functions. That is exact: JsonText writes no blanks, a name of a
-    domain has no quotes in it (``DOMAIN_NAME``, kept by ``Verdict``), and the quotes around it keep longer names out. No index
-    serves it, so a query needs another condition that finds few rows.
+    This searches the text, because SQLite may lack JSON functions. The search is exact: JsonText writes no blanks, the
+    name of a domain has no quotes in it (``DOMAIN_NAME``, enforced by ``Verdict``), and the quotes around it exclude
+    longer
+    names. No index serves it, so a query needs another condition that finds few rows.
     """
     text = type_coerce(outcomes, Text)
     flagged = (f'"{domain}":"{Outcome.FLAGGED.value}"' for domain in domains)
@@ -46,7 +48,7 @@ IS_INTENDED = _is(actions.c.state, ActionState.INTENDED)
 IS_RETRYABLE = _is(images.c.status, *(status for status in ItemStatus if not status.settled))
 IS_UNREADABLE = _is(images.c.status, ItemStatus.UNREADABLE)
 IS_REFUSED = _is(actions.c.state, ActionState.REFUSED)
-#: No decoder made a picture of it, and an admin asked for another look: ``NO_DECODER`` stands in place of the one that looked.
+#: Undecodable, and an admin asked to check it again: ``NO_DECODER`` replaces the name of the decoder.
 IS_READ_AGAIN = and_(
     _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
     images.c.decoder == literal_column("''"),
@@ -56,10 +58,10 @@ IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.jud
 
 #: Flagged in a domain in which this version may act.
 FLAGGED: ColumnElement[bool] = and_(IS_FLAGGED, may_act(images.c.outcomes))
-#: No picture can be made of it, and it was never judged.
+#: Undecodable, and never judged.
 UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
 
-#: No pass could judge it, for whatever reason; among those that are gone, what was never judged.
+#: No pass could judge it, for any reason; of those that are gone, the ones that were never judged.
 UNJUDGED: ColumnElement[bool] = and_(
     images.c.status != ItemStatus.CHECKED, or_(images.c.status != ItemStatus.GONE, images.c.outcome.is_(None))
 )

@@ -1,6 +1,6 @@
-"""The schema's versions: where the migrations lie, what a database holds, and how it gets to the newest one.
+"""The schema's versions: where the migrations are, which version a database has, and how to reach the newest.
 
-Only alembic makes or changes tables. Everything runs inside the caller's one transaction, so that a process that is
+Only alembic makes or changes tables. Everything runs inside the caller's one transaction, so a process that is
 killed in the middle leaves the database as it was.
 """
 
@@ -22,16 +22,16 @@ from lemmy_safety.errors import LedgerDamaged, LedgerError, LedgerTooNew
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
-#: The columns of the one table that the legacy tool makes; without our other tables beside it, it is that tool's.
+#: The columns of the legacy tool's one table; without our other tables next to it, it is that tool's.
 _LEGACY_COLUMNS = {"id", "filename", "nsfw", "csam", "created"}
 
-#: Tables that every version of our schema has; a version table without them is another program's.
+#: Tables in every version of our schema; a version table without them is another program's.
 _OUR_TABLES = {"storages", "images", "events"}
 
-#: What lies in databases without belonging to a program: SQLite's own tables and PostGIS's.
+#: Tables that belong to no program: SQLite's own and PostGIS's.
 _NOBODYS_TABLES = {"sqlite_sequence", "sqlite_stat1", "sqlite_stat4", "spatial_ref_sys"}
 
-# Alembic keeps the migration that is running in module globals, so two threads must not migrate at the same time.
+# Alembic keeps the running migration in module globals, so two threads must not migrate at the same time.
 _alembic_lock = threading.Lock()
 
 
@@ -52,7 +52,7 @@ def script_location(package: Path | None = None) -> Path:
 
 def _config(connection: Connection | None = None) -> Config:
     config = Config()
-    # The option is read with interpolation, so a percent sign in the folder's name is doubled.
+    # Interpolation applies to this option, so a percent sign in the folder's name is doubled.
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     if connection is not None:
         config.attributes["connection"] = connection
@@ -60,7 +60,7 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 def _scripts() -> ScriptDirectory:
-    """:raises LedgerError: the folder cannot be read, which alembic takes for an empty one."""
+    """:raises LedgerError: the folder cannot be read, which alembic would treat as an empty one."""
     folder = script_location() / "versions"
     try:
         with os.scandir(folder):
@@ -81,12 +81,12 @@ def newest() -> str:
 
 
 def present(connection: Connection) -> str | None:
-    """The revision a database is at; None for an empty one and for a legacy one.
+    """A database's revision; None for an empty one and for a legacy one.
 
-    Changes nothing. What belongs to the revision may be missing; see ``wholeness``.
+    Changes nothing. Parts of that revision may be missing; see ``wholeness``.
 
     :raises LedgerTooNew: made by a version of the program that we do not know.
-    :raises LedgerDamaged: the tables are another program's, or do not say their revision.
+    :raises LedgerDamaged: the tables are another program's, or do not state their revision.
     """
     tables = set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
     revisions = MigrationContext.configure(connection).get_current_heads()
@@ -102,7 +102,7 @@ def present(connection: Connection) -> str | None:
         raise LedgerDamaged(f"The database holds another program's tables ({', '.join(sorted(foreign)[:5])}).")
     known = {script.revision for script in _scripts().walk_revisions()}
     unknown = sorted(set(revisions) - known)
-    # Of a schema that we know some of them may be lost; without any of them the names of its revisions are alike by chance.
+    # A schema that we know may have lost some of them; if all are missing, its revision has our name by chance.
     if not (tables >= _OUR_TABLES if unknown else tables & _OUR_TABLES):
         raise LedgerDamaged("The database is kept by another program's migrations.")
     if unknown:
@@ -111,19 +111,19 @@ def present(connection: Connection) -> str | None:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether nothing is in the database, ours or the legacy tool's."""
+    """Whether the database contains nothing, ours or the legacy tool's."""
     return not set(inspect(connection).get_table_names()) - _NOBODYS_TABLES
 
 
 def is_legacy(connection: Connection) -> bool:
-    """Whether the table ``images`` is the one of the legacy tool."""
+    """Whether the table ``images`` is the legacy tool's."""
     return {column["name"] for column in inspect(connection).get_columns("images")} >= _LEGACY_COLUMNS
 
 
 def room_needed(present: str | None) -> int:
-    """How many times its size a database may grow on the disk while it is upgraded, WAL included.
+    """How many times its size a database may grow on the disk during its upgrade, including the WAL.
 
-    A migration that copies a large table says so in its constant ``ROOM``, as measured on a million objects. Different
+    A migration that copies a large table says so in its constant ``ROOM``, measured on a million objects. Different
     migrations copy different tables, or use the room that the one before has freed.
     """
     scripts = _scripts().iterate_revisions("head", present or "base")
@@ -131,15 +131,15 @@ def room_needed(present: str | None) -> int:
 
 
 def bring_to(connection: Connection, revision: str) -> None:
-    """Make or upgrade the schema to a revision, within the connection's transaction; see ``upgrade`` for rows."""
+    """Create the schema or upgrade it to a revision, within the connection's transaction; see ``upgrade`` for rows."""
     with _alembic_lock:
         command.upgrade(_config(connection), revision)
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to the newest revision, within the connection's transaction, which is of ``engine.upgrading``.
+    """Upgrade the database to the newest revision, within the connection's transaction from ``engine.upgrading``.
 
-    :raises LedgerDamaged: rows refer to others that are not there; nothing of the upgrade may be kept.
+    :raises LedgerDamaged: rows refer to missing ones; the caller must keep nothing of the upgrade.
     """
     bring_to(connection, "head")
     if connection.dialect.name == "sqlite":

@@ -1,4 +1,4 @@
-"""The numbers of storages: every other table refers to them. Each function works on a connection that the caller holds."""
+"""The numbers of storages, which all other tables refer to. Each function works on the caller's connection."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def storage_id_of(connection: Connection, name: str) -> int | None:
 def among_few(storage_id: int | None) -> ColumnElement[bool]:
     """Rows of one storage, among the few that another condition of the query finds.
 
-    A storage may hold every row of the table. SQLite, which has no statistics here, takes the storage's index for the best
-    one all the same, and walks over the storage; so the column is asked for in a form that no index has.
+    A storage may hold every row of the table. SQLite, which has no statistics here, still prefers the storage's index
+    and
+    walks over the whole storage; so this uses the column in a form that no index has.
     """
     return images.c.storage_id + 0 == storage_id
 
 
 def new_id(connection: Connection, statement: Insert) -> int:
-    """Insert one row; the number it got."""
+    """Insert one row; returns its number."""
     (number,) = connection.execute(statement).inserted_primary_key or (None,)
     if number is None:
         raise LedgerError("The database gave a new row no number.")
@@ -36,7 +37,7 @@ def new_id(connection: Connection, statement: Insert) -> int:
 
 
 def ensure_storage(connection: Connection, name: str) -> int:
-    """The storage's number, made on first use.
+    """The storage's number, created on first use.
 
     :raises ValueError: the name is the reserved one.
     """

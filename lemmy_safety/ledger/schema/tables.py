@@ -1,7 +1,7 @@
-"""The tables, as the newest migration leaves them. Nothing is created from here: the schema is alembic's alone.
+"""The tables, as the newest migration leaves them. Nothing is created from here: only alembic changes the schema.
 
 A test compares these tables with what the migrations make, so that neither can drift. Partial indexes are in
-``conditions.py``, beside the conditions of the queries that they serve.
+``conditions.py``, next to the conditions of the queries that they serve.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from lemmy_safety.ledger.schema.columns import (
 from lemmy_safety.ledger.schema.values import EventKind, Origin, UploadAnswer, WantedBy
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
 
-# Every constraint is named, so that the legacy tool's renamed table never holds a name that ours needs.
+# Every constraint has a name, so that the legacy tool's renamed table never uses a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
 
 storages = Table(
@@ -58,7 +58,7 @@ runs = Table(
     Column("counts", JsonText),
 )
 
-# Who runs the pass over a storage. A row for each storage that is being passed over, or was when its process died.
+# Who runs the pass over a storage: a row for each storage with a running pass, or with one whose process died.
 leases = Table(
     "leases",
     metadata,
@@ -69,7 +69,7 @@ leases = Table(
     Column("host", Text, nullable=False),
     Column("pid", BigInteger, nullable=False),
     Column("process_started", Double, nullable=False),
-    # By the database's clock, both.
+    # Both by the database's clock.
     Column("since", UtcDateTime, nullable=False),
     Column("heartbeat_at", UtcDateTime, nullable=False),
 )
@@ -89,7 +89,7 @@ images = Table(
     Column("id", RowId, primary_key=True),
     Column("storage_id", ForeignKey("storages.id"), nullable=False),
     Column("key", Text, nullable=False),
-    # The object as it was listed when it was judged; NULL for legacy rows.
+    # The object as listed when it was judged; NULL for legacy rows.
     Column("size", BigInteger),
     Column("modified_at", UtcDateTime),
     Column("etag", Text),
@@ -103,18 +103,18 @@ images = Table(
     Column("frame_count", Integer),
     Column("duration_s", Double),
     Column("anomalies", JsonText),
-    # What became of it in the last pass that looked at it.
+    # What became of it in the last pass that checked it.
     Column("status", EnumText(ItemStatus), nullable=False),
     Column("reason", Text, nullable=False),
     Column("decoder", Text, nullable=False),
-    # Of an unreadable object: whether the decoder broke on it; NULL for others, and where no version of ours asked.
+    # Whether the decoder broke on an unreadable object; NULL for others, and if no version of ours recorded it.
     Column("decoder_broke", Boolean),
     Column("checked_at", UtcDateTime, nullable=False),
     Column("run_id", ForeignKey("runs.id")),
-    # In how many passes in a row it could not be read or judged, the last of them included.
+    # In how many passes in a row it could not be read or judged, including the last one.
     Column("failed_passes", Integer, nullable=False, server_default="0"),
-    # The verdict, NULL where there is none; never one of other bytes than those described above.
-    # "outcomes" are those of all domains by name; NULL where there is csam alone, with the same outcome.
+    # The verdict, NULL if there is none; never a verdict on other bytes than those described above.
+    # "outcomes" are those of all domains by name; NULL if there is only csam, with the same outcome.
     Column("outcome", EnumText(Outcome)),
     Column("outcomes", JsonText),
     Column("nsfw", Boolean),
@@ -124,12 +124,13 @@ images = Table(
     Column("reused_from", Text),
     Column("dry_run", Boolean, nullable=False),
     Column("origin", EnumText(Origin), nullable=False),
-    # How many times a verdict or its absence was written here; 0 for what the legacy tool wrote.
+    # How many times a verdict or its absence was written here; 0 for rows of the legacy tool.
     Column("judgement", Integer, nullable=False),
-    # The action that counts for it now; NULL where none was ever wanted, or none since it was judged last. No foreign key:
+    # The action that applies to it now; NULL if none was ever wanted, or none since its latest judgement. No foreign
+    # key:
     # SQLite cannot add one to a table that exists, and the two tables would need each other.
     Column("action_id", BigInteger),
-    # What a human decided about it; the same as in reviews, where its hash is known.
+    # A person's decision about it; the same as in reviews, if its hash is known.
     Column("review", EnumText(Review), nullable=False),
     Column("review_note", Text, nullable=False),
     Column("review_at", UtcDateTime),
@@ -143,10 +144,10 @@ actions = Table(
     metadata,
     Column("id", RowId, primary_key=True),
     Column("image_id", ForeignKey("images.id"), nullable=False),
-    # What is done, such as "delete"; NULL where only the legacy tool knew.
+    # What is done, such as "delete"; NULL if only the legacy tool knew.
     Column("kind", Text),
     Column("state", EnumText(ActionState), nullable=False),
-    # The judgement of the object that it follows from.
+    # The judgement of the object that it results from.
     Column("judgement", Integer, nullable=False),
     # What a limit counts once a day: the SHA-256 of the bytes, else the storage's number and the key.
     Column("subject", Text, nullable=False),
@@ -156,12 +157,12 @@ actions = Table(
     Column("wanted_by", EnumText(WantedBy), nullable=False),
     Column("wanted_at", UtcDateTime),
     Column("run_id", ForeignKey("runs.id")),
-    # Written before it is carried out, the first time, and kept: when, and in which pass.
+    # When, and in which pass, it was first carried out; written just before that, and kept.
     Column("started_at", UtcDateTime),
     Column("started_run_id", ForeignKey("runs.id")),
-    # When its state changed last.
+    # When its state last changed.
     Column("changed_at", UtcDateTime),
-    # When a person approved this very action.
+    # When a person approved exactly this action.
     Column("approved_at", UtcDateTime),
     Index("ix_actions_image_id", "image_id"),
     Index("ix_actions_started_at", "started_at"),
@@ -180,11 +181,11 @@ breaker = Table(
     Column("run_id", ForeignKey("runs.id")),
     # When a person first decided about flags on this database.
     Column("decided_at", UtcDateTime),
-    # How many different subjects had been acted on before there was a breaker; they count towards no limit.
+    # How many different subjects were acted on before the breaker existed; they count towards no limit.
     Column("started_before", BigInteger, nullable=False),
 )
 
-# What humans decided about bytes, so that it outlives every object that held them.
+# People's decisions about bytes; they outlive every object that held the bytes.
 reviews = Table(
     "reviews",
     metadata,
@@ -211,14 +212,15 @@ flags = Table(
     Index("ix_flags_sha256", "sha256"),
 )
 
-# What was asked at the door, by its bytes. What becomes of it in a storage is in images, under the same hash.
+# Uploads the hook was asked about, keyed by SHA-256. What happens to them in a storage is in images, under the same
+# hash.
 uploads = Table(
     "uploads",
     metadata,
     Column("sha256", HexBytes, primary_key=True),
     Column("size", BigInteger, nullable=False),
     Column("answer", EnumText(UploadAnswer), nullable=False),
-    # What was learned of the bytes, at the door or later; judged_at is NULL until something final was.
+    # What is known about the bytes, from the hook or later; judged_at is NULL until there was a final result.
     Column("status", EnumText(ItemStatus)),
     Column("reason", Text, nullable=False),
     Column("judged_at", UtcDateTime),
@@ -239,16 +241,16 @@ uploads = Table(
     Column("first_at", UtcDateTime, nullable=False),
     Column("last_at", UtcDateTime, nullable=False),
     Column("times", Integer, nullable=False),
-    # Where bytes that were accepted unchecked were met and judged.
+    # Where bytes that were accepted unchecked were found and judged.
     Column("found_storage_id", ForeignKey("storages.id")),
     Column("found_key", Text),
-    # The storage of the pict-rs that asked, where the settings of the hook name one.
+    # The storage of the pict-rs that asked, if the hook's settings name one.
     Column("storage_id", Integer),
     # Where pict-rs says that it has stored them, from 0.6 on.
     Column("storage_key", Text),
 )
 
-# Requests at the door that pict-rs cannot have made so; one row.
+# Requests to the hook that pict-rs cannot have made; one row.
 garbled_requests = Table(
     "garbled_requests",
     metadata,

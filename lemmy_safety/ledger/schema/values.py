@@ -1,14 +1,14 @@
-"""Names and words that columns hold: reserved storages, where rows come from, answers, events."""
+"""Names and words in columns: reserved storages, origins of rows, answers, events."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 FROM_UPLOAD = "(upload)"
-"""In the place of a key where a verdict comes from the door, not from an object: the bytes were read, and the same."""
+"""Replaces the key if a verdict comes from the hook, not from an object: the bytes were the same, and were read."""
 
 LEGACY = "ancestor"
-"""Name of the reserved storage for rows imported from a legacy database, which did not say where it looked."""
+"""Name of the reserved storage for rows imported from a legacy database, which did not record its storage."""
 
 UNSAID = "unsaid"
 """Name of the reserved storage for uploads of a hook whose settings name no storage."""
@@ -30,16 +30,16 @@ class WantedBy(StrEnum):
     COMMAND = "command"
     """A person, with ``delete-flagged``."""
     LEGACY = "legacy"
-    """The legacy tool, as far as its database says."""
+    """The legacy tool, according to its database."""
 
 
 class UploadAnswer(StrEnum):
-    """What pict-rs was told of an upload."""
+    """Our answer to pict-rs about an upload."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     UNCHECKED = "unchecked"
-    """Accepted by ``HOOK_ON_FAILURE``, because there was no verdict in time."""
+    """Accepted by ``HOOK_ON_FAILURE``, because no verdict was ready in time."""
 
 
 class EventKind(StrEnum):
@@ -51,12 +51,12 @@ class EventKind(StrEnum):
     INTENDED = "intended"
     """An action was decided, before it was carried out."""
     DROPPED = "dropped"
-    """An intended action no longer holds: the content changed, or a human cleared it."""
+    """An intended action is no longer valid: the content changed, or a person cleared it."""
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
     REVIEWED = "reviewed"
     TAKEN_OVER = "taken_over"
-    """The legacy tool's database became ours."""
+    """The legacy tool's database was imported."""
     LET_IN = "let_in"
     """An upload was accepted unchecked; the event has its hash and no key."""

@@ -1,6 +1,6 @@
-"""Whether a database has the tables and columns that its schema's version says it has.
+"""Checks whether a database has the tables and columns of its schema's version.
 
-Only what statements need is compared, so this says nothing of indexes, types and rows.
+It compares only what statements need, so it does not check indexes, types and rows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-#: A message names this many lost parts.
+#: A message names at most this many missing parts.
 _NAMED = 5
 
 
 def check_whole(connection: Connection, revision: str, *, where: str) -> None:
-    """See that the tables and columns of ``revision`` are there.
+    """Check that the tables and columns of ``revision`` exist.
 
-    :raises LedgerDamaged: some are not.
+    :raises LedgerDamaged: some are missing.
     """
     lost = _lost(_columns(connection), revision)
     if lost:
@@ -39,7 +39,7 @@ def check_whole(connection: Connection, revision: str, *, where: str) -> None:
 
 
 def what_is_lost(engine: Engine, *, where: str) -> LedgerError | None:
-    """Why a statement failed on a database that was at the newest schema: what it has lost. None where that is not why."""
+    """What a database at the newest schema has lost, if that is why a statement failed; None if it is not."""
     revision = migrations.newest()
     try:
         with engine.connect() as connection:
@@ -69,8 +69,8 @@ def _how_to_restore(file: Path | None) -> str:
 
 
 def _is_whole(copy: Path) -> bool:
-    """A backup can have been made of a database that was damaged already."""
-    # Nothing writes to a copy, and in this way nothing is made beside it.
+    """A backup may come from a database that was already damaged."""
+    # Nothing writes to a copy, and opening it this way creates no file next to it.
     read_only = f"{copy.absolute().as_uri()}?immutable=1"
     engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(read_only, uri=True))
     try:
@@ -97,7 +97,7 @@ def _expected(revision: str) -> dict[str, set[str]]:
     if revision == migrations.newest():
         ours = {table.name: set(table.columns.keys()) for table in metadata.sorted_tables}
         return {**ours, "alembic_version": {"version_num"}}
-    # What the migrations make of an empty database, in memory: about 0.06 s.
+    # The schema that the migrations create in an empty database, in memory: about 0.06 s.
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:
         with engine.begin() as connection:

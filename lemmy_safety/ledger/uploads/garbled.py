@@ -1,4 +1,4 @@
-"""Requests that pict-rs cannot have made: one row of counts, so that ``doctor`` can tell of them."""
+"""Requests that pict-rs cannot have made: one row of counts, so that ``doctor`` can report them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GarbledCounts:
         self._database = database
 
     def count(self, what: str, *, added: int, in_a_row: int) -> None:
-        """Add ``added`` to all, the last of which was ``what``; ``in_a_row`` replaces the number there."""
+        """Add ``added`` to the total; ``what`` describes the latest, and ``in_a_row`` replaces the stored number."""
         now = self._database.now()
         seen = {"in_a_row": in_a_row, "last_at": now, "last_what": clean_text(what)}
         more = garbled_requests.update().where(_IS_IT).values(total=garbled_requests.c.total + added, **seen)
@@ -33,14 +33,14 @@ class GarbledCounts:
                 connection.execute(garbled_requests.insert().values(id=_ROW, total=added, first_at=now, **seen))
 
     def end_row(self) -> None:
-        """Note that a request was understood; writes only if some before it were not."""
+        """Record that a request was understood; writes only if earlier ones were not."""
         known = self.get()
         if known is not None and known.in_a_row:
             with self._database.writing() as connection:
                 connection.execute(garbled_requests.update().where(_IS_IT).values(in_a_row=0))
 
     def get(self) -> GarbledRequests | None:
-        """What is known of such requests; None if there was none yet."""
+        """What is known of such requests; None if there were none."""
         with self._database.reading() as connection:
             row = connection.execute(select(garbled_requests).where(_IS_IT)).one_or_none()
         if row is None:

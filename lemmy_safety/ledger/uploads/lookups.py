@@ -1,4 +1,4 @@
-"""Questions about uploads that other stores ask on a connection of their own."""
+"""Queries about uploads that other stores make on their own connection."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.schema.values import UploadAnswer
 
-#: Digits of a SHA-256. Logs show the first 16, in whole bytes as the column has them.
+#: Digits of a SHA-256. Logs show the first 16, which are whole bytes, as in the column.
 _DIGITS = 64
 _HASH_START = re.compile(r"([0-9a-f]{2}){8,32}")
 
 
 def uploads_named(connection: Connection, names: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of uploads that are named by it, or by its first digits if those are one upload's only."""
+    """The SHA-256 of each upload named by its hash, or by its first digits if they match only one upload."""
     found: dict[str, str] = {}
     for name in names:
         if not _HASH_START.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Unchecked uploads that were removed before anything judged them: which ones a whole sweep proves to be gone."""
+"""Unchecked uploads that were removed before they were judged: which ones a full sweep proves to be gone."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 
 def belonging(connection: Connection, storage_id: int) -> set[str]:
-    """Unchecked uploads that must be in this storage, if they still exist, and of which no object can be that was not read.
+    """Unchecked uploads that must be in this storage, if they still exist, and that cannot be one of its unread
+    objects.
 
-    They were accepted by a hook whose settings name this storage. Where they name none, the storage itself is the proof: it
-    has received a later upload of the door, and no other storage that was ever read holds any. A copy that a person
-    made before has received none, nor has any other folder. Uploads from before hooks said anything of this are taken to
-    belong to the only storage that the database knows, if there is one only.
+    A hook whose settings name this storage accepted them. If its settings name none, the storage itself is the proof:
+    it
+    has received a later upload that the hook accepted, and no other storage that was ever read holds any. A copy that a
+    person made before has received none, and neither has any other folder. Uploads from before hooks recorded a storage
+    count as belonging to the only storage that the database knows, if there is just one.
     """
     real = storages.c.name.not_in([LEGACY, UNSAID])
     is_only_one = ~select(storages.c.id).where(real, storages.c.id != storage_id).exists()
@@ -52,7 +54,8 @@ def belonging(connection: Connection, storage_id: int) -> set[str]:
 
 
 def _received_until(connection: Connection, storage_id: int) -> datetime | None:
-    """Before when an upload was asked about, if this storage has received a later one; None where it received none.
+    """If this storage has received an upload, the time up to which earlier uploads belong here; None if it received
+    none.
 
     One walk over the uploads, however many of them are unchecked.
     """
@@ -73,7 +76,7 @@ def _others_hold_some(connection: Connection, storage_id: int) -> bool:
 def settle(
     connection: Connection, before: datetime, reason: str, now: datetime, *, among: Collection[str] | None = None
 ) -> int:
-    """Take off the list what was accepted before a time (of ``among``, if given) and was nowhere to be found since."""
+    """Remove from the list what was accepted before a time (of ``among``, if given) and not found since."""
     values = {"status": ItemStatus.GONE, "reason": clean_text(reason), "judged_at": now}
     lost = uploads.update().where(IS_UNCHECKED, uploads.c.last_at < before).values(values)
     if among is None:

@@ -1,7 +1,7 @@
-"""Uploads at the door: writing what became of them, and keeping what was accepted unchecked in sight until it is judged.
+"""Records what became of uploads, and keeps those accepted unchecked on a list until they are judged.
 
-A row is about bytes, by their SHA-256. What is learned of them stays, whatever later attempts bring; an upload that
-was accepted unchecked stays on the list until its bytes are judged, at the door or in a storage.
+A row is about bytes, by their SHA-256. What is known of them stays, whatever later attempts bring; an upload that
+was accepted unchecked stays on the list until its bytes are judged, by the hook or in a storage.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.uploads.records import UploadResult
     from lemmy_safety.records import Assessment, ItemResult
 
-#: What is learned of bytes; the same columns in both tables.
+#: What is known about bytes; the same columns in both tables.
 _LEARNED = (
     "status",
     "reason",
@@ -56,7 +56,7 @@ _LEARNED = (
 def record(
     connection: Connection, results: Sequence[UploadResult], now: datetime, *, storage_id: int | None = None
 ) -> None:
-    """Merge a batch of uploads into the ledger. ``storage_id`` is where the pict-rs that asks has its files."""
+    """Merge a batch of uploads into the ledger. ``storage_id`` is where the asking pict-rs has its files."""
     hashes = sorted({result.sha256 for result in results})
     before: dict[str, dict[str, Any]] = {}
     for chunk in chunks(hashes):
@@ -86,7 +86,7 @@ def record(
 
 
 def _under_standing_flag(result: UploadResult, judgements: Judgements) -> UploadResult:
-    """The result, or what a flag makes of it that stands on its bytes and wins."""
+    """The result, changed if a flag stands on its bytes and wins."""
     if result.assessment is None:
         return result
     flag = judgements.note(result.assessment, key=FROM_UPLOAD, looked=result.reused_from is None)
@@ -94,7 +94,7 @@ def _under_standing_flag(result: UploadResult, judgements: Judgements) -> Upload
 
 
 def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> dict[str, Any] | None:
-    """The row after this result; None when there is none: a late judgement of bytes that were never asked about."""
+    """The row after this result; None for a late judgement of bytes that were never asked about: they get no row."""
     at = result.at or now
     row = old
     if row is None:
@@ -109,7 +109,7 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
             "last_at": at,
             "times": 0,
         }
-    # Told again of the same upload, as when a list is fetched twice, it is counted once.
+    # An upload reported twice, as when a list is fetched twice, counts once.
     again = old is not None and result.at is not None and result.at <= row["last_at"]
     if result.answer is not None and not again:
         row = {
@@ -129,21 +129,21 @@ def _merged(old: dict[str, Any] | None, result: UploadResult, now: datetime) -> 
         return {**row, **learned, "judged_at": now, "answer": result.answer or row["answer"]}
     final = row["judged_at"] is not None and row["status"] is not ItemStatus.GONE
     if result.answer is UploadAnswer.UNCHECKED and row["outcome"] is Outcome.FLAGGED:
-        final = False  # they are inside now, whatever was said of them: to be looked for
+        final = False  # the bytes are inside now, whatever the hook answered: a pass must find them
     if final or result.answer is None:
         return row
     if row["answer"] is UploadAnswer.UNCHECKED and result.answer is UploadAnswer.REFUSED:
-        return row  # this attempt was turned away, but the bytes of the one before are still inside
+        return row  # this attempt was refused, but the bytes of the one before are still inside
     return {**row, **attempted, "answer": result.answer, "judged_at": None}
 
 
 def _is_final(assessment: Assessment) -> bool:
-    """Whether the bytes were judged, or no picture can be made of them."""
+    """Whether the bytes were judged, or cannot be decoded."""
     return assessment.verdict is not None or assessment.status in UNDECODED
 
 
 def _described(result: UploadResult) -> dict[str, Any]:
-    """What a result says of the bytes; of the media type, what the sender claims where nothing else is known."""
+    """What a result says about the bytes; if nothing else is known, the media type is the sender's claim."""
     described: dict[str, Any] = {"sha256": result.sha256, "media_type": None}
     if result.assessment is None:
         described |= {**NO_VERDICT, "status": None, "reason": clean_text(result.reason)}
@@ -168,7 +168,7 @@ def _is_unchecked(row: dict[str, Any]) -> bool:
 
 
 def _judged_in_a_storage(connection: Connection, hashes: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What passes have learned of these bytes already."""
+    """What passes already know about these bytes."""
     found: dict[str, dict[str, Any]] = {}
     for chunk in chunks(sorted(hashes)):
         query = (
@@ -179,7 +179,7 @@ def _judged_in_a_storage(connection: Connection, hashes: Iterable[str]) -> dict[
             )
             .order_by(images.c.outcome.is_(None).desc(), images.c.checked_at, images.c.id)
         )
-        for row in connection.execute(query):  # the last one stays: the latest verdict
+        for row in connection.execute(query):  # later rows overwrite earlier ones: the latest verdict stays
             found[row.sha256] = _learned_from(row)
     for sha256, stand in flags.standing(connection, found).items():
         found[sha256] |= flag_columns(stand[0])
@@ -207,7 +207,7 @@ def _write(connection: Connection, before: dict[str, dict[str, Any]], rows: dict
 
 
 def settle_unchecked(connection: Connection, storage_id: int, results: Sequence[ItemResult], now: datetime) -> None:
-    """Bytes that were accepted unchecked and are judged now are taken off the list."""
+    """Remove bytes from the list that were accepted unchecked and are now judged."""
     judged = {
         result.assessment.sha256: result
         for result in results

@@ -15,19 +15,20 @@ if TYPE_CHECKING:
     from lemmy_safety.records import Assessment
 
 MOST_GARBLED_IN_A_ROW = 20
-"""From so many requests on the door counts as not working: one odd file does not make it so, nor do some."""
+"""From this many requests in a row on, the hook counts as not working: a few odd files do not cause that many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResult:
     """What became of one upload, for ``ledger.uploads.record``.
 
-    ``sha256`` is in lower-case hex digits, of its ``size`` bytes. ``media_type`` is what the request said.
-    ``assessment`` is None where the bytes were not examined, and ``reason`` then says why.
-    ``answer`` is None for a judgement that came after the answer (or GONE, for what was nowhere to be found): it counts
-    as no upload.
-    ``at`` is when it was asked, where that is not now. ``storage_key`` is where pict-rs says that it has stored it.
-    ``reused_from`` is the key (or ``FROM_UPLOAD``) from which the verdict was reused, None where detectors judged it.
+    ``sha256`` is in lower-case hex digits, of its ``size`` bytes. ``media_type`` is the one in the request.
+    ``assessment`` is None if the bytes were not examined; ``reason`` then says why.
+    ``answer`` is None for a judgement that came after the answer (or GONE, if the upload was not found anywhere): it
+    does
+    not count as an upload.
+    ``at`` is when it was asked, if that is not now. ``storage_key`` is where pict-rs says that it has stored it.
+    ``reused_from`` is the key (or ``FROM_UPLOAD``) whose verdict was reused, None if detectors judged it.
     """
 
     sha256: str
@@ -50,10 +51,13 @@ class UploadResult:
 class UploadRow:
     """What is known of some bytes that were uploaded.
 
-    ``answer`` is the last one given, ``reason`` the last word on why there was no verdict. ``assessment`` is None where the
-    bytes were never examined; its verdict stays beside the status of a later attempt without one. ``judged_at`` is None
-    until there was a verdict, or no picture could be made of them. ``found_storage`` and ``found_key`` say where bytes that had been accepted unchecked were judged, ``storage_key``
-    where pict-rs said that it had stored them when it asked last (None before 0.6); it drops a copy of what it has already.
+    ``answer`` is the last answer, ``reason`` the last reason for having no verdict. ``assessment`` is None if the
+    bytes were never examined; its verdict is kept next to the status of a later attempt without one. ``judged_at`` is
+    None
+    until there was a verdict, or the bytes proved undecodable. ``found_storage`` and ``found_key`` say where
+    bytes that had been accepted unchecked were judged. ``storage_key`` is where pict-rs said that it had stored them
+    when
+    it last asked (None before 0.6); pict-rs drops a copy of a file that it already has.
     """
 
     sha256: str
@@ -91,7 +95,7 @@ def upload_row_of(row: AnyRow) -> UploadRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbledRequests:
-    """Requests at the door that pict-rs cannot have made so. ``in_a_row``: since the last one that was understood."""
+    """Requests to the hook that pict-rs cannot have made. ``in_a_row``: since the last one that was understood."""
 
     in_a_row: int
     total: int
@@ -101,5 +105,5 @@ class GarbledRequests:
 
     @property
     def too_many(self) -> bool:
-        """Whether they are more than odd files can explain."""
+        """Whether there are more than odd files can explain."""
         return self.in_a_row >= MOST_GARBLED_IN_A_ROW

@@ -1,4 +1,4 @@
-"""The store of uploads; ``recording.py`` has the rules by which they are merged."""
+"""The store of uploads; ``recording.py`` has the rules that merge them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,18 @@ class Uploads:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: The storage of the pict-rs that asks; ``UNSAID`` where a hook's settings name none, None where no hook runs.
+        #: The storage of the asking pict-rs; ``UNSAID`` if the hook's settings name none, None if no hook runs.
         self.stored_in: str | None = None
 
     def record(self, results: Sequence[UploadResult]) -> None:
-        """Write in one transaction what became of uploads, in the order given; on disk when it returns.
+        """Record in one transaction what became of uploads, in the order given; on disk when it returns.
 
-        A verdict is never lost to a later attempt without one. What was accepted unchecked stays on the list of
-        ``unchecked`` until its bytes are judged: here, or in a storage. A result without ``answer`` is a judgement that
-        came later, and says nothing about bytes that were never asked about. The same bytes may come twice in one call.
+        A later attempt without a verdict never erases one. An upload accepted unchecked stays on the list of
+        ``unchecked`` until its bytes are judged, by the hook or in a storage. A result without ``answer`` is a later
+        judgement,
+        and is ignored for bytes that were never asked about. The same bytes may occur twice in one call.
 
-        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or one on what was not checked.
+        :raises ValueError: a verdict without being CHECKED, CHECKED without one, or a verdict on unchecked bytes.
         """
         for result in results:
             assessment = result.assessment
@@ -75,9 +76,10 @@ class Uploads:
             return connection.execute(select(uploads.c.sha256).limit(1)).first() is not None
 
     def unchecked(self, *, after: tuple[datetime, str] | None = None) -> Iterator[UploadRow]:
-        """Uploads accepted without a verdict and not judged since, the one that waits longest first.
+        """Uploads accepted without a verdict and not judged since; the longest wait comes first.
 
-        Lazily, a page at a time; rows written meanwhile may or may not appear. ``after`` are ``first_at`` and ``sha256`` of
+        Lazily, a page at a time; rows written meanwhile may or may not appear. ``after`` is the ``first_at`` and
+        ``sha256`` of
         the last one of an earlier reading.
         """
         query = _FULL_ROW.where(IS_UNCHECKED).order_by(uploads.c.first_at, uploads.c.sha256).limit(PAGE)
@@ -95,18 +97,18 @@ class Uploads:
             after = (page[-1].first_at, page[-1].sha256)
 
     def count_unchecked(self) -> int:
-        """How many ``unchecked`` lists."""
+        """How many uploads ``unchecked`` lists."""
         with self._database.reading() as connection:
             return count_unchecked(connection)
 
     def unchecked_since(self) -> datetime | None:
-        """When the one came that waits longest; None when none does."""
+        """When the oldest of them came; None if there are none."""
         query = select(uploads.c.first_at).where(IS_UNCHECKED).order_by(uploads.c.first_at).limit(1)
         with self._database.reading() as connection:
             return connection.execute(query).scalar_one_or_none()
 
     def unchecked_among(self, objects: Sequence[StoredObject]) -> frozenset[str]:
-        """Keys of listed objects that may be an upload accepted without a verdict, because their size is the same."""
+        """Keys of listed objects that may be an upload accepted without a verdict, because they have the same size."""
         found: set[str] = set()
         with self._database.reading() as connection:
             for chunk in chunks(objects):
@@ -118,27 +120,28 @@ class Uploads:
     def belonging_to(self, storage: str) -> set[str]:
         """The SHA-256 of unchecked uploads that are proved to be in ``storage``, or gone, if all of it was read.
 
-        Proof is that the hook's settings named it, or that it alone has received later uploads; ``lost.py`` has the
-        details. Left out are those of the size of an object there whose bytes were never read.
+        The proof: the hook's settings named it, or it alone has received later uploads; ``lost.py`` has the
+        details. Leaves out those with the size of an object there whose bytes were never read.
         """
         with self._database.reading() as connection:
             storage_id = storage_id_of(connection, storage)
             return set() if storage_id is None else lost.belonging(connection, storage_id)
 
     def settle_lost(self, before: datetime, *, storage: str, among: Collection[str] | None = None) -> int:
-        """Take unchecked uploads older than ``before`` off the list, after a complete pass over ``storage`` met none of them.
+        """Remove unchecked uploads older than ``before`` from the list, after a complete pass over ``storage`` found
+        none of them.
 
-        They were removed meanwhile, by their uploader or by pict-rs. ``among`` are the hashes of those that belong to
-        ``storage``; without, the caller vouches for all. Returns how many.
+        Their uploader or pict-rs has removed them meanwhile. ``among`` are the hashes of those that belong to
+        ``storage``; without it, the caller vouches for all. Returns how many.
         """
         reason = f"not met when {storage} was read whole"
         with self._database.writing() as connection:
             return lost.settle(connection, before, reason, self._database.now(), among=among)
 
     def forget(self, before: datetime) -> int:
-        """Drop uploads that were accepted with a verdict and not asked about since ``before``; returns how many.
+        """Remove uploads that were accepted with a verdict and not asked about since ``before``; returns how many.
 
-        What was refused, flagged or accepted unchecked is kept.
+        Refused, flagged and unchecked uploads are kept.
         """
         is_fine = (
             uploads.c.answer == UploadAnswer.ACCEPTED,

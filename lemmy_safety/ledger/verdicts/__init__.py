@@ -1,1 +1,1 @@
-"""What holds of some bytes, wherever they were met: flags that stand, and the latest verdict."""
+"""What is known about bytes, wherever they were found: flags that stand, and the latest verdict."""

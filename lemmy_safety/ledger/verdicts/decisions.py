@@ -1,4 +1,4 @@
-"""What people decided about bytes, under whatever key they met them. Works on a connection that the caller holds."""
+"""People's decisions about bytes, whatever the key. Works on the caller's connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A human's decision as it is carried to other rows."""
+    """A person's decision, as copied to other rows."""
 
     review: Review
     note: str
@@ -32,7 +32,7 @@ class Decision:
 
 
 def decisions_on(connection: Connection, hashes: Iterable[str]) -> dict[str, Decision]:
-    """What humans decided about these bytes, by SHA-256."""
+    """People's decisions about these bytes, by SHA-256."""
     found: dict[str, Decision] = {}
     for chunk in chunks(sorted(hashes)):
         query = select(reviews).where(reviews.c.sha256.in_(chunk), reviews.c.review != Review.NONE)
@@ -42,7 +42,7 @@ def decisions_on(connection: Connection, hashes: Iterable[str]) -> dict[str, Dec
 
 
 def write_decision(connection: Connection, hashes: Sequence[str], decision: Decision) -> None:
-    """Keep what a human decided about these bytes."""
+    """Save a person's decision about these bytes."""
     for chunk in chunks(hashes):
         connection.execute(reviews.delete().where(reviews.c.sha256.in_(chunk)))
     if hashes:

@@ -1,12 +1,12 @@
-"""Flags on bytes, wherever the bytes were met: in a storage, or as an upload. Works on a connection that the caller holds.
+"""Flags on bytes, wherever the bytes were found: in a storage, or as an upload. Works on the caller's connection.
 
-The rule: a flag that no human has cleared, and that no later judgement by the same detectors has replaced, wins over every
-other verdict on these bytes. A judgement by at least the flag's detectors replaces it; what others say does not matter. A
-verdict that was reused is not a judgement: no detector has looked.
+The rule: a flag that no person has cleared, and that no later judgement by the same detectors has replaced, wins over
+every other verdict on these bytes. A judgement by at least the flag's detectors replaces it; other detectors do not
+matter. A reused verdict is not a judgement: no detector examined the bytes.
 
-A flag in domains that this version does not know is another version's. It is kept, and stands against nothing here.
+A flag in domains that this version does not know is from another version. It is kept, and has no effect here.
 
-Later means later in the ledger: judgements come from several machines, whose clocks differ.
+"Later" means later in the ledger: judgements come from several machines, whose clocks differ.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import Assessment
 
-#: A human has looked at these bytes and said that they are flagged wrongly.
+#: A person has looked at these bytes and decided that they are flagged wrongly.
 _IS_CLEARED = (
     select(reviews.c.sha256).where(reviews.c.sha256 == flags.c.sha256, reviews.c.review == Review.CLEARED).exists()
 )
@@ -40,7 +40,7 @@ _IS_OF_THE_DOOR = (flags.c.found_under == FROM_UPLOAD, may_act(flags.c.outcomes)
 
 
 def standing(connection: Connection, hashes: Iterable[str], *, cleared: bool = False) -> dict[str, list[KnownVerdict]]:
-    """The flags that stand on these bytes, by SHA-256, the latest first; with ``cleared`` also those a human has cleared."""
+    """The flags that stand on these bytes, by SHA-256, the latest first; ``cleared`` adds those a person cleared."""
     found: dict[str, list[KnownVerdict]] = {}
     for chunk in chunks(sorted(set(hashes))):
         query = select(flags).where(flags.c.sha256.in_(chunk), may_act(flags.c.outcomes)).order_by(flags.c.id.desc())
@@ -52,26 +52,26 @@ def standing(connection: Connection, hashes: Iterable[str], *, cleared: bool = F
 
 
 def stands_at_the_door(sha256: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a flag that the door set stands on the bytes in this column of a query's other table."""
+    """Whether a flag set by the hook stands on the bytes in this column of a query's other table."""
     return select(flags.c.id).where(flags.c.sha256 == sha256, *_IS_OF_THE_DOOR).exists()
 
 
 def flagged_at_the_door(connection: Connection) -> list[str]:
-    """The SHA-256 of all bytes on which a flag of the door stands. One walk over the flags, which are few."""
+    """The SHA-256 of all bytes on which a flag set by the hook stands. One walk over the flags, which are few."""
     query = select(flags.c.sha256).where(*_IS_OF_THE_DOOR).distinct()
     return list(connection.execute(query.order_by(flags.c.sha256)).scalars())
 
 
 def overruling(stand: Sequence[KnownVerdict], detectors: frozenset[str], *, looked: bool = True) -> KnownVerdict | None:
-    """The flag that wins over a verdict by these detectors; None when that verdict replaces all of them.
+    """The flag that wins over a verdict by these detectors; None if that verdict replaces all flags.
 
-    ``looked``: whether they have looked at the bytes, or an earlier verdict was reused.
+    ``looked``: whether they examined the bytes; False if an earlier verdict was reused.
     """
     return next((flag for flag in stand if not looked or not flag.assessment.detectors <= detectors), None)
 
 
 class Judgements:
-    """What one transaction learns of some bytes: keeps the flags, and tells which of them win."""
+    """What one transaction finds out about some bytes: stores the flags, and decides which of them win."""
 
     def __init__(self, connection: Connection, hashes: Iterable[str], now: datetime) -> None:
         self._connection = connection
@@ -80,9 +80,9 @@ class Judgements:
         self._cleared = _cleared(connection, self._standing)
 
     def note(self, assessment: Assessment, *, key: str, looked: bool) -> KnownVerdict | None:
-        """Write what an assessment means for the flags; the flag that wins over its verdict, if one does.
+        """Record what an assessment means for the flags; returns the flag that wins over its verdict, if any.
 
-        ``key`` is where the bytes were met; ``looked`` says that its detectors saw them, and no earlier verdict was used.
+        ``key`` is where the bytes were found; ``looked`` means that its detectors examined them, not reused a verdict.
         """
         sha256 = assessment.sha256
         if assessment.verdict is None or sha256 is None:

@@ -1,4 +1,4 @@
-"""The one place that answers what is known of some bytes, from storages and from the door together."""
+"""The one place that answers what is known about bytes, from storages and from the hook together."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def verdict_for(connection: Connection, sha256: str, ruleset: Ruleset | None) -> KnownVerdict | None:
-    """The verdict on these bytes; a flag that stands wins over all others, as ``flags.py`` says.
+    """The verdict on these bytes; a flag that stands wins over all others, as described in ``flags.py``.
 
-    - A flag that the ruleset allows is the answer. Where only others stand, nothing is known: the ruleset's detectors have
-      to look. What they find is then told to the ledger, where the flag wins or is replaced.
-    - Without a flag, the latest verdict that the ruleset allows. Without a ruleset, each is allowed.
+    - A flag that the ruleset allows is the answer. If only other flags stand, nothing is known: the ruleset's detectors
+      have to examine the bytes. The ledger then receives their result, and the flag wins or is replaced.
+    - Without a flag, the latest verdict that the ruleset allows. Without a ruleset, every verdict is allowed.
     """
     review = connection.execute(select(reviews.c.review).where(reviews.c.sha256 == sha256)).scalar_one_or_none()
     stand = flags.standing(connection, [sha256], cleared=True).get(sha256, [])
@@ -52,7 +52,7 @@ def _latest(
 ) -> KnownVerdict | None:
     """The latest verdict that the ruleset allows; with ``stand`` a flagged one too.
 
-    Without, flagged rows are those whose flag was replaced elsewhere: they say nothing any more.
+    Without ``stand``, flagged rows are those whose flag was replaced elsewhere: they are no longer valid.
     """
     found: list[tuple[datetime, KnownVerdict]] = []
     query = (
@@ -64,7 +64,7 @@ def _latest(
         query = query.where(images.c.rules_version == ruleset.rules_version)
     if stand is None:
         query = query.where(images.c.outcome != Outcome.FLAGGED)
-    # A set cannot be compared in portable SQL; nearly always the first row answers.
+    # Portable SQL cannot compare sets; nearly always the first row answers.
     with connection.execute(query) as rows:
         for row in rows:
             if _is_allowed(row, ruleset):
@@ -83,7 +83,7 @@ def _latest(
 
 
 def _is_allowed(row: AnyRow, ruleset: Ruleset | None) -> bool:
-    """Whether an object or upload has a verdict, and one that the ruleset allows where there is one."""
+    """Whether an object or upload has a verdict, and the ruleset (if any) allows it."""
     return row.outcome is not None and (ruleset is None or ruleset.allows(row.detectors, row.rules_version))
 
 
@@ -98,7 +98,7 @@ def _fitting(stand: Sequence[KnownVerdict], ruleset: Ruleset | None) -> KnownVer
 
 
 def _described(connection: Connection, flag: KnownVerdict) -> KnownVerdict:
-    """The flag with what is known of its bytes beside a verdict: as it was when they were flagged, where a row still says so."""
+    """The flag with what else is known of its bytes: as they were when flagged, if a row still has that."""
     for table in (images, uploads):
         is_flagged_first = case((table.c.outcome == Outcome.FLAGGED, 0), else_=1)
         query = select(table).where(table.c.sha256 == flag.assessment.sha256, table.c.width.is_not(None))

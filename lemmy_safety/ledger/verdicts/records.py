@@ -1,4 +1,4 @@
-"""A verdict that is known for some bytes, and how it lies in the rows of objects, uploads and flags."""
+"""A known verdict on some bytes, and how it is stored in the rows of objects, uploads and flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownVerdict:
-    """A verdict for some bytes, and the key under which they were judged; ``FROM_UPLOAD`` where that was at the door."""
+    """A verdict on some bytes, and the key under which they were judged; ``FROM_UPLOAD`` if the hook judged them."""
 
     key: str
     assessment: Assessment
@@ -29,13 +29,13 @@ class KnownVerdict:
         return self.assessment.verdict
 
     def laid_over(self, assessment: Assessment) -> Assessment:
-        """The assessment of the same bytes with this verdict in the place of its own; both sides' detectors have judged."""
+        """The assessment of the same bytes with this verdict in place of its own; the detectors are those of both."""
         detectors = self.assessment.detectors | assessment.detectors
         return replace(assessment, verdict=self.verdict, detectors=detectors)
 
     @property
     def stands(self) -> bool:
-        """Whether it is a flag that no human has cleared."""
+        """Whether it is a flag that no person has cleared."""
         return self.assessment.flagged and self.review is not Review.CLEARED
 
 
@@ -53,5 +53,5 @@ def flag_of(row: AnyRow) -> KnownVerdict:
 
 
 def flag_columns(flag: KnownVerdict) -> dict[str, Any]:
-    """A flag in the place of whatever a row says by way of judgement."""
+    """The columns of a flag, which replace a row's own judgement."""
     return {**verdict_columns(flag.assessment), "status": ItemStatus.CHECKED, "reason": ""}
