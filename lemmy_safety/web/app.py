@@ -1,7 +1,7 @@
-"""The HTTP side of the hook: routes, statuses and what is said of them under ``/openapi.json``.
+"""The HTTP side of the hook: routes, statuses and their description under ``/openapi.json``.
 
-2xx accepts and 406 refuses; the body says no more than that. A request that is no upload to decide on gets the status
-that fits it, and nothing is recorded of it.
+2xx accepts and 406 refuses; the body says no more than that. A request that is not a valid upload gets a fitting
+status, and is not recorded.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _STATUSES = {
 
 
 class Readiness(BaseModel):
-    """What ``/ready`` says. ``requests`` is there only while what comes cannot be what pict-rs sends."""
+    """The answer of ``/ready``. ``requests`` is set only while incoming requests cannot be from pict-rs."""
 
     model: ModelState
     database: Literal["writable", "failing"]
@@ -66,7 +66,7 @@ class Readiness(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookParts:
-    """What the routes work with. ``budget_s`` is from a request's head to the answer."""
+    """What the routes use. ``budget_s`` runs from a request's head to the answer."""
 
     engine: UploadEngine
     reader: BodyReader
@@ -78,14 +78,14 @@ class HookParts:
 
 
 class Doorkeeper:
-    """Lets callers in or says 401 or 403, from headers alone."""
+    """Accepts callers or answers 401 or 403, from headers alone."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._complaints = Complaints()
 
     def turn_away(self, request: Request, *more: str, by_address: bool = False) -> Response | None:
-        """None when the caller may ask; ``more`` are secrets from the path."""
+        """None if the caller is allowed; ``more`` are secrets from the path."""
         headers = request.headers
         peer = None if request.client is None else request.client.host
         caller = self._access.caller(peer, headers.getlist("x-forwarded-for"))
@@ -110,12 +110,12 @@ class Doorkeeper:
 
 
 def build_app(parts: HookParts, *, routers: Sequence[APIRouter] = ()) -> FastAPI:
-    """The application of one service; ``routers`` add routes, which look after access by themselves."""
+    """The application of one service; ``routers`` add routes, which check access themselves."""
     app = FastAPI(
         title="lemmy-safety upload hook",
         version=__version__,
         description="pict-rs asks here before it accepts an upload.",
-        docs_url=None,  # these pages would load scripts from somebody else's server
+        docs_url=None,  # these pages would load scripts from a third-party server
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -164,7 +164,7 @@ async def _decide(parts: HookParts, request: Request) -> Response:
     try:
         decision = await parts.engine.validate(upload, deadline=began + parts.budget_s)
     except Exception:
-        # Not even the setting for such cases could be followed, so nothing may be let in.
+        # Not even the setting for such cases could be applied, so nothing may be accepted.
         log.exception("fault of the engine")
         upload.drop()
         decision = Decision(kind=AnswerKind.UNCHECKED_REFUSED, cause=Cause.FAULT)
@@ -197,7 +197,7 @@ async def _receive(parts: HookParts, request: Request, *, announced: int | None)
         upload.drop()
         raise BadBody(BodyFault.BAD, "a form without a boundary", Garbled.FORM)
     elif begins_as_form(upload.data or b""):
-        # Not the file's own bytes: what would be on record could never be found in the storage.
+        # Not the file's own bytes: the recorded hash could never be found in the storage.
         upload.drop()
         raise BadBody(BodyFault.BAD, "a form that is not announced as one", Garbled.FORM)
     else:

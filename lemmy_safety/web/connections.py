@@ -1,4 +1,4 @@
-"""How many connections may be open, and which of them give way when there are more."""
+"""How many connections may be open, and which are closed when there are more."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds that a connection has to itself before it counts as idle: a caller's first bytes are right behind its connection,
-#: and of a burst of callers all are accepted before the first of them is read.
+#: Seconds before a new connection counts as idle: a caller's first bytes follow right after it connects, and a burst of
+#: callers is accepted before the first of them is read.
 GRACE_S = 0.5
 
 
@@ -21,32 +21,33 @@ class Occupant(Protocol):
 
 
 class Places:
-    """The places of one group of callers. Belongs to one event loop.
+    """The connection slots of one group of callers. Belongs to one event loop.
 
-    A connection is idle while no request of its own waits for an answer: before its first request is complete, between two
-    requests, and while only the rest of a body is read that changes nothing any more. The one that has been idle for longest gives way to a new one. Bytes that trickle in do not
-    count, or a caller that never completes a request could keep its place.
+    A connection is idle while none of its requests waits for an answer: before its first request is complete, between
+    two requests, and while the rest of a body is read that no longer matters. The one that has been idle longest gives
+    way to a new one. Trickling bytes do not count as activity, or a caller that never completes a request could keep
+    its slot.
     """
 
     def __init__(self, most: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """``most`` connections have a place; ``clock`` gives seconds."""
+        """``most`` connections have a slot; ``clock`` gives seconds."""
         self._most = most
         self._clock = clock
         self._busy: set[Occupant] = set()
-        self._idle: dict[Occupant, float] = {}  # since when; in that order
+        self._idle: dict[Occupant, float] = {}  # since when, oldest first
 
     def __len__(self) -> int:
         return len(self._busy) + len(self._idle)
 
     def enter(self, newcomer: Occupant) -> bool:
-        """Give a new, idle connection a place. False when all places are busy or were taken a moment ago."""
+        """Give a new, idle connection a slot. False if all slots are busy or were taken a moment ago."""
         if len(self) >= self._most and not self._make_room():
             return False
         self._idle[newcomer] = self._clock()
         return True
 
     def becomes_busy(self, occupant: Occupant) -> None:
-        """It has a request to answer. Says nothing of a connection without a place."""
+        """It has a request to answer. No effect on a connection without a slot."""
         if self._idle.pop(occupant, None) is not None:
             self._busy.add(occupant)
 
@@ -57,7 +58,7 @@ class Places:
             self._idle[occupant] = self._clock()
 
     def leave(self, occupant: Occupant) -> None:
-        """It is closed. Leaving twice, or without a place, is fine."""
+        """It is closed. Leaving twice, or without a slot, is fine."""
         self._busy.discard(occupant)
         self._idle.pop(occupant, None)
 

@@ -1,6 +1,6 @@
-"""What every request passes first: how many at a time, how large a head; and how an early answer is given.
+"""The first check of every request: how many at a time, and how large a head. Also sends early answers.
 
-A plain ASGI wrapper round the application. It reads no secret and decides nothing about uploads.
+A plain ASGI wrapper around the application. It reads no secrets and makes no decision about uploads.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a caller is told to wait, in seconds, when there is no room for its request.
+#: The Retry-After, in seconds, when there is no room for a request.
 RETRY_AFTER_S = 5
 
-#: Request line and headers together; pict-rs sends some 200 bytes, a proxy adds a few hundred.
+#: Request line and headers together; pict-rs sends about 200 bytes, a proxy adds a few hundred.
 MAX_HEAD_BYTES = 16 * 1024
 
-#: Who is answered before its body was read gets this much of the body read and thrown away, for this long. Without
-#: that, closing the connection resets it, and the caller may never see the answer.
+#: If a caller is answered before its body was read, this much of the body is read and discarded, for this long.
+#: Otherwise closing the connection resets it, and the caller may never see the answer.
 _DRAIN_BYTES = 256 * 1024
 _DRAIN_S = 1.0
 
 #: The routes that take uploads; all others are quick.
 _UPLOADS = ("/validate", "/api/v1/scan/")
 
-#: Not a fault of the request: the answer to an upload that is refused.
+#: Not an error of the request: the answer to a refused upload.
 _REFUSED = 406
 _TIMEOUT = 408
 _FIRST_ERROR = 400
@@ -47,8 +47,8 @@ class Edge:
     """Wraps the application of one service."""
 
     def __init__(self, app: ASGIApp, *, max_uploads: int, bodies: IncomingBodies, meters: Meters) -> None:
-        """``max_uploads`` are received and decided on at a time; other requests are not limited here. Beyond that one of the
-        ``bodies`` that stands still gives way, and where there is none a new upload gets 503.
+        """``max_uploads`` are received and decided on at a time; other requests are not limited here. Beyond that a
+        stalled body of ``bodies`` gives way; if there is none, a new upload gets 503.
         """
         self._app = app
         self._max_uploads = max_uploads
@@ -61,15 +61,15 @@ class Edge:
         self._refusing_all = False
 
     def refuse_uploads(self) -> None:
-        """Let in no more uploads. Those that are in go on, and so does whatever else is asked: a relay's workers answer."""
+        """Accept no more uploads. Those already accepted go on, and so do other requests, like workers' answers."""
         self._refusing_uploads = True
 
     def refuse_all(self) -> None:
-        """Let in nothing more on the connections that are open."""
+        """Accept no more requests on open connections."""
         self._refusing_all = True
 
     async def until_answered(self, *, within_s: float) -> None:
-        """Wait until each upload that is in was answered, at most for ``within_s``."""
+        """Wait until each accepted upload was answered, at most for ``within_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._nobody_waits.wait()
@@ -90,7 +90,7 @@ class Edge:
             await exchange.answer(503, "busy")
         else:
             self._count(1)
-            # From the answer on it takes no place any more: who is not let in may be slow to take that in.
+            # Once answered, it no longer takes a slot: a refused caller may be slow to read its answer.
             exchange.is_upload(self._bodies, when_answered=partial(self._count, -1))
             try:
                 await self._pass_on(scope, exchange)
@@ -98,8 +98,8 @@ class Edge:
                 exchange.settle()
 
     async def _has_made_way(self) -> bool:
-        """Whether there is a place now, be it that of a body that stood still."""
-        await asyncio.sleep(0)  # what has come for others meanwhile is progress of theirs
+        """Whether there is a slot now, possibly that of a stalled body."""
+        await asyncio.sleep(0)  # bytes that arrived for others meanwhile count as their progress
         return self._open < self._max_uploads or self._bodies.make_way()
 
     def _count(self, change: int) -> None:
@@ -113,7 +113,7 @@ class Edge:
     async def _pass_on(self, scope: Scope, exchange: _Exchange) -> None:
         try:
             await self._app(scope, exchange.receive, exchange.send)
-        except asyncio.CancelledError:  # the server ends, and this took too long
+        except asyncio.CancelledError:  # the server is stopping, and this took too long
             await exchange.answer(503, "stopping")
         except Exception:
             log.exception("fault in the web application")
@@ -135,21 +135,21 @@ class _Exchange:
         names = {name for name, _ in scope["headers"]}
         ends = names & {b"content-length", b"transfer-encoding"}
         self._body_left = bool(ends)
-        #: Where the body ends is a matter of opinion then, and a proxy in front of us may be of another one: what we take
-        #: for the next request would be part of this one to it (RFC 9112, 6.1).
+        #: The end of the body is ambiguous then, and a proxy in front of us may see it elsewhere: what we take for the
+        #: next request would be part of this one to it (RFC 9112, 6.1).
         self.has_two_ends = len(ends) > 1
-        # Who asks first whether to send a body, and is told no, sends none.
+        # A caller that asks first whether to send its body (100-continue), and gets a refusal, sends none.
         self._asks_first = b"expect" in names
 
     def is_upload(self, bodies: IncomingBodies, *, when_answered: Callable[[], None]) -> None:
-        """Its body is one of ``bodies``. ``when_answered`` is called once, when the answer begins, when the body gives way, or
-        when the request is over.
+        """Its body is one of ``bodies``. ``when_answered`` is called once, when the answer begins, when the body gives
+        way, or when the request ends.
         """
         self._on_answer = when_answered
         self._bodies, self._body = bodies, bodies.begin(self.settle)
 
     def settle(self) -> None:
-        """Make that call, if it was not made yet."""
+        """Call ``when_answered``, unless it was already called."""
         self._leave_bodies()
         call, self._on_answer = self._on_answer, None
         if call is not None:
@@ -192,7 +192,7 @@ class _Exchange:
             return
 
     async def answer(self, status: int, text: str) -> None:
-        """Answer without the application, unless it has begun to."""
+        """Answer without the application, unless it has begun its answer."""
         if self._answered:
             return
         body = text.encode()

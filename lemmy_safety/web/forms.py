@@ -5,8 +5,8 @@
   file's, then the form's. The name of the part is the storage key, percent-encoded (``name*=utf-8''01%2Fa1...``).
 
 Sources: pict-rs src/ingest.rs (0.5.25), src/client.rs (0.6.0-rc.6), and requests recorded from both. python-multipart
-splits the form, because it leaves the part's headers to us: others refuse a part without a plain ``name=``, as pict-rs
-sends it. pict-rs draws the boundary by chance for each request, so no uploader can write one into a file.
+splits the form, because it leaves the part's headers to us: other libraries refuse a part without a plain ``name=``,
+which is what pict-rs sends. pict-rs picks a random boundary for each request, so no uploader can write it into a file.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from lemmy_safety.uploads.records import Garbled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Bytes of a form that are not its file: boundaries, the part's headers, what stands before and behind. pict-rs needs
-#: some 400, and at most three bytes for each byte of the longest key.
+#: Most bytes of a form besides its file: boundaries, the part's headers, what comes before and after. pict-rs needs
+#: about 400, and at most three bytes for each byte of the longest key.
 MOST_OVERHEAD = 16 * 1024
 
-#: Bytes of the longest key that S3 has; file systems end earlier.
+#: Bytes of the longest key that S3 allows; file systems allow less.
 _LONGEST_KEY = 1024
 
 #: RFC 2046, 5.1.1: 1 to 70 characters, no space at the end.
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 
-#: What RFC 2045 has for bytes that are sent as they are.
+#: The encodings of RFC 2045 that leave the bytes unchanged.
 _AS_IT_IS = {"", "binary", "8bit", "7bit"}
 
 
 class BadForm(BadBody):
-    """A form that is not one file, or whose file cannot be told."""
+    """A form that does not hold exactly one file, or whose file is ambiguous."""
 
     def __init__(self, text: str) -> None:
         super().__init__(BodyFault.BAD, text, Garbled.FORM)
@@ -50,10 +50,9 @@ class BadForm(BadBody):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BodyForm:
-    """What the headers say of a body. ``media_type`` is empty where they say nothing of the file itself.
+    """What the headers say about a body. ``media_type`` is empty if they do not give the file's own type.
 
-    ``boundary`` separates the parts of a form; None where the body is the file, or where ``is_form`` and yet no usable
-    boundary is given.
+    ``boundary`` separates the parts of a form; None if the body is the file, or if ``is_form`` lacks a usable boundary.
     """
 
     media_type: str
@@ -67,7 +66,7 @@ def form_of(content_types: Sequence[str]) -> BodyForm:
     types = [claimed_type(value) for value in values]
     forms = [value for value, kind in zip(values, types, strict=True) if kind.startswith("multipart/")]
     boundaries = {_parameter(value, "boundary") for value in forms}
-    # Two different boundaries would leave open where the file ends.
+    # With two different boundaries the end of the file would be ambiguous.
     boundary = boundaries.pop() if len(boundaries) == 1 else None
     usable = boundary is not None and _BOUNDARY.fullmatch(boundary) is not None
     return BodyForm(
@@ -84,7 +83,7 @@ def begins_as_form(body: bytes) -> bool:
 
 
 class FileInForm:
-    """Takes a form in pieces of any size and gives back the bytes of its one file, exactly."""
+    """Reads a form in chunks of any size and returns the exact bytes of its one file."""
 
     most_overhead: Final = MOST_OVERHEAD
 
@@ -114,7 +113,7 @@ class FileInForm:
     def feed(self, data: bytes) -> bytes:
         """The file's bytes that this piece completes; some are held back while they may be the start of a boundary.
 
-        :raises BadForm: it is no form of this boundary, has a second part, or far more around the file than a form needs.
+        :raises BadForm: it lacks this boundary, has a second part, or far more around the file than a form needs.
         """
         try:
             self._parser.write(self._from_the_first_boundary(data))
@@ -129,7 +128,7 @@ class FileInForm:
         return found
 
     def _from_the_first_boundary(self, data: bytes) -> bytes:
-        """Leave out what may stand before the first part (RFC 2046, 5.1.1), which the parser takes for a fault."""
+        """Skip what may precede the first part (RFC 2046, 5.1.1), which the parser treats as an error."""
         if self._before is None:
             return data
         before = self._before + data
@@ -142,9 +141,9 @@ class FileInForm:
         return before if at_once else before[line_end + 2 :]
 
     def finish(self) -> Part:
-        """What the form says of its file, once the body is over.
+        """What the form says about its file, once the body is complete.
 
-        :raises BadForm: the form is cut off, has no part, or its file is in another coding.
+        :raises BadForm: the form is cut off, has no part, or its file is encoded otherwise.
         """
         if not self._parts:
             raise BadForm("the form holds no file")
@@ -182,20 +181,20 @@ class FileInForm:
 
 
 def _parameter(header: str, name: str) -> str | None:
-    """A parameter of a header, with RFC 2231's percent-encoding taken off; None where it is not there."""
+    """A parameter of a header, with RFC 2231's percent-encoding decoded; None if it is missing."""
     message = Message()
     message["x"] = header.replace("\r", " ").replace("\n", " ")
     try:
         value = message.get_param(name, header="x")
         return None if value is None else collapse_rfc2231_value(value)
-    except (LookupError, TypeError, ValueError):  # what makes no sense, such as name* beside name*0
+    except (LookupError, TypeError, ValueError):  # contradictions, such as name* together with name*0
         return None
 
 
 def _key_in(disposition: str) -> str | None:
     """The storage key in a Content-Disposition.
 
-    A part with a file name comes from some other client (a browser, curl), and its name is that of a field.
+    A part with a file name comes from another client (a browser, curl), and its name is a field name.
     """
     if _parameter(disposition, "filename") is not None:
         return None
@@ -204,15 +203,15 @@ def _key_in(disposition: str) -> str | None:
 
 
 def is_key(text: str) -> bool:
-    """Whether a text can be the key of a file of pict-rs: folders and a name, without control characters.
+    """Whether a text can be a storage key of pict-rs: folders and a name, without control characters.
 
-    pict-rs puts every file into folders, in all versions, so a plain word is the name of some form's field.
+    pict-rs puts every file into folders, in all versions, so a plain word is the field name of another form.
     """
     names = text.split("/")
     return (
         len(names) > 1
         and len(text.encode("utf-8", "surrogatepass")) <= _LONGEST_KEY
         and text.isprintable()
-        and "\ufffd" not in text  # stands for bytes that are no UTF-8
+        and "\ufffd" not in text  # replaces bytes that are not UTF-8
         and not {"", ".", ".."} & set(names)
     )

@@ -1,11 +1,11 @@
-"""Requests that pict-rs cannot have made so: a fault of the connection, which must not pass for so many odd files.
+"""Requests that pict-rs cannot have sent: a fault of the connection, which must not look like many odd files.
 
-A new version of pict-rs may ask in another form, and a proxy may change what it passes on. Then no upload is judged any
-more, and each by itself looks like a file that nobody can read. So they are counted, written down for ``doctor``, and
-after 20 in a row ``/ready`` says that the service cannot do its work.
+A new version of pict-rs may use another form, and a proxy may change requests. Then no upload is judged any more, and
+each looks like an unreadable file. So they are counted and recorded for ``doctor``, and after 20 in a row ``/ready``
+reports that the service cannot work.
 
-Only who may ask is counted. And no uploader can make such a request, because pict-rs takes in only what it knows
-(``pictrs/media.py``); whatever one does manage, the next picture of anybody else ends the row.
+Only allowed callers are counted. No uploader can cause such a request, because pict-rs accepts only formats it knows
+(``pictrs/media.py``); even if one does, the next user's picture resets the count.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Characters of a Content-Type that a log line shows.
+#: Maximum characters of a Content-Type in a log line.
 _SHOWN = 200
 
 
 class GarbledRequests:
-    """Counts those of one service. Belongs to one event loop; one thread writes."""
+    """Counts the garbled requests of one service. Belongs to one event loop; one thread writes."""
 
     def __init__(self, counts: GarbledCounts, meters: Meters) -> None:
         self._counts = counts
@@ -42,13 +42,13 @@ class GarbledRequests:
         self._in_a_row = 0
         self._last = ""
         self._unwritten = 0
-        self._row_to_end = True  # one that an earlier run has left
+        self._row_to_end = True  # an earlier run may have left a count
         self._writing = False
         self._complaints = Complaints()
 
     @property
     def too_many(self) -> bool:
-        """Whether what comes is not understood: so many requests in a row were garbled."""
+        """Whether too many requests in a row were garbled."""
         return self._in_a_row >= MOST_GARBLED_IN_A_ROW
 
     def note(self, what: Garbled, content_type: str) -> None:
@@ -91,7 +91,7 @@ class GarbledRequests:
         )
 
     def _pump(self) -> None:
-        """Write what is new, all that came meanwhile at once. What cannot be written is tried again with the next."""
+        """Write the new counts, all that came meanwhile at once. What cannot be written is retried with the next."""
         if self._writing or not (self._unwritten or (self._row_to_end and not self._in_a_row)):
             return
         added, self._unwritten = self._unwritten, 0

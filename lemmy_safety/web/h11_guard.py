@@ -1,11 +1,11 @@
-"""uvicorn's HTTP/1.1 protocol with what it lacks: time limits on heads and on answers, and a bound on connections.
+"""uvicorn's HTTP/1.1 protocol, plus what it lacks: time limits on heads and answers, and a bound on connections.
 
-The bound is on idle and busy connections together, and idle ones give way (``connections.py``). Callers whose address is let in
-have places of their own, which those that will be refused for their address cannot fill.
+The bound is on idle and busy connections together, and idle ones give way (``connections.py``). Callers with an allowed
+address have slots of their own, which callers that will be refused for their address cannot fill.
 
-uvicorn waits for ever for the rest of a request line or header, and for the first byte of a new connection. A few
-hundred such connections (the "slow loris") would use up all that the service may have. So would callers that do not read what they
-asked for: an answer that holds a medium stays in memory for each of them.
+uvicorn waits forever for the rest of a request line or header, and for the first byte of a new connection. A few
+hundred such connections (the "slow loris") would exhaust the service. So would callers that do not read their answers:
+an answer with a medium stays in memory for each of them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 _HUNG_UP: Final = "lemmy_safety.hung_up"
 
-#: Where the application finds what to call once an answer is decided on, and only the rest of a body is still read: from then
-#: on the connection counts as idle. Else callers that are refused, and send no body, would keep their places.
+#: Under this key the application finds the function to call once the answer is decided, and only the rest of a body is
+#: still read: from then on the connection counts as idle. Otherwise refused callers that send no body would keep their
+#: slots.
 ANSWERED: Final = "lemmy_safety.answered"
 
-#: Seconds in which a caller has to read an answer that is too large for the buffers on the way. pict-rs gives up on an
-#: upload after 30 s, so a worker that takes longer to fetch it helps nobody.
+#: Seconds for a caller to read an answer that is too large for the buffers on the way. pict-rs gives up on an upload
+#: after 30 s, so a slower worker is useless.
 _READ_S = 30.0
 
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: 4\r\n\r\nbusy"
@@ -40,8 +41,8 @@ _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 
 
 def hung_up(scope: MutableMapping[str, Any]) -> asyncio.Event:
-    """Set when the peer of a request ends its sending. A peer that closed looks like one that only will not send any more, so
-    whoever asks for something that others could use is better not answered then.
+    """Set when the peer of a request stops sending. A closed connection looks like a half-closed one, so do not hand
+    such a peer something that others could use.
     """
     event: asyncio.Event = scope.setdefault(_HUNG_UP, asyncio.Event())
     return event
@@ -108,7 +109,7 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """The caller does not read as fast as it is answered."""
+        """The caller reads more slowly than it is answered."""
         super().pause_writing()
         if self._read_timer is None:
             # Not closed, which would wait for the buffer to drain.
@@ -120,7 +121,7 @@ class GuardedProtocol(H11Protocol):
         self._forget_read_timer()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The peer will send no more, and may still read: it gets the answer to a whole request, and 400 to half a one."""
+        """The peer will send no more, but may still read: a complete request gets its answer, an incomplete one 400."""
         whole = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)
         if whole and self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
@@ -132,7 +133,7 @@ class GuardedProtocol(H11Protocol):
         return False
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - one text for all, whatever uvicorn says
-        """Answer what is no HTTP. The application, if it was already asked, takes it as a broken connection."""
+        """Answer input that is not HTTP. If the application is already running, it sees a broken connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._turn_away(400, _NO_HTTP)
         else:  # in the middle of an answer
@@ -142,7 +143,9 @@ class GuardedProtocol(H11Protocol):
             self.cycle.message_event.set()
 
     def _watch_head(self) -> None:
-        """The clock runs from the connection's or the head's first byte to the head's last; kept-alive ones have another."""
+        """Limit the time from the connection, or the head's first byte, to the head's last. Keep-alive has its own
+        limit.
+        """
         if self.transport.is_closing() or self.conn.their_state is not h11.IDLE:
             self._forget_timer()
         elif self._head_timer is None:
@@ -165,9 +168,10 @@ class GuardedProtocol(H11Protocol):
 
 
 def guarded(*, head_timeout: float, most_connections: int, rules: Access, counts: Meters) -> type[GuardedProtocol]:
-    """The protocol of one service. ``most_connections`` are open for callers that ``rules`` may let in, and as many for all others.
+    """The protocol of one service. ``most_connections`` may be open for callers that ``rules`` may accept, and as many
+    for all others.
 
-    Beyond that an idle connection gives way to a new one; where none is idle the new one gets 503 at once.
+    Beyond that an idle connection gives way to a new one; if none is idle, the new one gets 503 at once.
     """
 
     class Guarded(GuardedProtocol):

@@ -1,7 +1,7 @@
-"""Bodies of uploads on their way in, and which of them gives way when others want its place or its memory.
+"""Incoming bodies of uploads, and which of them gives way when others need its slot or its memory.
 
-A body stands still while we wait for its sender, and less than a few bytes come. The one that has stood still for longest
-gives way, and only where somebody waits: a slow body that makes progress keeps its place.
+A body is stalled while we wait for its sender and hardly any bytes come. The one that has been stalled longest gives
+way, and only if another upload waits: a slow body that makes progress keeps its slot.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive
 
-#: Bytes that count as progress: a sender of single bytes would keep a place for little.
+#: Bytes that count as progress: otherwise single bytes would be enough to keep a slot.
 _STEP_BYTES = 64
 
 
@@ -33,11 +33,11 @@ class IncomingBodies:
         return body
 
     def leave(self, body: IncomingBody) -> None:
-        """It is here, or is not waited for any more. Leaving twice is fine."""
+        """It is complete, or no longer wanted. Leaving twice is fine."""
         self._bodies.pop(body, None)
 
     def make_way(self) -> bool:
-        """End the body that has stood still for longest; False where none has for ``STALL_S`` seconds."""
+        """End the body that has been stalled longest; False if none has been for ``STALL_S`` seconds."""
         now = asyncio.get_running_loop().time()
         longest = max(self._bodies, key=lambda body: body.stood_still_s(now), default=None)
         if longest is None or longest.stood_still_s(now) < STALL_S:
@@ -54,12 +54,12 @@ class IncomingBody:
         self._end = end
         self._patience: asyncio.Timeout | None = None
         self._waits_since = 0.0
-        # Since the last progress. What we do with the bytes between two waits is not the sender's time.
+        # Since the last progress. Our own processing between two waits does not count as the sender's time.
         self._waited_s = 0.0
         self._bytes = 0
 
     def stood_still_s(self, now: float) -> float:
-        """For how many seconds its sender has made no progress; 0 while we do not wait for it."""
+        """Seconds that its sender has made no progress; 0 while we do not wait for it."""
         return 0.0 if self._patience is None else self._waited_s + now - self._waits_since
 
     async def wait(self, receive: Receive) -> Message:

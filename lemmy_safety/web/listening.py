@@ -1,4 +1,4 @@
-"""The sockets that a service listens on: of several addresses, of names with several, and of both families for ``::``."""
+"""The sockets that a service listens on: several addresses, names with several, and both families for ``::``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BACKLOG = 2048
 def hosts_in(text: str) -> tuple[str, ...]:
     """Addresses or names, separated by commas; IPv6 with or without brackets.
 
-    :raises SettingsError: there is none.
+    :raises SettingsError: the list is empty.
     """
     hosts = tuple(part.strip().removeprefix("[").removesuffix("]") for part in text.split(",") if part.strip())
     if not hosts:
@@ -38,7 +38,7 @@ def hosts_in(text: str) -> tuple[str, ...]:
 
 
 def check_host(host: str) -> None:
-    """Whether this machine can listen on ``host``, tried on a free port.
+    """Check that this machine can listen on ``host``, tried on a free port.
 
     :raises SettingsError: it has no such address, or may not use it.
     """
@@ -48,9 +48,9 @@ def check_host(host: str) -> None:
 
 @contextlib.contextmanager
 def listeners(hosts: Sequence[str], port: int) -> Iterator[list[socket.socket]]:
-    """Listening sockets on every address of every host; ``::`` takes IPv4 as well where the system can do that.
+    """Listening sockets on every address of every host; ``::`` accepts IPv4 as well if the system supports it.
 
-    Port 0 is a free one, another for each address.
+    Port 0 means a free port, a different one for each address.
 
     :raises SettingsError: a host has no address here, or one is taken or may not be used.
     """
@@ -82,7 +82,7 @@ def _of_host(
                     address, family=family, backlog=_BACKLOG, dualstack_ipv6=both and family == socket.AF_INET6
                 )
             except OSError as error:
-                # "localhost" names ::1 also where there is no IPv6.
+                # "localhost" resolves to ::1 even without IPv6.
                 if error.errno not in _ABSENT:
                     raise
     except OSError as error:

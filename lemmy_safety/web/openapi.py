@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says of the routes besides what the framework finds out by itself.
+"""What ``/openapi.json`` says about the routes besides what the framework finds out itself.
 
 It has to be true: a test fires generated requests at a running service and compares.
 """
@@ -49,7 +49,7 @@ _FORM = {
     }
 }
 
-#: Content-Type is the medium's own; it is believed in nothing but the record.
+#: Content-Type is the medium's own; it is recorded, and otherwise not trusted.
 BODY: dict[str, Any] = {
     "description": (
         "The medium itself, chunked or with a Content-Length, under any Content-Type; "
@@ -87,11 +87,11 @@ _SCHEMES = {
 
 
 def security_of(access: Access) -> list[dict[str, list[str]]]:
-    """The ``security`` of a route that takes the secret in a header."""
+    """The ``security`` of a route that expects the secret in a header."""
     return [{name: []} for name in _SCHEMES] if access.needs_secret else []
 
 
 def add_security_schemes(app: FastAPI) -> None:
-    """Say in the document how the secret travels; all routes must have been added."""
-    document = app.openapi()  # kept by the application, so that this is what it serves
+    """Describe in the document how the secret is sent; all routes must have been added."""
+    document = app.openapi()  # cached by the application, so it serves this document
     document.setdefault("components", {})["securitySchemes"] = _SCHEMES

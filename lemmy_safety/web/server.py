@@ -1,7 +1,7 @@
-"""The service as a whole: listens, takes uploads while the models load, and ends within five seconds of being asked.
+"""The whole service: listens, accepts uploads while the models load, and ends within five seconds of a stop.
 
 uvicorn serves, in this process and on asyncio's own loop, so that it is the same on Windows. Its signal handling and
-its logs are switched off: signals belong to the command line, and a log of requests would hold secrets from paths.
+its logs are switched off: the command line handles signals, and a request log would contain secrets from paths.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ log = logging.getLogger(__name__)
 
 E = TypeVar("E", bound=UploadEngine)
 
-#: After a stop, one after the other: seconds for verdicts that are on their way, for what is answered without one, and
-#: for the records. Together under the 4.3 s after which the command line ends the process by itself.
+#: After a stop, one after the other: seconds for pending verdicts, for answers without one, and for the records.
+#: Together under the 4.3 s after which the command line ends the process itself.
 _VERDICT_GRACE_S = 1.2
 _ANSWER_GRACE_S = 2
 _CLOSE_GRACE_S = 0.7
 
-#: Seconds between two requests on one connection; nginx keeps its own for 60 s and copes with their end.
+#: Seconds between two requests on one connection; nginx keeps its own for 60 s and handles their end.
 _KEEP_ALIVE_S = 15
 
-#: Open connections for each upload that may be worked on: waiting for their head or kept alive.
+#: Connections that may be open per upload slot: waiting for their head or kept alive.
 _CONNECTIONS_PER_UPLOAD = 2
 _SPARE_CONNECTIONS = 64
 
@@ -84,10 +84,10 @@ def serve(
 ) -> None:
     """Serve until ``stop`` is set. ``make_engine`` is called inside the event loop, ``listening`` with the first host and port.
 
-    ``make_routers`` adds routes; they get the engine, and what tells that the peer of a request has hung up.
+    ``make_routers`` adds routes; they get the engine, and a function that shows whether a request's peer has hung up.
 
-    :raises SettingsError: the address cannot be listened on, or not without a (longer) secret.
-    :raises LedgerReplaced: the database was deleted or replaced; a start makes a new one, or finds the one put back.
+    :raises SettingsError: it cannot listen on the address, or not without a (longer) secret.
+    :raises LedgerReplaced: the database was deleted or replaced; a restart creates a new one, or uses the restored one.
     :raises LemmySafetyError: a detector cannot be opened.
     """
     hosts = hosts_in(options.host)
@@ -168,7 +168,7 @@ class _Service(Generic[E]):
         serving.result()
 
     def _configuration(self, app: Edge, meters: Meters) -> uvicorn.Config:
-        # Its warnings are about requests of strangers, which the metrics count; its errors are faults of ours.
+        # Its warnings are about strangers' requests, which the metrics count; its errors are bugs of ours.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         logging.getLogger("python_multipart").setLevel(logging.ERROR)
         options = self._options
@@ -185,7 +185,7 @@ class _Service(Generic[E]):
             lifespan="off",
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # whose word is believed is decided in access/rules.py
+            proxy_headers=False,  # access/rules.py decides which proxies to trust
             server_header=False,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=_KEEP_ALIVE_S,
@@ -194,7 +194,7 @@ class _Service(Generic[E]):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers, and saying when it is up."""
+    """uvicorn's server without its signal handlers, which also reports when it is up."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -232,7 +232,7 @@ async def _first_end(
     serving: asyncio.Task[None],
     watching: asyncio.Task[None],
 ) -> None:
-    """Wait for the stop, or for what makes serving on pointless; raises the error of loading, or of the ledger's watch."""
+    """Wait for the stop, or for an error that makes serving pointless; raises that of loading or the ledger."""
     ends = {stopped, serving, watching}
     await asyncio.wait({loading, *ends}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
