@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class _Request:
-    """Room that a thread waits for."""
+    """Memory that a thread waits for."""
 
     size: int
     granted: bool = False
 
 
 class ByteBudget:
-    """A counting gate over bytes. An object larger than the whole budget passes when nothing else is inside."""
+    """A semaphore over bytes. An object larger than the whole budget passes when nothing else is inside."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -31,7 +31,7 @@ class ByteBudget:
         self._changed = threading.Condition()
 
     def take_now(self, size: int) -> bool:
-        """Take without waiting; whether there was room."""
+        """Acquire without waiting. Returns whether there was room."""
         with self._changed:
             if self._aborted or not self._fits(size):
                 return False
@@ -42,7 +42,7 @@ class ByteBudget:
         return self._used == 0 or self._used + size <= self._limit
 
     def acquire(self, size: int, *, when_waiting: Callable[[], None] | None = None) -> None:
-        """Wait until ``size`` bytes fit. ``when_waiting`` is called once if that takes a wait; it must not block.
+        """Wait until ``size`` bytes fit. ``when_waiting`` is called once if it has to wait; it must not block.
 
         :raises PipelineStopped: the run was stopped meanwhile.
         """
@@ -61,7 +61,7 @@ class ByteBudget:
                 raise PipelineStopped
 
     def release(self, size: int) -> None:
-        """Return what was acquired. Those who wait and fit now have their room from this moment, in their order."""
+        """Return what was acquired. Waiting requests that fit now are granted at once, in their order."""
         with self._changed:
             self._used -= size
             for request in self._requests:
@@ -72,17 +72,17 @@ class ByteBudget:
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Wake everybody who waits; they end with PipelineStopped."""
+        """Wake all waiting threads; they get PipelineStopped."""
         with self._changed:
             self._aborted = True
             self._changed.notify_all()
 
     @property
     def waiting(self) -> int:
-        """How many wait for room at this moment; who was granted it does not, though its thread may not have run yet."""
+        """How many requests wait for room now. A granted one does not count, even if its thread has not run yet."""
         return len(self._requests)
 
     @property
     def used(self) -> int:
-        """Bytes inside at this moment."""
+        """Bytes inside now."""
         return self._used

@@ -1,4 +1,4 @@
-"""How far passes got, so that the next one knows where to begin. Times are by the storage's clock."""
+"""How far passes got, so that the next one knows where to start. Times are by the storage's clock."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _FULL_LISTING = "full-listing"
 
 
 class Cursors:
-    """Of one storage and one set of detectors: a pass with fewer detectors or a narrower prefix covers nothing for another."""
+    """For one storage and one set of detectors: a pass with fewer detectors or a narrower prefix does not count for
+    others.
+    """
 
     def __init__(self, *, storage: Storage, ledger: Ledger, detector_names: tuple[str, ...], prefix: str) -> None:
         self._storage = storage
         self._passes = ledger.passes
         self._prefix = prefix
         self._compared = False
-        #: What a cursor speaks of.
+        #: What a cursor refers to.
         self.scope = f"{storage.name}|{','.join(detector_names)}|{prefix}"
 
     def watermark(self) -> datetime | None:
@@ -32,24 +34,24 @@ class Cursors:
         return self._passes.cursor(self.scope, _WATERMARK)
 
     def last_full_listing(self) -> datetime | None:
-        """When the last complete pass began that listed every key."""
+        """When the last complete pass that listed every key began."""
         return self._passes.cursor(self.scope, _FULL_LISTING)
 
     def last_pass(self) -> datetime | None:
-        """How far any pass over all of this storage got, whatever detectors it had."""
+        """How far any pass over all of this storage got, with any detectors."""
         return self._passes.cursor(self._storage.name, _WATERMARK)
 
     def in_storage_time(self, moment: datetime) -> datetime:
-        """A time of this machine by the storage's clock where that is behind, else unchanged.
+        """A time of this machine, converted to the storage's clock if that is behind, else unchanged.
 
-        A storage that is ahead is not allowed for: pict-rs draws its keys by a clock of its own.
+        A storage clock that is ahead is not corrected for: pict-rs makes its keys by its own clock.
         """
         return moment + min(self._storage.clock_ahead, timedelta(0))
 
     def watching_since(self, moment: datetime) -> datetime:
-        """From when on nothing may be missed while no pass is complete yet: ``moment`` when asked for the first time.
+        """The time from which nothing may be missed while no pass is complete yet: ``moment`` on the first call.
 
-        That is on record before the storage is opened, which may be down. It is opened so that its clock is compared.
+        It is recorded before the storage is opened, which may be down. It is opened to compare its clock.
         """
         watching = self._passes.cursor(self.scope, _WATCHING)
         if watching is None:
@@ -63,13 +65,13 @@ class Cursors:
     def advance(self, request: PassRequest, began: datetime, newest: datetime | None) -> None:
         """Note how far a complete pass got, in the store's own time: its clock may be behind ours.
 
-        Up to the newest object that was listed, or to where an earlier pass got; where there is neither, no further than
-        the pass looked back. Never to a time that had not come yet by the slower of the two clocks.
+        Up to the newest object listed, or to where an earlier pass got; without either, no further than the start of
+        the pass's window. Never to a time in the future by the slower of the two clocks.
         """
         covered = self.watermark()
         known = [time for time in (newest, covered) if time is not None]
         reached = min(self.in_storage_time(began), max(known, default=request.since or began))
-        if request.since is None or covered is None or request.since <= covered:  # never over a gap
+        if request.since is None or covered is None or request.since <= covered:  # never across a gap
             self._passes.set_cursor(self.scope, _WATERMARK, reached)
             if not self._prefix:
                 self._passes.set_cursor(self._storage.name, _WATERMARK, reached)

@@ -1,7 +1,7 @@
-"""Bytes that come to us instead of being fetched, judged exactly as a pass judges objects.
+"""Judges bytes that are sent to us instead of being fetched, exactly as a pass judges objects.
 
 The same functions as in a pass decode (``decode``) and judge (``Judge``); this module adds only what a pass gets from
-its pipeline: a bound on decoded frames, and a judge that goes on after a detector broke. It knows no ledger.
+its pipeline: a bound on decoded frames, and a judge that continues after a detector broke. It does not know the ledger.
 """
 
 from __future__ import annotations
@@ -27,20 +27,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How many digits of the hash name a medium that has no key; enough to find it in the ledger.
+#: How many digits of the hash name a medium without a key; enough to find it in the ledger.
 _DIGITS = 16
 
 
 def name_of(sha256: str) -> str:
-    """What logs call bytes that lie in no storage."""
+    """The name in logs for bytes that are not in a storage."""
     return f"upload {sha256[:_DIGITS]}"
 
 
 class Inspector:
     """``examine`` in any number of threads, then ``judge`` in one.
 
-    Each ``Sample`` that ``examine`` hands out holds memory of the frame budget until it was given to ``judge`` or to
-    ``discard``.
+    Each ``Sample`` from ``examine`` occupies the frame budget until it is passed to ``judge`` or ``discard``.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Inspector:
     ) -> None:
         """``frame_bytes`` bounds the pixels that wait for the judge; detectors need not be open yet.
 
-        :raises DetectorError: a detector cannot tell its version, such as with a hash list that cannot be read.
+        :raises DetectorError: a detector cannot determine its version, such as with an unreadable hash list.
         """
         self._detectors = tuple(detectors)
         self._policy = policy
@@ -76,30 +75,32 @@ class Inspector:
 
     @property
     def ruleset(self) -> Ruleset:
-        """What its verdicts are by, as in ``Judge``."""
+        """The rules of its verdicts, as in ``Judge``."""
         return self._judge.ruleset
 
     @property
     def batch_size(self) -> int:
-        """The largest batch that is of use to any detector."""
+        """The largest batch size that any detector can use."""
         return self._judge.batch_size
 
     @property
     def broken(self) -> bool:
-        """Whether a detector failed on a whole batch and then on a picture that none can fail on."""
+        """Whether a detector failed on a whole batch and then on a known good picture."""
         return self._broken
 
     @property
     def is_full(self) -> bool:
-        """Whether a decoded medium waits for others to be judged or discarded, because their frames fill the budget."""
+        """Whether a decoded medium waits because the frames of others fill the budget until they are judged or
+        discarded.
+        """
         return self._frames.waiting > 0
 
     def when_full(self, call: Callable[[], None]) -> None:
-        """Have ``call`` made whenever ``is_full`` may have become so, from whatever thread; it must not block."""
+        """Have ``call`` called whenever ``is_full`` may have become true, from any thread; it must not block."""
         self._when_full = call
 
     def open(self) -> None:
-        """Load the models and show each a picture, so that the first upload does not pay for warming up.
+        """Load the models and run each on one picture, so that the first upload does not pay for the warm-up.
 
         :raises LemmySafetyError: MissingExtra or DetectorError, as ``Detector.open``.
         """
@@ -127,9 +128,9 @@ class Inspector:
         return sample
 
     def examine_so_far(self, data: bytes, sha256: str) -> Sample | None:
-        """What the file itself shows, while ``examine`` still looks at what else is in it.
+        """The file's own frames, while ``examine`` still searches it for embedded files.
 
-        None where that is not known yet, or where its frames do not fit the budget now. Does not wait.
+        None if they are not known yet, or do not fit the budget now. Does not wait.
         """
         media = self._decoder.shown_so_far(data)
         if media is None:
@@ -138,21 +139,21 @@ class Inspector:
         return sample if self._frames.take_now(sample.nbytes) else None
 
     def make_way(self, data: bytes, *, share_s: float) -> bool:
-        """End the decoding of this very object, if it has gone on for ``share_s``; ``examine`` then returns what is known.
+        """End the decoding of this very object, if it has run for ``share_s``; ``examine`` then returns what is known.
 
-        Whether it was ended.
+        Returns whether it was ended.
         """
         return self._decoder.make_way(data, share_s=share_s)
 
     def discard(self, sample: Sample) -> None:
-        """Forget a medium that nobody waits for any more."""
+        """Forget a medium without a waiting caller."""
         self._frames.release(sample.nbytes)
 
     def judge(self, batch: Sequence[Sample]) -> list[Assessment]:
         """Assessments in the order of the batch. Raises nothing.
 
-        Where a pass would end because a detector is broken, the media get the status DETECTOR_FAILED, and what the
-        other detectors say still counts.
+        If a pass would end because a detector is broken, the media get the status DETECTOR_FAILED, and the findings of
+        the other detectors still count.
         """
         try:
             return self._judged(batch)
@@ -166,7 +167,7 @@ class Inspector:
         except Exception:
             log.exception("a detector fails on everything")
             assessments = [self._judged_alone(sample) for sample in batch]
-        # What has no frames was shown to some detectors only.
+        # Only some detectors check a sample without frames.
         pictures = [assessment for sample, assessment in zip(batch, assessments, strict=True) if sample.refusal is None]
         if any(assessment.detectors == self.ruleset.detectors for assessment in pictures):
             self._broken = False
@@ -175,7 +176,7 @@ class Inspector:
         return assessments
 
     def _works(self) -> bool:
-        """Whether it was the media that no detector could judge, and not a detector that cannot judge any more."""
+        """Whether the media were the problem, and the detectors still work."""
         try:
             for detector in self._detectors:
                 detector.detect([known_good_sample()])
@@ -185,7 +186,8 @@ class Inspector:
         return True
 
     def _judged_alone(self, sample: Sample) -> Assessment:
-        # A judge gives up after failures in a row, and takes down what other detectors found; a fresh one has had none.
+        # A judge gives up after several failures in a row, and loses the findings of other detectors; a new one has had
+        # none.
         self._judge = self._new_judge()
         try:
             return self._judge.judge([sample], names=_names([sample]))[0]

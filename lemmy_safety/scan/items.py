@@ -22,7 +22,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """An object on the way to the detectors, whether or not a picture could be made of it."""
+    """An object on the way to the detectors, whether or not it could be decoded."""
 
     obj: StoredObject
     sample: Sample
@@ -36,7 +36,7 @@ class RecordChannel(Channel[tuple[str, "ItemResult | None"]]):
         self.put((result.obj.key, result))
 
     def put_open_action(self, key: str) -> None:
-        """An object that was flagged in an earlier pass and not acted on: there is nothing to read, only to act.
+        """An object that was flagged in an earlier pass and not acted on: nothing to read, only the action remains.
 
         :raises PipelineStopped: as ``put``.
         """

@@ -1,4 +1,4 @@
-"""Actions that an earlier pass, or a pass that held them back, left to be carried out."""
+"""Actions left over from an earlier pass, or from a pass that held them back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Leftovers:
-    """Of one storage. Each method ends early when the run is asked to stop; what is left stays recorded as intended."""
+    """For one storage. Each method ends early when the run is asked to stop; the rest stays recorded as intended."""
 
     def __init__(self, *, ledger: Ledger, runner: ActionRunner, options: ScanOptions, stop: threading.Event) -> None:
         self._ledger = ledger
@@ -28,7 +28,7 @@ class Leftovers:
         self._storage = runner.storage.name
 
     def finish_unfinished(self, counter: PassCounter, run_id: int) -> None:
-        """Before a pass: what an earlier run intended, and did not get to or was stopped in."""
+        """Before a pass: carry out what an earlier run intended and did not finish."""
         for report in self._runner.finish_unfinished(self._options.plan, counter.so_far(run_id)):
             counter.add_action(report)
             if report.held:
@@ -38,16 +38,17 @@ class Leftovers:
                 return
 
     def carry_out_held(self, counter: PassCounter) -> None:
-        """What a pass recorded and held back, once a person has said yes."""
+        """Carry out what a pass recorded and held back, once a person has confirmed it."""
         for report in self._runner.finish_unfinished(self._options.plan):
             counter.add_action(report)
             if self._stop.is_set():
                 return
 
     def try_failed_again(self, counter: PassCounter, began: datetime, run_id: int) -> None:
-        """What the storage refused in an earlier pass, of objects that this one did not list: gone, or too old for it.
+        """Retry what the storage refused in an earlier pass, for objects that this one did not list: gone, or too old
+        for it.
 
-        Otherwise an object that is gone would stay on the list of failures for good.
+        Otherwise an object that is gone would stay on the list of failures forever.
         """
         plan = self._options.plan
         if not plan:
@@ -60,7 +61,7 @@ class Leftovers:
             counter.add_action(self._runner.carry_out(pending, counter.so_far(run_id)))
 
     def stuck(self, began: datetime) -> int:
-        """How many open actions were refused as changed again and again, although the bytes are the same."""
+        """How many open actions were repeatedly refused as changed, although the bytes are the same."""
         if self._options.plan.flagged is None:
             return 0
         return self._ledger.actions.stuck(self._storage, due_before=began).refused_again

@@ -1,4 +1,4 @@
-"""Uploads that were accepted unchecked, and that no pass will find: proved to be gone, they leave the list."""
+"""Removes uploads from the list of unchecked ones that are proved to be gone: no pass will ever find them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.requests import PassRequest
     from lemmy_safety.scan.stages.list import Lister
 
-#: An upload that was accepted this short a time before a pass may not have been stored when that pass listed.
+#: An upload accepted this shortly before a pass may not have been stored yet when that pass listed.
 _UPLOAD_GRACE = timedelta(hours=1)
 
 
 def waiting_uploads(ledger: Ledger, request: PassRequest, prefix: str) -> dict[str, datetime]:
-    """What was accepted unchecked before this pass began, and when; empty where the pass cannot prove that it is gone."""
+    """What was accepted unchecked before this pass began, and when; empty if the pass cannot prove that it is gone."""
     if request.since is not None or not request.exhaustive or prefix:
         return {}
     return {row.sha256: row.last_at for row in ledger.uploads.unchecked()}
@@ -34,14 +34,14 @@ def settle_lost_uploads(
     lister: Lister,
     summary: PassSummary,
 ) -> None:
-    """Take off the list what is proved to be gone: it belongs to this storage, which was read whole without it.
+    """Remove from the list what is proved to be gone: it belongs to this storage, and a complete read did not find it.
 
-    Not when anything could not be read, be it for a passing reason: that may be what is looked for. Nothing at all is
-    what an empty mount point shows.
+    Not when anything could not be read, even temporarily: that may be the missing upload. Nor when the storage is
+    empty: an empty mount point looks the same.
     """
     if not waiting or lister.newest is None or lister.left_out or summary.failed:
         return
-    # On the list all the time: whatever the hook's clock says, it was accepted before this pass began.
+    # It was on the list all the time, so it was accepted before this pass began, whatever the hook's clock says.
     still = {row.sha256 for row in ledger.uploads.unchecked() if waiting.get(row.sha256) == row.last_at}
     gone = still & ledger.uploads.belonging_to(storage)
     if gone:

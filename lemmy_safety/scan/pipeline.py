@@ -1,4 +1,4 @@
-"""Bounded stages joined by channels: the machinery of a pass, knowing nothing of pictures.
+"""Bounded stages joined by channels: the machinery of a pass, independent of pictures.
 
 One stop signal ends everything; the first error of any worker fails the whole run with that error; a full channel
 makes the stage before it wait. Threads are daemon threads: a worker stuck in a vendor's call cannot hold up the exit.
@@ -42,7 +42,7 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room, then add ``item``.
 
-        :raises PipelineStopped: the channel was aborted, or closed under a sender that was left behind.
+        :raises PipelineStopped: the channel was aborted, or was closed while a sender left behind still used it.
         """
         with self._changed:
             self._changed.wait_for(lambda: len(self._items) < self._capacity or self._aborted or self._closed)
@@ -87,7 +87,7 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
     def abort(self) -> None:
-        """Drop what is inside and wake everybody who waits."""
+        """Drop what is inside and wake all waiting threads."""
         with self._changed:
             self._aborted = True
             self._items.clear()
@@ -119,7 +119,7 @@ class Pipeline:
         """Start ``workers`` threads that each run ``work`` to its end; then ``when_done`` runs once.
 
         ``work`` takes from its channel until that is exhausted. ``when_done`` closes the next channel, also after a
-        stop or an error, so that the stage behind can end.
+        stop or an error, so that the next stage can end.
         """
         left = workers
         lock = threading.Lock()
@@ -183,7 +183,7 @@ class Pipeline:
         return self._ended.wait(timeout_s)
 
     def raise_error(self) -> None:
-        """Raise the first worker's error: ours as it is, any other as WorkerDied with the original as cause."""
+        """Raise the first worker's error: our own unchanged, any other as WorkerDied with the original as cause."""
         error = self._error
         if error is None:
             return

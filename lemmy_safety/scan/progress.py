@@ -1,4 +1,4 @@
-"""What a pass counts while it runs and says when it ends."""
+"""What a pass counts while it runs and reports when it ends."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from lemmy_safety.actions import ActionReport
     from lemmy_safety.records import Assessment, Finding, ItemResult, ScreenStatistics
 
-#: Statuses whose reasons are counted one by one in the summary; the others are failures to be tried again.
+#: Statuses whose reasons are counted one by one in the summary; the others are failures that are retried.
 _UNREADABLE = (ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE)
 
 
 _NUMBER = re.compile(r"\d+")
 
-#: Different reasons of one status that are counted. Beyond these, new ones are only recorded with their objects.
+#: Most distinct reasons counted per status. Further ones are only recorded with their objects.
 _MOST_REASONS = 200
 
 
 class Reason(NamedTuple):
-    """Why objects have no verdict: in the words of one of them, and how many have the same reason."""
+    """Why objects have no verdict: the text of one of them, and how many have the same reason."""
 
     text: str
     number: int
@@ -44,16 +44,16 @@ _COUNTED: Mapping[ActionState, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassCounts:
-    """A snapshot of a running pass. All are numbers of objects, but ``bytes_read`` and ``seconds``.
+    """A snapshot of a running pass. All are numbers of objects, except ``bytes_read`` and ``seconds``.
 
     ``seen`` were listed, ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
-    of which ``reused`` took it over from the same bytes under another key. ``acted`` were deleted (or found gone).
-    ``unreadable`` counts by reason class, ``failed`` by status; the latter are tried again in the next pass.
-    ``reasons`` has the commonest reason of each status in these two, but of what was gone.
-    ``waiting`` were still being written when the pass ended.
-    Of the others that were to be acted on, ``refused`` had changed since they were judged, ``action_failed`` the storage
-    refused to give up (rights, object lock), and ``action_postponed`` could not be reached; all are tried again. ``held``
-    wait for a person: the circuit breaker is tripped. ``flagged_by`` counts the flagged by detector.
+    of which ``reused`` have that of the same bytes under another key. ``acted`` were deleted (or found gone).
+    ``unreadable`` counts by reason class, ``failed`` by status; the latter are retried in the next pass. ``reasons``
+    has the most common reason of each status in these two, except for objects that were gone. ``waiting`` were still
+    being written when the pass ended. Of the other objects with an action, ``refused`` had changed since they were
+    judged, ``action_failed`` were refused by the storage (permissions, object lock), and ``action_postponed`` could not
+    be reached; all are retried. ``held`` wait for a person: the circuit breaker is tripped. ``flagged_by`` counts
+    flagged objects by detector.
     """
 
     seen: int = 0
@@ -84,11 +84,11 @@ class PassCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassSummary(PassCounts):
-    """The end of a pass. ``complete`` means that nothing listed was left out; ``stopped`` that a signal ended it.
+    """The end of a pass. ``complete``: nothing listed was left out; ``stopped``: a signal ended it.
 
-    ``screen`` is what the fast screen did in this pass; None without one, or where no frame came to it. ``notes`` are
-    sentences about habits of the storage's server that an admin should know. ``stuck`` counts open actions that were
-    refused as changed again and again, although the bytes are the same.
+    ``screen`` is what the fast screen did in this pass; None without one, or if no frame reached it. ``notes`` are
+    sentences about the behaviour of the storage's server that an admin should know. ``stuck`` counts open actions that
+    were repeatedly refused as changed, although the bytes are the same.
     """
 
     run_id: int
@@ -103,11 +103,11 @@ class PassSummary(PassCounts):
 
     @property
     def not_carried_out(self) -> int:
-        """Actions that a person has to know of: the storage refused them, or they could not be done."""
+        """Actions that a person has to know about: the storage refused them, or they could not be done."""
         return self.action_failed + self.action_postponed + self.stuck
 
     def with_actions(self, counts: PassCounts) -> PassSummary:
-        """With how actions ended that this pass had held back, and that were carried out after it."""
+        """The summary with the outcome of actions that this pass held back, and that were carried out after it."""
         done = counts.acted + counts.refused + counts.action_failed + counts.action_postponed
         return replace(
             self,
@@ -153,13 +153,13 @@ class PassSummary(PassCounts):
 
 
 class ProgressListener(Protocol):
-    """Somebody who wants to see a pass run. Called several times a second from one thread; must return quickly."""
+    """Watches a pass. Called several times a second from one thread; must return quickly."""
 
     def update(self, counts: PassCounts) -> None: ...
 
 
 class PassCounter:
-    """The counts while they grow; safe from any thread. ``flags`` says whether a finding flags its object by itself."""
+    """The running counts; safe from any thread. ``flags`` says whether a finding alone flags its object."""
 
     def __init__(self, flags: Callable[[Finding], bool] = operator.attrgetter("hit")) -> None:
         self._flags = flags
@@ -193,7 +193,7 @@ class PassCounter:
                 self._count_reason(result.obj.key, result.assessment)
 
     def _count_reason(self, key: str, assessment: Assessment) -> None:
-        """What differs from object to object, keys and numbers, makes no reason of its own."""
+        """Keys and numbers, which differ from object to object, do not make a separate reason."""
         kind = _NUMBER.sub("0", assessment.reason.replace(key, "KEY"))
         known = self._reasons.setdefault(assessment.status.value, {})
         if kind in known:
@@ -202,13 +202,13 @@ class PassCounter:
             known[kind] = Reason(assessment.reason, 1)
 
     def add_action(self, report: ActionReport) -> None:
-        """Count how an action ended; not one whose object has to rest first, nothing went wrong there."""
+        """Count how an action ended; except one whose object must be stable first, as nothing went wrong there."""
         name = "held" if report.held else _COUNTED.get(report.state)
         if name is not None and not report.rests:
             self.add(name)
 
     def so_far(self, run_id: int) -> PassSoFar:
-        """What the circuit breaker has to know of the pass."""
+        """What the circuit breaker has to know about the pass."""
         with self._lock:
             return PassSoFar(run_id=run_id, judged=self._numbers["checked"], flagged_by=dict(self._flagged_by))
 

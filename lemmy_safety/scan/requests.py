@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ScanOptions:
     """What does not change from pass to pass. A ``dry_run`` has the empty plan.
 
-    :raises ValueError: a dry run has a plan to act.
+    :raises ValueError: a dry run has a plan with actions.
     """
 
     dry_run: bool
@@ -32,10 +32,10 @@ class PassRequest:
     """``kind`` is ``SWEEP``, ``DAEMON`` or ``RECHECK`` of the ledger. ``since`` limits a pass to what was modified at or after
     that time; ``exhaustive`` lists every key for it.
 
-    ``keys`` are judged again, and nothing else: also when they are unchanged, by the detectors themselves, and without any
-    action. Such a pass is not exhaustive.
+    ``keys`` are judged again, and nothing else: even if unchanged, by the detectors themselves, and without any action.
+    Such a pass is not exhaustive.
 
-    With ``hold`` every action that is wanted is recorded and none is carried out.
+    With ``hold`` all wanted actions are recorded and none is carried out.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""When a verdict on the same bytes also holds for another object."""
+"""When a verdict on the same bytes is also valid for another object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FromLedger:
-    """Reuses the verdicts that the ledger holds, whichever object they were given to."""
+    """Reuses the verdicts in the ledger, whichever object they were given for."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -30,14 +30,14 @@ def judge_all(_obj: StoredObject, _sha256: str, _ruleset: Ruleset) -> None:
 
 
 def holds_under(key: str, known: KnownVerdict, *, ruleset: Ruleset) -> bool:
-    """Whether a verdict holds under this key too.
+    """Whether a verdict is valid under this key too.
 
-    Its name is the one thing about an object that is not in its bytes, and matters where ``Ruleset.names_matter``.
+    An object's name is the only thing judged that is not in its bytes; it matters if ``Ruleset.names_matter``.
     """
     info = known.assessment.info
     if info is None or not ruleset.names_matter:
         return True
-    # With this module nothing of the room is loaded.
+    # Importing this module must not load the rest of the package.
     from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415
 
     lied = any(anomaly.kind is AnomalyKind.LYING_EXTENSION for anomaly in info.anomalies)

@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 #: How often the listener is shown the counts and the stop signal is checked.
 _TICK_S = 0.2
 
-#: After a stop: seconds for the batch in the model to come back, then for its results to be recorded. Together under
-#: the 5 s that a service manager or an impatient person is promised.
+#: After a stop: seconds for the batch in the model to finish, then for its results to be recorded. Together under the
+#: promised 5 s for an exit.
 _JUDGE_GRACE_S = 2.5
 _RECORD_GRACE_S = 1.5
 
 #: How long to wait for a short pass over the same storage to end, and how often to ask. A pass of the daemon takes seconds,
-#: and there is one every half a minute: beside a daemon a sweep would often be refused for no good reason. So would the
-#: daemon beside a recheck, whose passes are as short.
+#: and there is one every half a minute: next to a daemon, a sweep would often be refused for no good reason. The same
+#: goes for the daemon next to a recheck, whose passes are just as short.
 _PATIENCE_S = 30.0
 _ASK_AGAIN_S = 0.5
 
@@ -84,25 +84,27 @@ class Scanner:
         self.cursors = Cursors(
             storage=storage, ledger=ledger, detector_names=engine.detector_names, prefix=options.prefix
         )
-        #: What the last pass had done when an error ended it; None without an error, or where nothing was done yet.
+        #: What the last pass had done when an error ended it; None without an error, or if nothing was done yet.
         self.broken_pass: PassSummary | None = None
 
     def run(self, request: PassRequest) -> PassSummary:
         """One pass, from the storage's own check to the summary; also finishes what an earlier run intended.
 
         :raises StorageError: the storage cannot be opened or went down, or (AccessDenied, ListingIncomplete) some of it
-            cannot be listed: then everything else has been dealt with.
+            cannot be listed: everything else has been processed.
         :raises PassRunning: another pass over this storage is running with this database, or took this one's place.
         :raises LedgerError: nothing can be recorded; then nothing is deleted either.
         :raises DetectorError: a detector fails on everything.
-        :raises WorkerDied: a fault of ours; what was checked before is recorded.
+        :raises WorkerDied: a bug of ours; what was checked before is recorded.
         """
         self.broken_pass = None
         with ExitStack() as stack:
             return self._run(request, self._get_lease(request.kind, stack))
 
     def carry_out_held(self, summary: PassSummary) -> PassSummary:
-        """What a pass with ``hold`` left for a person, who has said yes; the summary with how it went."""
+        """Carry out what a pass with ``hold`` left, once a person has confirmed it. Returns the summary with the
+        outcome.
+        """
         counter = self._counter()
         self._leftovers.carry_out_held(counter)
         whole = replace(summary.with_actions(counter.snapshot(0)), stopped=self._stop.is_set())
@@ -110,8 +112,8 @@ class Scanner:
         return whole
 
     def _get_lease(self, kind: str, stack: ExitStack) -> Lease:
-        """The lease on the storage, given back with the stack. A sweep waits for a pass of the daemon, a recheck as long as
-        it takes; and all wait for a pass of a recheck.
+        """The lease on the storage, released with the stack. A sweep waits for a pass of the daemon, a recheck as long
+        as it takes; and all wait for a pass of a recheck.
         """
         patience_ends, said = time.monotonic() + _PATIENCE_S, False
         while True:
@@ -159,7 +161,7 @@ class Scanner:
     def _run_stages(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
     ) -> Lister | None:
-        """The lister, when everything it listed was dealt with; None when a stop came first."""
+        """Returns the lister once everything it listed was processed; None if a stop came first."""
         pipeline = Pipeline()
 
         def halted() -> bool:
@@ -183,7 +185,7 @@ class Scanner:
             counter=counter,
             stop=self._stop,
         )
-        # Last stage first, so that no stage puts into a channel that has no reader.
+        # Last stage first, so that no stage puts into a channel without a reader.
         pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)
         to_fetch = engine.start(pipeline, to_record)
         pipeline.stage(
@@ -199,7 +201,7 @@ class Scanner:
                 pipeline.stop()
                 engine.abort()
                 pipeline.wait(_JUDGE_GRACE_S)
-                # A model may compute for longer than a stop may take: its batch is given up, what was judged is recorded.
+                # A model may run longer than a stop may take: its batch is given up, and what was judged is recorded.
                 to_record.close()
                 pipeline.wait(_RECORD_GRACE_S)
                 break
@@ -213,7 +215,7 @@ class Scanner:
         return PassCounter(self.engine.policy.flags)
 
     def _note_broken_run(self, summary: PassSummary) -> None:
-        """The run's own error is on its way to a person; the ledger may be that error, so its failure is only logged."""
+        """The run's own error is being raised; the ledger may be its cause, so a failure here is only logged."""
         try:
             self.ledger.passes.finish(summary.run_id, summary.as_dict(), complete=False)
         except LedgerError as error:

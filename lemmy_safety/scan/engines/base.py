@@ -1,4 +1,4 @@
-"""What a pass asks of an engine. It knows neither the listing nor the ledger: objects in, results out."""
+"""What a pass needs from an engine: objects in, results out. An engine does not know the listing or the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.pipeline import Channel, Pipeline
     from lemmy_safety.scan.progress import PassCounter
 
-    #: A result for an object whose bytes have this SHA-256, if they were judged before and that still holds; else None.
+    #: A result for an object whose bytes have this SHA-256, if they were judged before and that is still valid; else
+    #: None.
     Reuse = Callable[[StoredObject, str, Ruleset], ItemResult | None]
 
 
@@ -35,21 +36,21 @@ class Engine(Protocol):
 
     @property
     def screen_statistics(self) -> ScreenStatistics | None:
-        """What the fast screen did so far, if any detector has one."""
+        """Statistics of the fast screen so far, if any detector has one."""
 
     def release_idle_models(self, ttl_s: float) -> bool:
-        """Between two passes: free each model that has judged nothing for ``ttl_s`` seconds. The next picture loads it
-        again. Returns whether there was one.
+        """Between two passes: free each model that has been idle for ``ttl_s`` seconds. The next picture loads it
+        again. Returns whether one was freed.
         """
 
     def begin(self, counter: PassCounter, reuse: Reuse) -> EnginePass:
-        """What one pass needs; nothing runs yet. ``reuse`` is asked from several threads."""
+        """Prepare one pass; nothing runs yet. ``reuse`` is called from several threads."""
 
 
 class EnginePass(Protocol):
-    """One pass. Results come in any order, each object of the inbox gives exactly one unless the pass is stopped."""
+    """One pass. Results come in any order. Each object of the inbox yields exactly one, unless the pass is stopped."""
 
-    #: What its verdicts are by.
+    #: The rules of its verdicts.
     ruleset: Ruleset
 
     @property
@@ -57,9 +58,9 @@ class EnginePass(Protocol):
         """Results come in groups of about this many."""
 
     def start(self, pipeline: Pipeline, to_record: RecordChannel) -> Channel[StoredObject]:
-        """Add the stages to the pipeline. The channel that is returned takes the objects; when it is closed and the last
-        result is in ``to_record``, that is closed too.
+        """Add the stages to the pipeline. The returned channel takes the objects. When it is closed and the last result
+        is in ``to_record``, that is closed too.
         """
 
     def abort(self) -> None:
-        """After a stop: wake every stage that waits for memory. The pipeline aborts the channels."""
+        """After a stop: wake all stages that wait for memory. The pipeline aborts the channels."""

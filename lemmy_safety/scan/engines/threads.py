@@ -3,7 +3,7 @@ r"""Fetch, decode and judge in threads of this process, joined by bounded channe
 ::
 
     StoredObject -> Fetcher xN -> DecodeStage xM -> Judge -> ItemResult
-                         \______________________________^   (gone, too large, reused: no detour over the model)
+                         \______________________________^   (gone, too large, reused: skips the model)
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
-    """``max_bytes``: of one object. ``memory_bytes``: of all undecoded objects at a time, and as much of decoded ones."""
+    """``max_bytes``: of one object. ``memory_bytes``: of all undecoded objects at a time, and again of all decoded
+    ones.
+    """
 
     threads: int
     decode_workers: int
@@ -45,7 +47,7 @@ class EngineLimits:
 
 
 class ThreadsEngine:
-    """Its detectors and its decoder are opened, and closed, by its owner."""
+    """The owner opens and closes its detectors and its decoder."""
 
     def __init__(
         self,
@@ -57,7 +59,7 @@ class ThreadsEngine:
         limits: EngineLimits,
         skip_plain: bool = True,
     ) -> None:
-        """``skip_plain``: classifiers are not shown frames that have nothing on them."""
+        """``skip_plain``: blank frames are not passed to classifiers."""
         self.storage = storage
         self.detectors = tuple(detectors)
         self.policy = policy
@@ -138,7 +140,7 @@ class ThreadsPass:
             finally:
                 to_decode.close()
 
-        # Last stage first, so that no stage puts into a channel that has no reader.
+        # Last stage first, so that no stage puts into a channel without a reader.
         pipeline.stage("judge", lambda: judge.run(to_judge, to_record), workers=1, when_done=to_record.close)
         pipeline.stage(
             "decode", lambda: decode_stage.run(to_decode), workers=limits.decode_workers, when_done=to_judge.close

@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def decode(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
-    """Decode some bytes; a sample without frames where no picture can be made of them.
+    """Decode some bytes; a sample without frames if they cannot be decoded.
 
-    ``key`` is what they are called. May be called from several threads.
+    ``key`` is their name. May be called from several threads.
 
     :raises WorkerDied: nothing can be decoded at all; nothing else is raised, whatever the bytes are.
     """
@@ -36,7 +36,7 @@ def decode(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
     except WorkerDied:
         raise
     except Exception as error:
-        # The bytes are chosen by strangers: a fault of ours that they find costs their object, never the run.
+        # Strangers choose the bytes: a bug of ours that they trigger costs their object, never the run.
         log.exception("decoder fault key=%r", key)
         reason = f"fault in the decoder: {type(error).__name__}"
         refusal = Refusal(status=ItemStatus.UNREADABLE, reason=reason, decoder_broke=True)
@@ -45,7 +45,7 @@ def decode(decoder: Decoder, data: bytes, *, sha256: str, key: str) -> Sample:
 
 
 def sample_of(decoder: Decoder, media: DecodedMedia, *, sha256: str, key: str) -> Sample:
-    """Decoded media as the judge takes them; what they are called may be an anomaly."""
+    """Decoded media as the judge takes them; their name may be an anomaly."""
     info, misnomer = media.info, decoder.anomaly_of_name(key, media.info.media_type)
     if misnomer is not None:
         info = replace(info, anomalies=(*info.anomalies, misnomer))
@@ -53,7 +53,7 @@ def sample_of(decoder: Decoder, media: DecodedMedia, *, sha256: str, key: str) -
 
 
 class DecodeStage:
-    """Decodes; what cannot be decoded goes on with its reason, for detectors that know files by their bytes."""
+    """Decodes. Undecodable objects go on with the reason, for detectors that recognise files by their bytes."""
 
     def __init__(self, *, decoder: Decoder, budget: ByteBudget, frames: ByteBudget, to_judge: Channel[Decoded]) -> None:
         self._decoder = decoder

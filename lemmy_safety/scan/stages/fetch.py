@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Reads in a row that may fail for a passing reason (each after the storage's own retries) before the storage itself is
-#: asked whether it is there. If it is not, the pass ends: recording 400,000 single failures helps nobody.
+#: Reads in a row that may fail temporarily (each after the storage's own retries) before the storage itself is checked.
+#: If it is down, the pass ends: recording 400,000 single failures is useless.
 _SUSPECT_AFTER = 20
 
 _MIB = 1024 * 1024
 
-#: What a refusal of one object means for it. Other or more bytes than were listed: it is read again later.
+#: The status of an object that cannot be read. Other or more bytes than listed: it is read again later.
 _STATUS_OF: dict[type[StorageError], ItemStatus] = {
     ObjectTooLarge: ItemStatus.FETCH_FAILED,
     ObjectChanged: ItemStatus.FETCH_FAILED,
     AccessDenied: ItemStatus.DENIED,
     BadKey: ItemStatus.UNREADABLE,
-    StorageError: ItemStatus.FETCH_FAILED,  # an answer that fits no class, such as 451 or a disk's own fault
+    StorageError: ItemStatus.FETCH_FAILED,  # an answer of no known class, such as 451 or a disk error
 }
 
 
 class Fetcher:
-    """Reads objects within the byte budget; failures that may pass are tried once more at the end of the pass."""
+    """Reads objects within the byte budget; temporary failures are retried once at the end of the pass."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Fetcher:
         to_decode: Channel[Fetched],
         to_record: RecordChannel,
     ) -> None:
-        """``reuse`` is given an object and the SHA-256 of its bytes, and returns an earlier result that holds for it."""
+        """``reuse`` takes an object and the SHA-256 of its bytes, and returns an earlier result valid for it."""
         self._storage = storage
         self._reuse = reuse
         self._max_bytes = max_bytes
@@ -83,7 +83,7 @@ class Fetcher:
                 self._postpone(obj, error)
 
     def retry_postponed(self) -> None:
-        """Once, when all else is fetched: a last try before a failure is recorded.
+        """Retry once, after everything else is fetched, before a failure is recorded.
 
         :raises StorageUnreachable: the storage went down meanwhile.
         """
@@ -102,7 +102,7 @@ class Fetcher:
             self._postponed.append(obj)
 
     def _count_failure(self) -> None:
-        """:raises StorageUnreachable: it is not single objects that cannot be read, the storage is down."""
+        """:raises StorageUnreachable: the storage is down, not just single objects unreadable."""
         with self._lock:
             self._failed_in_a_row += 1
             if self._failed_in_a_row < _SUSPECT_AFTER:
@@ -127,10 +127,10 @@ class Fetcher:
                 self._to_record.put_result(_refused(obj, still))
 
     def _described_now(self, obj: StoredObject) -> StoredObject | None:
-        """Another description of an object that is not as it was listed; None where it is left to the next pass.
+        """The current description of an object that differs from its listing; None if it is left to the next pass.
 
-        A file that changes is still being written. In a bucket it was replaced meanwhile, or was listed wrongly, which
-        the next listing would do again.
+        A file that changes is still being written. In a bucket, the object was replaced meanwhile, or was listed
+        wrongly, which the next listing would do again.
         """
         if self._storage.settle_s:
             return None
@@ -143,7 +143,7 @@ class Fetcher:
         return None if current.same_content_as(obj) else current
 
     def _take_as(self, obj: StoredObject) -> None:
-        """:raises StorageError: ObjectChanged or ObjectTooLarge, it is not as described; StorageUnreachable."""
+        """:raises StorageError: ObjectChanged or ObjectTooLarge if it is not as described; StorageUnreachable."""
         if obj.size > self._max_bytes:
             self._to_record.put_result(_unread(obj, ItemStatus.TOO_LARGE, self._too_large(obj.size)))
             return
@@ -172,7 +172,7 @@ class Fetcher:
             self._note_answer()
             raise
         except StorageError as error:
-            if type(error) not in _STATUS_OF:  # about the storage as a whole, or passing
+            if type(error) not in _STATUS_OF:  # about the whole storage, or temporary
                 raise
             self._note_answer()
             return _refused(obj, error)
@@ -182,7 +182,7 @@ class Fetcher:
         return self._reuse(obj, sha256) or Fetched(obj=obj, data=data, sha256=sha256)
 
     def _note_answer(self) -> None:
-        """The storage said something, if only about this object: it is there."""
+        """The storage answered, even if only about this object: it is up."""
         with self._lock:
             self._failed_in_a_row = 0
 

@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 #: Seconds to wait for a batch to fill up after its first sample: short against any model, long against a decode.
 _BATCH_WAIT_S = 0.05
 
-#: Samples in a row that a detector may fail on before it is tried on a picture of ours; if it fails on that one too, it
-#: is the detector that is broken, and the run ends with its error.
+#: Samples in a row that a detector may fail on before it is tried on a picture of ours; if it fails on that too, the
+#: detector is broken, and the run ends with its error.
 _BROKEN_AFTER = 10
 
-#: Of the findings that stand for anomalies.
+#: The detector name of findings for anomalies.
 _ANOMALY_VERSION = "1"
 
 
@@ -73,7 +73,7 @@ class Judge:
         self._failed_in_a_row: Counter[str] = Counter()
         looked_with = [*(f"{detector.name} {detector.version}" for detector in detectors), decoder, str(skip_plain)]
         versions = "\n".join(sorted(looked_with))
-        #: What its verdicts are by. Another policy, decoder, or version of a detector has another ``rules_version``.
+        #: The rules of its verdicts. Another policy, decoder, or detector version gives another ``rules_version``.
         self.ruleset = Ruleset(
             detectors=self._names,
             decoder=decoder,
@@ -98,7 +98,7 @@ class Judge:
             self._frames.release(sum(sample.nbytes for sample in samples))
 
     def judge(self, batch: Sequence[Sample], *, names: Sequence[str]) -> list[Assessment]:
-        """Assessments in the order of the batch; ``names`` are what logs call its samples."""
+        """Assessments in the order of the batch; ``names`` are the samples' names in logs."""
         found: list[list[Finding]] = [[] for _ in batch]
         failed: list[dict[str, LemmySafetyError]] = [{} for _ in batch]
         for detector in self._detectors:
@@ -123,7 +123,7 @@ class Judge:
             return replace(facts, status=refusal.status, reason=refusal.reason, decoder_broke=refusal.decoder_broke)
         ran = self._names - failed.keys()
         verdict = self._verdict(name, [*findings, *self._anomalies(sample)], ran)
-        # A detector that breaks on a picture must not hide what another one has found in it.
+        # A detector that fails on a picture must not hide what another one found in it.
         if failed and verdict.outcome is not Outcome.FLAGGED:
             reason = "; ".join(error.message for error in failed.values())
             return replace(facts, status=ItemStatus.DETECTOR_FAILED, reason=reason)
@@ -131,7 +131,7 @@ class Judge:
         return replace(facts, reason=reason, verdict=verdict, detectors=ran)
 
     def _anomalies(self, sample: Sample) -> list[Finding]:
-        """The anomalies that the policy has a rule for; the others stand in the sample's ``info`` alone."""
+        """The anomalies that the policy has a rule for; the others are only in the sample's ``info``."""
         return [
             Finding(
                 detector=MEDIA,
@@ -155,13 +155,15 @@ class Judge:
     def _detect(
         self, detector: Detector, batch: Sequence[Sample], names: Sequence[str]
     ) -> list[list[Finding] | LemmySafetyError]:
-        """Findings per sample; when the batch as a whole fails, each sample by itself, so that one costs only one."""
+        """Findings per sample. If the whole batch fails, each sample is tried alone, so that a bad one costs only
+        itself.
+        """
         samples = [self._shown_to(detector, sample) for sample in batch]
         visible = [place for place, sample in enumerate(samples) if sample.frames or detector.reads_plain]
         answers: list[list[Finding] | LemmySafetyError] = [[] for _ in batch]
         if not visible:
             return answers
-        detector.load()  # a model that cannot be had ends the pass: no picture is at fault
+        detector.load()  # a model that cannot be loaded ends the pass: no picture is at fault
         try:
             found: Sequence[list[Finding] | LemmySafetyError] = detector.detect([samples[place] for place in visible])
         except Exception:
@@ -175,7 +177,7 @@ class Judge:
         return answers
 
     def _shown_to(self, detector: Detector, sample: Sample) -> Sample:
-        """The sample without the frames on which a classifier could not see anything."""
+        """The sample without blank frames, on which a classifier sees nothing."""
         if detector.reads_plain or not self._skip_plain or not any(frame.plain for frame in sample.frames):
             return sample
         kept = [pair for pair in zip(sample.frames, sample.pdqs, strict=True) if not pair[0].plain]
@@ -187,7 +189,7 @@ class Judge:
         except Exception as error:
             self._failed_in_a_row[detector.name] += 1
             if self._failed_in_a_row[detector.name] >= _BROKEN_AFTER:
-                detector.detect([known_good_sample()])  # raises if it is the detector that is broken, not the pictures
+                detector.detect([known_good_sample()])  # raises if the detector is broken, not the pictures
                 self._failed_in_a_row[detector.name] = 0
             log.exception("detector %s failed key=%r", detector.name, name)
             return DetectorError(f"{detector.name}: {type(error).__name__}: {foreign(error)}")

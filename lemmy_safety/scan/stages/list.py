@@ -38,21 +38,21 @@ log = logging.getLogger(__name__)
 #: Objects per look-up in the ledger: one query, one page of an S3 listing or less.
 _LOOKUP_BATCH = 500
 
-#: pict-rs stores an upload before it asks about it, within seconds; the rest is for clocks that differ.
+#: pict-rs stores an upload seconds before it asks about it; the rest allows for differing clocks.
 _STORED_BEFORE = timedelta(minutes=10)
 
 #: The year of its first release.
 _PICTRS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 
-#: Storages tell times in whole seconds, and compare their clock to ours as coarsely.
+#: Storages give times in whole seconds, and their clock is compared to ours just as coarsely.
 _CLOCK_GRAIN = timedelta(seconds=1)
 
-#: Failures of earlier passes that a daemon pass tries again; more wait for the pass after it.
+#: Failures of earlier passes that a daemon pass retries; more wait for the next pass.
 _RETRY_LIMIT = 1000
 
 
 class Lister:
-    """Lists, skips what is known, holds back what is still being written, lets what was accepted unchecked go first."""
+    """Lists, skips what is known, holds back what is still being written, and puts uploads accepted unchecked first."""
 
     def __init__(
         self,
@@ -73,17 +73,17 @@ class Lister:
         self._stop = stop
         self._clock = clock
         self._gone_first: set[str] = set()
-        #: Set when some of the storage could not be listed; it is raised when everything else of the pass is done.
+        #: Set if some of the storage could not be listed; raised once the rest of the pass is done.
         self.refused: AccessDenied | ListingIncomplete | None = None
-        #: Whether something that was listed was left to the next pass.
+        #: Whether a listed object was left to the next pass.
         self.left_out = False
-        #: The latest time of modification listed, by the store's own clock and not after its present; None without any.
+        #: The latest modification time listed, by the store's own clock and not in its future; None without any.
         self.newest: datetime | None = None
 
     def run(
         self, request: PassRequest, prefix: str, *, to_fetch: Channel[StoredObject], to_record: RecordChannel
     ) -> None:
-        """All objects under the prefix that the pass is asked for, or its ``keys`` and no others."""
+        """List all objects under the request's prefix, or only its ``keys``."""
         if request.keys is not None:
             self._list_again(request.keys, to_fetch=to_fetch, to_record=to_record)
             return
@@ -104,7 +104,9 @@ class Lister:
         to_fetch: Channel[StoredObject],
         to_record: RecordChannel,
     ) -> None:
-        """List everything of this pass; take up what failed in earlier passes and was not listed, be it because it is gone."""
+        """List everything of this pass; add what failed in earlier passes and was not listed, perhaps because it is
+        gone.
+        """
         failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
         recent: list[StoredObject] = []
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
@@ -126,7 +128,7 @@ class Lister:
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
 
     def _list_again(self, keys: Iterable[str], *, to_fetch: Channel[StoredObject], to_record: RecordChannel) -> None:
-        """These objects and no others, whether they are known or not. What is still being written is left to a pass."""
+        """Only these objects, whether known or not. What is still being written is left to a later pass."""
         for obj in self._found_again(set(keys), "", to_record):
             if self._is_recent(obj):
                 self.left_out = True
@@ -147,15 +149,15 @@ class Lister:
         to_fetch: Channel[StoredObject],
         to_record: RecordChannel,
     ) -> None:
-        """Uploads that were accepted without a verdict lie open to everybody: look for them before all else.
+        """Uploads accepted without a verdict are public: look for them before all else.
 
-        They are found by their size, so others may come along. Where pict-rs's keys are ordered by time, this costs a
-        listing of what was stored since the first of them.
+        They are found by size, so other objects may match. If pict-rs's keys are ordered by time, this costs a listing
+        of everything stored since the first of them.
         """
         accepted = self._ledger.uploads.unchecked_since()
         if accepted is None:
             return
-        # Not before pict-rs began and not in the future, whatever a clock said.
+        # Not before pict-rs existed and not in the future, whatever a clock said.
         # The time of acceptance is by our clock, the times in the storage are by its own.
         behind = min(self._storage.clock_ahead, timedelta(0))
         earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE + behind
@@ -171,7 +173,9 @@ class Lister:
             self._pass_on(urgent, to_fetch, to_record)
 
     def _raise_if_stopped(self) -> None:
-        """What is known needs no reading, so that a listing may go on for long without meeting the next stage."""
+        """Known objects are not read, so a listing may run for long without touching the next stage, which would notice
+        a stop.
+        """
         if self._stop.is_set():
             raise PipelineStopped
 
@@ -194,7 +198,7 @@ class Lister:
                 to_fetch.put(obj)
 
     def _note_time(self, obj: StoredObject) -> None:
-        # A date in the future is wrong, and says nothing of what was uploaded until then.
+        # A date in the future is wrong, and does not show what was uploaded until then.
         known = UNKNOWN_TIME < obj.modified_at <= self._storage_time() + _CLOCK_GRAIN
         if known and (self.newest is None or obj.modified_at > self.newest):
             self.newest = obj.modified_at
@@ -209,7 +213,7 @@ class Lister:
     def _settle(self, recent: list[StoredObject]) -> Iterator[StoredObject]:
         """Objects that did not change while we waited; the others are left to the next pass.
 
-        Two looks, ``settle_s`` of our own time apart, need no agreement between our clock and the server's.
+        Two checks, ``settle_s`` apart by our own clock, do not depend on the server's clock.
         """
         if not recent or self._stop.wait(self._storage.settle_s):
             return
@@ -230,7 +234,7 @@ class Lister:
                 self._counter.add("waiting")
 
     def _found_again(self, keys: set[str], prefix: str, to_record: RecordChannel) -> Iterator[StoredObject]:
-        """Objects that failed in an earlier pass and lie outside the time window of this one."""
+        """Objects that failed in an earlier pass and are outside the time window of this one."""
         for key in sorted(keys):
             if not key.startswith(prefix):
                 continue
@@ -255,7 +259,7 @@ class Lister:
                 if last is not None:  # recorded again, so that it goes to the end of the queue
                     to_record.put_result(_without_verdict(last, ItemStatus.DENIED, error.message))
                 continue
-            if is_health_check(key, obj.size):  # on record from before it was known by its name
+            if is_health_check(key, obj.size):  # recorded by a version that did not know its name
                 to_record.put_result(_without_verdict(obj, ItemStatus.GONE, "no upload: pict-rs's own health check"))
                 continue
             self._counter.add("seen")

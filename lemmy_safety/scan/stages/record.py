@@ -1,4 +1,4 @@
-"""Record stage: results into the ledger in groups, then the actions that the ledger now holds as intents."""
+"""Record stage: writes results to the ledger in groups, then carries out the actions it now holds as intents."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Results per transaction at most, and seconds that a result waits for company at most.
+#: Most results per transaction, and most seconds that a result waits for others.
 _GROUP_SIZE = 64
 _GROUP_WAIT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedPass:
-    """What is written with each result. ``plan`` is what is wanted; with ``hold`` that is recorded and not carried out."""
+    """What is written with each result. ``plan`` has the wanted actions; with ``hold`` they are recorded but not
+    carried out.
+    """
 
     run_id: int
     decoder: str
@@ -45,7 +47,7 @@ class Recorder:
         counter: PassCounter,
         halted: Callable[[], bool],
     ) -> None:
-        """``halted``: whether actions have to wait, because the pass was stopped or is broken."""
+        """``halted``: whether actions must wait, because the pass was stopped or failed."""
         self._pass = recorded
         self._ledger = ledger
         self._runner = runner
@@ -61,7 +63,7 @@ class Recorder:
             while group := inbox.get_batch(_GROUP_SIZE, _GROUP_WAIT_S):
                 self._record(group)
         except BaseException:
-            inbox.abort()  # nobody reads it any more: the stages before must not wait for room
+            inbox.abort()  # it has no reader any more: the stages before must not wait for room
             raise
 
     def _record(self, group: Sequence[tuple[str, ItemResult | None]]) -> None:
@@ -80,7 +82,7 @@ class Recorder:
             self._counter.add_result(result)
             learned = result.assessment
             if result.reused_from is not None and learned.flagged:
-                # The judge logs what it judges; these bytes came to it under another key.
+                # The judge logs what it judges; it saw these bytes under another key.
                 log.warning("flagged key=%r by=the same bytes as %r", result.obj.key, result.reused_from)
             if learned.verdict is None:
                 log.debug("no verdict key=%r status=%s reason=%s", result.obj.key, learned.status.value, learned.reason)
@@ -88,9 +90,9 @@ class Recorder:
             intended = self._ledger.actions.intend(storage, open_keys, self._pass.plan, run_id=self._pass.run_id)
             pending = [*pending, *intended]
         if self._pass.hold:
-            self._counter.add("held", len(pending))  # a person is asked when everything is judged
+            self._counter.add("held", len(pending))  # a person is asked once everything is judged
             return
         for intent in pending:
             if self._halted():
-                return  # stopped or broken: the intents are on disk; the next start finishes them
+                return  # stopped or failed: the intents are on disk; the next start finishes them
             self._counter.add_action(self._runner.carry_out(intent, self._counter.so_far(self._pass.run_id)))
