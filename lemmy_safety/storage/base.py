@@ -1,11 +1,11 @@
 """The storage contract: what a sweep may ask of the place where pict-rs keeps its files.
 
-Public methods validate and translate; each backend implements the underscored twins. Backends raise nothing but the
-``StorageError`` family of ``lemmy_safety.errors``: vendor exceptions are translated at this edge. Passing faults are
+Public methods validate and translate; each backend implements the underscored twins. Backends raise only the
+``StorageError`` family of ``lemmy_safety.errors``: vendor exceptions are translated here. Temporary faults are
 retried inside the backend (bounded, with backoff); what still fails is raised as ``StorageUnreachable``.
 
-All methods may be called from several threads at once. A storage holds no image bytes after a call returns, and writes
-none anywhere but what ``write_new`` is given, to the place that it is.
+All methods may be called from several threads at once. A storage holds no image bytes after a call returns, and it
+writes only the bytes given to ``write_new``, to the place given there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-#: How often an object is read that does not arrive as it is described.
+#: How often an object is read whose bytes do not match its description.
 _READS = 3
 
 
@@ -46,22 +46,22 @@ class Storage(ABC):
     """One place that holds objects under relative keys."""
 
     #: Stable identity for the ledger, without credentials: ``s3:https://host/bucket``, ``ssh:user@host:22/path``,
-    #: ``local:/path``. Two settings that mean the same place give the same name.
+    #: ``local:/path``. Two settings for the same place give the same name.
     name: str
 
     #: Seconds an object must have been left unmodified before it is complete. pict-rs streams straight to the final
     #: path of a file store (0.3 to 0.5), so a file may be half-written; S3 objects appear whole (0).
     settle_s: float = 0.0
 
-    #: A place that holds no more objects than this is listed whole even where the cheap listing would do: then nobody
-    #: has to trust the key scheme, and a file that an admin copied in by hand is found like any other.
+    #: A place with no more objects than this is listed completely even if the cheap listing would do. Then nothing
+    #: depends on the key scheme, and files that an admin copied in by hand are found too.
     whole_listing_up_to: int = 0
 
-    #: Whether times of modification are told in whole seconds.
+    #: Whether modification times are in whole seconds.
     whole_seconds: bool = False
 
     def __init__(self) -> None:
-        #: What was found out about the server, for the summary of a pass and for ``doctor``.
+        #: Findings about the server, for the summary of a pass and for ``doctor``.
         self.learned = Learned()
         self.clock = StorageClock(self.learned)
         self._wholeness = Wholeness(self.learned)
@@ -76,7 +76,7 @@ class Storage(ABC):
 
     @property
     def clock_ahead(self) -> timedelta:
-        """By how much the storage's clock is ahead of this machine's; zero where it cannot be compared."""
+        """How far the storage's clock is ahead of this machine's; zero if they cannot be compared."""
         return self.clock.ahead
 
     @abstractmethod
@@ -93,21 +93,24 @@ class Storage(ABC):
     ) -> Iterator[StoredObject]:
         """Yield objects lazily, in memory bounded by one page or one folder, not by the number of objects.
 
-        Order: none is promised. S3 yields keys in byte order until a bucket proves to be large (20,000 objects) or the
-        server to list in another order; ssh and local yield folder by folder.
+        The order is not defined. S3 yields keys in byte order until a bucket proves to be large (20,000 objects) or the
+        server proves to list in another order; ssh and local yield folder by folder.
 
         ``since`` (aware) keeps objects modified at or after that time, and those of unknown time. ``prefix`` keeps keys
-        that start with it, ``after`` those greater than it in byte order. ``created_from`` (aware) allows, but does not
-        promise, to leave out what pict-rs's time-ordered keys prove to have been made before it, and everything outside
-        that scheme, so that the cost is that of the rest: see ``incremental``.
+        that start with it, ``after`` those greater than it in byte order. ``created_from`` (aware) permits the storage
+        to
+        leave out what pict-rs's time-ordered keys prove to be older, and everything outside that scheme, so that the
+        cost
+        depends on the rest only; the storage may still yield it: see ``incremental``.
 
-        Objects that vanish or cannot be described while listing are left out. A folder that may not be read does not
-        hide the others: it is logged, everything else is listed, and AccessDenied is raised at the end, so that the pass
-        is not complete. Keys come as they are, also those that ``check_key`` refuses (S3 can hold ``a//b``): they are
+        Leaves out objects that vanish or cannot be described while listing. An unreadable folder does not hide the
+        others:
+        it is logged, everything else is listed, and AccessDenied is raised at the end, so that the pass
+        is not complete. Keys are not changed, even those that ``check_key`` refuses (S3 can hold ``a//b``): they are
         seen, not judged.
 
         :raises StorageError: AccessDenied, StorageUnreachable, StorageMissing; ListingIncomplete at the end, after
-            everything else, where the server names objects and does not say what they are.
+            everything else, if the server names objects without describing them.
         """
         if since is not None:
             if since.tzinfo is None:
@@ -116,25 +119,27 @@ class Storage(ABC):
         return self._list(since=since, prefix=prefix, after=after, created_from=created_from)
 
     def rounded_down(self, since: datetime) -> datetime:
-        """``since`` as this storage tells times: what was modified in that very second must not fall before it."""
+        """``since`` rounded down to this storage's resolution, so that objects modified in that second count."""
         return since.replace(microsecond=0) if self.whole_seconds else since
 
     @abstractmethod
     def ordered_keys(self) -> Iterator[str]:
-        """Keys below ``keys.V7_ROOT`` in their order, which is that of time; few of the first are ever taken.
+        """Keys below ``keys.V7_ROOT`` in order, which is order of time; callers take only a few of the first.
 
-        None where the storage does not list in that order.
+        None if the storage does not list in that order.
         """
 
     def read(self, key: str, *, max_bytes: int, expected: StoredObject | None = None) -> bytes:
         """The whole object, in memory.
 
-        With ``expected``, what arrives is compared with that description, by size and where its tag is an MD5 by that. On
-        a difference it is read again, so that what was damaged on the way is not taken for the object. Where the same
-        bytes come twice and only the tag differs, the tag is no MD5: the bytes are given, and ``learned`` says so.
+        With ``expected``, the bytes are compared with that description, by size and, if its tag is an MD5, by tag. If
+        they
+        differ, the object is read again, so that bytes damaged on the way are not taken for the object. If the same
+        bytes come twice and only the tag differs, the tag is not an MD5: returns the bytes, and notes it in
+        ``learned``.
 
-        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable (also when other bytes come each time), BadKey,
-            ObjectChanged when it is not the object that is expected, or ObjectTooLarge when it holds more than
+        :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable (also if other bytes come each time), BadKey,
+            ObjectChanged if it is not the expected object, or ObjectTooLarge if it holds more than
             ``max_bytes`` (at most ``max_bytes`` + 1 bytes are fetched to find out).
         """
         self.check_key(key)
@@ -152,9 +157,9 @@ class Storage(ABC):
         raise StorageUnreachable(f"{key!r} in {self.name} arrives differently each time it is read.")
 
     def _settled(self, key: str, data: bytes, expected: StoredObject) -> bytes:
-        """The same bytes came twice, and they are not what is expected.
+        """Decide about bytes that came twice the same and are not the expected ones.
 
-        :raises ObjectChanged: it is another object by now, or was described wrongly.
+        :raises ObjectChanged: it is now another object, or was described wrongly.
         """
         # Size and time decide: some servers give another tag each time.
         if len(data) != expected.size or not replace(self._stat(key), etag=None).same_content_as(expected):
@@ -176,18 +181,20 @@ class Storage(ABC):
         return self._stat(key)
 
     def delete(self, key: str, *, expected: StoredObject | None = None, sha256: str | None = None) -> bool:
-        """Remove one object; True when it was there, False when it was already gone (which is success).
+        """Remove one object; True if it existed, False if it was already gone (which is success).
 
-        With ``expected``, the object is described again first and left alone when it is not the same content:
+        With ``expected``, the object is first described again and left alone if the content differs:
         conditional deletes are not portable over S3 servers (radosgw 16 ignores the header).
 
-        With ``sha256`` as well (64 lower-case hex digits of the bytes that were judged), an object that is described in
-        another way than expected is read again, and deleted if its bytes are those. Some servers give another entity tag
-        or another time when they list an object than when they describe it.
+        With ``sha256`` as well (64 lower-case hex digits of the judged bytes), an object whose description differs from
+        the
+        expected one is read again, and deleted if it has those bytes. Some servers list an object with another entity
+        tag
+        or time than they describe it with.
 
-        :raises StorageError: ObjectChanged, BadKey, AccessDenied (also when the object is still there although the
-            server says that it deleted it), or StorageUnreachable, also when the object is missing and so is everything
-            else.
+        :raises StorageError: ObjectChanged, BadKey, AccessDenied (also if the object still exists although the
+            server reports its deletion), or StorageUnreachable, also if the object and everything else
+            are missing.
         """
         self.check_key(key)
         try:
@@ -208,11 +215,11 @@ class Storage(ABC):
         return was_there
 
     def see_that_it_is_mounted(self, key: str) -> None:
-        """A missing object is no finished deletion where everything is missing: that is what an empty mount point shows.
+        """If *everything* is missing, the storage is probably not mounted: do not count a missing object as deleted.
 
-        A store that was emptied on purpose looks the same; an intent that then stays open does no harm.
+        A store that was emptied on purpose looks the same; the intent then stays open, which does no harm.
 
-        :raises StorageUnreachable: nothing lies in the root, and that can mean that it is not mounted.
+        :raises StorageUnreachable: the root is empty, which can mean that it is not mounted.
         """
         if self._is_empty():
             raise StorageUnreachable(
@@ -221,14 +228,14 @@ class Storage(ABC):
             )
 
     def _is_empty(self) -> bool:
-        """Whether nothing at all lies in the root, where that can mean that it is not mounted."""
+        """Whether the root is completely empty, if that can mean that it is not mounted."""
         return False
 
     def move(self, key: str, new_key: str) -> None:
         """Rename an object within the storage, on the server, without its bytes passing through this machine.
 
-        Never overwrites: an existing ``new_key`` is refused, unless ``key`` is gone (then the move had been done) or
-        both are known to be the same content (then a move was cut short, and is finished).
+        Never overwrites: an existing ``new_key`` is refused, unless ``key`` is gone (then the move was already done) or
+        both are known to have the same content (then a move was interrupted, and is finished).
 
         :raises StorageError: ObjectGone, ObjectChanged (``new_key`` exists), AccessDenied, StorageUnreachable, BadKey.
         """
@@ -239,18 +246,19 @@ class Storage(ABC):
         self._move(key, new_key)
 
     def write_new(self, key: str, data: bytes) -> bool:
-        """Make an object of exactly these bytes. False when it was there already, with the same bytes.
+        """Create an object with exactly these bytes. False if it already existed with the same bytes.
 
-        Nothing is ever overwritten. The object appears whole or not at all, also when this process, the line or the
-        server ends in the middle, so that the call can be repeated until it succeeds; it is read back before it counts.
-        On disks it is written out under a name that no listing gives (``parts``), and readable by the account alone.
+        Nothing is ever overwritten. The object appears whole or not at all, even if this process, the connection or the
+        server fails halfway, so the call can be repeated until it succeeds; it is read back before it counts.
+        On disks it is first written under a name that no listing yields (``parts``), readable by this account only.
 
-        Gaps: an S3 server that knows no ``If-None-Match`` is asked right before whether the key is free (``learned`` says
-        so). Swift knows it, and looks when a request begins, so that of two writers in the same moment the later one
-        wins. On a file system without hard links an empty file holds the name for a moment. So choose keys at random.
+        Gaps: on an S3 server without ``If-None-Match``, a request just before checks whether the key is free (noted in
+        ``learned``). Swift supports the header, but checks when a request begins, so of two simultaneous writers the
+        later
+        one wins. On a file system without hard links an empty file holds the name for a moment. So choose random keys.
 
-        :raises StorageError: ObjectChanged when the key holds other bytes, StorageFull, AccessDenied (no right, or
-            read-only), StorageUnreachable, BadKey; StorageError itself when other bytes are read back.
+        :raises StorageError: ObjectChanged if the key holds other bytes, StorageFull, AccessDenied (no permission, or
+            read-only), StorageUnreachable, BadKey; StorageError itself if other bytes are read back.
         """
         self.check_key(key)
         made = self._write_new(key, data)
@@ -261,7 +269,7 @@ class Storage(ABC):
         raise ObjectChanged(f"{key!r} already exists in {self.name} and was left alone.", hint="Nothing was written.")
 
     def _holds(self, key: str, data: bytes) -> bool:
-        # As a pass reads: what is packed on the way is unpacked where the size is known.
+        # As a pass reads: content compressed on the way is unpacked if the size is known.
         described = StoredObject(key=key, size=len(data), modified_at=UNKNOWN_TIME)
         try:
             return any(self._read_described(key, len(data), described) == data for _ in range(_READS))
@@ -269,7 +277,7 @@ class Storage(ABC):
             return False
 
     def details(self) -> str:
-        """What an admin may want to know of an open storage, for ``doctor``; empty where there is nothing to say."""
+        """Facts about an open storage that an admin may want from ``doctor``; empty if there are none."""
         return ""
 
     def check_key(self, key: str) -> None:
@@ -293,14 +301,14 @@ class Storage(ABC):
 
     @abstractmethod
     def _delete(self, key: str, expected: StoredObject | None) -> bool:
-        """As ``delete``. The object is compared with ``expected`` right before, in the very place where it is removed."""
+        """As ``delete``. Compares the object with ``expected`` just before, at the very place where it is removed."""
 
     @abstractmethod
     def _move(self, key: str, new_key: str) -> None: ...
 
     @abstractmethod
     def _write_new(self, key: str, data: bytes) -> bool:
-        """Make the object; False when something is there. What was cut off is only ever left as a ``part``."""
+        """Create the object; False if something exists. An interrupted write leaves nothing but a ``part``."""
 
     def __enter__(self) -> Self:
         self.open()

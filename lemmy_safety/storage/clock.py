@@ -1,4 +1,4 @@
-"""How far a storage's clock is from this machine's: times of modification are told by the former."""
+"""How far a storage's clock is from this machine's: the storage's clock sets the modification times."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
 
     from lemmy_safety.storage.learned import Learned
 
-#: Servers tell their time in whole seconds.
+#: Servers report their time in whole seconds.
 _GRAIN = timedelta(seconds=1)
 
-#: A difference between two clocks that is worth saying; a slow answer looks like a few seconds.
+#: A difference between two clocks that is worth reporting; a slow answer looks like a few seconds.
 _TOLERANCE = timedelta(seconds=10)
 
 _TOPIC = "clock"
 
 
 class StorageClock:
-    """Compared whenever a storage is opened that can tell its time."""
+    """Compared each time a storage that can report its time is opened."""
 
     def __init__(self, learned: Learned) -> None:
         self._learned = learned
-        #: By how much it is ahead of this machine's, as last compared; zero where it cannot be compared.
+        #: How far it is ahead of this machine's, as last compared; zero if it cannot be compared.
         self.ahead = timedelta(0)
 
     def compare(self, place: str, told: datetime, asked_at: datetime, answered_at: datetime) -> None:
-        """The storage called ``place`` told its time (aware) between these two times of this machine."""
+        """The storage called ``place`` reported its time (aware) between these two times of this machine."""
         if asked_at <= told + _GRAIN and told <= answered_at:
             self.ahead = timedelta(0)
         else:
@@ -45,7 +45,7 @@ class StorageClock:
 
 
 def _in_words(span: timedelta) -> str:
-    """Coarse enough to stay the same while it is measured again."""
+    """Coarse enough to stay the same when it is measured again."""
     seconds = span.total_seconds()
     for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= 2 * length:

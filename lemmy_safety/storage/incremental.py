@@ -1,7 +1,7 @@
 """What is new in a storage, at the cost of what is new: the listing for a daemon's passes.
 
-pict-rs names what it stores by time (UUIDv7, from 0.5.7 on), so that most of a large store is proved to be old by its keys
-alone. What that takes to know is learnt while listing, and kept here for the passes to come.
+pict-rs names what it stores by time (UUIDv7, from 0.5.7 on), so the keys alone prove that most of a large store is old.
+The listing finds out what it needs for that as it goes, and keeps it here for later passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class IncrementalListing:
-    """Listings of one storage. Make one for the life of the storage, and use it from one thread at a time."""
+    """Listings of one storage. Make one for the lifetime of the storage, and use it from one thread at a time."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -31,8 +31,9 @@ class IncrementalListing:
     def new_since(self, since: datetime, *, prefix: str = "") -> Iterator[StoredObject]:
         """Objects modified at or after ``since`` (aware), and those of unknown time, as ``Storage.list`` yields them.
 
-        A small store is listed whole. Of a large one, whatever the keys prove to be older is skipped; keys outside that
-        scheme are then listed only while they can still be new.
+        A small store is listed completely. In a large one, everything that its keys prove to be older is skipped; keys
+        outside
+        that scheme are then listed only while they can still be new.
 
         :raises StorageError: what ``Storage.list`` raises.
         """
@@ -54,9 +55,9 @@ class IncrementalListing:
                 yield obj
 
     def _created_from(self, since: datetime) -> datetime | None:
-        """How old a time-ordered key may be; None where keys outside that scheme are needed, too.
+        """How old a time-ordered key may be; None if keys outside that scheme are needed, too.
 
-        They are, unless everything outside it is known to have been there before ``since``.
+        They are needed unless everything outside it is known to have existed before ``since``.
         """
         oldest = since - keys.LATE_ARRIVAL
         if not keys.is_ordered_since(oldest):

@@ -1,4 +1,4 @@
-"""Whether an object is still the one that was judged: compared right before it is deleted."""
+"""Checks just before a deletion whether an object is still the one that was judged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def raise_unless_judged(current: StoredObject, expected: StoredObject | None) -> None:
-    """:raises ObjectChanged: the object is not the one that was expected."""
+    """:raises ObjectChanged: the object is not the expected one."""
     if expected is not None and not current.same_content_as(expected):
         raise ObjectChanged(f"{current.key!r} changed since it was judged; it was left alone.")
 
@@ -29,9 +29,9 @@ def proved_by_its_bytes(
     read: Callable[[str], bytes],
     note: Callable[[StoredObject], None],
 ) -> StoredObject | None:
-    """How the object is described now, if it still is the one that was judged; None when it is gone.
+    """The object's current description, if it is still the one that was judged; None if it is gone.
 
-    ``note`` is given that description in full.
+    ``note`` receives that description in full.
 
     :raises ObjectChanged: it holds other bytes, or is being written to.
     """
@@ -49,12 +49,12 @@ def proved_by_its_bytes(
     if (before.size, before.modified_at) != (after.size, after.modified_at):
         raise ObjectChanged(f"{key!r} is being written to; it was left alone.")
     note(after)
-    # A tag that is another one at each look says nothing.
+    # A tag that changes each time it is read means nothing.
     return after if before.etag == after.etag else replace(after, etag=None)
 
 
 def note_descriptions(learned: Learned, place: str, listed: StoredObject, described: StoredObject) -> None:
-    """Keep it for an admin when the server describes an object in another way than it lists it."""
+    """Note for an admin that the server describes an object in another way than it lists it."""
     if described.same_content_as(listed):
         return
     same_time = replace(listed, etag=None, size=described.size).same_content_as(described)

@@ -1,7 +1,7 @@
-"""What a storage found out about its server while it was used, in sentences for an admin.
+"""Findings about a storage's server, made while using it, in sentences for an admin.
 
-A server that differs from the rules costs something: a slower listing, a check that says nothing. Each such finding is
-logged once, and the pass's summary and ``doctor`` repeat it. It holds for the life of this process.
+A server that breaks the rules has a cost: a slower listing, or a check that proves nothing. Each finding is
+logged once, and the pass's summary and ``doctor`` repeat it. It is kept for the life of this process.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Learned:
         self._notes: dict[str, str] = {}
 
     def note(self, place: str, text: str, *, topic: str = "") -> None:
-        """Keep one sentence about ``place`` (storage name or address), and log it when it is new.
+        """Keep one sentence about ``place`` (storage name or address), and log it if it is new.
 
-        Of sentences on one topic the latest is kept and the first is logged.
+        Of several sentences on one topic, the latest is kept and the first is logged.
         """
         sentence = f"{place} {text}"
         with self._lock:
@@ -32,7 +32,7 @@ class Learned:
             _log.warning("%s", sentence)
 
     def forget(self, topic: str) -> None:
-        """What was said on this topic is no longer so."""
+        """What was noted on this topic is no longer true."""
         with self._lock:
             self._notes.pop(topic, None)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def listers(count: int) -> Iterator[Executor]:
-    """``count`` threads. Who stops listening early does not wait for the answers that are under way."""
+    """``count`` threads. A caller that stops listing early does not wait for outstanding answers."""
     pool = ThreadPoolExecutor(count, thread_name_prefix="list")
     try:
         yield pool

@@ -1,9 +1,9 @@
-r"""The text form of file names, so that every name a disk can hold has exactly one key that a ledger can hold.
+r"""The text form of file names: every name that a disk can hold has exactly one key that a ledger can hold.
 
-POSIX file names are bytes. Those that are UTF-8 are their own key. A byte that is not part of UTF-8 is written as
-``\xHH`` (lower-case hex), and a backslash that is really in the name is doubled, so that the form can be undone:
+POSIX file names are bytes. Names in UTF-8 are their own key. A byte that is not part of UTF-8 is written as
+``\xHH`` (lower-case hex), and a real backslash in the name is doubled, so that the form can be undone:
 ``b"caf\xe9.jpg"`` is the key ``caf\xe9.jpg`` (eleven plain characters), ``b"a\b"`` is ``a\\b``. pict-rs itself writes
-neither; such files come from hands and backup tools, and must not hide the folder they lie in.
+neither; such files come from people and backup tools, and must not hide their folder.
 
 Used by the backends that list file systems (local, ssh). S3 keys are UTF-8 by definition and are not escaped.
 """
@@ -24,10 +24,11 @@ def to_key(raw: bytes) -> str:
 
 
 def typed_key(text: str) -> str:
-    r"""The key that a person means who typed it, or gave the name of its file as a shell completes it.
+    r"""The key that a person means by a typed key, or by a file name as a shell completes it.
 
-    What is UTF-8 is a key already, in the form of this module too. What is not can only be a file's name: Python has each
-    of its odd bytes as a lone surrogate, which no key holds.
+    UTF-8 text is already a key, in the form of this module too. Anything else can only be a file's name: Python
+    represents
+    each odd byte as a lone surrogate, which no key holds.
 
     :raises BadKey: no file can have this name.
     """
@@ -46,7 +47,7 @@ def typed_key(text: str) -> str:
 def from_key(key: str) -> bytes:
     r"""The path of a key; undoes ``to_key``.
 
-    Only the form that ``to_key`` makes is accepted, so that no two keys name one file and no escape can smuggle in a
+    Accepts only the form that ``to_key`` makes, so that no two keys name one file and no escape can smuggle in a
     ``/`` or ``..`` (``\x2e\x2e`` is refused).
 
     :raises BadKey: ``to_key`` cannot have made this key.

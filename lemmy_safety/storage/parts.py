@@ -1,6 +1,6 @@
-"""What a file is called while it is written: no listing gives it, because it is not an object yet.
+"""The name of a file while it is written: no listing yields it, because it is not an object yet.
 
-One that a crash left behind holds what was to be written, or a part of it, and may be deleted.
+A file with such a name after a crash holds what was to be written, or part of it, and may be deleted.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ def new_part() -> str:
 
 
 def is_part(key: str) -> bool:
-    # Asked of every key of a listing: most are told at once.
+    # Called for every key of a listing: most are decided at once.
     return _PREFIX in key and key.rpartition("/")[2].startswith(_PREFIX)

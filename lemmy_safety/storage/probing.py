@@ -1,6 +1,6 @@
-"""What ``doctor`` tries on a storage, the same for every backend: connect, list, read, write and delete.
+"""The steps that ``doctor`` tries on a storage, the same for every backend: connect, list, read, write and delete.
 
-Nothing is changed but one probe object of our own, a short text under a random name at the root.
+Changes nothing except one probe object of our own, a short text under a random name at the root.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROBE_TEXT = b"lemmy-safety doctor wrote this to see whether it may. It can be 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeStep:
-    """One thing ``doctor`` tried on a storage. ``fix`` is empty when ``ok``."""
+    """One step that ``doctor`` tried on a storage. ``fix`` is empty if ``ok``."""
 
     name: str
     ok: bool
@@ -35,7 +35,7 @@ class ProbeStep:
 
 
 def probe(storage: Storage) -> Iterator[ProbeStep]:
-    """Yield one step after the other; a step that the next ones depend on ends the row when it fails.
+    """Yield one step after the other; stops after a failed step that the next ones depend on.
 
     Raises no StorageError.
     """
@@ -58,7 +58,7 @@ def probe(storage: Storage) -> Iterator[ProbeStep]:
 
 
 def _read_step(storage: Storage, first: StoredObject) -> ProbeStep:
-    # One byte is enough to see whether reading is allowed, and a picture need not travel for it.
+    # One byte is enough to see whether reading is allowed, without transferring a picture.
     try:
         storage.read(first.key, max_bytes=1)
     except (ObjectTooLarge, ObjectGone):
@@ -78,7 +78,7 @@ def _write_step(storage: Storage) -> ProbeStep:
     except StorageError as error:
         failure = error
     try:
-        # Also where it could not be read back: nothing of ours stays in the storage.
+        # Even if it could not be read back: nothing of ours stays in the storage.
         if failure is None or _is_there(storage, key):
             storage.delete(key)
     except StorageError as error:

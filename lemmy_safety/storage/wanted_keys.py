@@ -1,4 +1,4 @@
-"""Which keys a listing of folders wants, and into which folders it need not look. Pure; touches no storage."""
+"""Which keys a listing of folders wants, and which folders it can skip. Pure; touches no storage."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lemmy_safety.storage.parts import is_part
 if TYPE_CHECKING:
     from datetime import datetime
 
-#: Where a file system's check puts what it salvages, in the root of each ext volume, readable by root only. It is no
-#: folder of pict-rs's, and a volume mounted as the store must not be refused for it in every pass.
+#: Where a file system check puts what it recovers, in the root of each ext volume, readable by root only. It is not
+#: pict-rs's, and a volume mounted as the store must not be refused for it in every pass.
 LOST_AND_FOUND = "lost+found"
 
 
@@ -20,8 +20,7 @@ LOST_AND_FOUND = "lost+found"
 class WantedKeys:
     """``prefix`` and ``after`` as in ``Storage.list``.
 
-    ``created_from`` leaves out what pict-rs's time-ordered keys prove to have been drawn before it, and everything
-    outside that scheme.
+    ``created_from`` leaves out what pict-rs's time-ordered keys prove to be older, and everything outside that scheme.
     """
 
     prefix: str = ""
@@ -30,7 +29,7 @@ class WantedKeys:
 
     @property
     def folder(self) -> str:
-        """The deepest folder that all wanted keys are known to lie below, without a slash at its end; "" is the root."""
+        """The deepest folder known to contain all wanted keys, without a slash at its end; "" is the root."""
         folder = self.prefix.rpartition("/")[0]
         return keys.V7_ROOT.rstrip("/") if not folder and self.created_from is not None else folder
 
@@ -43,7 +42,7 @@ class WantedKeys:
         return created_at is not None and created_at >= self.created_from
 
     def leads_to_wanted(self, folder: str) -> bool:
-        """Whether a wanted key can lie below this folder (no slash at its end, not the root)."""
+        """Whether a wanted key can be below this folder (no slash at its end, not the root)."""
         if folder == LOST_AND_FOUND:
             return False
         below = folder + "/"

@@ -1,7 +1,8 @@
-"""Whether bytes that arrived are those of the object that was listed: by size, and by tags that are an MD5.
+"""Checks whether received bytes are those of the listed object: by size, and by tags that are an MD5.
 
-The ETag of an S3 object that was stored in one piece is the MD5 of its bytes, unless the bucket encrypts (SSE-C, KMS) or
-the server makes its tags in another way. Which it is cannot be asked; it shows when the same bytes come twice.
+The ETag of an S3 object that was stored in one piece is the MD5 of its bytes, unless the bucket encrypts (SSE-C, KMS)
+or
+the server makes its tags in another way. No request can tell; it shows when the same bytes come twice.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 #: Not ``<md5>-2``, which is the tag of an object that was stored in parts.
 _MD5 = re.compile("[0-9a-fA-F]{32}")
 
-#: Objects whose tags are no MD5 of their bytes, with none whose tag is, before the server's tags say nothing any more.
-#: One alone may be an object that was damaged in the store.
+#: Number of objects whose tags are not the MD5 of their bytes, without any whose tag is, before the server's tags are
+#: ignored. A single one may be an object that was damaged in the store.
 _ENOUGH_MISFITS = 3
 
 
 class Wholeness:
-    """Remembers what a server's tags are worth. Safe from any thread."""
+    """Remembers whether a server's tags can be trusted. Safe from any thread."""
 
     def __init__(self, learned: Learned) -> None:
         self._learned = learned
@@ -33,7 +34,7 @@ class Wholeness:
         self._misfits = 0
 
     def fits(self, data: bytes, described: StoredObject) -> bool:
-        """Whether these can be the bytes that are described, as far as size and tag tell."""
+        """Whether these can be the described bytes, judging by size and tag."""
         if len(data) != described.size:
             return False
         if described.etag is None or not _MD5.fullmatch(described.etag) or self._tags_say_nothing:
@@ -44,7 +45,7 @@ class Wholeness:
         return True
 
     def note_misfit(self, place: str, key: str) -> None:
-        """The same bytes came twice and the tag is not their MD5: it is the tag that means something else."""
+        """The same bytes came twice and the tag is not their MD5: the tag means something else."""
         with self._lock:
             self._misfits += 1
         if self._fitted:

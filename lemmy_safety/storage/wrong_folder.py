@@ -1,6 +1,7 @@
-"""Folders above or inside pict-rs's ``files`` folder are refused when they are opened: no pass may touch what else lies there.
+"""Refuses folders above or inside pict-rs's ``files`` folder when they are opened: no pass may touch their other
+content.
 
-What such a folder looks like is known to ``pictrs.layout``.
+``pictrs.layout`` knows what such folders look like.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.storage.base import Storage
 
-#: Keys by which a folder is told to be above or inside the one that is meant.
+#: Keys that show a folder to be above or inside the one that is meant.
 _FIRST_KEYS = 5
 
 

@@ -1,7 +1,7 @@
 """A folder on this machine.
 
-``storage`` is the contract fulfilled, ``tree`` reaches every file from the root (over a ``folder`` that is held open),
-``walk`` is the listing, ``errors`` what the operating systems' refusals mean.
+``storage`` implements the contract, ``tree`` reaches every file from the root (through a ``folder`` that is held open),
+``walk`` lists, ``errors`` explains the operating systems' refusals.
 """
 
 from lemmy_safety.storage.local.storage import LocalStorage

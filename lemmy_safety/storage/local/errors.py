@@ -1,4 +1,4 @@
-"""What the operating system answers about files, in the words of ``lemmy_safety.errors``."""
+"""Translates the operating system's file errors into those of ``lemmy_safety.errors``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MEANINGS: tuple[tuple[frozenset[int], type[StorageError], str | None], ...] = (
     ),
 )  # fmt: skip
 
-#: What Windows takes for something else than part of a name: another drive, a stream, a separator, a wildcard.
+#: Characters that Windows does not take as part of a name: another drive, a stream, a separator, a wildcard.
 _WINDOWS_SIGNS = frozenset('<>:"\\|?*')
 _WINDOWS_DEVICES = frozenset(
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
@@ -71,7 +71,7 @@ def _storage_error(error: OSError, subject: str) -> StorageError:
 
 
 def refused_on_windows(path: str) -> bool:
-    r"""Whether Windows would take a relative path for something else than the file of that name.
+    r"""Whether Windows would take a relative path for something other than the file of that name.
 
     ``C:/x`` is another drive, ``a:b`` a stream of ``a``, ``NUL.jpg`` a device, ``a.`` and ``a `` are ``a``.
     """

@@ -1,11 +1,12 @@
-"""One folder of this machine, held open while something is done in it.
+"""One folder of this machine, held open while it is in use.
 
-A path is looked up again at each system call, so a folder that was checked can be a symbolic link a moment later, and a
-deletion then removes a file outside the store. Where the system can (Linux, macOS, the BSDs), a folder is therefore a
-descriptor: each part of a path is opened from the one before with ``O_NOFOLLOW``, and files are named relative to it.
+A path is resolved again at each system call, so a folder that was checked can be a symbolic link a moment later, and a
+deletion then removes a file outside the store. Where the system supports it (Linux, macOS, the BSDs), a folder is
+therefore
+a descriptor: each part of a path is opened from the one before with ``O_NOFOLLOW``, and files are named relative to it.
 
-Windows has no such calls. There each operation checks first that no link or junction leads to the folder. What remains
-is the moment between that check and the operation; making a link there needs a privilege that pict-rs does not have.
+Windows has no such calls. There each operation first checks that no link or junction leads to the folder. That leaves
+the moment between check and operation; making a link there needs a privilege that pict-rs does not have.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-#: Whether this system has all that it takes to go by descriptors.
+#: Whether this system has everything needed to work with descriptors.
 HAS_DESCRIPTORS = (
     {os.open, os.stat, os.unlink, os.rmdir, os.mkdir, os.rename} <= os.supports_dir_fd
     and (not hasattr(os, "link") or os.link in os.supports_dir_fd)
@@ -30,7 +31,7 @@ HAS_DESCRIPTORS = (
 
 
 def _flags(*names: str) -> int:
-    # Not every system has each: Windows knows none of the POSIX ones, and only Windows tells text from binary.
+    # Not every system has each: Windows has none of the POSIX ones, and only Windows distinguishes text from binary.
     flags = os.O_RDONLY
     for name in names:
         flags |= getattr(os, name, 0)
@@ -42,7 +43,7 @@ _FILE_FLAGS = _flags("O_BINARY", "O_CLOEXEC", "O_NOCTTY", "O_NOFOLLOW", "O_NONBL
 _NEW_FILE_FLAGS = _flags("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW") | os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
-#: What file systems say that cannot write out a folder by itself.
+#: Errors of file systems that cannot sync a folder by itself.
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -57,7 +58,7 @@ class Folder:
 
     @classmethod
     def root(cls, path: str) -> Folder:
-        """Open the folder that a store begins with. Its own path is the admin's: links in it are followed."""
+        """Open the root folder of a store. The path itself is the admin's choice: links in it are followed."""
         if HAS_DESCRIPTORS:
             return cls(path, os.open(path, _FOLDER_FLAGS))
         if not stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116
@@ -78,12 +79,12 @@ class Folder:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and number, which no other folder has at the same time."""
+        """Device and file number, which no other folder has at the same time."""
         facts = os.stat(self._itself)  # noqa: PTH116
         return facts.st_dev, facts.st_ino
 
     def child(self, name: str) -> Folder:
-        """Open a folder in this one, which is no link."""
+        """Open a folder inside this one; it must not be a link."""
         path = os.path.join(self._path, name)  # noqa: PTH118
         if self._by_path:
             facts = self.lstat(name)
@@ -96,25 +97,25 @@ class Folder:
         try:
             return Folder(path, os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder))
         except OSError as error:
-            # Systems differ in what they say of a link: ENOTDIR, ELOOP, EMLINK.
+            # Systems report a link differently: ENOTDIR, ELOOP, EMLINK.
             if not isinstance(error, FileNotFoundError) and _is_link(self.lstat(name)):
                 raise _link_in_the_way() from error
             raise
 
     @contextlib.contextmanager
     def descend(self, names: Iterable[str]) -> Iterator[Folder]:
-        """The folder that these names lead to, one below the other; this one for none."""
+        """The folder that these names lead to, one below the other; this folder if there are none."""
         with contextlib.ExitStack() as opened:
             folder = self
             for name in names:
                 deeper = folder.child(name)
-                opened.close()  # one descriptor at a time, however deep it goes
+                opened.close()  # one descriptor at a time, at any depth
                 folder = opened.enter_context(deeper)
             yield folder
 
     @contextlib.contextmanager
     def entries(self) -> Iterator[Iterator[os.DirEntry[str]]]:
-        """What lies in the folder, in any order."""
+        """The entries of the folder, in any order."""
         with os.scandir(self._itself) as found:
             yield found
 
@@ -123,7 +124,7 @@ class Folder:
         return os.stat(path, dir_fd=folder, follow_symlinks=False)
 
     def exists(self, name: str) -> bool:
-        """Whether there is anything of that name, be it a link to nowhere."""
+        """Whether anything has that name, even a link to nowhere."""
         try:
             self.lstat(name)
         except FileNotFoundError:
@@ -131,17 +132,17 @@ class Folder:
         return True
 
     def open_file(self, name: str) -> int:
-        """A descriptor to read from. Neither follows a link nor waits for the other end of a pipe."""
+        """A descriptor for reading. Does not follow links and does not wait for the other end of a pipe."""
         path, folder = self._at(name)
         return os.open(path, _FILE_FLAGS, dir_fd=folder)
 
     def make_file(self, name: str, *, mode: int = 0o666) -> int:
-        """A descriptor to write to, of a file that was not there before."""
+        """A descriptor for writing to a file that did not exist before."""
         path, folder = self._at(name)
         return os.open(path, _NEW_FILE_FLAGS, mode, dir_fd=folder)
 
     def sync(self) -> None:
-        """Have the names in the folder survive a power failure, where the system and the file system can promise that."""
+        """Make the names in the folder survive a power failure, if the system and the file system can promise that."""
         if self._descriptor is not None:
             try:
                 os.fsync(self._descriptor)
@@ -172,7 +173,7 @@ class Folder:
         os.link(path, new_path, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
 
     def _at(self, name: str) -> tuple[str, int | None]:
-        """How the system is told of a name in this folder."""
+        """How to name a file in this folder to the system."""
         itself = self._itself
         return (name, itself) if isinstance(itself, int) else (os.path.join(itself, name), None)  # noqa: PTH118
 
@@ -182,7 +183,7 @@ class Folder:
             if self._descriptor is None:
                 raise ValueError("the folder was closed")
             return self._descriptor
-        # Also follows junctions, which are Windows's other link to a folder and pass for a folder.
+        # Also follows junctions, Windows's other kind of link to a folder, which look like folders.
         real = os.path.realpath(self._path)
         if os.path.normcase(real) != os.path.normcase(self._path):
             raise _link_in_the_way()
@@ -204,7 +205,7 @@ def make_folders(root: Folder, names: list[str]) -> None:
 def rename_without_overwriting(source: Folder, name: str, target: Folder, new_name: str) -> None:
     """Move a file.
 
-    :raises FileExistsError: ``new_name`` is there and is another file.
+    :raises FileExistsError: ``new_name`` exists and is another file.
     """
     if os.name == "nt":
         source.rename(name, target, new_name)  # refuses to overwrite, on Windows
@@ -212,8 +213,8 @@ def rename_without_overwriting(source: Folder, name: str, target: Folder, new_na
     try:
         source.link(name, target, new_name)
     except FileExistsError:
-        # Two names of one file: a move that was cut short between its two steps. With one link only it is one name in
-        # two spellings, on a file system that does not tell upper from lower case.
+        # One file with two names: a move was interrupted between its two steps. With only one link it is one name in
+        # two spellings, on a file system that ignores case.
         facts = source.lstat(name)
         if facts.st_nlink < 2 or not os.path.samestat(facts, target.lstat(new_name)):  # noqa: PLR2004
             raise
@@ -234,7 +235,7 @@ def rename_without_overwriting(source: Folder, name: str, target: Folder, new_na
 
 
 def is_junction(facts: os.stat_result) -> bool:
-    """Whether Windows would go on elsewhere from this folder."""
+    """Whether Windows would continue somewhere else from this folder."""
     return getattr(facts, "st_reparse_tag", 0) == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
 
 

@@ -1,9 +1,10 @@
 """pict-rs's ``files`` folder on this machine, or any other folder.
 
 Symbolic links are never followed, neither listed nor read, wherever they point: a link in a store can only have been
-put there by hand, and a deletion must not leave the folder the admin named. That holds also while somebody exchanges
-folders for links: everything is reached from the root by descriptors (``folder``). Only regular files are objects, so a
-pipe named ``.jpg`` cannot block a sweep. Keys are the text form of file names (``names``).
+put there by hand, and a deletion must not leave the folder that the admin named. That is true even while another
+program
+replaces folders with links: everything is reached from the root by descriptors (``folder``). Only regular files are
+objects, so a pipe named ``.jpg`` cannot block a sweep. Keys are the text form of file names (``names``).
 """
 
 from __future__ import annotations
@@ -42,21 +43,21 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_9999_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
-# A folder that a deletion next door removes as empty may vanish between making it and putting a file into it. Each
-# attempt takes microseconds, so that many are free.
+# A parallel deletion may remove a new folder as empty before a file is put into it. Each
+# attempt takes microseconds, so many attempts are affordable.
 _ATTEMPTS = 50
 _CHUNK_BYTES = 1 << 16
 
 
 class LocalStorage(Storage):
-    """One folder. ``root`` itself may be a symbolic link; what it points to when this object is made is the root."""
+    """One folder. ``root`` itself may be a symbolic link; its target when this object is made is the root."""
 
     settle_s = 5.0
     whole_listing_up_to = 5_000  # a walk of about a second, ten folders an object
 
     def __init__(self, root: str | Path) -> None:
         super().__init__()
-        # Not Path.resolve, which raises RuntimeError for a link to itself; opening it says what is wrong.
+        # Not Path.resolve, which raises RuntimeError for a link to itself; opening it reports what is wrong.
         try:
             resolved = Path(os.path.realpath(root))
         except ValueError:  # NUL
@@ -100,7 +101,7 @@ class LocalStorage(Storage):
 
     def _read(self, key: str, max_bytes: int) -> bytes:
         with self._tree.at(key) as (folder, name):
-            # Looked at before it is opened: opening a pipe or a device can have effects of its own.
+            # Checked before it is opened: opening a pipe or a device can have side effects.
             self._tree.regular(key, folder, name)
             with os.fdopen(folder.open_file(name), "rb", buffering=0) as file:
                 facts = os.fstat(file.fileno())

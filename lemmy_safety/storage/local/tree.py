@@ -1,6 +1,6 @@
-"""Paths below the root of a folder on this machine: nothing is reached but from the root, and nothing through a link.
+"""Paths below the root of a folder on this machine: everything is reached from the root, and nothing through a link.
 
-What the operating system refuses is raised as a ``StorageError``.
+Refusals by the operating system are raised as a ``StorageError``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LocalTree:
         self._identity: tuple[int, int] | None = None
 
     def begin(self) -> None:
-        """The folder that is there now, and may be listed, is the root from now on.
+        """Make the folder that exists now, if it may be listed, the root from now on.
 
         :raises StorageError: as ``open``.
         """
@@ -41,9 +41,9 @@ class LocalTree:
             self._identity = root.identity
 
     def open(self) -> Folder:
-        """The root, seen to be there and to be the folder that was opened. Everything is reached from it.
+        """The root, checked to be the folder that was opened. Everything is reached from it.
 
-        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when another folder is in its place.
+        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable if another folder has replaced it.
         """
         hint = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in volumes/pictrs/files."
         try:
@@ -73,10 +73,10 @@ class LocalTree:
 
     @contextlib.contextmanager
     def at(self, key: str, *, make: bool = False) -> Iterator[tuple[Folder, str]]:
-        """The folder of a key, open, and the key's name in it. With ``make``, folders that are missing are made.
+        """The open folder of a key, and the key's name in it. With ``make``, missing folders are created.
 
-        :raises BadKey: a link leads there, or this system cannot name such a file. What the system refuses inside the
-            ``with`` is translated too.
+        :raises BadKey: a link leads there, or this system cannot name such a file. Refusals by the system inside the
+            ``with`` are translated too.
         """
         *folders, name = self._parts(key)
         with self.open() as root, self._translated(key):
@@ -114,14 +114,14 @@ class LocalTree:
         return facts
 
     def remove_empty_parents(self, key: str) -> None:
-        """Remove folders that a deletion left empty, as pict-rs does; only ever empty ones, and never the root.
+        """Remove folders that a deletion left empty, as pict-rs does; only empty ones, and never the root.
 
-        What cannot be removed stays: the deletion itself is done.
+        Folders that cannot be removed stay: the deletion itself is done.
         """
         *folders, _ = self._parts(key)
         with contextlib.suppress(OSError, StorageError), contextlib.ExitStack() as opened:
             chain = [opened.enter_context(self.open())]
-            with contextlib.suppress(FileNotFoundError):  # another thread was faster; what is above may be ours
+            with contextlib.suppress(FileNotFoundError):  # another thread was faster; the parents may be ours
                 for name in folders[:-1]:
                     chain.append(opened.enter_context(chain[-1].child(name)))
             for folder, name in reversed(list(zip(chain, folders, strict=False))):
@@ -140,6 +140,6 @@ class LocalTree:
             with translated(f"{key!r} in {self._name}"):
                 yield
         except ObjectGone:
-            # Were the whole folder away, every object would look deleted.
+            # If the whole folder were missing, every object would look deleted.
             self.open().close()
             raise

@@ -1,6 +1,6 @@
-"""One walk over a folder of this machine: every regular file as a key and what the system knows of it.
+"""One walk over a folder of this machine: yields every regular file as a key and the system's facts about it.
 
-Links are not followed. Nothing is read, and nothing is described that is not wanted.
+Does not follow links. Reads no file, and describes only what is wanted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-#: Folders within folders that are looked into. pict-rs makes ten; each open one costs a descriptor while it is listed.
+#: Deepest nesting that is visited. pict-rs makes ten levels; each open one costs a descriptor while it is listed.
 _MOST_LEVELS = 100
 
 
 class LocalWalk:
-    """One walk over a store. At its end ``refused`` holds the keys of the folders that could not be looked into."""
+    """One walk over a store. At its end ``refused`` holds the keys of the folders that could not be listed."""
 
     def __init__(self, wanted: WantedKeys) -> None:
         self._wanted = wanted
@@ -54,7 +54,7 @@ class LocalWalk:
                     levels.append(level.deeper(name, key, depth=len(levels)))
                     yield from self._files_in(levels[-1])
                 except (ObjectGone, BadKey):
-                    continue  # gone since, or a link by now
+                    continue  # deleted since, or now a link
                 except AccessDenied as error:
                     _log.warning("not listed, but the rest is: %s", error.message)
                     self.refused.append(key)
@@ -63,7 +63,7 @@ class LocalWalk:
                 level.folder.close()
 
     def _files_in(self, level: _Level) -> Iterator[tuple[str, os.stat_result]]:
-        """What is wanted of one folder; ``level.below`` receives the names of the folders in it, the last one first."""
+        """The wanted files of one folder; ``level.below`` receives the names of its subfolders, the last one first."""
         with translated(f"folder {level.key!r}"), level.folder.entries() as entries:
             for entry in entries:
                 key = level.key + to_key(os.fsencode(entry.name))
@@ -74,21 +74,21 @@ class LocalWalk:
                     try:
                         facts = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
-                        continue  # deleted since; pict-rs does that by itself
+                        continue  # deleted since; pict-rs does that itself
                     yield key, facts
         level.below.sort(reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A folder that is open; ``below`` are the folders in it that are still to be listed."""
+    """An open folder; ``below`` are its subfolders that are still to be listed."""
 
     folder: Folder
     key: str
     below: list[str] = field(default_factory=list)
 
     def deeper(self, name: str, key: str, *, depth: int) -> _Level:
-        """The folder of that name in this one."""
+        """The subfolder of that name."""
         if depth > _MOST_LEVELS:
             raise AccessDenied(f"{key!r} lies more than {_MOST_LEVELS} folders deep.")
         with translated(f"folder {key!r}"):

@@ -1,4 +1,4 @@
-"""One new file, whole or not at all: written under another name, and given its own once it is on the disk."""
+"""Writes one new file, whole or not at all: under another name first, renamed once it is on the disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lemmy_safety.storage.parts import new_part
 if TYPE_CHECKING:
     from lemmy_safety.storage.local.folder import Folder
 
-#: For the account alone. Windows has no such mode: there a file gets the permissions of its folder.
+#: For this account only. Windows has no such mode: there a file gets the permissions of its folder.
 _MODE = 0o600
 
 
 def write_file(folder: Folder, name: str, data: bytes) -> None:
-    """:raises FileExistsError: there is a file of that name. Other OSErrors pass; then nothing is left behind."""
+    """:raises FileExistsError: a file has that name. Other OSErrors pass through; then nothing is left behind."""
     part = new_part()
     try:
         with os.fdopen(folder.make_file(part, mode=_MODE), "wb") as file:

@@ -1,7 +1,7 @@
 """Buckets on S3-compatible servers, through boto3.
 
-``storage`` is the contract fulfilled, ``client`` the connection, ``listing`` how a large bucket is listed over several
-connections, ``errors`` what botocore's exceptions and a server's answers mean.
+``storage`` implements the contract, ``client`` is the connection, ``listing`` lists a large bucket over several
+connections, ``errors`` explains botocore's exceptions and servers' answers.
 """
 
 from lemmy_safety.storage.s3.storage import S3Storage

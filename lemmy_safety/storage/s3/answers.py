@@ -1,7 +1,8 @@
-"""What a server's answers say, as far as they say it: nothing in an answer is taken for granted.
+"""Reads a server's answers without trusting them: any field may be missing or absurd.
 
-boto3 hands over whatever fields the server sent. A field that is missing or absurd is None here; what follows from that
-is decided by those who ask (``bucket``, ``storage``). Runs inside ``translated``.
+boto3 passes on whatever fields the server sent. A field that is missing or absurd is None here; the callers
+(``bucket``,
+``storage``) decide what follows. Runs inside ``translated``.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from lemmy_safety.records import UNKNOWN_TIME, StoredObject
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: S3's largest object has 50 TB; a larger number is no size. It also has to fit the ledger's 63 bits.
+#: S3's largest object has 50 TB; a larger number is not a size. It also has to fit the ledger's 63 bits.
 _MOST_BYTES = 1 << 50
 
-#: What int and botocore's parse_timestamp raise; RuntimeError is the latter's word for a time beyond the calendar.
+#: What int and botocore's parse_timestamp raise; the latter raises RuntimeError for a time beyond the calendar.
 UNPARSABLE = (ValueError, OverflowError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object as a listing describes it; None is what the server did not say, or said absurdly."""
+    """One object as a listing describes it; None marks what the server left out or sent as nonsense."""
 
     key: str
     size: int | None
@@ -43,10 +44,11 @@ class Entry:
 class Page:
     """One answer to a listing.
 
-    ``more`` says that others follow, from ``token`` on, or (of a server that answers as ListObjects version 1 does) from
-    the key ``marker`` on. ``lost`` is how many entries were announced and cannot be read. ``escaped`` is whether the
-    server says that its keys are url-encoded (and boto3 has decoded them). ``empty_pages`` counts those without a key up
-    to here. ``most_keys`` is how many keys the server says it puts on a page, ``told_at`` its time when it answered.
+    ``more`` means that other pages follow, from ``token`` on, or (for a server that answers as ListObjects version 1
+    does)
+    from the key ``marker`` on. ``lost`` is how many announced entries cannot be read. ``escaped``: the server
+    says that its keys are url-encoded (and boto3 has decoded them). ``empty_pages`` counts the pages without a key up
+    to here. ``most_keys`` is the server's stated page size in keys, ``told_at`` its time when it answered.
     """
 
     entries: tuple[Entry, ...] = ()
@@ -66,9 +68,9 @@ class Page:
 
 
 def page_of(answer: Mapping[str, Any]) -> Page | None:
-    """A listing's answer; None when it is not one of an S3 server.
+    """A listing's answer; None if it is not from an S3 server.
 
-    botocore takes any XML for an answer, and a web site's well-formed page for an empty bucket.
+    botocore accepts any XML as an answer, and a web site's well-formed page as an empty bucket.
     """
     more = answer.get("IsTruncated")
     if more is None:
@@ -94,7 +96,7 @@ def page_of(answer: Mapping[str, Any]) -> Page | None:
 
 
 def entry_of(key: str, answer: Mapping[str, Any]) -> Entry:
-    """What HEAD says of one object."""
+    """The answer to HEAD for one object."""
     return Entry(
         key, size_in(answer.get("ContentLength")), time_in(answer.get("LastModified")), tag_in(answer.get("ETag"))
     )
@@ -111,7 +113,7 @@ def size_in(value: Any) -> int | None:
 
 
 def time_in(value: Any) -> datetime | None:
-    """None as well for times so old that no store is meant: servers without a time send 1970, or the year 1."""
+    """None also for times too old to be real: servers without a time send 1970, or the year 1."""
     if not isinstance(value, datetime):
         return None
     try:
@@ -136,14 +138,14 @@ def told_at(answer: Mapping[str, Any]) -> datetime | None:
 
 
 def drop_absurd_fields(response_dict: dict[str, Any], **_: Any) -> None:
-    """Take what cannot be parsed out of a listing, so that it costs one object and not the page.
+    """Remove fields that cannot be parsed from a listing, so that they cost one object and not the page.
 
     A handler for botocore's event ``before-parse``.
     """
     try:
         root = ET.fromstring(response_dict["body"])  # noqa: S314 - expat 2.4.1 and later bounds entities
     except ET.ParseError:
-        return  # botocore says so
+        return  # botocore reports it
     _drop_from(root)
     for entry in root:
         if _name(entry) == "Contents":
@@ -185,7 +187,7 @@ def _name(field: ET.Element) -> str:
 
 
 def drop_absurd_headers(response_dict: dict[str, Any], **_: Any) -> None:
-    """Take headers that cannot be parsed out of an answer about one object: none of them is worth the object.
+    """Remove headers that cannot be parsed from an answer about one object: no header is worth losing the object.
 
     A handler for botocore's event ``before-parse``.
     """

@@ -1,7 +1,7 @@
-"""Lists a bucket, page by page: fast where the server keeps S3's order, one plain chain of pages where it does not.
+"""Lists a bucket, page by page: fast if the server keeps S3's order, otherwise as one plain chain of pages.
 
-What a server promises is checked while it is used (``order``). Servers that list in an order of their own exist (Storj,
-stores with folders of their own); there, only following the server's own tokens from the first page on is complete.
+The server's promises are checked during use (``order``). Some servers list in their own order (Storj,
+stores with real folders); there, only following the server's own tokens from the first page on is complete.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 
 
 class BucketListing:
-    """Listings of one bucket; remembers for them all what the first one found out about the server."""
+    """Listings of one bucket; keeps what the first listing found out about the server."""
 
-    #: Pages without a key in a row. Where much was deleted under versioning, S3 may send one for a thousand old versions.
+    #: Pages without a key in a row. After many deletions under versioning, S3 may send one per thousand old versions.
     most_empty_pages = 10_000
 
     def __init__(self, ask: AskPage, place: str, *, page_size: int, connections: int, learned: Learned) -> None:
@@ -38,7 +38,7 @@ class BucketListing:
         self._page_size = page_size
         self._connections = connections
         self._learned = learned
-        #: False once the server was seen to list in another order than that of bytes.
+        #: False once the server was seen to list in an order other than byte order.
         self.keeps_order = True
 
     def distrust(self, error: OrderBroken) -> None:
@@ -53,11 +53,11 @@ class BucketListing:
     def in_order(
         self, prefix: str, after: str | None, *, pages_in_a_row: int, page_size: int | None = None
     ) -> Iterator[Page]:
-        """Pages of the keys behind ``after``, in byte order; from ``pages_in_a_row`` on several chains, in no order.
+        """Pages of the keys after ``after``, in byte order; from ``pages_in_a_row`` on several chains, in no order.
 
-        :raises OrderBroken: the server does not keep the order; the pages so far are good, those to come may leave out
+        :raises OrderBroken: the server does not keep the order; the pages so far are good, but later ones may leave out
             keys.
-        :raises StorageError: what asking raises; the listing cannot go on.
+        :raises StorageError: a request failed; the listing cannot continue.
         """
         follow = functools.partial(self._next, prefix=prefix, page_size=page_size or self._page_size)
         whole = KeyRange(after, None)
@@ -80,9 +80,9 @@ class BucketListing:
         check_joints([checks[key_range] for key_range in ranges], functools.partial(self._met, follow))
 
     def plain(self, prefix: str) -> Iterator[Page]:
-        """All pages, as the server links them; nothing is taken for granted but its own links.
+        """All pages, as the server links them; relies on nothing but those links.
 
-        :raises StorageError: what asking raises; the listing cannot go on, or goes round in circles.
+        :raises StorageError: a request failed; the listing cannot continue, or goes in circles.
         """
         request = self._request(prefix, None, self._page_size)
         page = self._ask(**request)
@@ -108,7 +108,7 @@ class BucketListing:
             return None
         if before.more:
             return self._following(before, request)
-        # A full page that is said to be the last one, and the end of a long listing, are worth one more request.
+        # A full page that claims to be the last, and the end of a long listing, are worth one more request.
         is_full = len(before.entries) >= min(page_size, before.most_keys or page_size)
         if last is None or not (is_full or key_range.last is not None):
             return None
@@ -118,12 +118,12 @@ class BucketListing:
     def _following(self, before: Page, request: dict[str, str | int]) -> Page:
         """The page that ``before`` leads to.
 
-        :raises StorageError: there is no way to it, or it is the same one.
+        :raises StorageError: there is no way to it, or it is the same page.
         """
         if before.token is not None:
             page = self._ask(**request, ContinuationToken=before.token)
         else:
-            # An old server that answers as ListObjects does, where the last key leads on.
+            # An old server that answers as ListObjects does: continue after the last key.
             marker = before.marker or before.last_key
             if marker is None:
                 raise self._cannot_go_on()
@@ -135,7 +135,7 @@ class BucketListing:
         return replace(page, empty_pages=empty)
 
     def _met(self, follow: Callable[[KeyRange, Page | None], Page | None], key_range: KeyRange) -> RangeCheck:
-        """What a range holds: up to the first key beyond it, or to its first one where it has no end."""
+        """Read a range up to the first key beyond it, or to its first key if it has no end."""
         check = RangeCheck(key_range)
         page = follow(key_range, None)
         while page is not None:

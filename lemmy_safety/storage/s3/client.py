@@ -1,4 +1,4 @@
-"""How a boto3 client for any S3-compatible server is made: timeouts, retries, region and proxy."""
+"""Makes a boto3 client for any S3-compatible server: timeouts, retries, region and proxy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lemmy_safety.storage.s3.errors import translated
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# Where no region is set, requests are signed for this one; a server that wants another names it in its refusal, and
-# botocore signs again for that and remembers it for the bucket.
+# Without a configured region, requests are signed for this one; a server in another one names it in its refusal, and
+# botocore signs again for that region and remembers it for the bucket.
 _FIRST_REGION = "us-east-1"
 
 _CONNECT_TIMEOUT_S = 10
@@ -34,11 +34,11 @@ def connect(
     connections: int,
     attempts: int,
 ) -> S3Client:
-    """A client, which has not sent anything yet. ``url`` is one of ``checked_endpoint``; ``login`` is access key, secret key
+    """A client that has sent nothing yet. ``url`` comes from ``checked_endpoint``; ``login`` is access key, secret key
     and session token.
 
-    :raises StorageError: LoginRefused when boto3's own places hold no login that can be used.
-    :raises SettingsError: a variable names a proxy that cannot be used.
+    :raises StorageError: LoginRefused if boto3's own places hold no usable login.
+    :raises SettingsError: a variable names an unusable proxy.
     """
     proxies = _proxies(url)
     with translated(url):
@@ -51,7 +51,7 @@ def connect(
             retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=connections,
             tcp_keepalive=True,
-            # The newer checksum headers are refused by older S3-compatible servers; TLS and ETag do without.
+            # Older S3-compatible servers refuse the newer checksum headers; TLS and ETag make them unnecessary.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -69,9 +69,9 @@ def connect(
 
 
 def _proxies(url: str) -> dict[str, str]:
-    """For botocore, whose own reading of the variables finds a faulty proxy only while it asks, and then blames the server.
+    """Proxies for botocore, which itself notices a faulty proxy variable only during a request, and blames the server.
 
-    It does not look at ``ALL_PROXY``, and speaks no SOCKS.
+    botocore ignores ``ALL_PROXY`` and has no SOCKS.
     """
     proxy = proxy_for(url, all_counts=False)
     if proxy is None:
@@ -84,16 +84,16 @@ def _proxies(url: str) -> dict[str, str]:
 
 
 def ignore_absurd_entries(client: S3Client) -> None:
-    """From now on, leave fields out of listings that cannot be parsed. It has them parsed twice, so not before need."""
+    """From now on, drop unparsable fields from listings. This parses listings twice, so do it only when needed."""
     for operation in ("ListObjects", "ListObjectsV2"):
         client.meta.events.register(f"before-parse.s3.{operation}", drop_absurd_fields, unique_id=operation)
 
 
 def _ask_no_bucket_for_its_region(**_: Any) -> None:
-    """Keep botocore from asking HEAD for the region after a redirect that names none.
+    """Keep botocore from sending HEAD to find the region after a redirect that names none.
 
     A server that redirects every request (http to https, an apex to www) redirects that HEAD as well, and botocore
-    1.44 then calls itself until the stack is full. We never send HeadBucket ourselves, and servers that redirect for
-    a region's sake name it in the refusal.
+    1.44 then calls itself until the stack is full. We never send HeadBucket ourselves, and servers that redirect
+    because of a region name it in the refusal.
     """
     raise ClientError({"ResponseMetadata": {"HTTPHeaders": {}}}, "HeadBucket")  # type: ignore[typeddict-item]

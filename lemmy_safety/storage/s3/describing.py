@@ -1,4 +1,4 @@
-"""What a bucket says of one object: HEAD, and where that says too little a listing of the same key."""
+"""Describes one object of a bucket: by HEAD, and by a listing of the same key if HEAD says too little."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Enough for the key itself to be among those that begin with it.
+#: Enough for the key itself to be among the keys that begin with it.
 _PAGE = 10
 
 
 def describe(requests: BucketRequests, key: str, *, seen_lately: bool = False) -> StoredObject:
-    """``seen_lately``: the bucket answered a moment ago, so "not there" is about the object and needs no second question."""
+    """``seen_lately``: the bucket has just answered, so "not there" is about the object and needs no second request."""
     try:
         with translated(requests.place, key):
             entry = entry_of(key, requests.client.head_object(Bucket=requests.bucket, Key=key))
@@ -47,9 +47,9 @@ def describe(requests: BucketRequests, key: str, *, seen_lately: bool = False) -
 
 
 def _completed(requests: BucketRequests, entry: Entry) -> Entry:
-    """What HEAD left out, from the listing. Without a time a web page passes for an object, too.
+    """Fill in from the listing what HEAD left out. Without a time, even a web page would pass for an object.
 
-    :raises StorageError: HEAD and the listing speak of different things.
+    :raises StorageError: HEAD and the listing describe different things.
     """
     try:
         page = requests.page(Prefix=entry.key, MaxKeys=_PAGE)
@@ -67,17 +67,18 @@ def _completed(requests: BucketRequests, entry: Entry) -> Entry:
 
 
 def _explain_head(requests: BucketRequests, key: str, refusal: StorageError) -> None:
-    """Ask again in a way that is answered in words: HEAD says 403 and 404 for the login and the bucket, too.
+    """Ask again with a request whose refusal has a text: HEAD answers 403 and 404 for the login and the bucket, too.
 
-    :raises ObjectGone: HEAD said 403, and a whole listing of what begins with the key lacks it. Some servers say 403 for whatever
-        is not there.
+    :raises ObjectGone: HEAD answered 403, and a complete listing of the keys that begin with this one lacks it. Some
+        servers
+        answer 403 for everything that does not exist.
     """
     try:
         page = requests.page(Prefix=key, MaxKeys=_PAGE)
     except (LoginRefused, StorageMissing, StorageUnreachable):
         raise
     except StorageError as error:
-        # An account that may not list: HEAD's own status stands.
+        # The account may not list: HEAD's own status counts.
         _log.debug("could not find out more about %r: %s", key, error.message)
         return
     whole = not (page.more or page.lost or page.folders)

@@ -1,4 +1,4 @@
-"""The address of an S3 server: its one spelling, and what botocore cannot use. Asks no server."""
+"""The address of an S3 server: its normal form, and what botocore cannot use. Sends no request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LONGEST_NAME = 255
 _LONGEST_PART = 63
 
-#: What botocore takes in a part of a host name (botocore.utils, LABEL_RE), with no hyphen at its ends (RFC 952 and 1123).
+#: What botocore accepts in a part of a host name (botocore.utils, LABEL_RE), without hyphens at its ends (RFC 952 and
+#: 1123).
 _LETTERS = frozenset(string.ascii_letters + string.digits + "-")
 
 _SPELLING = "Write OBJECT_STORAGE_ENDPOINT with its scheme and without a login, such as https://eu2.example.com."
@@ -31,9 +32,9 @@ _ASCII = "It may hold a-z, 0-9, hyphens and dots."
 
 
 def checked_endpoint(endpoint: str) -> str:
-    """The endpoint in its one spelling.
+    """The endpoint in its normal form.
 
-    :raises SettingsError: it is not the URL of a server, or its host name is one that botocore refuses.
+    :raises SettingsError: not the URL of a server, or botocore refuses its host name.
     """
     url = _normalised(endpoint)
     if url is None:
@@ -49,7 +50,7 @@ def checked_endpoint(endpoint: str) -> str:
 
 
 def check_region(region: str, url: str) -> None:
-    """:raises SettingsError: it is not the name of a region."""
+    """:raises SettingsError: not the name of a region."""
     try:
         validate_region_name(region)
     except InvalidRegionError as error:
@@ -59,7 +60,7 @@ def check_region(region: str, url: str) -> None:
 
 
 def shown_endpoint(endpoint: str) -> str:
-    """The endpoint in one spelling, without a login that is in it; what is no URL keeps the rest of its spelling."""
+    """The endpoint in its normal form, without a login; anything that is not a URL otherwise keeps its spelling."""
     return _normalised(endpoint) or without_login(endpoint.strip())
 
 
@@ -71,7 +72,7 @@ def _normalised(endpoint: str) -> str | None:
         return None
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         return None
-    if "@" in parts.path + parts.query + parts.fragment:  # what was taken for the host is a piece of a login
+    if "@" in parts.path + parts.query + parts.fragment:  # what was taken for the host is part of a login
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     if port is not None and port != _DEFAULT_PORTS[parts.scheme]:
@@ -80,7 +81,7 @@ def _normalised(endpoint: str) -> str | None:
 
 
 def _why_no_host(host: str) -> tuple[str, str] | None:
-    """Why botocore refuses the host name, and what to do; None where it does not."""
+    """Why botocore refuses the host name, and what to do; None if it accepts it."""
     if ":" in host:
         return None if _is_ipv6(host) else ("it is not an IPv6 address", _SPELLING)
     if not host.isascii():

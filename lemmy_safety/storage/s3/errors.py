@@ -1,7 +1,7 @@
-"""What boto3 and S3 servers raise, in the words of ``lemmy_safety.errors``.
+"""Translates errors of boto3 and S3 servers into those of ``lemmy_safety.errors``.
 
-Servers answer with a code (or, where an answer has no body, with the bare HTTP status); botocore raises classes of its
-own for everything that happens before an answer. Both are looked up in tables, and a test finds botocore exceptions
+Servers answer with a code (or, if an answer has no body, with the bare HTTP status); botocore raises its own classes
+for everything that happens before an answer. Both are looked up in tables, and a test finds botocore exceptions
 that no table names. Messages hold the server's code, never a credential.
 """
 
@@ -37,8 +37,8 @@ from lemmy_safety.proxies import Proxy, causes, refusal_of_tunnel, variable_of, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Everything boto3 lets through, from building a request to reading the last byte of a body. OSError and urllib3's
-#: and http.client's own classes come from a body that breaks off: botocore translates only some of them.
+#: Everything boto3 lets through, from building a request to reading the last byte of a body. OSError and the classes of
+#: urllib3 and http.client come from a body that breaks off: botocore translates only some of them.
 VENDOR_ERRORS = (
     boto.ClientError,
     boto.BotoCoreError,
@@ -49,8 +49,8 @@ VENDOR_ERRORS = (
     OSError,
 )
 
-#: What parsing raises when an answer is not of the form that boto3 expects: a date that is none, a missing field. Nothing
-#: but boto3's calls and the reading of their answers runs inside ``translated``.
+#: What parsing raises for an answer in another form than boto3 expects: an invalid date, a missing field. Only
+#: boto3's calls and the reading of their answers run inside ``translated``.
 ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError)
 
 _LOGIN_HINT = "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -61,7 +61,7 @@ _ENDPOINT_HINT = "Check OBJECT_STORAGE_ENDPOINT; it is the S3 server's URL, such
 
 _CERTIFICATES_HINT = "Correct or unset AWS_CA_BUNDLE and REQUESTS_CA_BUNDLE, or ca_bundle in the AWS files."
 
-#: Server's code -> our class and, where the class's own is not good enough, a hint.
+#: Server's code -> our class, with a hint if the class's own is not good enough.
 #: Sources: AWS's list of S3 error codes; the sources of Swift s3api, Ceph radosgw, MinIO and Garage.
 CODES: dict[str, tuple[type[StorageError], str | None]] = {
     **dict.fromkeys(
@@ -113,7 +113,7 @@ CODES: dict[str, tuple[type[StorageError], str | None]] = {
     ),
 }  # fmt: skip
 
-#: botocore's class -> ours; the first that fits along the class's ancestors.
+#: botocore's class -> ours; the first match in the class's MRO.
 CLASSES: dict[type[Exception], tuple[type[StorageError | SettingsError], str | None]] = {
     boto.SSLError: (StorageUnreachable, "The server's certificate is not accepted, or it does not speak TLS there."),
     boto.ProxyConnectionError: (StorageUnreachable, "Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),  # see _from_proxy
@@ -164,7 +164,7 @@ CLASSES: dict[type[Exception], tuple[type[StorageError | SettingsError], str | N
         ),
         (SettingsError, _AWS_FILES_HINT),
     ),
-    # The installation itself is at fault: files of botocore missing or not fitting together.
+    # The installation itself is broken: files of botocore are missing or do not fit together.
     **dict.fromkeys(
         (
             boto.DataNotFoundError, boto.MissingDependencyException, boto.MD5UnavailableError,
@@ -203,7 +203,7 @@ def storage_error(error: Exception, place: str, key: str | None = None) -> Stora
         return StorageMissing(f"{place}: that is no bucket name.", hint=_BUCKET_HINT)
     kind, hint = next(
         (CLASSES[ancestor] for ancestor in type(error).__mro__ if ancestor in CLASSES),
-        # Not botocore's: a connection that broke off, as the operating system or urllib3 names it.
+        # Not botocore's: a broken connection, as the operating system or urllib3 names it.
         (StorageError, None) if isinstance(error, boto.BotoCoreError) else (StorageUnreachable, None),
     )
     return kind(f"{subject}: {_reason(error)}", hint=hint)
@@ -214,7 +214,7 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
     code = str(answer.get("Code", "") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        # Only without TLS does the proxy's answer look like the server's.
+        # Only without TLS can the proxy's answer look like the server's.
         proxy = Proxy(variable_of("http"), "")
         return LoginRefused(f"{subject}: the proxy in {proxy.variable} wants a login (407).", hint=proxy.login_hint)
     kind, hint = CODES.get(code) or CODES.get(str(status)) or (_by_status(status), None)
@@ -228,7 +228,7 @@ def _from_answer(error: boto.ClientError, subject: str, key: str | None) -> Stor
 
 
 def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
-    """What went wrong before the server was reached is not the server's fault."""
+    """An error before the server was reached is not the server's fault."""
     url = str(error.kwargs.get("proxy_url", ""))
     proxy = Proxy(variables_that_name(url), url)
     inner = _inner(error)
@@ -242,7 +242,7 @@ def _from_proxy(error: boto.ProxyConnectionError, subject: str) -> StorageError:
 
 
 def _by_cause(error: Exception, place: str, subject: str) -> StorageError | None:
-    """Where the class of the error is too wide: what it comes from."""
+    """Our error by its cause, if the error's class is too wide."""
     if _name_does_not_resolve(error):
         return HostUnknown(f"The host name of {place} does not resolve.", hint=_ENDPOINT_HINT)
     if isinstance(error, boto.SSLError) and (why := _certificates_fault(error)):
@@ -255,13 +255,13 @@ def _by_status(status: int) -> type[StorageError]:
 
 
 def _name_does_not_resolve(error: Exception) -> bool:
-    """Whether the resolver said so; 'try again later' (EAI_AGAIN) is a passing fault."""
+    """Whether the resolver reported that; 'try again later' (EAI_AGAIN) is a temporary fault."""
     found = next((cause for cause in causes(_inner(error)) if isinstance(cause, socket.gaierror)), None)
     return found is not None and found.errno != socket.EAI_AGAIN
 
 
 def _certificates_fault(error: Exception) -> str | None:
-    """Why the file with the authorities that we believe cannot be used; None where it can. It is loaded while connecting."""
+    """Why the file of trusted authorities, loaded while connecting, cannot be used; None if it can."""
     for cause in causes(_inner(error)):
         if isinstance(cause, ssl.SSLError):
             return "it holds none" if cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND" else None
@@ -271,7 +271,7 @@ def _certificates_fault(error: Exception) -> str | None:
 
 
 def _inner(error: Exception) -> Exception:
-    """What botocore wrapped; some of its errors keep that in a place of their own."""
+    """The error that botocore wrapped; some of its errors keep it in a place of their own."""
     found = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
     return found if isinstance(found, Exception) else error
 

@@ -17,7 +17,7 @@ _SEE = (
 
 
 def versions_kept(client: S3Client, bucket: str, place: str) -> str:
-    """Whether old versions stay. A bucket whose versioning was suspended keeps all that it had until then.
+    """Whether old versions stay. A bucket with suspended versioning keeps all that it had until then.
 
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html
     """
@@ -28,7 +28,7 @@ def versions_kept(client: S3Client, bucket: str, place: str) -> str:
         return "whether it keeps old versions is unknown: this key has no right to ask (s3:GetBucketVersioning)"
     except StorageError as error:
         return f"whether it keeps old versions is unknown: the server does not say ({error.message})"
-    # A server may say what the protocol does not know.
+    # A server may answer something that the protocol does not know.
     status, see = str(answer.get("Status", "")), _SEE.format(bucket=bucket)
     if not status:
         return "it keeps no old versions"
@@ -44,12 +44,12 @@ def versions_kept(client: S3Client, bucket: str, place: str) -> str:
 
 
 def locks_kept(client: S3Client, bucket: str, place: str) -> str:
-    """Whether the bucket locks objects against deletion; empty where it does not, or where that cannot be asked."""
+    """Whether the bucket locks objects against deletion; empty if it does not, or if it cannot be asked."""
     try:
         with translated(place):
             answer = client.get_object_lock_configuration(Bucket=bucket)
     except StorageError:
-        return ""  # most servers know no locks, and a deletion that a lock refuses is reported by itself
+        return ""  # most servers know no locks, and a deletion that a lock refuses is reported anyway
     settings = answer.get("ObjectLockConfiguration") or {}
     if str(settings.get("ObjectLockEnabled")) != "Enabled":
         return ""

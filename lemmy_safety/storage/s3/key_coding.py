@@ -1,9 +1,10 @@
 """Keys that a server url-encodes in its listings without saying so, and keys that it cannot write there.
 
-boto3 asks for encoded keys and decodes them where the answer says that they are. Some servers ignore the request (then
-the keys are as they are), some encode and do not say so (HCP; then every such key would look gone). Which it is, is
-asked of the server once, about a key that tells. XML has no way to write control characters: a server that does not
-encode (versitygw) puts U+FFFD in their place, also for file names that are not UTF-8, and the key that comes of it
+boto3 asks for encoded keys and decodes them if the answer says so. Some servers ignore the request (then
+the keys are unchanged), some encode without saying so (HCP; every such key would look gone). One request to the
+server, about a key that shows the difference, settles it. XML cannot represent control characters: a server that does
+not
+encode (versitygw) puts U+FFFD in their place, also for file names that are not UTF-8, and the resulting key
 belongs to no object.
 """
 
@@ -26,25 +27,25 @@ if TYPE_CHECKING:
 #: A percent sign that url-encoding could have written.
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 
-#: What stands for signs that cannot be written.
+#: Replaces characters that cannot be written.
 _REPLACEMENT = "\ufffd"
 
-#: Keys of one page that are asked about; one that was deleted meanwhile tells nothing.
+#: Number of keys of one page to ask about; a key that was deleted meanwhile proves nothing.
 _MOST_QUESTIONS = 3
 
 
 class KeyCoding:
-    """Decodes what has to be decoded; found out at the first key that makes a difference."""
+    """Decodes keys that need it; finds out with the first key that makes a difference."""
 
     def __init__(self, exists: Callable[[str], bool], place: str, learned: Learned) -> None:
-        """``exists`` asks for one object and raises StorageError where that cannot be told."""
+        """``exists`` asks for one object and raises StorageError if the answer is unclear."""
         self._exists = exists
         self._place = place
         self._learned = learned
         self._decode: Callable[[str], str] | None = None
 
     def decoded(self, page: Page) -> Page:
-        """The page with its keys as they are; entries whose key the server could not write are counted as lost."""
+        """The page with its true keys; entries whose key the server could not write count as lost."""
         if page.escaped:
             return page
         page = self._unescaped(page)
@@ -53,7 +54,7 @@ class KeyCoding:
         return replace(page, entries=named, lost=page.lost + unnamed) if unnamed else page
 
     def _is_one(self, key: str) -> bool:
-        """Whether an object has this key, where that can be told."""
+        """Whether an object has this key, if that can be determined."""
         try:
             if self._exists(key):
                 return True
@@ -87,7 +88,7 @@ class KeyCoding:
         )
 
     def _ask_about(self, key: str) -> Callable[[str], str] | None:
-        """How to decode keys like this one; ``str`` where they are as they are, None where that cannot be told."""
+        """How to decode keys like this one; ``str`` if they need no decoding, None if that cannot be determined."""
         try:
             if self._exists(key):
                 return str

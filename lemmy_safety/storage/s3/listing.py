@@ -1,8 +1,8 @@
-"""Cuts the listing of a large bucket into ranges of keys and follows them side by side.
+"""Splits the listing of a large bucket into ranges of keys and lists them in parallel.
 
 A listing is a chain: each page names the next, so one connection gets one page per round trip, and a million keys
-are a thousand round trips. Cut into ranges of keys, as many chains run side by side. Where to cut is asked of the
-bucket itself (what folders are there); ranges cover all keys whatever the answer is, so a poor cut costs speed only.
+take a thousand round trips. Split into ranges of keys, several chains run in parallel. The bucket's own folders decide
+where to split; the ranges cover all keys in any case, so a poor split costs only speed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 
 class AskPage(Protocol):
-    """One request to list, with S3's own names for what it wants."""
+    """One listing request, with S3's own names for its parameters."""
 
     def __call__(self, **request: str | int) -> Page: ...
 
 
-#: A range that starts behind its last key costs one request for nothing, so there are not many more than connections.
+#: A range that starts after its last key wastes one request, so there are not many more ranges than connections.
 _RANGES = 32
-#: Enough to cut evenly: pict-rs's third folder is a cell of 4.66 hours, so that a year is 1,900 of them.
+#: Enough to split evenly: pict-rs's third folder is a cell of 4.66 hours, so a year has 1,900 of them.
 _ENOUGH_FOLDERS = 8 * _RANGES
-#: Requests that may be spent on finding out where to cut.
+#: Most requests spent on finding out where to split.
 _MOST_QUESTIONS = 40
 
 
@@ -55,7 +55,7 @@ def cut(ask: AskPage, prefix: str, after: str) -> list[KeyRange]:
 
 
 def _folders(ask: AskPage, prefix: str) -> list[str]:
-    """Folders under ``prefix``, of as many levels as it takes to have enough of them."""
+    """Folders under ``prefix``, from as many levels as needed to have enough of them."""
     level = [prefix]
     questions = 0
     while level and len(level) < _ENOUGH_FOLDERS and questions + len(level) <= _MOST_QUESTIONS:
@@ -72,10 +72,10 @@ def _folders(ask: AskPage, prefix: str) -> list[str]:
 def pages_of(
     ranges: Sequence[KeyRange], next_page: Callable[[KeyRange, Page | None], Page | None], *, connections: int
 ) -> Iterator[tuple[KeyRange, Page]]:
-    """The pages of all ranges, each range's in their order, the ranges' mixed; at most ``connections`` in memory.
+    """The pages of all ranges, in order within each range and mixed between them; at most ``connections`` in memory.
 
-    ``next_page`` is given a range and its page before (None: the first is wanted) and answers None at its end; it is
-    called from several threads. The first error of any ends all, and so does closing the iterator.
+    ``next_page`` receives a range and its previous page (None: the first is wanted) and returns None at its end; it is
+    called from several threads. The first error in any of them ends all, and so does closing the iterator.
     """
     waiting = deque(ranges)
     running: dict[Future[Page | None], KeyRange] = {}
@@ -89,6 +89,6 @@ def pages_of(
                 key_range = running.pop(future)
                 page = future.result()
                 if page is not None:
-                    # Asked for while this one is used.
+                    # Requested while this one is used.
                     running[pool.submit(next_page, key_range, page)] = key_range
                     yield key_range, page

@@ -1,9 +1,9 @@
-"""Whether a server lists keys in the byte order that S3 promises; many short cuts rest on that order.
+"""Checks whether a server lists keys in the byte order that S3 promises; many shortcuts rely on that order.
 
-A range of keys is listed from its first key to the first one beyond it. That is complete only where the server's order
-is that of bytes, so each page is checked before it is used, and at the end the ranges are checked against each other:
-the first key beyond one range must be the first one that the next range met. Then the ranges are one unbroken row in
-the server's own order, whatever that is, and nothing lies between them.
+A range of keys is listed from its first key to the first one beyond it. That is complete only if the server lists in
+byte order, so each page is checked before it is used, and at the end the ranges are checked against each other:
+the first key beyond one range must be the first key found in the next range. Then the ranges form one unbroken sequence
+in the server's own order, whatever it is, and nothing lies between them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
     from lemmy_safety.storage.s3.answers import Page
 
-#: An upload or a deletion may come between the two questions of one look.
+#: An upload or a deletion may happen between the two requests of one check.
 _LOOKS_AT_A_JOINT = 3
 
 
 class OrderBroken(Exception):
-    """The server does not list in byte order, or not from where it was asked to. Ends no pass: see ``bucket``."""
+    """The server does not list in byte order, or not from the requested start. Does not end a pass: see ``bucket``."""
 
 
 class RangeCheck:
-    """Checks one chain of pages. ``first`` is the first key it met, ``beyond`` the first behind the range's end."""
+    """Checks one chain of pages. ``first`` is the first key found, ``beyond`` the first key after the range's end."""
 
     def __init__(self, key_range: KeyRange) -> None:
         self.key_range = key_range
         self.first: str | None = None
         self.beyond: str | None = None
-        #: The last key met that is in the range, or where the range begins.
+        #: The last key found in the range, or the start of the range.
         self.reached = key_range.after or ""
         self._last = self.reached
 
     def check(self, page: Page) -> None:
-        """See that the keys of the chain's next page go on in order.
+        """Check that the keys of the chain's next page continue in order.
 
         :raises OrderBroken: they do not.
         """
@@ -55,10 +55,10 @@ class RangeCheck:
 
 
 def check_joints(checks: Sequence[RangeCheck], met: Callable[[KeyRange], RangeCheck]) -> None:
-    """See that ranges that were listed to their ends join up.
+    """Check that completely listed ranges join up.
 
-    ``met`` lists a range and says what it met. It is asked only where two ranges differ, which uploads and deletions
-    during the listing can bring about as well.
+    ``met`` lists a range and returns what it found. It is called only if two ranges differ, which uploads and deletions
+    during the listing can cause as well.
 
     :raises OrderBroken: keys may lie between two ranges.
     """

@@ -1,7 +1,8 @@
-"""One deletion, seen through: at its end the object is gone, or an error says why it is not.
+"""One deletion, verified: at its end the object is gone, or an error says why it is not.
 
-The answer to DELETE alone proves neither. Servers with retention or soft delete answer 204 and keep the object. An answer
-can be lost on the way, and then the request that is sent again is refused, because nothing is there any more.
+The answer to DELETE alone proves neither. Servers with retention or soft delete answer 204 and keep the object. An
+answer
+can be lost on the way; the repeated request is then refused, because the object no longer exists.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.records import StoredObject
 
-#: Before each look after a deletion that the server says it did, in seconds: a store of several machines may need a moment.
+#: Seconds before each check after a reported deletion: a store of several machines may need a moment.
 PAUSES_S = (0.0, 0.2, 1.0)
 
 _HINT_KEPT = "Look for object lock, a retention rule or an account that may not delete; then run this again."
@@ -32,9 +33,9 @@ _HINT_KEPT = "Look for object lock, a retention rule or an account that may not 
 def see_through(
     ask: Callable[[], None], look: Callable[[], StoredObject], present: StoredObject, *, place: str
 ) -> None:
-    """Send a deletion by ``ask`` and see by ``look`` (as ``Storage.stat``) what came of it. ``present`` is what it is about.
+    """Send a deletion with ``ask`` and check its result with ``look`` (as ``Storage.stat``). ``present`` is the object.
 
-    :raises StorageError: AccessDenied, the server refused or did not do it; StorageUnreachable, nothing is known yet.
+    :raises StorageError: AccessDenied, the server refused or did not do it; StorageUnreachable, the result is unknown.
     """
     kept: StorageError = AccessDenied(
         f"{present.key!r} in {place}: the server says that it was deleted, but it is still there.", hint=_HINT_KEPT
@@ -64,7 +65,7 @@ def _is_gone(look: Callable[[], StoredObject], present: StoredObject, *, said_do
     except ObjectGone:
         return True
     except AccessDenied:
-        # It could be looked at before the deletion. Where an account may not list, 403 is the word for "not there".
+        # It was readable before the deletion. For an account that may not list, 403 means "not there".
         if said_done:
             return True
         raise kept from None
@@ -72,5 +73,5 @@ def _is_gone(look: Callable[[], StoredObject], present: StoredObject, *, said_do
         if said_done:
             raise
         raise kept from None
-    # Tags are left out: some servers give another one each time. What was stored in its place since is another object.
+    # Ignores tags: some servers give another one each time. Anything stored in its place since is another object.
     return (current.size, current.modified_at) != (present.size, present.modified_at)

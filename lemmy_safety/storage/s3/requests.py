@@ -1,6 +1,6 @@
-"""The requests to one bucket, each translated into our errors: listings and questions about one object.
+"""The requests to one bucket, each with its errors translated: listings and requests about one object.
 
-What several requests together say of an object is in ``describing``, its bytes in ``transfers``.
+``describing`` combines several requests about one object, ``transfers`` reads its bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class BucketRequests:
-    """One bucket and the client that asks for it. Safe from any thread while it is open."""
+    """One bucket and its client. Safe from any thread while it is open."""
 
     def __init__(self, connect: Callable[[], S3Client], bucket: str, place: str, learned: Learned) -> None:
         """``place`` names bucket and server in messages."""
@@ -34,7 +34,7 @@ class BucketRequests:
         self._keys = KeyCoding(self.exists, place, learned)
 
     def open(self) -> None:
-        """Make the client; nothing is sent. Opening twice is fine.
+        """Make the client; sends nothing. Opening twice is fine.
 
         :raises StorageError: as ``client.connect``.
         """
@@ -64,7 +64,7 @@ class BucketRequests:
             try:
                 answer = self._listed(request)
             except ANSWER_ERRORS:
-                # One field of one entry that is not of its form costs the whole page, unless it is left out.
+                # One malformed field of one entry costs the whole page, unless it is dropped.
                 ignore_absurd_entries(self.client)
                 answer = self._listed(request)
             page = page_of(answer)
@@ -76,7 +76,7 @@ class BucketRequests:
         return page
 
     def _listed(self, request: dict[str, Any]) -> Any:
-        """``Marker`` is how ListObjects' first version is asked to go on."""
+        """``Marker`` continues a listing in version 1 of ListObjects."""
         if "Marker" in request:
             return self.client.list_objects(Bucket=self.bucket, **request)
         return self.client.list_objects_v2(Bucket=self.bucket, **request)

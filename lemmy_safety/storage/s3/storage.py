@@ -1,7 +1,7 @@
 """pict-rs's objects in a bucket of any S3-compatible server, through boto3.
 
-No deletion is sent with a condition: Swift honours If-Match there, radosgw 16 drops it silently, others refuse the request.
-What must hold before a deletion is checked by a HEAD instead (``Storage.delete``).
+Deletions are sent without a condition: Swift honours If-Match there, radosgw 16 drops it silently, others refuse the
+request. A HEAD checks the preconditions instead (``Storage.delete``).
 """
 
 from __future__ import annotations
@@ -40,25 +40,27 @@ if TYPE_CHECKING:
     from lemmy_safety.records import StoredObject
     from lemmy_safety.storage.s3.answers import Entry, Page
 
-# Enough for the first time-ordered key to be on the page even when someone put a few odd objects before it.
+# Enough for the first time-ordered key to be on the page even with a few odd objects before it.
 _FIRST_KEY_PAGE = 10
-# Connections that list a large bucket. What reads their answers is one interpreter, which two keep busy near the server
-# and three far from it; each more holds another 3 MB.
+# Connections that list a large bucket. One interpreter reads their answers; two connections keep it busy near the
+# server
+# and three far from it; each additional one needs another 3 MB.
 _MOST_LISTERS = 3
 
 
 class S3Storage(Storage):
     """One bucket.
 
-    Without ``access_key`` and ``secret_key`` boto3's own places are asked (environment, profile, role). ``connections``
-    should be the number of threads that call. ``page_size`` is how many keys are asked for at once (S3's most is
+    Without ``access_key`` and ``secret_key`` boto3 searches its own places (environment, profile, role).
+    ``connections``
+    should be the number of calling threads. ``page_size`` is how many keys are requested at once (S3's most is
     1,000; servers may give fewer). ``attempts`` is how often one request is tried, with backoff.
     """
 
-    whole_seconds = True  # as some servers list them
+    whole_seconds = True  # some servers list them so
     whole_listing_up_to = 10_000  # ten requests
 
-    #: A listing that is longer than this goes on over several connections.
+    #: A longer listing continues over several connections.
     pages_in_a_row = 20
 
     def __init__(  # noqa: PLR0913 - what an admin may set of a bucket
@@ -77,7 +79,7 @@ class S3Storage(Storage):
     ) -> None:
         """Connects to nothing yet.
 
-        :raises SettingsError: the endpoint is not the URL of a server that can be asked, or the region is none.
+        :raises SettingsError: the endpoint is not a usable server URL, or the region is not a valid name.
         """
         super().__init__()
         url = checked_endpoint(endpoint)
@@ -106,7 +108,7 @@ class S3Storage(Storage):
     def open(self) -> None:
         self._requests.open()
         try:
-            # Rather than HEAD: an answer to HEAD has no body, so a wrong login and a missing permission look alike.
+            # Not HEAD: an answer to HEAD has no body, so a wrong login and a missing permission look alike.
             self._compare_clocks()
         except StorageError:
             self.close()
@@ -140,7 +142,7 @@ class S3Storage(Storage):
                         raise
                     unread = unread or repr(entry.key)
                     continue
-                # A name with a slash at its end and nothing in it is a web console's "folder", not an object.
+                # An empty object whose name ends in a slash is a web console's "folder", not an object.
                 if not (obj.key.endswith("/") and obj.size == 0) and (since is None or obj.modified_since(since)):
                     yield obj
         if unread:
@@ -149,9 +151,9 @@ class S3Storage(Storage):
             )
 
     def _pages(self, prefix: str, after: str | None, created_from: datetime | None) -> Iterator[Page]:
-        """Pages that hold what is wanted, and more. Where the order proves wrong on the way, it is begun again.
+        """Pages that hold what is wanted, and more. If the order proves wrong on the way, the listing starts over.
 
-        Then what came in the first pages does not come again; of a long listing, later keys may come twice.
+        The first pages are then not repeated; in a long listing, later keys may come twice.
         """
         given: set[str] = set()
         if self._listing.keeps_order:
@@ -262,7 +264,8 @@ class S3Storage(Storage):
         try:
             put_new(self._requests, key, data, self.learned)
         except ObjectChanged:
-            # Since then; or it was us, and the answer was lost on the way. A server may say the same for other reasons.
+            # Deleted since; or by us, and the answer was lost on the way. A server may answer the same for other
+            # reasons.
             if self._found(key) is None:
                 raise
             return False

@@ -1,4 +1,4 @@
-"""The bytes of one object, whole or not at all: bodies that break off are asked for again, and what was packed is unpacked."""
+"""The bytes of one object, whole or not at all: broken-off bodies are requested again, and compressed ones unpacked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
-# Proxies that pack answers on the way, and servers that are told to, say so in Content-Encoding.
+# Proxies that compress answers on the way, and servers configured to do so, say so in Content-Encoding.
 _PACKED = ("gzip", "x-gzip", "deflate")
-# What gzip and deflate add to bytes that cannot be packed, beside five bytes for each 16 KiB; zlib's flag for either header.
+# What gzip and deflate add to incompressible bytes, plus five bytes for each 16 KiB; zlib's flag for either header.
 _PACKING_BYTES = 64
 _ANY_HEADER = 32
-# How often a body that breaks off is asked for again; botocore retries only what fails before the body.
+# How often a broken-off body is requested again; botocore retries only failures before the body.
 _TRANSFERS = 3
 
 
@@ -39,22 +39,22 @@ def transferred(requests: BucketRequests, key: str, max_bytes: int, size: int | 
 
 
 def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | None) -> bytes:
-    """``size`` is how large it is listed, where that is known."""
+    """``size`` is the size in the listing, if known."""
     with translated(requests.place, key):
         answer = requests.client.get_object(Bucket=requests.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as body:
             packed = size is not None and answer.get("ContentEncoding") in _PACKED
-            # What is packed only on the way can be larger than it is unpacked.
+            # Content compressed only on the way can be larger than the original.
             limit = max_bytes + _PACKING_BYTES + max_bytes // 1000 if packed else max_bytes
             if answer.get("ContentLength", 0) > limit:
                 raise too_large(key, max_bytes)
             data = bytearray()
-            # Up to the empty read, which is where botocore compares what came with what was promised.
+            # Up to the empty read: there botocore compares the received length with the announced one.
             while chunk := body.read(min(_CHUNK_BYTES, limit + 1 - len(data))):
                 data += chunk
                 if len(data) > limit:
                     raise too_large(key, max_bytes)
-        # An object that is stored packed has the size that is listed as it comes.
+        # An object that is stored compressed is listed with its compressed size.
         if packed and len(data) != size:
             return _unpacked(key, bytes(data), max_bytes)
     return bytes(data)

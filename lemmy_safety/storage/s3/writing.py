@@ -1,6 +1,6 @@
-"""One new object, put by a single request that the server refuses where the key is taken (``If-None-Match: *``).
+"""Puts one new object, with a single request that the server refuses if the key is taken (``If-None-Match: *``).
 
-Servers that do not know the header answer 400 or 501, or ignore it; then only the question right before says that the key
+Servers without that header answer 400 or 501, or ignore it; then only the request just before shows that the key
 is free. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
@@ -22,7 +22,7 @@ _NOT_KNOWN = (http.HTTPStatus.BAD_REQUEST, http.HTTPStatus.NOT_IMPLEMENTED)
 
 
 def put_new(requests: BucketRequests, key: str, data: bytes, learned: Learned) -> None:
-    """Whole or not at all: a server keeps no body that is shorter than it was announced.
+    """Whole or not at all: a server does not keep a body that is shorter than announced.
 
     :raises StorageError: ObjectChanged, the key is taken.
     """

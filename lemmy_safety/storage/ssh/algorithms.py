@@ -1,4 +1,4 @@
-"""A server and this program that have no algorithm in common: which kind it is, and what either side offers."""
+"""A server and this program without a common algorithm: which kind it is, and what either side offers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import paramiko
 from lemmy_safety.errors import StorageError
 from lemmy_safety.foreign import foreign
 
-#: A word of paramiko's complaint; how the kind is called; its lines in sshd_config; its list in the server's greeting; ours.
+#: A word in paramiko's error; the kind's name; its lines in sshd_config; its list in the server's greeting; ours.
 _KINDS = (
     ("kex", "key exchange", "KexAlgorithms", "kex_algo_list", "kex"),
     ("host key", "host key", "HostKeyAlgorithms (and HostKey)", "server_key_algo_list", "key_types"),
@@ -19,19 +19,19 @@ _KINDS = (
 )
 
 
-#: Names in the list of key exchanges that stand for no algorithm (RFC 8308; OpenSSH's PROTOCOL, 1.9).
+#: Names in the list of key exchanges that are not algorithms (RFC 8308; OpenSSH's PROTOCOL, 1.9).
 _SIGNALS = ("ext-info-", "kex-strict-")
 
 
 class Transport(paramiko.Transport):
-    """paramiko's transport, which keeps what the server offers: its own error does not say it."""
+    """paramiko's transport, which also keeps the server's offer: paramiko's own error does not include it."""
 
     def __init__(self, sock: Any) -> None:
         self.offered: dict[str, Any] = {}
         super().__init__(sock)
 
     def _really_parse_kex_init(self, m: paramiko.Message, ignore_first_byte: bool = False) -> dict[str, Any]:
-        # Not called where a later paramiko does it otherwise; then the message is shorter.
+        # Not called if a later paramiko works differently; then the message is shorter.
         parsed: dict[str, Any] = super()._really_parse_kex_init(m, ignore_first_byte)  # type: ignore[misc]
         if not ignore_first_byte:
             self.offered = parsed

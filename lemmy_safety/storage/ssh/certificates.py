@@ -1,7 +1,8 @@
-"""OpenSSH certificates: those that users log in with, and those that servers show in the place of a plain host key.
+"""OpenSSH certificates: those that users log in with, and those that servers present instead of a plain host key.
 
-paramiko carries certificates over the wire and judges none; cryptography reads them and checks their signatures. The rules for
-host certificates are those of ssh (sshkey.c, sshkey_cert_check_authority). Format: PROTOCOL.certkeys of OpenSSH.
+paramiko transmits certificates without checking them; cryptography reads them and checks their signatures. The rules
+for
+host certificates are ssh's own (sshkey.c, sshkey_cert_check_authority). Format: PROTOCOL.certkeys of OpenSSH.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.serialization import SSHCertPublicKeyTypes
 
-#: The end of every certificate's type name.
+#: The ending of every certificate's type name.
 SUFFIX = "-cert-v01@openssh.com"
 
 #: "for ever" in a certificate.
@@ -51,7 +52,7 @@ class Certificate:
     has_critical_options: bool
 
     def out_of_time(self) -> str:
-        """When it ran out or begins to hold; empty while it holds."""
+        """When it expired or becomes valid; empty while it is valid."""
         now = time.time()
         if now < self.valid_from:
             return f"holds only from {_shown(self.valid_from)} on"
@@ -60,7 +61,7 @@ class Certificate:
         return ""
 
     def fault_for_host(self, name: str) -> str:
-        """Why it does not prove that a server is ``name``; empty where it does. Its authority is not judged here."""
+        """Why it does not prove that a server is ``name``; empty if it does. Does not check its authority."""
         if not self.is_for_hosts:
             return "is made for users"
         if self.has_critical_options:
@@ -71,7 +72,7 @@ class Certificate:
 
 
 class BadCertificate(ValueError):
-    """Why it is none, or none that can be used: the end of a sentence."""
+    """Why it is not a usable certificate: the end of a sentence."""
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -92,7 +93,7 @@ def read_certificate(path: Path) -> Certificate:
 def parse_certificate(blob: bytes) -> Certificate:
     """A certificate as it comes over the wire.
 
-    :raises BadCertificate: it is none, damaged, of a kind that is not known, or its signature is wrong.
+    :raises BadCertificate: not a certificate, damaged, of an unknown kind, or with a wrong signature.
     """
     try:
         length = int.from_bytes(blob[:4], "big")

@@ -23,23 +23,23 @@ _MOST_LEVELS = 16
 
 _WORD = re.compile(r"\w+")
 
-#: What paramiko can decide. It takes criteria that it does not know for fulfilled.
+#: Criteria that paramiko can decide. It treats unknown criteria as fulfilled.
 _CRITERIA = frozenset({"all", "canonical", "final", "exec", "host", "originalhost", "user", "localuser"})
 WITHOUT_VALUE = frozenset({"all", "canonical", "final"})
 
 #: A block that applies to no host.
 NEVER = "Host !*"
 
-#: Values that go to the end of the line, and may hold # themselves.
+#: Values that extend to the end of the line, and may contain #.
 _WHOLE_LINE = frozenset({"proxycommand", "localcommand", "remotecommand", "knownhostscommand", "match"})
 
-#: Their owner could have commands run by this process.
+#: The owners of these files could make this process run commands.
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigText:
-    """``lines`` as paramiko is to read them; ``places`` holds file and line number of each."""
+    """``lines`` as paramiko gets them; ``places`` holds file and line number of each."""
 
     lines: list[str] = field(default_factory=list)
     places: list[tuple[Path, int]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class ConfigText:
         return f"{path}, line {number}"
 
     def place(self, keyword: str, value: str = "") -> str:
-        """Where a keyword is given this value (or any); the first file where that is not to be found."""
+        """Where a keyword has this value (or any); the first file if that cannot be found."""
         for index, line in enumerate(self.lines):
             if keyword and keyword_of(line) == keyword and value in line:
                 return self.place_of(index)
@@ -61,9 +61,9 @@ class ConfigText:
 
 
 def read_lines(path: Path | None) -> ConfigText | None:
-    """The lines of a config file; None where none is named and ``~/.ssh/config`` does not exist.
+    """The lines of a config file; None if none is named and ``~/.ssh/config`` does not exist.
 
-    :raises SettingsError: the file cannot be read, or others may change the default file, which ssh refuses too.
+    :raises SettingsError: the file cannot be read, or others may change the default file, which ssh also refuses.
     """
     named = path is not None
     path = expanded_if_known(path or Path("~/.ssh/config"))
@@ -118,7 +118,7 @@ def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -
                 raise SettingsError(f"{path}, line {number}: files include each other without end.", hint="")
             for included in _included(line, path, number):
                 _read_into(text, included, level=level + 1, block=block)
-                # A block of the included file ends with it.
+                # A block of the included file ends with that file.
                 text.add(block or "Host *", path, number)
             continue
         if keyword == "match" and (unknown := _unknown_criterion(line)):
@@ -132,7 +132,7 @@ def _read_into(text: ConfigText, path: Path, *, level: int, block: str | None) -
 
 
 def _included(line: str, path: Path, number: int) -> list[Path]:
-    """ssh_config(5): several patterns, relative ones below ~/.ssh; files that do not exist are passed over."""
+    """ssh_config(5): several patterns, relative ones below ~/.ssh; missing files are skipped."""
     try:
         patterns = shlex.split(line.replace("=", " ", 1))[1:]
     except ValueError as error:
@@ -150,7 +150,7 @@ def _unknown_criterion(line: str) -> str | None:
     try:
         words = shlex.split(line.strip()[len("match") :].lstrip(" \t="))
     except ValueError:
-        return None  # said when the line is read
+        return None  # reported when the line is read
     while words:
         criterion = words.pop(0).removeprefix("!")
         if criterion.lower() not in _CRITERIA:
@@ -163,13 +163,13 @@ def _unknown_criterion(line: str) -> str | None:
 def _for_paramiko(line: str) -> str:
     """A line ``Match`` with its criteria in lower case, and without an ``all`` after ``final``.
 
-    ssh ignores case here. paramiko does not: it takes ``Match HOST name`` for fulfilled by every host. It also refuses
+    ssh ignores case here. paramiko does not: every host fulfils its ``Match HOST name``. It also refuses
     ``Match final all``, which ssh_config(5) allows.
     """
     try:
         words = shlex.split(line.strip()[len("match") :].lstrip(" \t="))
     except ValueError:
-        return line  # said when the line is read
+        return line  # reported when the line is read
     criteria: list[str] = []
     while words:
         criterion = words.pop(0).lower()

@@ -1,8 +1,9 @@
-"""The connections to one SSH server: who may use which channel, and what happens when a line breaks.
+"""The connections to one SSH server: which thread may use which channel, and what happens when a connection breaks.
 
-A *link* is one SSH transport with some channels. An SFTP session belongs to one thread at a time, and is lent and given
-back (one session shared by eight threads hangs). sshd allows ten sessions per connection (MaxSessions), so further
-links are opened when more are wanted, or sooner when the server says so. Knows no keys and no files.
+A *link* is one SSH transport with some channels. An SFTP session belongs to one thread at a time, which borrows and
+returns it (one session shared by eight threads hangs). sshd allows ten sessions per connection (MaxSessions), so
+further
+links are opened when more are needed, or earlier if the server refuses. Knows no keys and no files.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Pauses before the second and third try. sshd is back about a second after a restart; a longer outage is not ours to
-#: sit out, the caller has a better idea of what to do meanwhile.
+#: Seconds before the second and third try. sshd is back about a second after a restart; longer outages are left to
+#: the caller, who knows better what to do meanwhile.
 RETRY_DELAYS_S = (0.2, 1.5)
 
-#: Why a channel was refused (RFC 4254, section 5.1): the one reason that passes by itself.
+#: Why a channel was refused (RFC 4254, section 5.1): the one temporary reason.
 _RESOURCE_SHORTAGE = 4
 
 
@@ -43,7 +44,7 @@ class SshConnections:
     """A pool of SFTP sessions and command channels over as few transports as possible. Safe for many threads."""
 
     def __init__(self, login: SshLogin, channels: int) -> None:
-        """``channels`` is the most that are opened on one transport; nothing is opened before it is needed."""
+        """``channels`` is the most that are opened on one transport; opens nothing before it is needed."""
         self._login = login
         self._capacity = channels
         self._lock = threading.Lock()
@@ -53,12 +54,12 @@ class SshConnections:
         self._idle: list[tuple[Link, SftpSession]] = []
 
     def run(self, operation: Callable[[SftpSession], T]) -> T:
-        """Do something with a session of one's own, and again on a new one when the line breaks.
+        """Run an operation with its own session, and again with a new one if the connection breaks.
 
         ``operation`` must be safe to repeat: it may have been carried out when the answer was lost. SftpRefusal and our
         own errors pass through and are not repeated.
 
-        :raises StorageError: StorageUnreachable when the last try failed; what ``SshLogin.connect`` raises.
+        :raises StorageError: StorageUnreachable if the last try failed; what ``SshLogin.connect`` raises.
         """
         for delay in RETRY_DELAYS_S:
             try:
@@ -75,9 +76,9 @@ class SshConnections:
     def command(self, command: bytes, complaint: Callable[[str], None]) -> Iterator[RemoteCommand]:
         """Run a command in the account's shell; the channel is closed at the end, which stops the command.
 
-        ``complaint`` is given each line that the command writes to stderr.
+        ``complaint`` receives each line that the command writes to stderr.
 
-        :raises StorageUnreachable: the line broke; not repeated, since output may have been used already.
+        :raises StorageUnreachable: the connection broke; not repeated, since output may have been used already.
         """
         link, channel = self._channel()
         try:
@@ -136,7 +137,7 @@ class SshConnections:
             raise ours from error
 
     def _why_no_session(self, link: Link, channel: paramiko.Channel, error: Exception) -> StorageError:
-        """Only a server that still answers has anything to say of it; else the line broke."""
+        """Only a server that still answers can have a reason; else the connection broke."""
         where = self._login.where
         ours = None
         if isinstance(error, SftpBroken):
@@ -155,7 +156,7 @@ class SshConnections:
                 link.channels -= 1
 
     def _channel(self) -> tuple[Link, paramiko.Channel]:
-        """A new channel on a link that has room, or on a new link."""
+        """A new channel on a link with room, or on a new link."""
         while True:
             link = self._reserve()
             try:
@@ -166,7 +167,7 @@ class SshConnections:
                     link.capacity = link.channels
                 if link.capacity == 0:
                     link.give_up()
-                    if link.served:  # a session that was just closed still counts over there
+                    if link.served:  # a session that was just closed still counts on the server
                         continue
                     if error.code == _RESOURCE_SHORTAGE:
                         raise translate(error, self._login.where) from error
@@ -178,7 +179,7 @@ class SshConnections:
                 raise translate(error, self._login.where) from error
 
     def _reserve(self) -> Link:
-        """A link with one channel more counted on it."""
+        """A link with one more channel counted on it."""
         link = self._reserve_open()
         if link is not None:
             return link
@@ -214,12 +215,12 @@ class SshConnections:
 
 
 class RemoteCommand:
-    """A command that runs on the server. Read its output to the end, then ask for its status."""
+    """A command that runs on the server. Read its output to the end, then get its status."""
 
     #: Longest line of stderr; find writes paths of at most 4 KiB, with some escaped.
     _LINE_BYTES = 65_536
 
-    #: How long output is waited for before stderr is emptied in between.
+    #: How long to wait for output before emptying stderr in between.
     _POLL_S = 1.0
 
     def __init__(self, link: Link, channel: paramiko.Channel, complaint: Callable[[str], None]) -> None:
@@ -231,7 +232,7 @@ class RemoteCommand:
     def output(self) -> Iterator[bytes]:
         """Chunks of stdout as they come.
 
-        A command may be silent for as long as it likes (find on a slow disk), as long as the server itself answers.
+        A command may be silent for any time (find on a slow disk), as long as the server itself answers.
         """
         self._channel.settimeout(self._POLL_S)
         silent_s = 0.0
@@ -254,7 +255,7 @@ class RemoteCommand:
     def exit_status(self) -> int:
         """The status of a command whose output has ended.
 
-        :raises EOFError: there is none: the line broke, or the command was killed.
+        :raises EOFError: there is none: the connection broke, or the command was killed.
         """
         with deadline(self._channel):
             status = self._channel.recv_exit_status()
@@ -266,7 +267,7 @@ class RemoteCommand:
         return status
 
     def _take_stderr(self) -> None:
-        """Read along what is there: when nobody does, the channel's window fills up and the command blocks."""
+        """Read what is there: otherwise the channel's window fills up and the command blocks."""
         while self._channel.recv_stderr_ready():
             said = self._channel.recv_stderr(self._LINE_BYTES)
             if not said:

@@ -1,6 +1,6 @@
-"""What goes wrong on an SSH connection, in our words: one table from paramiko's exceptions to ours.
+"""Translates errors of an SSH connection: one table from paramiko's exceptions to ours.
 
-Refusals of single files by the SFTP server are not handled here: what they mean depends on what was asked for (``storage``).
+Refusals of single files by the SFTP server are not handled here: their meaning depends on the request (``storage``).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from lemmy_safety.errors import (
 from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
-#: What parsing raises on packets that are not of the form that paramiko, or ``sftp``, expects. paramiko's own thread stops
-#: on them and hands them to the call that waits.
+#: What parsing raises for packets in another form than paramiko, or ``sftp``, expects. paramiko's own thread stops
+#: at them and passes them to the waiting call.
 ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error)
 
 #: Every exception class of paramiko and of the sockets below it, with ours. The nearest base class decides; a test
@@ -40,7 +40,7 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
     # No common cipher, or a peer that breaks the protocol's rules: a retry meets the same server again.
     ssh_exception.IncompatiblePeer: StorageError,
     ssh_exception.MessageOrderError: StorageError,
-    # Translated where they can occur (ssh_config), or of a part of paramiko that is not used here (proxy commands).
+    # Translated where they can occur (ssh_config), or from a part of paramiko that is not used here (proxy commands).
     ssh_exception.ProxyCommandFailure: StorageError,
     ssh_exception.ConfigParseError: StorageError,
     ssh_exception.CouldNotCanonicalize: StorageError,
@@ -50,16 +50,16 @@ VENDOR_ERRORS: dict[type[BaseException], type[StorageError]] = {
     socket.gaierror: HostUnknown,
     **dict.fromkeys(ANSWER_ERRORS, StorageUnreachable),
     UnicodeDecodeError: StorageUnreachable,
-    # A host name that cannot even be asked for: an empty part, or one longer than 63 characters.
+    # A host name that cannot be looked up at all: an empty part, or one longer than 63 characters.
     UnicodeError: HostUnknown,
 }
 
-#: What can come out of a connection that fails; all of these are keys of the table.
+#: What a failing connection can raise; all of these are keys of the table.
 CONNECTION_ERRORS = (ssh_exception.SSHException, SftpBroken, EOFError, OSError, *ANSWER_ERRORS)
 
 
 def translate(error: BaseException, where: str) -> StorageError:
-    """Our error for an exception of the table; ``where`` names user, host and port."""
+    """Our error for an exception in the table; ``where`` names user, host and port."""
     kind = next(VENDOR_ERRORS[base] for base in type(error).__mro__ if base in VENDOR_ERRORS)
     if isinstance(error, TimeoutError):
         cause = "no answer in time"

@@ -1,6 +1,6 @@
-"""Lists the files below a folder on the server by GNU ``find`` in the account's shell: 20,000 files in one round trip.
+"""Lists the files below a folder on the server with GNU ``find`` in the account's shell: 20,000 files per round trip.
 
-It is used wherever it proves to work; accounts that may only do SFTP get the other way (``sftp_listing``). Both describe
+It is used wherever it proves to work; SFTP-only accounts use the other way (``sftp_listing``). Both describe
 a file alike (``found``).
 """
 
@@ -36,12 +36,12 @@ _SECONDS = re.compile(rb"[0-9]{1,11}")
 
 _SECOND_US = 1_000_000
 
-#: Exit status that says that the root cannot be entered; find's own are 0 and 1.
+#: Exit status for a root that cannot be entered; find's own are 0 and 1.
 _NO_ROOT = 77
 
 #: Longest answer that is read when the shell is tried out.
 _MOST_PROBE_BYTES = 65_536
-# A path has at most 4,096 bytes on Linux, and 32,767 anywhere; before it stand a time and a size.
+# A path has at most 4,096 bytes on Linux, and 32,767 anywhere; a time and a size precede it.
 _MOST_RECORD_BYTES = 64 * 1024
 
 
@@ -56,10 +56,10 @@ class FindListing:
         self._probing = threading.Lock()
 
     def available(self) -> bool:
-        """Whether the account has a shell that sees the same root and a find with -printf; found out once.
+        """Whether the account has a shell that sees the same root and a find with -printf; determined once.
 
-        An account for SFTP only answers any command with a text of its own and status 1, a busybox has no -printf, and
-        some shells quote otherwise: only the exact answer to a question with a random mark counts.
+        An SFTP-only account answers any command with its own text and status 1, a busybox has no -printf, and
+        some shells quote differently: only the exact answer to a request with a random mark counts.
         """
         with self._probing:
             if self._available is None:
@@ -68,7 +68,7 @@ class FindListing:
             return self._available
 
     def clock(self) -> datetime | None:
-        """The server's time in whole seconds; None where it does not say."""
+        """The server's time in whole seconds; None if it does not report it."""
         answer = b""
         with self._connections.command(b"exec env LC_ALL=C date +%s", _LOG.debug) as command:
             for chunk in command.output():
@@ -80,7 +80,7 @@ class FindListing:
         return EPOCH + timedelta(seconds=int(told)) if _SECONDS.fullmatch(told) else None
 
     def files(self, starts: Sequence[bytes], since: datetime | None) -> Iterator[FoundFile]:
-        """Files below the start folders (relative to the root; empty: the root itself), as the server finds them.
+        """Files below the start folders (relative to the root; empty: the root itself), in the server's order.
 
         :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read;
             StorageUnreachable if the listing was cut off.
@@ -101,7 +101,7 @@ class FindListing:
         parts = [b"cd", _quoted(self._root), b"|| exit %d; exec env LC_ALL=C find" % _NO_ROOT, *places]
         parts.append(b"-path ./%s -prune -o -type f" % LOST_AND_FOUND.encode())
         if since is not None and since > EPOCH:
-            # "Newer" is exclusive and find's parser knows whole seconds only; the exact comparison is ours.
+            # "Newer" is exclusive, and find parses only whole seconds; we do the exact comparison.
             # A file of unknown time (1970) may be new.
             parts.append(rb"\( -newermt @%d -o ! -newermt @0 \)" % (int(since.timestamp()) - 1))
         parts.append(rb"-printf '%T@ %s %p\0'")
@@ -128,7 +128,8 @@ class FindListing:
                         return False
                 command.exit_status()
         except StorageUnreachable as error:
-            # Some servers close the channel, or the whole connection, on a command. If it is there at all, that was it.
+            # Some servers close the channel, or the whole connection, on a command. If we can tell, that was the
+            # reason.
             _LOG.debug("no shell: %s", error.message)
             self._connections.run(lambda session: session.realpath(self._root))
             return False
@@ -136,7 +137,7 @@ class FindListing:
 
 
 class _FindComplaints:
-    """What find says on stderr, heard line by line: how many folders are refused, and anything worse."""
+    """What find prints on stderr, read line by line: the number of refused folders, and anything worse."""
 
     def __init__(self) -> None:
         self._refused = 0
@@ -147,7 +148,7 @@ class _FindComplaints:
         if line.endswith("Permission denied"):
             self._first_refused = self._first_refused or line.removeprefix("find: ").rpartition(":")[0]
             self._refused += 1
-        # What vanished while find looked is no fault.
+        # Files that vanished while find ran are not errors.
         elif line.strip() and not line.endswith("No such file or directory"):
             self._others = foreign(line)
 
@@ -164,7 +165,7 @@ class _FindComplaints:
 
 
 def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """What stands before each NUL.
+    """The text before each NUL.
 
     :raises EOFError: the output ends in the middle of a record.
     :raises StorageError: a record is longer than any path.
@@ -173,7 +174,7 @@ def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         *records, rest = (rest + chunk).split(b"\0")
         yield from records
-        # What a server writes without ever ending a record is read over and over, and kept.
+        # A server that never ends a record would make us read and keep its output for ever.
         if len(rest) > _MOST_RECORD_BYTES:
             raise StorageError(f"find on the server wrote something unexpected: {rest[:80]!r}")
     if rest:
@@ -183,7 +184,7 @@ def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def parse_record(record: bytes) -> tuple[FoundFile, int]:
     """One record of find (``1700000000.1234567890 1024 ./01/a1/x.webp``) and its mtime in microseconds since 1970.
 
-    :raises StorageError: it is none.
+    :raises StorageError: not a record.
     """
     try:
         time, size, path = record.split(b" ", 2)

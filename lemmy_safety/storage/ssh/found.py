@@ -1,7 +1,7 @@
-"""A file as a listing found it, and what both ways to list (``find``, ``sftp_listing``) say alike.
+"""A file as a listing found it, with the rules common to both ways to list (``find``, ``sftp_listing``).
 
-Neither way follows symbolic links, and both tell of regular files only. Paths are bytes relative to the root, times whole
-seconds as SFTP counts them, so that both ways and ``stat`` describe a file alike.
+Neither way follows symbolic links, and both yield regular files only. Paths are bytes relative to the root, times are
+whole seconds as SFTP counts them, so that both ways and ``stat`` describe a file alike.
 """
 
 from __future__ import annotations

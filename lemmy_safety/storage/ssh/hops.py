@@ -1,6 +1,6 @@
 """The ways to reach an SSH server: a TCP connection, a channel of a jump host, or a program in between.
 
-Each yields something that paramiko's transport can use as its socket. What lies behind it ends when it is closed.
+Each yields an object that paramiko's transport can use as its socket. Closing it ends what lies behind it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _LOG = logging.getLogger(__name__)
 #: A TCP connection over the slowest line is made within a few round trips; three lost packets cost 7 s.
 CONNECT_TIMEOUT_S = 10.0
 
-#: A jump host may look the name up before it connects.
+#: A jump host may look up the name before it connects.
 _FORWARD_TIMEOUT_S = 30.0
 
 #: How long sent data may stay unacknowledged before the kernel drops the connection (where it can: Linux). Without it
 #: a dead line is noticed after 15 minutes.
 UNACKNOWLEDGED_MS = 30_000
 
-#: A program that is told to end has this long before it is killed.
+#: A program that was asked to end has this long before it is killed.
 _END_S = 1.0
 
-#: What a shell ends with for a program that it may not run, or cannot find (POSIX, Shell Command Language, 2.8.2).
+#: A shell's exit statuses for a program that it may not run, or cannot find (POSIX, Shell Command Language, 2.8.2).
 _NO_PROGRAM = (126, 127)
 
 #: RFC 4254, section 5.1.
@@ -52,12 +52,12 @@ class Line(Protocol):
 
 
 class Way(Protocol):
-    """One way to a server. ``shown`` says it in a word or two, empty for a plain connection."""
+    """One way to a server. ``shown`` names it in a word or two, empty for a plain connection."""
 
     shown: str
 
     def dial(self) -> Line:
-        """:raises StorageError: HostUnknown, StorageUnreachable, and what the login at a jump host raises."""
+        """:raises StorageError: HostUnknown, StorageUnreachable, and what the login to a jump host raises."""
 
 
 class Direct:
@@ -77,7 +77,7 @@ class Direct:
         except (OSError, UnicodeError) as error:
             ours = translate(error, self._where)
             if isinstance(ours, HostUnknown) and self._resolved_before:
-                # The name was right before, so this is an outage of the name service.
+                # The name resolved before, so this is an outage of the name service.
                 ours = StorageUnreachable(ours.message)
             raise ours from error
         self._resolved_before = True
@@ -100,7 +100,7 @@ class Login(Protocol):
 
 
 class Jump:
-    """Through another SSH server, which was logged in to before (``ProxyJump``)."""
+    """Through another SSH server, after logging in to it (``ProxyJump``)."""
 
     def __init__(self, login: Login, address: str, port: int, where: str) -> None:
         self._login = login
@@ -137,7 +137,7 @@ class Jump:
 
 
 class _Tunnel:
-    """A channel of a jump host as a socket. Closing it closes the connection to the jump host, which serves nothing else."""
+    """A jump host's channel as a socket. Closing it closes the connection to the jump host, which has no other use."""
 
     def __init__(self, channel: paramiko.Channel, transport: paramiko.Transport) -> None:
         self._channel = channel
@@ -147,7 +147,7 @@ class _Tunnel:
         self.settimeout = channel.settimeout
 
     @property
-    def _closed(self) -> bool:  # paramiko asks its sockets by this name
+    def _closed(self) -> bool:  # paramiko reads this name from its sockets
         return self._channel.closed
 
     def close(self) -> None:
@@ -158,11 +158,12 @@ class _Tunnel:
 
 
 class Command:
-    """Through a program that speaks to the server on its stdin and stdout (``ProxyCommand``).
+    """Through a program that connects its stdin and stdout to the server (``ProxyCommand``).
 
-    As ssh does, the line is handed to a shell, /bin/sh, with ``exec`` before it. Names that are put into it hold no character
-    that means something to a shell (``ssh_config``). paramiko's ProxyCommand is not used: it knows no shell, reads no
-    stderr, so that a talkative program comes to a stop, and spins when the program has ended.
+    As ssh does, we pass the line to a shell, /bin/sh, with ``exec`` before it. Names that are inserted contain no
+    character
+    with a meaning for a shell (``ssh_config``). paramiko's ProxyCommand is not used: it uses no shell, does not read
+    stderr, so that a talkative program blocks, and spins after the program has ended.
     """
 
     def __init__(self, command: str, where: str) -> None:
@@ -172,7 +173,7 @@ class Command:
 
     def dial(self) -> Line:
         if os.name != "posix":
-            # A socket cannot be the standard input of a program on Windows.
+            # On Windows a socket cannot be the standard input of a program.
             raise SettingsError(
                 f"ProxyCommand for {self._where} is not supported on this system.",
                 hint="Use ProxyJump in the SSH config file.",
@@ -194,7 +195,7 @@ class Command:
 
 
 class ProgramSocket:
-    """Our end of the program's standard streams. Closing it ends the program and all that it started."""
+    """Our end of the program's standard streams. Closing it ends the program and its children."""
 
     def __init__(self, connection: socket.socket, process: subprocess.Popen[bytes], where: str) -> None:
         self._connection = connection
@@ -213,9 +214,9 @@ class ProgramSocket:
         return self._connection.fileno() < 0
 
     def why_it_ended(self) -> StorageError | None:
-        """Our error with the program's last words, once it has ended; None while it runs.
+        """Our error with the program's last output, once it has ended; None while it runs.
 
-        Where the shell did not find the program, a later try will not either.
+        If the shell did not find the program, a retry will not either.
         """
         try:
             status = self._process.wait(_END_S)

@@ -1,6 +1,6 @@
-"""What a private key file holds: a key, a locked key, or something else, which is named with what to do about it.
+"""What a private key file holds: a key, a locked key, or something else, which the error names with its fix.
 
-cryptography reads the formats (OpenSSH, PKCS #8, the older PEM of RSA and EC keys), and paramiko is handed each key in the
+cryptography reads the formats (OpenSSH, PKCS #8, the older PEM of RSA and EC keys), and paramiko receives each key in a
 form that it knows, in memory.
 """
 
@@ -43,7 +43,7 @@ _KINDS: tuple[tuple[type, type[paramiko.PKey]], ...] = (
     (RSAPrivateKey, paramiko.RSAKey),
 )
 
-#: What reading raises for a file that is damaged, or unlocked with a wrong passphrase.
+#: What reading raises for a damaged file, or a wrong passphrase.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -54,24 +54,24 @@ _UNREADABLE = (
     paramiko.SSHException,
 )
 
-#: What a public key line begins with.
+#: How a public key line begins.
 _PUBLIC = (b"ssh-", b"ecdsa-sha2-", b"sk-")
 
-#: Private keys are a few kilobytes; a larger file is another thing.
+#: Private keys are a few kilobytes; a larger file is something else.
 _MOST_BYTES = 1_000_000
 
 _NEEDED = "Needed is an ed25519, ecdsa or rsa key, as ssh-keygen makes them."
 
 
 class KeyFile:
-    """The content of one file that is to be a private key. Nothing of it is ever part of a message."""
+    """The content of a file that should be a private key. No part of it is ever in a message."""
 
     def __init__(self, path: Path) -> None:
         """:raises PrivateKeyError: the file cannot be read, or is plainly something else."""
         self._path = path
         self._content = _normal(_read(path))
         self.public_key: bytes | None = None
-        """Where the file is a public key: that key. An agent may have the other half."""
+        """The public key, if the file is one. An agent may have the other half."""
         kind, key, *_ = [*self._content.split(None, 2), b"", b""]
         if kind.startswith(_PUBLIC) and key.startswith(b"AAAA") and not kind.endswith(SUFFIX.encode()):
             self.public_key = _decoded(key)
@@ -83,9 +83,9 @@ class KeyFile:
             _LOG.warning("other users may read the SSH private key %s: chmod 600 %s", path, shlex.quote(str(path)))
 
     def key(self, passphrase: str | None) -> paramiko.PKey | None:
-        """The key; None where it is locked and the passphrase is missing, or is wrong.
+        """The key; None if it is locked and the passphrase is missing or wrong.
 
-        :raises PrivateKeyError: it is damaged, or of a kind that SSH servers do not take.
+        :raises PrivateKeyError: it is damaged, or of a kind that SSH servers do not accept.
         """
         if self.public_key is not None:
             raise self.is_public()
@@ -94,7 +94,7 @@ class KeyFile:
         try:
             loaded = loader(self._content, None)
         except TypeError:
-            # cryptography's way to say that a passphrase is needed.
+            # cryptography's way to report that a passphrase is needed.
             locked = True
         except _UNREADABLE as error:
             raise _unusable(self._path, "it is damaged or cut off", _NEEDED) from error
@@ -108,7 +108,7 @@ class KeyFile:
         return self._for_paramiko(loaded)
 
     def is_public(self) -> PrivateKeyError:
-        """The error where the other half was meant."""
+        """The error for a public key where the private one was meant."""
         return _unusable(self._path, "it is a public key", _where_the_private_half_is(self._path))
 
     def _for_paramiko(self, loaded: object) -> paramiko.PKey:
@@ -142,7 +142,7 @@ def _read(path: Path) -> bytes:
 
 
 def _where_the_private_half_is(path: Path) -> str:
-    """What to do where ``path`` is not it, by what lies beside it."""
+    """What to do if ``path`` is not the private half, judging by the files next to it."""
     if path.suffix == ".pub":
         private = path.with_suffix("")
         if private.is_file():
@@ -155,7 +155,7 @@ def _where_the_private_half_is(path: Path) -> str:
 
 
 def _normal(content: bytes) -> bytes:
-    """Without what editors and copying add: byte order marks, UTF-16, CRLF, blanks around it."""
+    """Without what editors and copying add: byte order marks, UTF-16, CRLF, surrounding blanks."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content = content.decode("utf-16", errors="ignore").encode()
     lines = content.removeprefix(b"\xef\xbb\xbf").strip().splitlines()
@@ -163,7 +163,7 @@ def _normal(content: bytes) -> bytes:
 
 
 def _something_else(path: Path, content: bytes) -> PrivateKeyError | None:
-    """Our error for what can be told by its first line, or by the kind of key that it names."""
+    """Our error if the first line, or the kind of key named there, shows what the file is."""
     shown = shlex.quote(str(path))
     head = content[:200]
     inner = _decoded(b"".join(content.split(b"\n")[1:-2])) if b"OPENSSH PRIVATE KEY" in head else b""

@@ -1,7 +1,8 @@
 """Which host keys the admin trusts: OpenSSH's known_hosts file, read only, never written.
 
-Own reading instead of paramiko's ``HostKeys``, which drops ``@revoked`` lines silently, knows no wildcards and stops at
-the first damaged line. Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
+We read it ourselves instead of with paramiko's ``HostKeys``, which drops ``@revoked`` lines silently, has no wildcards
+and
+stops at the first damaged line. Format: sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _DEFAULT_PORT = 22
 
 _REVOKED, _AUTHORITY = "@revoked", "@cert-authority"
 
-#: What ssh-keyscan's -t option and the files in /etc/ssh call a host key type; all others are ECDSA with some curve.
+#: Host key types as named by ssh-keyscan's -t option and the files in /etc/ssh; all others are ECDSA with some curve.
 _SCAN_NAMES = {"ssh-ed25519": "ed25519", "ssh-rsa": "rsa"}
 
 
@@ -46,9 +47,9 @@ class KnownHosts:
     def __init__(
         self, paths: Sequence[Path], host: str, port: int, *, alias: str | None = None, asked_by: str = ""
     ) -> None:
-        """A file that does not exist trusts nobody. The files are read when asked, so a repair works without restart.
+        """A missing file trusts no host. The files are read at each check, so a repair works without restart.
 
-        ``alias`` is the name to look for in the place of host and port (HostKeyAlias). ``asked_by`` is an ssh command line
+        ``alias`` is the name to look up instead of host and port (HostKeyAlias). ``asked_by`` is an ssh command line
         that reaches a host which ssh-keyscan cannot.
         """
         self._paths = tuple(paths)
@@ -61,19 +62,19 @@ class KnownHosts:
         self._name = self._plain_name if alias or port == _DEFAULT_PORT else f"[{self._plain_name}]:{port}"
 
     def key_types(self) -> list[str]:
-        """Types of the keys known for this host, so that the server can be asked for one of those."""
+        """Types of the keys known for this host, so that we can ask the server for one of those."""
         return list(dict.fromkeys(line.key_type for line in self._lines() if not line.marker))
 
     def trusts_authorities(self) -> bool:
-        """Whether the server is to be asked for a certificate of its key."""
+        """Whether to ask the server for a certificate of its key."""
         return bool(self._authorities())
 
     def check(self, key_type: str, key: bytes, certificate: bytes | None = None) -> None:
-        """Accept the key that the server showed, or say what is to be done.
+        """Accept the key that the server presented, or raise an error that says what to do.
 
-        ``certificate`` is what came with the key; one that no known authority has signed counts as the key alone.
+        ``certificate`` is what came with the key; if no known authority has signed it, only the key counts.
 
-        :raises HostKeyUnknown: no line is for this host, or the certificate does not hold.
+        :raises HostKeyUnknown: no line is for this host, or the certificate is not valid.
         :raises HostKeyChanged: the lines for this host hold other keys, or revoke this one.
         """
         lines = list(self._lines())
@@ -113,7 +114,7 @@ class KnownHosts:
     def _is_certified(self, where: str, key: bytes, blob: bytes) -> bool:
         """Whether an authority of known_hosts has signed it.
 
-        :raises HostKeyUnknown: one has, and the certificate does not hold for this host or at this time.
+        :raises HostKeyUnknown: one has, and the certificate is not valid for this host or at this time.
         """
         try:
             certificate = parse_certificate(blob)
@@ -133,7 +134,7 @@ class KnownHosts:
         return True
 
     def _authorities(self) -> set[bytes]:
-        """As ssh does, lines for the host without its port count as well."""
+        """As in ssh, lines for the host without its port count as well."""
         lines = [*self._lines(), *self._lines(self._plain_name)]
         revoked = {line.key for line in lines if line.marker == _REVOKED}
         return {line.key for line in lines if line.marker == _AUTHORITY} - revoked
@@ -176,7 +177,7 @@ def _text(path: Path) -> str:
 
 
 def file_to_add_to(paths: Sequence[Path]) -> Path:
-    """The first of these that can keep a key: many config files say ``UserKnownHostsFile /dev/null``."""
+    """The first of these files that can keep a key: many config files say ``UserKnownHostsFile /dev/null``."""
     return next((path for path in paths if not _is_device(expanded_if_known(path))), Path("~/.ssh/known_hosts"))
 
 
@@ -188,7 +189,7 @@ def _is_device(path: Path) -> bool:
 
 
 def _quoted(path: Path) -> str:
-    # A shell does not expand a ~ in quotes.
+    # A shell does not expand a quoted ~.
     return shlex.quote(str(expanded_if_known(path)))
 
 

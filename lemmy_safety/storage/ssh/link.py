@@ -19,7 +19,7 @@ CHANNEL_TIMEOUT_S = 30.0
 
 
 class Link:
-    """One transport. ``channels`` counts those in use and those that are idle; ``capacity`` is what the server allows.
+    """One transport. ``channels`` counts those in use and idle ones; ``capacity`` is the server's limit.
 
     ``served``: it has opened a channel at least once.
     """
@@ -45,7 +45,9 @@ class Link:
 
         :raises paramiko.ChannelException: the server allows no more.
         """
-        # One at a time: paramiko keeps one exception a transport, and of two refusals one would look like a dead line.
+        # One at a time: paramiko keeps one exception per transport, so the second of two refusals would look like a
+        # dead
+        # connection.
         with self._opening:
             if self._retired:
                 raise paramiko.SSHException("the connection was given up")
@@ -64,11 +66,11 @@ class Link:
         try:
             return self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
         except paramiko.ChannelException:
-            # sshd counts a session that was closed right before until it has answered this.
+            # sshd still counts a session that was just closed until it has answered this.
             return self.transport.open_session(timeout=CHANNEL_TIMEOUT_S)
 
     def check(self) -> None:
-        """See that the server answers: ask for one more channel; a refusal is an answer too.
+        """Check that the server answers: ask for one more channel; a refusal is an answer too.
 
         :raises paramiko.SSHException: it does not (EOFError and OSError too).
         """
@@ -76,7 +78,7 @@ class Link:
             close_quietly(self.open_channel())
 
     def answers(self) -> bool:
-        """The same question, answered with yes or no."""
+        """The same check as a boolean."""
         try:
             self.check()
         except CONNECTION_ERRORS:
@@ -84,7 +86,7 @@ class Link:
         return True
 
     def retire_after(self, error: BaseException) -> None:
-        """Give up a link whose server is silent or gone; if only a channel was closed, the others may go on."""
+        """Give up a link whose server is silent or gone; if only a channel was closed, the others may continue."""
         if isinstance(error, TimeoutError) or not self.transport.is_active():
             self.give_up()
 

@@ -1,6 +1,7 @@
-"""From a way to a server to a transport that is logged in: host key, private key. Nothing is read or written here.
+"""From a way to a server to a logged-in transport: host key, private key. Reads and writes no files.
 
-paramiko's ``SSHClient`` is not used: it sets no TCP_NODELAY, offers one known host key type only, and its order of keys
+paramiko's ``SSHClient`` is not used: it sets no TCP_NODELAY, offers only one type of known host key, and its order of
+keys
 and its exceptions hide whether a key was locked, wrong or refused.
 """
 
@@ -35,7 +36,7 @@ HANDSHAKE_TIMEOUT_S = 30.0
 #: PAM modules may look things up before they answer.
 AUTH_TIMEOUT_S = 30.0
 
-#: Home routers forget an idle connection after 60 s at the earliest seen; four signs of life before that.
+#: The fastest home routers seen forget an idle connection after 60 s; this sends four keepalives before that.
 KEEPALIVE_S = 15
 
 
@@ -54,7 +55,7 @@ class SshLogin:
         """A new transport, logged in, with keepalive. Called by one thread at a time.
 
         :raises StorageError: HostUnknown, StorageUnreachable, HostKeyUnknown, HostKeyChanged, PrivateKeyError or
-            LoginRefused; StorageError itself where the two have no algorithm in common.
+            LoginRefused; StorageError itself if the two sides have no algorithm in common.
         """
         _quiet_paramiko()
         self._keys.read_named_file()
@@ -88,7 +89,7 @@ class SshLogin:
         self._prefer_known_key_types(transport)
         transport.start_client(timeout=HANDSHAKE_TIMEOUT_S)
         if not transport.initial_kex_done:
-            # On timeout start_client returns without a word, and get_remote_server_key says "No existing session".
+            # On timeout start_client returns silently, and get_remote_server_key reports "No existing session".
             raise TimeoutError
         key = transport.get_remote_server_key()
         certificate = key.public_blob.key_blob if key.public_blob else None
@@ -115,7 +116,7 @@ class SshLogin:
             except paramiko.BadAuthenticationType as error:
                 raise self._login_refused([f"keys at all, only {foreign(', '.join(error.allowed_types))}"]) from error
             except paramiko.AuthenticationException as error:
-                if "timeout" in str(error).lower():  # paramiko has no class of its own for it
+                if "timeout" in str(error).lower():  # paramiko has no separate class for it
                     raise StorageUnreachable(
                         f"The SSH server {self.where} did not answer the login within {AUTH_TIMEOUT_S:g} s."
                     ) from error
@@ -149,13 +150,13 @@ class SshLogin:
 
 
 def _quiet_paramiko() -> None:
-    """Leave paramiko's own log to --debug: it prints tracebacks of faults that are retried or reported by us."""
+    """Show paramiko's own log only with --debug: it prints tracebacks of faults that we retry or report ourselves."""
     vendor = logging.getLogger("paramiko")
     if vendor.level == logging.NOTSET and not _LOG.isEnabledFor(logging.DEBUG):
         vendor.setLevel(logging.CRITICAL)
 
 
 def close_quietly(item: paramiko.Transport | paramiko.Channel) -> None:
-    """Close what may be broken already: saying good-bye over a dead line raises."""
+    """Close something that may already be broken: closing over a dead connection raises."""
     with suppress(paramiko.SSHException, EOFError, OSError):
         item.close()

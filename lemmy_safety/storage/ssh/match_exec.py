@@ -1,6 +1,7 @@
-"""``Match exec`` of OpenSSH's config file: the commands are run here, and blocks stay or go by what they answer.
+"""``Match exec`` of OpenSSH's config file: runs the commands, and keeps or drops blocks by their results.
 
-paramiko runs them by the package invoke, which wants bash, reads this process's own standard input and waits without end.
+paramiko runs them with the package invoke, which needs bash, reads this process's own standard input and never times
+out.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-#: These commands look at the network or at a file. One that waits for longer hangs.
+#: These commands check the network or a file. One that takes longer hangs.
 _TIMEOUT_S = 20.0
 
-#: A keyword that no config file has; set where all the other criteria of a block are fulfilled.
+#: A keyword that no config file has; set if all other criteria of a block are fulfilled.
 _MARK = "LemmySafetyMark"
 
 
@@ -34,8 +35,8 @@ def without_exec(
 ) -> list[str]:
     """The lines with each ``exec`` decided.
 
-    ``lookup`` says what lines mean for the host in question, ``fill_in`` replaces the tokens of a command. As with ssh, a
-    command is run only where the other criteria of its block are fulfilled, and knows what the lines above it have set.
+    ``lookup`` evaluates lines for the host in question, ``fill_in`` replaces the tokens of a command. As with ssh, a
+    command is run only if the other criteria of its block are fulfilled, and sees what the lines above it have set.
 
     :raises SettingsError: a command does not end.
     """
@@ -58,7 +59,7 @@ def without_exec(
 
 
 def _criteria(line: str) -> tuple[list[str], list[tuple[str, bool]]]:
-    """The criteria other than exec, and each command with whether it is to succeed."""
+    """The criteria other than exec, and each command with whether it should succeed."""
     words = shlex.split(line.strip()[len("match") :].lstrip(" \t="))
     others: list[str] = []
     commands = []

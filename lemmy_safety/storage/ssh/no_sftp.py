@@ -1,8 +1,8 @@
-"""Why a server that can be reached opens no SFTP session: from what it says and how the session ended, to one clear error.
+"""Why a reachable server opens no SFTP session: turns its output and the session's end into one clear error.
 
-sshd agrees to the subsystem first and starts the program afterwards. A missing program, an account without a shell, a
-password that has run out and a start-up file that prints something all look like a session that ends or talks nonsense.
-Waiting does not help against any of them.
+sshd first agrees to the subsystem and then starts the program. A missing program, an account without a shell, an
+expired password and a start-up file that prints something all look like a session that ends or sends nonsense.
+Waiting does not help in any of these cases.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.link import Link
     from lemmy_safety.storage.ssh.sftp_wire import SftpBroken
 
-#: The program has ended or has already said something; its status and last words follow at once.
+#: The program has ended or has already sent something; its status and last output follow at once.
 _LAST_WORDS_S = 2.0
 
 #: A sentence or two; a message of the day may be pages.
@@ -32,18 +32,19 @@ _MOST_WORDS = 200
 
 _MOST_BYTES = 4096
 
-#: What sshd's session ends with where /etc/nologin (or /run/nologin) exists (session.c, do_nologin): the machine is about
-#: to shut down, or is being worked on.
+#: The exit status of sshd's session if /etc/nologin (or /run/nologin) exists (session.c, do_nologin): the machine is
+#: about
+#: to shut down, or is under maintenance.
 _NOLOGIN_STATUS = 254
 
-#: What a shell ends with for a program that it cannot find, or may not run (POSIX, Shell Command Language, 2.8.2).
+#: A shell's exit statuses for a program that it cannot find, or may not run (POSIX, Shell Command Language, 2.8.2).
 _NO_PROGRAM = (126, 127)
 
 _SWITCH_ON = "Switch it on in sshd_config: Subsystem sftp internal-sftp"
 
 _UNREADABLE = re.compile(r"[^\t\n\r\x20-\x7e\u00a0-\ufffc]")
 
-#: The words of sshd and of passwd.
+#: The wording of sshd and of passwd.
 _PASSWORD_RAN_OUT = ("password has expired", "password change required", "change your password")
 
 
@@ -53,7 +54,7 @@ def refused(where: str, error: BaseException) -> StorageError:
 
 
 def no_channels(where: str) -> StorageError:
-    """A fresh connection may not even have one session."""
+    """The server does not allow a single session even on a new connection."""
     return StorageError(
         f"The SSH server {where} accepts the login, but allows no session at all.",
         hint="Set MaxSessions in sshd_config to 1 or more (10 is usual), also in its Match blocks.",
@@ -61,9 +62,9 @@ def no_channels(where: str) -> StorageError:
 
 
 def ended(where: str, link: Link, channel: paramiko.Channel, error: SftpBroken) -> StorageError | None:
-    """Our error for a session that was no SFTP from its first byte; None where a broken line explains it as well.
+    """Our error for a session that sent no SFTP at all; None if a broken connection could also explain that.
 
-    A program that was killed leaves no exit status, and nothing was wrong with the server's settings.
+    A killed program leaves no exit status, and then the server's settings are not at fault.
     """
     output, _, status = _last_words(channel, error.received)
     if not output and status is None:
@@ -101,7 +102,7 @@ def _hint(output: bytes, status: int | None) -> str:
 
 
 def _complaint(link: Link, channel: paramiko.Channel) -> str:
-    """What the account is told instead of a shell. sshd drops what a subsystem writes to stderr, but not what a command does."""
+    """What the account gets instead of a shell. sshd drops a subsystem's stderr, but not a command's."""
     close_quietly(channel)
     with contextlib.suppress(*CONNECTION_ERRORS):
         other = link.open_channel()
@@ -117,11 +118,11 @@ def _complaint(link: Link, channel: paramiko.Channel) -> str:
 
 
 def _last_words(channel: paramiko.Channel, output: bytes) -> tuple[bytes, bytes, int | None]:
-    """What the session still printed, what it complained of, and its exit status; within _LAST_WORDS_S."""
+    """The session's remaining output, its stderr, and its exit status; within _LAST_WORDS_S."""
     until = time.monotonic() + _LAST_WORDS_S
     complaints = b""
     with contextlib.suppress(*CONNECTION_ERRORS):
-        # SFTP that follows a greeting would wait for us without end.
+        # SFTP after a greeting would wait for us for ever.
         channel.shutdown_write()
         while len(output) < _MOST_BYTES and (left := until - time.monotonic()) > 0:
             channel.settimeout(left)
@@ -137,7 +138,7 @@ def _last_words(channel: paramiko.Channel, output: bytes) -> tuple[bytes, bytes,
 
 
 def _in_words(said: bytes) -> str:
-    """The readable beginning, in one line: a greeting may be followed by SFTP packets."""
+    """The readable beginning, in one line: SFTP packets may follow a greeting."""
     text = said.decode("utf-8", errors="replace")
     readable = _UNREADABLE.split(text, maxsplit=1)[0]
     return " ".join(readable.split())

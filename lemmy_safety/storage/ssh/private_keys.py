@@ -1,6 +1,6 @@
 """Which private keys to offer, with which certificates, and how to unlock them.
 
-A passphrase is never logged and never part of a message. What a key file holds is found out in ``key_files``.
+A passphrase is never logged and never part of a message. ``key_files`` reads the key files.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-#: Tried when no key file is set, as ssh does.
+#: Tried if no key file is set, as ssh does.
 _DEFAULT_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 class PrivateKeys:
-    """The keys of one account. A key file is read and unlocked once, so that a reconnect asks nobody anything."""
+    """The keys of one account. Each key file is read and unlocked once, so that a reconnect needs no input."""
 
     def __init__(
         self,
@@ -40,9 +40,10 @@ class PrivateKeys:
         certificates: Sequence[Path] = (),
         identities_only: bool = False,
     ) -> None:
-        """``ask_passphrase`` is given a prompt and returns what was typed (``getpass.getpass`` fits).
+        """``ask_passphrase`` receives a prompt and returns what was typed (``getpass.getpass`` fits).
 
-        ``identities``, ``certificates`` and ``identities_only`` are what OpenSSH's config file says; ``path`` wins.
+        ``identities``, ``certificates`` and ``identities_only`` come from OpenSSH's config file; ``path`` overrides
+        them.
         """
         self._path = path
         self._passphrase = passphrase
@@ -53,15 +54,15 @@ class PrivateKeys:
         self._unlocked: dict[Path, paramiko.PKey] = {}
         self._named: KeyFile | None = None
         self.skipped: list[str] = []
-        """Why files that were found in default places or in the config file are not used."""
+        """Why files found in default places or in the config file are not used."""
 
     @property
     def file(self) -> Path | None:
-        """The file that is named for this account, by the settings or else by the config file."""
+        """The key file named for this account, by the settings or else by the config file."""
         return self._path or (self._identities[0] if self._identities else None)
 
     def read_named_file(self) -> None:
-        """Read the key file that the settings name, so that its faults are known before anything connects.
+        """Read the key file named in the settings, so that its faults are known before connecting.
 
         :raises PrivateKeyError: it is missing, or plainly something else.
         """
@@ -69,12 +70,13 @@ class PrivateKeys:
             self._named = KeyFile(self._path)
 
     def candidates(self) -> Iterator[tuple[str, paramiko.PKey]]:
-        """Keys in the order in which to offer them, each with a name for messages; with a certificate first, then without.
+        """Keys in the order in which to offer them, each with a name for messages; first with a certificate, then
+        without.
 
-        The key file if one is set. If it is locked and no passphrase is set, the agent's keys come first, and only then
-        a person is asked. Without a key file: those of the config file, the agent's keys, then ssh's default files.
+        The key file if one is set. If it is locked and no passphrase is set, the agent's keys come first; only then
+        we ask a person. Without a key file: those of the config file, the agent's keys, then ssh's default files.
 
-        :raises PrivateKeyError: the file is missing, no key, or stays locked.
+        :raises PrivateKeyError: the file is missing, not a key, or stays locked.
         """
         self.skipped = []
         offered: set[tuple[str, bytes]] = set()
@@ -105,7 +107,7 @@ class PrivateKeys:
                 elif path in self._identities:
                     self.skipped.append(f"There is no file {path}.")
             except PrivateKeyError as error:
-                # The settings do not name this file, so it is not at fault when another key works.
+                # The settings do not name this file, so it is not to blame if another key works.
                 _LOG.info("key skipped: %s", error.message)
                 self.skipped.append(error.message)
             except OSError as error:  # HOME is another account's, as with "setpriv" and some service managers
@@ -118,7 +120,7 @@ class PrivateKeys:
             return
         file = self._named if self._named is not None and path == self._path else KeyFile(path)
         if file.public_key is not None:
-            # As ssh does: the public half says which of the agent's keys is meant.
+            # As ssh does: the public half identifies the agent's key that is meant.
             meant = False
             for found in self._agent_keys(only=file.public_key):
                 meant = True
@@ -151,7 +153,7 @@ class PrivateKeys:
                     if only is not None and key.asbytes() != only:
                         continue
                     if key.get_name().endswith(SUFFIX):
-                        # paramiko would offer the key of the certificate alone.
+                        # paramiko would offer only the certificate's key.
                         vars(key)["public_blob"] = PublicBlob.from_message(paramiko.Message(key.blob))
                     yield f"agent key {number} ({key.get_name()})", key
         except (paramiko.SSHException, OSError) as error:
@@ -187,7 +189,7 @@ def _certificate(path: Path, *, wanted: bool) -> Certificate | None:
 
 
 def _public_half(path: Path) -> bytes | None:
-    """The public key beside a private one that is locked."""
+    """The public key next to a locked private one."""
     try:
         return KeyFile(Path(f"{path}.pub")).public_key
     except PrivateKeyError:

@@ -1,4 +1,4 @@
-"""The folder on the server that a storage begins with: found when it is opened, and seen to be the same one later."""
+"""The root folder of a storage on the server: found when it is opened, and later checked to be the same one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HINT_MISSING = "Check PICTRS_FILES_DIRECTORY; with lemmy-ansible it ends in vol
 
 
 class SshRoot:
-    """``tree`` is what lies below it, as last found."""
+    """``tree`` is the tree below it, as last found."""
 
     def __init__(self, configured: bytes, name: str) -> None:
         """``configured`` is a path, absolute or relative to the account's home; ``name`` is the storage's."""
@@ -29,7 +29,7 @@ class SshRoot:
         self.tree = SshTree(b"", name)
 
     def find(self, connections: SshConnections) -> None:
-        """Where the path leads now is the root from now on.
+        """Make the folder that the path leads to now the root from now on.
 
         :raises StorageError: StorageMissing, AccessDenied, StorageUnreachable.
         """
@@ -44,9 +44,9 @@ class SshRoot:
         self._run(connections, find)
 
     def check(self, connections: SshConnections) -> None:
-        """See that the root is there and is still the one that was opened.
+        """Check that the root exists and is still the one that was opened.
 
-        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable when it is on another file system.
+        :raises StorageError: StorageMissing, AccessDenied, or StorageUnreachable if it is on another file system.
         """
 
         def check(session: SftpSession) -> None:

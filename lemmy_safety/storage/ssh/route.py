@@ -1,4 +1,4 @@
-"""From the settings and OpenSSH's config file to a login: the server itself, and every jump host on the way to it."""
+"""From the settings and OpenSSH's config file to a login: the server itself, and every jump host before it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.hops import Way
     from lemmy_safety.storage.ssh.ssh_config import SshConfig, SshHost
 
-#: More jump hosts than this stand for a loop.
+#: More jump hosts than this indicate a loop.
 _MOST_HOPS = 8
 
 
 class SshRoute:
     """Makes the login of a host, with those of its jump hosts inside it.
 
-    The settings' user, port and private key are those of the server alone. Its known_hosts file and passphrase also count
-    for jump hosts of which the config file says nothing.
+    The settings' user, port and private key apply only to the server. Its known_hosts file and passphrase also apply
+    to jump hosts for which the config file sets none.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SshRoute:
         )
 
     def _asked_by(self, host: SshHost, username: str, known_hosts: Path) -> str:
-        """The command that adds the host key where ssh-keyscan cannot reach the host, or would write another name."""
+        """The command that adds the host key if ssh-keyscan cannot reach the host, or would write another name."""
         if not (host.jumps or host.proxy_command or host.host_key_alias):
             return ""
         config = [] if self._config.path is None else ["-F", str(self._config.path)]
@@ -111,12 +111,12 @@ class SshRoute:
                 hint="Write ProxyJump none into the block of the first one.",
             )
         if before:
-            # The hosts that were named before it lead to it, whatever its own block says.
+            # The hosts named before it lead to it, whatever its own block says.
             hop = replace(hop, jumps=tuple(before), proxy_command=None)
         return Jump(self._login(hop, None, (*on_the_way, where)), host.address, host.port, where)
 
     def _hop(self, text: str) -> SshHost:
-        """``[user@]host[:port]`` or an ssh URL (ssh(1), -J); an IPv6 address has brackets where a port follows."""
+        """``[user@]host[:port]`` or an ssh URL (ssh(1), -J); an IPv6 address has brackets if a port follows."""
         username, at, place = text.removeprefix("ssh://").removesuffix("/").rpartition("@")
         if place.startswith("["):
             name, _, port = place[1:].partition("]")
@@ -138,7 +138,7 @@ def _is_port(text: str) -> bool:
 
 
 def _own_name() -> str | None:
-    """What ssh takes where no user is named. A process in a container may have none."""
+    """The user name that ssh uses if none is given. A process in a container may have none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -1,11 +1,12 @@
-"""What can be done with files over SFTP, with paths as bytes and requests in flight together.
+"""File operations over SFTP, with paths as bytes and several requests in flight.
 
 paramiko's own ``SFTPClient`` is not used, for four reasons met in practice: one file name that is not UTF-8 makes it
-raise ``UnicodeDecodeError`` for the whole folder; a refusal by the server and a broken line are both an ``OSError``
-without errno; its prefetch starts a thread per file that nobody can stop when the line breaks; and a listing costs at
-least four round trips a folder.
+raise ``UnicodeDecodeError`` for the whole folder; a refusal by the server and a broken connection are both an
+``OSError``
+without errno; its prefetch starts a thread per file that cannot be stopped when the connection breaks; and a listing
+costs at least four round trips a folder.
 
-This module knows no keys and no root, opens no connection and translates no error: it raises ``SftpRefusal`` and
+This module knows no keys and no root, opens no connection and translates no errors: it raises ``SftpRefusal`` and
 ``SftpBroken``, and lets the channel's own exceptions pass.
 """
 
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 # Of OPEN: draft-ietf-secsh-filexfer-02, section 6.3.
 _FLAG_READ, _FLAG_WRITE, _FLAG_CREATE, _FLAG_EXCLUSIVE = 0x01, 0x02, 0x08, 0x20
 
-#: What is said of an extension: unknown, or denied by the server's own list (sftp-server -P).
+#: The answers for an unsupported extension: unknown, or denied by the server's own list (sftp-server -P).
 _NOT_OFFERED = (UNSUPPORTED, PERMISSION_DENIED)
 
 #: SSH2_FXE_STATVFS_ST_RDONLY.
@@ -64,7 +65,7 @@ _READ_ONLY = 0x01
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """``free_bytes`` are those that the account may use."""
+    """``free_bytes`` are those available to this account."""
 
     identity: int
     free_bytes: int
@@ -73,9 +74,9 @@ class FileSystem:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the server says of a path: where its folder really is, what each folder above it is, and what it is itself.
+    """What the server reports for a path: the real path of its folder, each folder above it, and the path itself.
 
-    None stands for what does not exist.
+    None means that it does not exist.
     """
 
     real_folder: bytes | None
@@ -85,7 +86,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The bytes of a file, what was open, and what lay at its path once it was open."""
+    """The bytes of a file, the file that was open, and what was at its path once it was open."""
 
     content: bytes
     opened: Attributes
@@ -95,11 +96,11 @@ class Reading:
 class SftpSession:
     """One SFTP session. Used by one thread at a time.
 
-    All methods raise SftpRefusal, SftpBroken, and what the channel raises (``OSError``, ``TimeoutError``).
+    All methods raise SftpRefusal, SftpBroken, and the channel's exceptions (``OSError``, ``TimeoutError``).
     """
 
     def __init__(self, channel: paramiko.Channel, *, resolves_links: bool = False) -> None:
-        """``resolves_links``: the server's ``realpath`` is known to do so, not only to tidy the text."""
+        """``resolves_links``: the server's ``realpath`` is known to resolve links, not only to tidy the text."""
         self.channel = channel
         self.resolves_links = resolves_links
         self._wire = SftpWire(channel)
@@ -132,12 +133,12 @@ class SftpSession:
         return found
 
     def file_system(self, path: bytes) -> int | None:
-        """The id of the file system that holds a path; None where the server cannot say."""
+        """The id of the file system that holds a path; None if the server cannot tell."""
         facts = self.statvfs(path)
         return None if facts is None else facts.identity
 
     def statvfs(self, path: bytes) -> FileSystem | None:
-        """The file system that holds a path; None where the server cannot say.
+        """The file system that holds a path; None if the server cannot tell.
 
         OpenSSH's extension ``statvfs@openssh.com`` (its PROTOCOL file, section 4.4).
         """
@@ -151,7 +152,7 @@ class SftpSession:
         return FileSystem(identity=identity, free_bytes=unit * available, read_only=bool(flags & _READ_ONLY))
 
     def is_empty(self, path: bytes) -> bool:
-        """Whether a folder holds nothing at all; one round of names is read to find out."""
+        """Whether a folder is completely empty; reads one batch of names to find out."""
         handle = self._handle(self._wire.ask(OPENDIR, path))
         try:
             names = names_in(self._wire, self._wire.ask(READDIR, handle))
@@ -166,14 +167,14 @@ class SftpSession:
     def look(self, folder: bytes, parents: Sequence[bytes], path: bytes) -> Look:
         """``realpath`` of the folder, ``lstat`` of the folders above the path and of the path, in one round trip.
 
-        The path comes last: a server answers in the order in which it was asked.
+        The path comes last: a server answers requests in order.
         """
         return self._seen(self._ask_to_look(folder, parents, path))
 
     def read(self, folder: bytes, parents: Sequence[bytes], path: bytes, *, size: int, limit: int) -> Reading:
-        """The content, at most ``limit`` bytes of it. ``size`` is what it probably holds; asking ahead relies on it.
+        """The content, at most ``limit`` bytes of it. ``size`` is its probable size, used to request ahead.
 
-        The path is looked at after it was opened, without a round trip of its own.
+        The path is checked after the file was opened, without an additional round trip.
         """
         handle = self._handle(self._wire.ask(OPEN, path, _FLAG_READ, 0))
         first = self._wire.ask(FSTAT, handle)
@@ -214,7 +215,7 @@ class SftpSession:
         self._wire.done(self._wire.ask(REMOVE, path))
 
     def remove_empty_folders(self, paths: Sequence[bytes]) -> None:
-        """Try to remove each folder, in order; the server keeps those that hold something, and that is fine."""
+        """Try to remove each folder, in order; the server keeps those that are not empty, which is fine."""
         for request in [self._wire.ask(RMDIR, path) for path in paths]:
             try:
                 self._wire.done(request)
@@ -222,9 +223,9 @@ class SftpSession:
                 continue
 
     def make_folders(self, paths: Sequence[bytes]) -> None:
-        """Make folders, in order, with the server's default permissions.
+        """Create folders, in order, with the server's default permissions.
 
-        Those that another client made meanwhile are refused with FAILURE, and that is fine.
+        The server refuses those that another client made meanwhile with FAILURE, which is fine.
         """
         requests = [self._wire.ask(MKDIR, path, 0) for path in paths]
         refusals = []
@@ -238,11 +239,11 @@ class SftpSession:
                 raise other
 
     def rename(self, path: bytes, new_path: bytes) -> None:
-        """Rename; OpenSSH refuses with FAILURE when ``new_path`` exists (its posix-rename extension overwrites)."""
+        """Rename; OpenSSH refuses with FAILURE if ``new_path`` exists (its posix-rename extension overwrites)."""
         self._wire.done(self._wire.ask(RENAME, path, new_path))
 
     def write_new(self, path: bytes, content: bytes, *, mode: int) -> None:
-        """Make a file that must not exist yet, and have it on the disk where the server can promise that.
+        """Create a file that must not exist yet, and sync it to disk if the server supports that.
 
         OpenSSH's extension ``fsync@openssh.com`` (its PROTOCOL file, section 4.6).
         """
@@ -254,7 +255,7 @@ class SftpSession:
         except SftpRefusal:
             self._close(handle)
             raise
-        # Network file systems and quotas may refuse as late as this.
+        # Network file systems and quotas may refuse as late as here.
         self._wire.done(self._wire.ask(CLOSE, handle))
 
     def _sync(self, handle: bytes) -> None:
@@ -265,7 +266,7 @@ class SftpSession:
                 raise
 
     def _close(self, handle: bytes) -> None:
-        """Give a handle back without waiting for the answer."""
+        """Close a handle without waiting for the answer."""
         self._wire.forget(self._wire.ask(CLOSE, handle))
         self._wire.flush()
 

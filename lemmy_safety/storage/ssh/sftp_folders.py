@@ -1,4 +1,4 @@
-"""The names in many folders over SFTP, in round trips that they share."""
+"""Lists the names in many folders over SFTP, in shared round trips."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scan_folders(wire: SftpWire, paths: Sequence[bytes]) -> list[list[Entry] | S
             handles.append(wire.expect(HANDLE, request).text())
         except SftpRefusal as no:
             handles.append(no)
-    # Two requests each: the names, and the end. Longer folders are asked further below.
+    # Two requests each: the names, and the end. Longer folders are read further below.
     asked = [
         deque([wire.ask(READDIR, handle), wire.ask(READDIR, handle)]) if isinstance(handle, bytes) else deque()
         for handle in handles
@@ -52,7 +52,7 @@ def scan_folders(wire: SftpWire, paths: Sequence[bytes]) -> list[list[Entry] | S
             found.append(_entries(wire, path, handle, requests))
         except SftpRefusal as refusal:
             found.append(refusal)
-    # All at the end: whatever is queued is sent when the next answer is waited for, in a packet of its own.
+    # All at the end: each queued request is sent when the next answer is awaited, in its own packet.
     for handle in handles:
         if isinstance(handle, bytes):
             wire.forget(wire.ask(CLOSE, handle))
@@ -95,7 +95,7 @@ def names_in(wire: SftpWire, request: int) -> list[Entry] | None:
     entries = []
     for _ in range(fields.number()):
         name = fields.text()
-        fields.text()  # the line as of ls -l
+        fields.text()  # the line as printed by ls -l
         attributes = fields.attributes()
         if name not in (b".", b".."):
             entries.append(Entry(name, attributes))

@@ -1,4 +1,4 @@
-"""Lists the files below a folder on the server by SFTP, folder by folder, many of them at a time.
+"""Lists the files below a folder on the server by SFTP, many folders at a time.
 
 For accounts without a shell, and to find the few folders from which ``find`` starts.
 """
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.sftp_wire import Entry
     from lemmy_safety.storage.wanted_keys import WantedKeys
 
-    #: Of each folder its entries, or why it may not be listed.
+    #: For each folder its entries, or why it may not be listed.
     _Answers: TypeAlias = list[list[Entry] | SftpRefusal]
 
-#: Folders asked for together over one SFTP session: 32 share three round trips, and their names are what is held in memory.
+#: Folders requested together over one SFTP session: 32 share three round trips, and their names are all held in memory.
 FOLDERS_AT_ONCE = 32
 
-#: Sessions that list at the same time. pict-rs makes seven folders for nearly every file, so that round trips are all that
-#: counts where the server is far away; near by, one session keeps paramiko busy.
+#: Sessions that list at the same time. pict-rs makes seven folders for nearly every file, so with a distant server only
+#: round trips count; with a near one, a single session keeps paramiko busy.
 SESSIONS = 4
 
 #: More start folders than this do not make find faster, only its command line longer.
@@ -59,7 +59,7 @@ class SftpListing:
     ) -> Iterator[FoundFile]:
         """Files below a start folder. With ``at_once=1`` they come in the order of their names, folders last.
 
-        What a session was asked for is listed anew if the line breaks, so nothing comes twice.
+        If the connection breaks, a session's current request is listed again; nothing is yielded twice.
 
         :raises StorageError: AccessDenied at the end, after everything else, if a folder may not be read.
         """
@@ -81,7 +81,7 @@ class SftpListing:
             raise denied(self._name, len(refused), repr(to_key(refused[0])))
 
     def start_folders(self, start: bytes, wanted: WantedKeys) -> list[bytes]:
-        """The few folders below ``start`` that hold everything wanted, for find to start from."""
+        """The few folders below ``start`` that hold everything wanted, as start folders for find."""
         refused: list[bytes] = []
         starts = [start]
         for _ in range(_START_DEPTH - start.count(b"/") - 1):
@@ -91,7 +91,7 @@ class SftpListing:
                 if found is None and wanted.leads_to_wanted(to_key(folder))
             ]
             if refused or len(below) > _MOST_STARTS:
-                # find meets the same refusal and reports it.
+                # find gets the same refusal and reports it.
                 return starts
             starts = sorted(below)
         return starts
@@ -101,7 +101,7 @@ class SftpListing:
     ) -> Iterator[tuple[bytes, FoundFile | None]]:
         """Each file as (path, file) and each folder as (path, None); folders that may not be read go to ``refused``.
 
-        ``each`` is ``map``, or a pool's, which asks over several sessions.
+        ``each`` is ``map``, or that of a pool, which uses several sessions.
         """
         batches = [folders[at : at + FOLDERS_AT_ONCE] for at in range(0, len(folders), FOLDERS_AT_ONCE)]
         for batch, answers in zip(batches, each(self._ask, batches), strict=True):

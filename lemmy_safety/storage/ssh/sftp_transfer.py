@@ -11,8 +11,9 @@ from lemmy_safety.storage.ssh.sftp_wire import DATA, EOF, READ, WRITE, SftpBroke
 if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 
-#: The largest read that every server must answer in full, and the largest write that it must take (the draft, section 3:
-#: 34000 byte packets).
+#: The largest read that every server must answer completely, and the largest write that it must accept (the draft,
+#: section
+#: 3: 34000 byte packets).
 PIECE_BYTES = 32_768
 
 #: Read requests in flight for one file; OpenSSH's own sftp keeps 64 (its -R option).
@@ -23,11 +24,11 @@ WRITES_IN_FLIGHT = 16
 
 
 def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
-    """The content of an open file, at most ``limit`` bytes of it. ``size`` is what it probably holds."""
+    """The content of an open file, at most ``limit`` bytes of it. ``size`` is its probable size."""
     content = bytearray()
     pending: deque[tuple[int, int]] = deque()
     offset = 0
-    # One byte more than expected, so that a file that has grown is noticed without another round trip.
+    # One byte more than expected, to notice a file that has grown without another round trip.
     end = min(size + 1, limit)
     while True:
         while offset < end and len(pending) < READS_IN_FLIGHT:
@@ -52,15 +53,15 @@ def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
             wire.forget(other)
         if piece is None or not piece or len(content) >= size:
             return bytes(content)
-        # A short piece before the end: allowed to servers that read less at a time. Ask from there on.
+        # A short piece before the end: servers may read less at a time. Continue from there.
         pending.clear()
         offset = len(content)
 
 
 def write_handle(wire: SftpWire, handle: bytes, content: bytes) -> None:
-    """Write a whole file that is open and empty.
+    """Write the content of an open, empty file.
 
-    :raises SftpRefusal: the server could not take a piece; others may be written.
+    :raises SftpRefusal: the server refused a piece; others may be written.
     """
     pending: deque[int] = deque()
     try:

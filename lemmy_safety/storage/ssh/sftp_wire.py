@@ -1,7 +1,7 @@
 """The packets of SFTP version 3: requests out, answers back in any order, over one SSH channel.
 
-The protocol is small and frozen (draft-ietf-secsh-filexfer-02, spoken by OpenSSH, ProFTPD and the rest). What is asked
-for is in ``sftp``.
+The protocol is small and frozen (draft-ietf-secsh-filexfer-02, used by OpenSSH, ProFTPD and the rest). ``sftp`` decides
+what to request.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _OUR_VERSION = 3
 #: OpenSSH sends and accepts packets of at most 256 KiB (SFTP_MAX_MSG_LENGTH); more is garbage, not an answer.
 _MAX_PACKET = 256 * 1024 + 1024
 
-#: The largest file of any file system in use (8 EiB); more is no size.
+#: The largest file of any file system in use (8 EiB); a larger number is not a size.
 MOST_BYTES = 2**63 - 1
 
-#: How much is taken from the channel at once; its window is 2 MiB.
+#: How much is read from the channel at once; its window is 2 MiB.
 _RECEIVE_BYTES = 256 * 1024
 
 
 class SftpRefusal(Exception):
-    """The server understood and said no. ``code`` is a status of the draft, ``text`` the server's own words."""
+    """The server understood and refused. ``code`` is a status of the draft, ``text`` the server's own words."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text or f"SFTP status {code}")
@@ -46,9 +46,9 @@ class SftpRefusal(Exception):
 
 
 class SftpBroken(Exception):
-    """The other side closed the channel or does not speak SFTP; the session is of no more use.
+    """The other side closed the channel or does not speak SFTP; the session is unusable.
 
-    ``received`` is what came in the place of a packet.
+    ``received`` is what came instead of a packet.
     """
 
     def __init__(self, reason: str, received: bytes = b"") -> None:
@@ -58,9 +58,9 @@ class SftpBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What the server says of one file. ``size`` in bytes, ``mtime`` in whole seconds since 1970, modulo 2**32.
+    """What the server reports about one file. ``size`` in bytes, ``mtime`` in whole seconds since 1970, modulo 2**32.
 
-    ``mode`` is that of ``stat``, with the file type. What a server leaves out is None, an ``mtime`` 0.
+    ``mode`` is that of ``stat``, with the file type. Values that a server leaves out are None, an ``mtime`` 0.
     """
 
     size: int | None
@@ -69,7 +69,7 @@ class Attributes:
 
     @property
     def file_size(self) -> int:
-        """:raises SftpRefusal: the server does not say it."""
+        """:raises SftpRefusal: the server does not report it."""
         if self.size is None:
             raise SftpRefusal(FAILURE, "it does not say how large the file is")
         return self.size
@@ -84,7 +84,7 @@ class Entry:
 
 
 class Fields:
-    """Takes one field after the other from an answer."""
+    """Reads one field after the other from an answer."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -130,7 +130,7 @@ class Fields:
 class SftpWire:
     """Requests and answers of one session. Used by one thread at a time: there is one buffer.
 
-    Requests are gathered and sent together when the first answer is waited for.
+    Requests are collected and sent together when the first answer is awaited.
     """
 
     def __init__(self, channel: paramiko.Channel) -> None:
@@ -150,7 +150,7 @@ class SftpWire:
             raise SftpBroken(f"the server speaks SFTP version {version} only")
 
     def ask(self, kind: int, *fields: bytes | int, raw: int = -1) -> int:
-        """Queue a request; the field at index ``raw`` is written as it is, other bytes with their length."""
+        """Queue a request; the field at index ``raw`` is written unchanged, other bytes with their length."""
         self._number = (self._number + 1) & 0xFFFFFFFF
         body = bytearray(struct.pack(">BI", kind, self._number))
         for index, field in enumerate(fields):
@@ -164,7 +164,7 @@ class SftpWire:
         return self._number
 
     def forget(self, request: int) -> None:
-        """Whatever is answered to this request is not wanted any more."""
+        """Ignore the answer to this request when it comes."""
         if self._answers.pop(request, None) is None:
             self._unwanted.add(request)
 
@@ -187,7 +187,7 @@ class SftpWire:
     def expect(self, wanted: int, request: int) -> Fields:
         """The answer to a request.
 
-        :raises SftpRefusal: the server said no instead.
+        :raises SftpRefusal: the server refused instead.
         """
         kind, body = self._answer(request)
         fields = Fields(body)

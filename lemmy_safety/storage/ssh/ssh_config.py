@@ -1,9 +1,11 @@
-"""OpenSSH's client configuration (``~/.ssh/config``): what it says of one host, as far as it matters here.
+"""OpenSSH's client configuration (``~/.ssh/config``): its settings for one host, as far as they matter here.
 
-paramiko's reader decides which ``Host`` and ``Match`` blocks apply and in which order; ``config_text`` hands it the lines.
-Read are HostName, Port, User, IdentityFile, IdentitiesOnly, CertificateFile, UserKnownHostsFile, HostKeyAlias, ProxyJump and
-ProxyCommand. All else is left alone: above all ``StrictHostKeyChecking no`` does not make an unknown host key trusted.
-Format and tokens: ssh_config(5).
+paramiko's reader decides which ``Host`` and ``Match`` blocks apply and in which order; ``config_text`` passes it the
+lines.
+Used are HostName, Port, User, IdentityFile, IdentitiesOnly, CertificateFile, UserKnownHostsFile, HostKeyAlias,
+ProxyJump and
+ProxyCommand. Everything else is ignored: in particular, ``StrictHostKeyChecking no`` does not make an unknown host key
+trusted. Format and tokens: ssh_config(5).
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ HIGHEST_PORT = 65_535
 
 _OFF = "none"
 
-#: What OpenSSH refuses in names of hosts and users (ssh.c, valid_hostname and valid_ruser): they end up in command lines.
+#: What OpenSSH refuses in names of hosts and users (ssh.c, valid_hostname and valid_ruser): they become part of
+#: commands.
 _UNSAFE = re.compile(r"[\s'`\"$\\;&<>|(){},\x00-\x1f\x7f]|^-")
 
 _MORE_THAN_A_NAME = re.compile(r"[@/\[\]]")
@@ -53,9 +56,10 @@ def _no_variable(_: str) -> str | None:
 class SshHost:
     """One host as the settings and the config file describe it.
 
-    ``name`` is what it is called by, ``address`` what is connected to. ``jumps`` are the hosts on the way to it, the first
-    one first; ``proxy_command`` is a command line that stands in for the connection. At most one of the two is set.
-    ``known_hosts`` is empty where nothing was said.
+    ``name`` is the name it is called by, ``address`` the one to connect to. ``jumps`` are the hosts on the way to it,
+    in
+    order; ``proxy_command`` is a command line that replaces the connection. At most one of the two is set.
+    ``known_hosts`` is empty if none was set.
     """
 
     name: str
@@ -72,7 +76,7 @@ class SshHost:
 
 
 class SshConfig:
-    """The lines of a config file and those that it includes; empty where there is none."""
+    """The lines of a config file and those that it includes; empty if there is none."""
 
     def __init__(self, text: ConfigText | None = None, variable: Callable[[str], str | None] = _no_variable) -> None:
         self._text = text
@@ -80,22 +84,22 @@ class SshConfig:
 
     @property
     def path(self) -> Path | None:
-        """The file; None where there is none."""
+        """The file; None if there is none."""
         return self._text.places[0][0] if self._text is not None and self._text.places else None
 
     def lookup(self, name: str, *, port: int | None = None, username: str | None = None) -> SshHost:
-        """What is said of a host. ``port`` and ``username`` are settings, which win over the file.
+        """The configuration of a host. ``port`` and ``username`` are settings, which override the file.
 
-        ``Match exec`` commands of the file are run.
+        Runs the file's ``Match exec`` commands.
 
-        :raises SettingsError: naming file and line where the file cannot be made sense of.
+        :raises SettingsError: the file has an error; names file and line.
         """
         _see_that_it_can_be_a_host("SSH host name", name)
         if username is not None:
             _see_that_it_is_safe("SSH user name", username)
         if self._text is None:
             return SshHost(name=name, address=name, port=port or DEFAULT_PORT, username=username)
-        # As options of ssh's command line do: the first value counts, and these stand before the file's.
+        # Like options on ssh's command line: the first value counts, and these come before the file's.
         first = [f"Port {port}"] * (port is not None) + [f"User {username}"] * (username is not None)
 
         def filled_in(command: str, found: paramiko.SSHConfigDict) -> str:
@@ -154,7 +158,7 @@ class SshConfig:
         return int(text)
 
     def _way(self, found: paramiko.SSHConfigDict, tokens: _Tokens) -> tuple[tuple[str, ...], str | None]:
-        """The jump hosts or the proxy command: whichever the file names first counts."""
+        """The jump hosts or the proxy command, whichever the file names first."""
         for keyword, value in found.items():
             if keyword == "proxycommand":
                 if value is None or value.lower() == _OFF:
@@ -188,7 +192,7 @@ class SshConfig:
         return _TOKEN.sub(replaced, value)
 
     def _filled_in(self, value: str, keyword: str) -> str:
-        """With ``${NAME}`` replaced by that environment variable, which ssh_config(5) allows in names of files."""
+        """The value with each ``${NAME}`` replaced by that variable; ssh_config(5) allows this in file names."""
 
         def replaced(match: re.Match[str]) -> str:
             said = self._variable(match[1])
@@ -209,9 +213,9 @@ class SshConfig:
 
 
 def read_ssh_config(path: Path | None, variable: Callable[[str], str | None] = _no_variable) -> SshConfig:
-    """The config file: None stands for ``~/.ssh/config`` where it exists, a path of ``none`` for no file.
+    """The config file: None means ``~/.ssh/config`` if it exists, a path of ``none`` means no file.
 
-    :raises SettingsError: a file that was named is missing, one cannot be read, or a line of one makes no sense.
+    :raises SettingsError: a named file is missing, a file cannot be read, or a line is wrong.
     """
     if path is not None and str(path).lower() == _OFF:
         return SshConfig()
@@ -219,7 +223,7 @@ def read_ssh_config(path: Path | None, variable: Callable[[str], str | None] = _
     if text is None:
         return SshConfig()
     for number, line in enumerate(text.lines):
-        # Each line by itself, to say which one it is.
+        # Each line separately, so that the error can name it.
         try:
             _Reader.from_text(line)
         except (paramiko.ConfigParseError, ValueError) as error:
@@ -230,8 +234,9 @@ def read_ssh_config(path: Path | None, variable: Callable[[str], str | None] = _
 
 
 class _Reader(paramiko.SSHConfig):
-    #: What is substituted while blocks are matched. All else is done here: paramiko knows no %% and no %n, and takes every
-    #: ~ of a command line for the home folder.
+    #: Tokens to substitute while matching blocks. We do the others here: paramiko does not know %% and %n, and replaces
+    #: every
+    #: ~ in a command line with the home folder.
     TOKENS_BY_CONFIG_KEY = {  # noqa: RUF012 - as paramiko has it
         "hostname": ["%h"],
     }
@@ -246,7 +251,7 @@ class _Tokens:
     alias: str | None
 
     def get(self, letter: str) -> str | None:
-        """What a token stands for; None if it is none of those that are supported."""
+        """A token's value; None if the token is not supported."""
         if letter == "u":
             return getpass.getuser()
         if letter == "d":
@@ -265,7 +270,7 @@ class _Tokens:
 
 
 def _words(value: str | None) -> list[str]:
-    """The files of a line: several may be named, with quotes around those that hold blanks."""
+    """The files of a line: it may name several, with quotes around those that contain blanks."""
     if value is None:
         return []
     lexer = shlex.shlex(value, posix=True, punctuation_chars=False)
@@ -286,7 +291,7 @@ def _see_that_it_is_safe(what: str, name: str) -> None:
 
 
 def _see_that_it_can_be_a_host(what: str, name: str) -> None:
-    """Refuse what no name service could ever know, and what is more than a name."""
+    """Refuse names that no name service could know, and anything that is more than a name."""
     _see_that_it_is_safe(what, name)
     if _MORE_THAN_A_NAME.search(name) or name.count(":") == 1:  # an IPv6 address has more colons
         raise SettingsError(

@@ -1,7 +1,7 @@
-"""pict-rs's ``files`` folder on another machine, over SSH: everything is done on the server, nothing is kept here.
+"""pict-rs's ``files`` folder on another machine, over SSH: all work is done on the server, and nothing is kept here.
 
-Files are read, moved and deleted by SFTP, so an account without a shell is enough; an account with one is listed by
-``find``. As in a local folder, symbolic links are never followed and only regular files are objects (sftp-server itself
+Files are read, moved and deleted by SFTP, so an account without a shell is enough; with a shell, ``find`` does the
+listing. As in a local folder, symbolic links are never followed and only regular files are objects (sftp-server itself
 follows links out of the store, and would block on a pipe).
 """
 
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-#: sshd's default MaxSessions. Measured on loopback, more channels bring nothing either: paramiko is one thread a
+#: sshd's default MaxSessions. Measured on loopback, more channels do not help either: paramiko uses one thread per
 #: transport.
 CHANNELS_PER_CONNECTION = 10
 
-#: Measured with find on a warm disk: half a second for as many, with seven folders for each object.
+#: Measured with find on a warm disk: half a second for this many, with seven folders for each object.
 WHOLE_BY_FIND = 5_000
 
 #: Seven folders an object, 32 of them in three round trips: two seconds at 30 ms each, over one session.
@@ -61,7 +61,7 @@ WHOLE_BY_SFTP = 100
 
 
 class SshStorage(Storage):
-    """One folder on a server. ``root`` itself may be a symbolic link; what it points to when opened is the root."""
+    """One folder on a server. ``root`` itself may be a symbolic link; its target when opened is the root."""
 
     settle_s = 5.0
     whole_seconds = True
@@ -84,12 +84,12 @@ class SshStorage(Storage):
     ) -> None:
         """Connects to nothing yet.
 
-        ``port``, ``username``, ``private_key`` and ``known_hosts`` may be left to ``config``, and win over it.
+        ``port``, ``username``, ``private_key`` and ``known_hosts`` may come from ``config``; arguments override it.
 
-        :param host: an address, or a name of ``config``. The storage is called by it, wherever it leads.
+        :param host: an address, or a name of ``config``. The storage is named after it, wherever it leads.
         :param root: absolute, or relative to the account's home folder (``~/`` too).
         :param channels: most SFTP sessions on one connection; more threads open further connections.
-        :param ask_passphrase: given a prompt, returns a passphrase; None where nobody can be asked.
+        :param ask_passphrase: receives a prompt, returns a passphrase; None if no person can be asked.
         """
         super().__init__()
         place = (config or SshConfig()).lookup(host, port=port, username=username)
@@ -102,7 +102,7 @@ class SshStorage(Storage):
         ).login(place)
         self._channels = channels
         path = posixpath.normpath(root.removeprefix("~/") or ".").encode("utf-8", "surrogateescape")
-        # normpath keeps two leading slashes, which POSIX allows to mean something else; nobody means it.
+        # normpath keeps two leading slashes, which POSIX allows to mean something else; that is never intended here.
         configured = b"/" + path.lstrip(b"/") if path.startswith(b"/") else path
         shown = path.lstrip(b"/") if path.startswith(b"/") else b"~/" + path
         address = f"[{host.lower()}]" if ":" in host else host.lower()
@@ -113,7 +113,7 @@ class SshStorage(Storage):
 
     def open(self) -> None:
         if self._connections is not None:
-            # A pass begins: where the disk was mounted anew since the last one, it is that one from now on.
+            # A pass begins: if the disk was remounted since the last one, the new mount is the root from now on.
             root = self._tree.root
             self._root.find(self._connections)
             if self._tree.root != root:
@@ -133,7 +133,7 @@ class SshStorage(Storage):
         self.whole_listing_up_to = WHOLE_BY_FIND if by_find else WHOLE_BY_SFTP
 
     def _compare_clocks(self) -> None:
-        """An account for SFTP only has no way to ask for the time."""
+        """Compare the clocks; an SFTP-only account has no way to ask for the time."""
         find = self._listings()[0]
         asked_at = datetime.now(UTC)
         told = find.clock() if find.available() else None
@@ -142,7 +142,7 @@ class SshStorage(Storage):
 
     def _see_which_folder_it_is(self) -> None:
         there = self._pool().run(lambda session: self._tree.folders(session, (*TELLING_FOLDERS, *SIGNS_OF_A_SYSTEM)))
-        # An account for SFTP only may see nothing but the store, as its root, and one for pict-rs may have it as its home.
+        # An SFTP-only account may see only the store, as its root, and an account for pict-rs may have it as its home.
         if to_key(self._tree.root) != "/" or not set(there).isdisjoint(SIGNS_OF_A_SYSTEM):
             refuse(self, too_wide(to_key(self._tree.root)))
         refuse_wrong_folder(self, to_key(self._tree.root), there)
@@ -164,7 +164,7 @@ class SshStorage(Storage):
             key = to_key(found.path)
             if wanted.wants(key):
                 yield _described(key, found.size, found.mtime)
-        # What vanishes while it is listed is no fault, unless everything did.
+        # Files that vanish during the listing are not an error, unless all did.
         self._root.check(self._pool())
 
     def _found(self, start: bytes, wanted: WantedKeys, since: datetime | None) -> Iterator[FoundFile]:
@@ -177,7 +177,7 @@ class SshStorage(Storage):
             yield from find.files(starts, since)
 
     def _start(self, folder: str) -> bytes | None:
-        """The path of a folder to start from; None when nothing can lie below it."""
+        """The path of a folder to start from; None if nothing can be below it."""
         if not folder:
             return b""
         try:
@@ -193,7 +193,7 @@ class SshStorage(Storage):
         start = self._start(wanted.folder)
         if start is None:
             return
-        # Folders that may not be read are reported by the listing itself.
+        # The listing itself reports folders that may not be read.
         with contextlib.suppress(AccessDenied):
             # One folder after the other in the order of their names.
             for found in self._listings()[1].files(start, wanted, at_once=1):
@@ -222,7 +222,7 @@ class SshStorage(Storage):
                 raise_unless_judged(_described(key, facts.file_size, facts.mtime), expected)
             except ObjectGone:
                 if asked:
-                    # The line broke after the request, and the server had carried it out.
+                    # The connection broke after the request, and the server had carried it out.
                     return True
                 raise
             asked = True
@@ -247,7 +247,7 @@ class SshStorage(Storage):
             except SftpRefusal as refusal:
                 raise self._tree.refused(key, refusal) from refusal
         except ObjectGone:
-            # Were the whole folder away, every object would look deleted.
+            # If the whole folder were missing, every object would look deleted.
             self._root.check(self._pool())
             raise
 

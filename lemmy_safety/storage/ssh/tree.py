@@ -1,9 +1,9 @@
 """Paths below the root on the server, as one SFTP session sees them: nothing is reached through a symbolic link.
 
-sftp-server itself follows links, out of the store too, and blocks when asked to open a pipe; so every path is looked at
-before it is used, each folder by itself: ``realpath`` of some servers only tidies the text. SFTP cannot hold a folder
-open and name files relative to it, so what was looked at can be exchanged for a link before it is used, one round trip
-later. That is noticed by a look afterwards: what was read is thrown away then, and a deletion counts as failed.
+sftp-server itself follows links, out of the store too, and blocks when asked to open a pipe; so every path is checked
+before use, each folder separately, because ``realpath`` of some servers only tidies the text. SFTP cannot hold a folder
+open and name files relative to it, so a checked folder can be replaced with a link before it is used, one round trip
+later. A second check afterwards detects that: then the bytes are thrown away, and a deletion counts as failed.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from lemmy_safety.storage.ssh.sftp import Look, SftpSession
     from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
-# A folder that a deletion next door removes as empty may vanish between making it and putting a file into it.
+# A parallel deletion may remove a new folder as empty before a file is put into it.
 _ATTEMPTS = 5
 
-#: What is written is for the account alone.
+#: Mode of written files: for this account only.
 _MODE = 0o600
 
 _HINT_LINK = "Links in the store are never followed."
@@ -46,10 +46,10 @@ def join(folder: bytes, name: bytes) -> bytes:
 
 
 class SshTree:
-    """The tree below one root. Paths are bytes relative to it; keys are named in errors only."""
+    """The tree below one root. Paths are bytes relative to it; keys appear in errors only."""
 
     def __init__(self, root: bytes, name: str) -> None:
-        """``root`` is absolute and holds no link itself, as ``realpath`` gives it; ``name`` is the storage's."""
+        """``root`` is absolute and contains no link, as ``realpath`` returns it; ``name`` is the storage's."""
         self.root = root
         self._name = name
 
@@ -62,7 +62,7 @@ class SshTree:
         return [self.full(b"/".join(parts[: count + 1])) for count in range(len(parts))]
 
     def folders(self, session: SftpSession, names: Sequence[str]) -> list[str]:
-        """Those of these paths that are folders; what may not be looked at is none."""
+        """The paths that are folders; a path that may not be examined does not count."""
         paths = [self.full(name.encode()) for name in names]
         try:
             found = session.lstat_all(paths)
@@ -92,7 +92,7 @@ class SshTree:
     def locate(self, session: SftpSession, key: str, path: bytes, *, thorough: bool = False) -> Attributes:
         """Describe what lies at a path, none of whose folders is a link.
 
-        ``thorough``: each folder is looked at by itself also where the server is known to resolve links.
+        ``thorough``: check each folder separately even if the server is known to resolve links.
         """
         full = self.full(path)
         folder = posixpath.dirname(full)
@@ -103,9 +103,9 @@ class SshTree:
         return self._without_links(key, folder, look)
 
     def read(self, session: SftpSession, key: str, path: bytes, max_bytes: int) -> bytes:
-        """The content of a file, more than ``max_bytes`` of it only by one byte; BadKey when a link got in the way.
+        """The content of a file, at most ``max_bytes`` and one byte; BadKey if a link got in the way.
 
-        :raises StorageUnreachable: the file was exchanged or written to while it was opened.
+        :raises StorageUnreachable: the file was replaced or written to while it was opened.
         """
         before = self.regular(session, key, path)
         if before.file_size > max_bytes:
@@ -120,10 +120,10 @@ class SshTree:
         return reading.content
 
     def see_that_it_is_gone(self, session: SftpSession, key: str, path: bytes, removed: Attributes) -> None:
-        """After the server said that it removed a file.
+        """Check that a file is gone after the server reported its removal.
 
-        :raises StorageError: AccessDenied, it is still there; BadKey, a link got in the way, and the file that was
-            removed may have been another one.
+        :raises StorageError: AccessDenied, it still exists; BadKey, a link got in the way, and the removed
+            file may have been another one.
         """
         with contextlib.suppress(ObjectGone):
             if self.locate(session, key, path, thorough=True) == removed:
@@ -132,7 +132,7 @@ class SshTree:
                 )
 
     def _doubtful(self, session: SftpSession, path: bytes, *, thorough: bool = False) -> list[bytes]:
-        """The folders above a path that have to be looked at one by one: ten requests for each picture that is read."""
+        """The folders above a path that must be checked separately: ten requests for each picture that is read."""
         return [] if session.resolves_links and not thorough else self.parents(path)
 
     def _without_links(self, key: str, folder: bytes, look: Look) -> Attributes:
@@ -144,7 +144,7 @@ class SshTree:
         return look.facts
 
     def make_parents(self, session: SftpSession, key: str, path: bytes) -> None:
-        """Make the folders above a key that are missing, none of them through a link."""
+        """Create the missing folders above a key, none of them through a link."""
         folders = self.parents(path)
         missing = []
         for folder, facts in zip(folders, session.lstat_all(folders), strict=True):
@@ -188,9 +188,9 @@ class SshTree:
         return False
 
     def write_new(self, session: SftpSession, key: str, path: bytes, part: bytes, data: bytes, *, again: bool) -> bool:
-        """Make a file; False when there is something of that name. ``part`` is its name until it is whole.
+        """Create a file; False if something has that name. ``part`` is its name until it is complete.
 
-        ``again``: an earlier try was cut off, and may have left the part.
+        ``again``: an earlier try was interrupted, and may have left the part.
         """
         beside = self.full(posixpath.join(posixpath.dirname(path), part))
         if again:
@@ -222,7 +222,7 @@ class SshTree:
             session.remove(part)
 
     def why_not_written(self, session: SftpSession, key: str, refusal: SftpRefusal, size: int) -> StorageError:
-        """What it means that a file of this size was refused: the protocol has one word for a full disk and all else."""
+        """Why a file of this size was refused: the protocol has one code for a full disk and everything else."""
         facts = session.statvfs(self.root) if refusal.code in (FAILURE, NO_SUCH_FILE) else None
         if facts is not None and facts.read_only:
             return AccessDenied(
@@ -239,7 +239,7 @@ class SshTree:
         if refusal.code == PERMISSION_DENIED:
             return AccessDenied(f"{where}: permission denied by the server.")
         if refusal.code == BAD_MESSAGE:
-            # sshd's word for ENAMETOOLONG and EINVAL.
+            # sshd's answer for ENAMETOOLONG and EINVAL.
             return BadKey(f"{where} is a name that the server cannot have.")
         return StorageError(f"{where}: the server refused ({refusal}).")
 
