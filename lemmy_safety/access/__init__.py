@@ -1,1 +1,1 @@
-"""Who may ask: secrets, networks, and whose word on the caller's address is believed. No framework here."""
+"""Access rules: secrets, networks, and which proxies are trusted for the caller's address. No framework here."""

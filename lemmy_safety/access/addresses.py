@@ -1,4 +1,4 @@
-"""Addresses and networks, compared as such and never as texts."""
+"""Addresses and networks, compared as such and never as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
-#: Networks of one's own (RFC 1918, 3927, 4193, 4291, 6598).
+#: Private networks (RFC 1918, 3927, 4193, 4291, 6598).
 _OWN_NETWORKS = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -32,7 +32,7 @@ _OWN_NETWORKS = tuple(
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as ``X-Forwarded-For`` may give it: also with port, brackets or zone; IPv4 inside IPv6 as IPv4."""
+    """Parse an address as in ``X-Forwarded-For``: also with port, brackets or zone; IPv4 inside IPv6 as IPv4."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -50,7 +50,7 @@ def parse_address(text: str) -> Address | None:
 def parse_networks(texts: Iterable[str], *, what: str = "The list of networks") -> tuple[Network, ...]:
     """The networks; ``what`` names the setting that lists them.
 
-    :raises SettingsError: naming everything that is not a network, or has bits set behind its prefix.
+    :raises SettingsError: names everything that is not a network, or has bits set after its prefix.
     """
     found: list[Network] = []
     faults: list[str] = []
@@ -77,7 +77,7 @@ def _not_a_network(text: str) -> tuple[str, str]:
 
 
 def is_own(network: Network) -> bool:
-    """Whether all of a network's addresses are of kinds that are never routed in the internet."""
+    """Whether none of a network's addresses are ever routed on the internet."""
     return any(own.version == network.version and network.subnet_of(own) for own in _OWN_NETWORKS)  # type: ignore[arg-type]
 
 
@@ -87,7 +87,7 @@ def within(address: Address, networks: Iterable[Network]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a service that listens on ``host``; a name that does not resolve is not."""
+    """Whether only this machine can reach a service that listens on ``host``; False for an unresolvable name."""
     address = parse_address(host)
     if address is not None:
         return address.is_loopback

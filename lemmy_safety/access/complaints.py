@@ -1,23 +1,23 @@
-"""How often a log says something about callers: they must not be able to fill the disk."""
+"""Limits log lines about callers, which must not be able to fill the disk."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-#: Seconds between two log lines about the same kind of trouble.
+#: Seconds between two log lines about the same kind of problem.
 _EVERY_S: Final = 10.0
 
 
 class Complaints:
-    """One kind of trouble, which is said at most once in ten seconds."""
+    """One kind of problem, logged at most once in ten seconds."""
 
     def __init__(self) -> None:
         self._due_at = 0.0
         self._unsaid = 0
 
     def due(self) -> int | None:
-        """None when the last line is too fresh; else how many were left unsaid since it, and this one is to be said."""
+        """None if the last line is too recent. Otherwise log this one; returns how many were suppressed since."""
         now = time.monotonic()
         if now < self._due_at:
             self._unsaid += 1

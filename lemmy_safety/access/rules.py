@@ -1,4 +1,4 @@
-"""Who may ask a service: by a shared secret, by networks, and whose word on the caller's address is believed."""
+"""Who may call a service: by a shared secret, by networks; and which proxies are trusted for a caller's address."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from lemmy_safety.access.addresses import Address
 
-#: Networks of one's own may be as wide as one likes. Of the internet's addresses a wide network holds strangers: one may be
-#: as large as a provider's smallest share (a /24, or a /48 of IPv6).
+#: Private networks may be of any size. A large public network includes strangers: one may be as large as a provider's
+#: smallest allocation (a /24, or a /48 of IPv6).
 _WIDEST_PREFIX = {4: 24, 6: 48}
 
 
 class Refusal(Enum):
-    """Why a caller is not let in."""
+    """Why a caller is refused."""
 
     NETWORK = "its address is in none of the allowed networks"
     NO_NETWORKS = "it asks to be let in by its address, and HOOK_NETWORKS is not set"
@@ -28,7 +28,7 @@ class Refusal(Enum):
 
 
 class Access:
-    """The rules of one service; without secrets and networks everybody is let in."""
+    """The rules of one service; without secrets and networks all callers are accepted."""
 
     def __init__(
         self,
@@ -37,11 +37,12 @@ class Access:
         networks: Iterable[str] = (),
         trusted_proxies: Iterable[str] = (),
     ) -> None:
-        """Any of the ``secrets`` opens. ``networks`` are addresses or networks (``10.0.0.0/8``) that callers must be in.
+        """Any of the ``secrets`` gives access. ``networks`` are addresses or networks (``10.0.0.0/8``) that callers
+        must be in.
 
-        ``trusted_proxies`` are those whose ``X-Forwarded-For`` is believed.
+        ``trusted_proxies`` are those whose ``X-Forwarded-For`` is trusted.
 
-        :raises SettingsError: a secret that can be guessed or does not fit into a URL, or text that is not a network.
+        :raises SettingsError: a secret can be guessed or does not fit into a URL, or a text is not a network.
         """
         secrets = tuple(secrets)
         for secret in secrets:
@@ -52,20 +53,20 @@ class Access:
 
     @property
     def needs_secret(self) -> bool:
-        """Whether a caller has to know a secret, wherever it asks from."""
+        """Whether every caller needs a secret, whatever its address."""
         return bool(self._secrets)
 
     def check_bind(self, host: str) -> None:
-        """Whether it is safe to listen on ``host`` with these rules.
+        """Check that it is safe to listen on ``host`` with these rules.
 
-        :raises SettingsError: it can be reached from other machines, and there is neither a secret nor a network that
-            callers must be in; or the networks hold strangers.
+        :raises SettingsError: other machines can reach it, and neither a secret nor a network is required; or the
+            networks include strangers.
         """
         if not self._secrets and not is_loopback(host):
             self._check_networks(host)
 
     def _check_networks(self, host: str) -> None:
-        """Without a secret, networks are all that keeps strangers out."""
+        """Without a secret, only networks keep strangers out."""
         if not self._networks:
             raise SettingsError(
                 f"Listening on {host} without a secret would let anybody ask what is flagged.",
@@ -79,17 +80,18 @@ class Access:
                 )
 
     def may_ask_from(self, peer: str | None) -> bool:
-        """Whether a request on a connection from ``peer`` can be let in; False only where networks are set."""
+        """Whether a request on a connection from ``peer`` can be accepted; False only if networks are set."""
         if not self._networks:
             return True
         address = parse_address(peer or "")
         return address is not None and within(address, (*self._networks, *self._proxies))
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
-        """Who really asks; None when that cannot be told.
+        """The real caller; None if unknown.
 
-        ``forwarded_for`` are the values of all ``X-Forwarded-For`` headers in order. Each proxy appends the address it
-        was asked from, so the rightmost one that is no proxy of ours is the caller; what stands left of it is hearsay.
+        ``forwarded_for`` are the values of all ``X-Forwarded-For`` headers in order. Each proxy appends the address of
+        its own caller, so the rightmost one that is not a trusted proxy is the caller; anything left of it can be
+        forged.
         """
         address = parse_address(peer or "")
         hops = [hop for value in forwarded_for for hop in value.split(",")]
@@ -98,10 +100,10 @@ class Access:
         return address
 
     def refusal(self, caller: Address | None, offered: Iterable[str], *, by_address: bool = False) -> Refusal | None:
-        """None when the caller may ask. ``offered`` are the secrets that came with the request, wherever they stood.
+        """None if the caller is allowed. ``offered`` are the secrets found anywhere in the request.
 
-        ``by_address``: the caller asks to be let in for its address alone. That works only where networks are set, and
-        never in the place of a secret.
+        ``by_address``: the caller wants access by its address alone. That works only if networks are set, and never
+        replaces a secret.
         """
         if self._networks and (caller is None or not within(caller, self._networks)):
             return Refusal.NETWORK

@@ -1,7 +1,7 @@
-"""Secrets that callers show: how good they must be, and how they are compared.
+"""Secrets that callers send: how strong they must be, and how they are compared.
 
-They are compared by digest in constant time, and are neither logged nor part of any message; a wrong one shows in a log by
-the first digits of its SHA-256.
+They are compared by digest in constant time, and never appear in logs or messages; a log shows only the first digits of
+a wrong one's SHA-256.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from lemmy_safety.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: A secret must not be guessable: 16 characters of an alphabet of 64 are 96 bits. That also goes for 127.0.0.1, where every
-#: program of the machine can try, and a proxy may bring requests from elsewhere.
+#: A secret must not be guessable: 16 characters of an alphabet of 64 are 96 bits. That also applies to 127.0.0.1, where
+#: every local program can try, and a proxy may forward requests from elsewhere.
 SHORTEST_SECRET = 16
 
-#: What passes through a path, a header and a configuration file unchanged (RFC 3986, unreserved).
+#: Characters that pass through a path, a header and a configuration file unchanged (RFC 3986, unreserved).
 _SECRET = re.compile(r"[A-Za-z0-9._~-]+")
 
-#: What pictrs-safety's users, lemmy-ansible among them, write instead of an id when their address is to admit them.
+#: What users of pictrs-safety, including lemmy-ansible, write instead of an id to be admitted by address.
 BY_ADDRESS = "IPADDR"
 
 SECRET_HINT = "Make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"  # noqa: S105 - a command, no secret
 
 
 class Secrets:
-    """The secrets of one service, of which any opens; False where there is none."""
+    """The secrets of one service, any of which gives access; False if there are none."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._digests = tuple(_digest(secret) for secret in secrets)
@@ -39,23 +39,23 @@ class Secrets:
         return bool(self._digests)
 
     def match(self, offered: Iterable[str]) -> bool:
-        """Whether one of the texts that a caller offered is one of the secrets. Each is compared with each."""
+        """Whether any text that a caller offered is one of the secrets. Every pair is compared."""
         right = [hmac.compare_digest(_digest(text), known) for text in offered for known in self._digests]
         return any(right)
 
 
 def fingerprint(secret: str) -> str:
-    """What a log may say of a secret: two equal ones show equal, and nothing else can be learned."""
+    """What a log may show of a secret: it reveals whether two are equal, and nothing else."""
     return _digest(secret).hex()[:12]
 
 
 def _digest(secret: str) -> bytes:
-    # Digests have one length, so that the comparison does not tell how long the right secret is.
+    # Digests have the same length, so the comparison does not reveal the length of the right secret.
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def check_secret(secret: str, *, what: str = "The hook's secret") -> None:
-    """Whether it can be a secret of the hook. ``what`` names the setting; the secret is never part of the message.
+    """Check that it can be a secret of the hook. ``what`` names the setting; the secret is never part of the message.
 
     :raises SettingsError: it can be guessed, or does not fit into a URL.
     """
@@ -71,9 +71,9 @@ def check_secret(secret: str, *, what: str = "The hook's secret") -> None:
 
 
 def check_key(key: str, *, what: str = "The relay's key") -> None:
-    """Whether it can be the key of a relay's workers: they get every upload, and say what is accepted.
+    """Check that it can be the key of a relay's workers, which get every upload and decide what is accepted.
 
-    :raises SettingsError: there is none, or one that can be guessed. It is never part of the message.
+    :raises SettingsError: it is missing or can be guessed. It is never part of the message.
     """
     if not key:
         raise SettingsError("A relay needs a key for its workers.", hint=f"Set RELAY_APIKEY. {SECRET_HINT}")
