@@ -1,4 +1,4 @@
-"""What is done about a verdict: the intent is on disk before the action, the outcome after it."""
+"""What follows from a verdict: the intent is on disk before the action, the outcome after it."""
 
 from lemmy_safety.actions.base import Action
 from lemmy_safety.actions.delete import DeleteAction

@@ -1,4 +1,4 @@
-"""What can be done about a flagged object. The runner writes intents and outcomes; an action only does the deed."""
+"""What can be done about a flagged object. The runner writes intents and outcomes; an action only acts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Action(ABC):
-    """One deed, idempotent: carrying it out twice is the same as once."""
+    """One idempotent action: carrying it out twice has the same effect as once."""
 
     #: The name stored with the intent and used in ``--action``.
     name: ClassVar[str]
 
     @abstractmethod
     def carry_out(self, storage: Storage, obj: StoredObject, sha256: str | None) -> str:
-        """Act on ``obj`` if it still is the object that was judged; returns what was done, in a few words.
+        """Act on ``obj`` if it is still the object that was judged; returns what was done, in a few words.
 
-        ``sha256`` is of the bytes that were judged, where that is known.
+        ``sha256`` is that of the judged bytes, if known.
 
         :raises StorageError: ObjectChanged (nothing was done), AccessDenied, StorageUnreachable, BadKey.
         """

@@ -1,9 +1,9 @@
 """The circuit breaker in front of every action: a rule or a model gone wrong must not empty a store.
 
 Most of what is flagged is innocent, about 230 for each true match, and a faulty hash list or threshold flags thousands. So
-actions are counted, in the ledger, over all processes that use it. Past a limit the breaker trips: nothing more is carried
-out, everything stays recorded as intended, and only a person arms it again (``lemmy-safety resume``). The idea, and the
-200 a day, are those of the moderation engine of Bluesky (indigo, ``automod/engine``), which calls it a quota.
+actions are counted, in the ledger, over all processes that use it. Past a limit the breaker trips: nothing more is
+carried out, everything stays recorded as intended, and only a person can reset it (``lemmy-safety resume``). The idea,
+and the 200 a day, come from the moderation engine of Bluesky (indigo, ``automod/engine``), which calls it a quota.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A share of fewer objects than these says nothing yet: 2 % of them are 20.
+#: A share of fewer objects than this is not meaningful yet: 2 % of them are 20.
 LEAST_JUDGED = 1_000
 
-#: A detector is compared with its share of so many objects judged in earlier passes.
+#: A detector is compared with its share of this many objects judged in earlier passes.
 _COMPARED_WITH = 10_000
 
-#: How many times its usual share a detector may flag, once it has flagged ``_ENOUGH_FLAGS`` in the pass.
+#: A detector may flag this many times its usual share, once it has flagged ``_ENOUGH_FLAGS`` in the pass.
 _TIMES_USUAL = 10
 _ENOUGH_FLAGS = 20
 
@@ -46,10 +46,10 @@ class Limit(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionLimits:
-    """Numbers of different pictures that may be acted on without a person.
+    """How many different pictures may be acted on without a person.
 
-    ``first`` in all, until a person has decided once on this ledger; ``per_day`` from midnight to midnight UTC; ``share``
-    within a pass, in percent of the objects that it has judged so far, at least of ``LEAST_JUDGED``.
+    ``first`` in total, until a person has decided once on this ledger; ``per_day`` from midnight to midnight UTC;
+    ``share`` within a pass, in percent of the objects judged so far, but at least of ``LEAST_JUDGED``.
     """
 
     first: int = 20
@@ -68,10 +68,10 @@ class CircuitBreaker:
         self._said = False
 
     def admits(self, action_id: int, so_far: PassSoFar | None) -> bool:
-        """Whether this action is wanted and may be carried out now; if so, that it was started is on disk.
+        """Whether this action is wanted and may be carried out now; if so, its start is on disk.
 
-        ``so_far`` is None outside a pass. What a person approved is let through always, and counted never. The same
-        bytes count once a day, and an action that was started before is not counted again.
+        ``so_far`` is None outside a pass. Actions approved by a person always pass and never count. The same bytes
+        count once a day, and an action that was already started does not count again.
         """
         breaker = self._ledger.breaker
         if breaker.holds(action_id):
@@ -97,7 +97,7 @@ class CircuitBreaker:
         return True
 
     def room(self) -> int:
-        """How many different pictures could be acted on now without a person, outside of a pass."""
+        """How many different pictures could be acted on now without a person, outside a pass."""
         breaker = self._ledger.breaker
         state = breaker.state()
         if state.is_tripped:
@@ -156,15 +156,15 @@ def midnight(moment: datetime) -> datetime:
 
 
 def allowed_in_pass(judged: int, share: float) -> int:
-    """How many objects a pass may act on that has judged so many; ``share`` in percent. At least one."""
+    """How many objects a pass may act on after judging ``judged``; ``share`` in percent. At least one."""
     return max(1, int(max(LEAST_JUDGED, judged) * share / 100))
 
 
 def unusual_detector(so_far: PassSoFar, judged: int, flagged: Mapping[str, int]) -> str | None:
-    """What is unusual about a detector that flags more than ten times its share of the objects judged before; else None.
+    """Describes a detector that flags more than ten times its share of earlier objects; None if there is none.
 
-    ``judged`` and ``flagged`` are of earlier passes. Fewer than ``LEAST_JUDGED`` are no measure. One that has flagged
-    nothing there counts as if it had flagged one.
+    ``judged`` and ``flagged`` are of earlier passes. Fewer than ``LEAST_JUDGED`` are too few to compare with. A
+    detector that flagged nothing there counts as if it had flagged one.
     """
     if judged < LEAST_JUDGED or not so_far.judged:
         return None

@@ -1,8 +1,8 @@
 """Carries out actions so that ``kill -9`` at any moment loses nothing and does nothing twice.
 
-Order, always: the intent is in the ledger (``ledger.objects.record`` or ``ledger.actions.intend``), then the circuit breaker lets it through
-and its start is in the ledger, then the action, then the outcome (``ledger.actions.finish``). Killed anywhere before the
-outcome, the intent is found at the next start and the idempotent action is carried out again.
+Order, always: the intent is in the ledger (``ledger.objects.record`` or ``ledger.actions.intend``), then the circuit
+breaker admits it and its start is in the ledger, then the action, then the outcome (``ledger.actions.finish``). Killed
+anywhere before the outcome, the intent is found at the next start and the idempotent action is carried out again.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Where files grow in place, what cannot be read is acted on when it was left alone for so long: pict-rs writes what comes
-#: to it, and a telephone on a train may send nothing for minutes. By then Lemmy and its proxy have given up.
+#: Where files grow in place, an unreadable file is acted on only after this long without a change: pict-rs writes data
+#: as it arrives, and a phone on a train may send nothing for minutes. By then Lemmy and its proxy have given up.
 _REST_OF_UNREADABLE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionReport:
-    """What became of one intent. INTENDED means: not now, but it stays on the list.
+    """The outcome of one intent. INTENDED means: not now, but it stays on the list.
 
-    ``rests``: nothing went wrong, the object has to be left alone for a while first. ``held``: the circuit breaker is
-    tripped, and a person has to decide.
+    ``rests``: nothing went wrong, but the object must stay unchanged for a while first. ``held``: the circuit breaker
+    is tripped, and a person has to decide.
     """
 
     key: str
@@ -67,12 +67,12 @@ class ActionRunner:
         self._actions = actions
 
     def carry_out(self, pending: PendingAction, so_far: PassSoFar | None = None) -> ActionReport:
-        """Do what was intended and record how it went; a passing fault leaves the intent for later.
+        """Carry out an intent and record the outcome; a temporary error leaves the intent for later.
 
         ``so_far`` is what the pass has judged, None for a command. The circuit breaker is asked last, so that it counts
         only what is carried out.
 
-        :raises LedgerError: the outcome could not be recorded; the intent stands and is repeated at the next start.
+        :raises LedgerError: the outcome could not be recorded; the intent remains and is repeated at the next start.
         """
         key = pending.obj.key
         if not self.ledger.actions.is_intended(pending.id):
@@ -113,7 +113,7 @@ class ActionRunner:
         )
 
     def _may_be_in_writing(self, obj: StoredObject) -> bool:
-        """Whether a file that holds no picture may be the first half of one, whose sender pauses."""
+        """Whether an unreadable file may be the first half of a picture whose sender pauses."""
         return self.storage.settle_s > 0 and obj.modified_at > self._storage_time() - _REST_OF_UNREADABLE
 
     def _storage_time(self) -> datetime:
@@ -123,7 +123,7 @@ class ActionRunner:
     def finish_unfinished(self, plan: ActionPlan, so_far: PassSoFar | None = None) -> Iterator[ActionReport]:
         """Carry out what an earlier run intended and did not finish.
 
-        Only intents of the actions that are planned now: an admin who has switched to reports since may have had a reason.
+        Only intents of the actions planned now: an admin who has since switched to reports may have had a reason.
         """
         for pending in self.ledger.actions.unfinished(self.storage.name):
             if pending.action == (plan.unreadable if pending.unreadable else plan.flagged):
@@ -134,7 +134,7 @@ class ActionRunner:
     ) -> Iterator[ActionReport]:
         """Write the intent for each row and carry it out, without reading or judging an object again.
 
-        ``approved``: a person was shown these very rows and said yes, so that the circuit breaker lets them through.
+        ``approved``: a person saw these very rows and confirmed, so the circuit breaker admits them.
         """
         for row in rows:
             pending = self._intend(row, action)
@@ -152,9 +152,9 @@ class ActionRunner:
         return written[0] if written else _not_now(row, action)
 
     def _intend_for_ancestor_row(self, row: FlaggedRow, action: str) -> PendingAction | ActionReport:
-        """The ancestor kept neither size nor tag, and not even whether it had deleted the object.
+        """The legacy tool recorded neither size nor tag, and not even whether it had deleted the object.
 
-        Its row is of this very object if the object has not been modified since the row was written.
+        Its row is about this very object if the object has not been modified since the row was written.
         """
         try:
             current = self.storage.stat(row.key)
@@ -164,7 +164,7 @@ class ActionRunner:
             if not (isinstance(error, StorageUnreachable) or is_about_one_object(error)):
                 raise
             return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
-        # The storage dates the object by its own clock, the row is dated by that of a machine like this one.
+        # The storage dates the object by its own clock; the row has the time of a machine like this one.
         judged_at = row.checked_at + min(self.storage.clock_ahead, timedelta(0))
         if current.modified_at > judged_at or current.modified_at <= UNKNOWN_TIME:
             detail = "modified after the ancestor tool judged it, or without a date; a sweep will judge it again"
@@ -181,20 +181,20 @@ class ActionRunner:
         return ActionReport(key=row.key, action=action, state=ActionState.DONE, detail="was already gone")
 
     def _close_legacy(self, row: FlaggedRow, state: ActionState, detail: str) -> None:
-        """Write what became of the action that the legacy tool may have carried out."""
+        """Record the outcome of the action that the legacy tool may have carried out."""
         if row.action_id is None:
             raise LedgerError(f"{row.key!r} was flagged by the legacy tool and has no action.", hint="")
         self.ledger.actions.finish(row.action_id, state, detail)
 
 
 def _not_wanted(pending: PendingAction) -> ActionReport:
-    """A person cleared it, or it was judged again, since this was queued."""
+    """The action is no longer wanted: since it was queued, a person cleared the object, or it was judged again."""
     return ActionReport(
         key=pending.obj.key, action=pending.action, state=ActionState.NONE, detail="not wanted any more"
     )
 
 
 def _not_now(row: FlaggedRow, action: str) -> ActionReport:
-    """For rows that wait for a new judgement, such as one whose object changed."""
+    """The row waits to be judged again, such as one whose object changed."""
     detail = "changed since it was judged; the next pass judges it anew"
     return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
