@@ -1,8 +1,8 @@
-"""The nouns every room speaks: frozen records and the enumerations stored in the ledger.
+"""The data types that all rooms share: frozen records and the enumerations stored in the ledger.
 
-This room imports no other room and no heavy library, so that every door can name these records for free.
-Words are those of ``docs/architecture.md``: an *object* lies in a storage, *frames* are decoded from it,
-*findings* are what detectors say of them, a *verdict* is what the policy makes of the findings.
+This room imports no other room and no heavy library, so that importing these records costs nothing. The terms are those
+of ``docs/architecture.md``: an *object* is in a storage, *frames* are decoded from it, *findings* are what detectors
+report about them, and the policy turns findings into a *verdict*.
 """
 
 from lemmy_safety.records.actions import (

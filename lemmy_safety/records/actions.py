@@ -1,4 +1,4 @@
-"""What is to be done about an object, how far that got, and what a person decided."""
+"""Which action an object needs, how far it got, and what a person decided."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 class ActionState(StrEnum):
-    """How far the action wanted for a flagged object has come."""
+    """How far the action for a flagged object has got."""
 
     NONE = "none"
     """Nothing wanted: not flagged, or flagged in a dry run or under ACTION=report."""
     INTENDED = "intended"
-    """Decided and on disk, not yet known to be carried out; finished at the next start."""
+    """Decided and on disk, but not known to be carried out; finished at the next start."""
     DONE = "done"
     """Carried out (an object that was already gone counts: nothing is left to do)."""
     REFUSED = "refused"
-    """Not carried out because the object is no longer the one that was judged; it will be judged anew."""
+    """Not carried out because the object is no longer the one that was judged; it will be judged again."""
     FAILED = "failed"
-    """The storage refused for good (no permission); listed in ``flagged`` until it works."""
+    """The storage refused permanently (no permission); listed in ``flagged`` until it works."""
     UNKNOWN = "unknown"
     """Imported from the legacy database, which did not say whether it acted."""
     DROPPED = "dropped"
@@ -39,9 +39,9 @@ class Review(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionPlan:
-    """The action that is wanted on flagged objects, and on those that no decoder makes a picture of; None: only report.
+    """The actions for flagged and for undecodable objects; None: only report.
 
-    The empty plan, ``ActionPlan()``, acts on nothing. A dry run has this one.
+    The empty plan, ``ActionPlan()``, acts on nothing. A dry run uses it.
     """
 
     flagged: str | None = None

@@ -1,4 +1,4 @@
-"""What is known about some bytes, whoever brought them."""
+"""What is known about some bytes, independent of their source."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assessment:
-    """What is known about some bytes, wherever they come from: a storage, an upload, or a worker far away.
+    """What is known about some bytes, wherever they come from: a storage, an upload, or a remote worker.
 
-    An attempt has a verdict exactly when its ``status`` is CHECKED. ``detectors`` are the names of those that judged.
-    ``decoder_broke`` says of unreadable bytes that the decoder crashed, hung or ran out of memory: what they hold is not
-    known. ``sha256`` is None where the bytes were never read.
+    There is a verdict exactly if ``status`` is CHECKED. ``detectors`` are the names of those that judged.
+    ``decoder_broke``: the decoder crashed, hung or ran out of memory, so the content of the unreadable bytes is
+    unknown. ``sha256`` is None if the bytes were never read.
     """
 
     status: ItemStatus
@@ -43,7 +43,7 @@ class Assessment:
         return self.outcome is Outcome.FLAGGED
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain JSON types (and numbers that need not be finite), for scripts and for other machines."""
+        """As plain JSON types (numbers may be infinite or NaN), for scripts and other machines."""
         plain = asdict(replace(self, verdict=None))
         plain["verdict"] = None if self.verdict is None else self.verdict.as_dict()
         plain["detectors"] = sorted(self.detectors)
@@ -52,7 +52,7 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """What a pass learned of one object; what the ledger records.
+    """What a pass learned about one object; what the ledger records.
 
     ``reused_from`` is the key whose verdict is used because the bytes are the same.
     """

@@ -22,31 +22,31 @@ class Pdq:
 
 
 class AnomalyKind(StrEnum):
-    """What can be odd about a file beside the pictures that it shows. None of these is a verdict."""
+    """What can be odd about a file besides the pictures that it shows. None of these is a verdict."""
 
     TRUNCATED = "truncated"
-    """It ends too early; what there is of it was judged."""
+    """It ends too early; the existing part was judged."""
     DAMAGED = "damaged"
-    """Parts of it cannot be decoded; what can be shown of it was judged."""
+    """Parts of it cannot be decoded; the visible part was judged."""
     FRAMES_LEFT_OUT = "frames_left_out"
-    """It shows more different pictures than were looked at."""
+    """It shows more different pictures than were checked."""
     TRAILING_DATA = "trailing_data"
     """Bytes after the end of the picture that no viewer shows."""
     EMBEDDED_PICTURE = "embedded_picture"
-    """A second picture inside, or behind the first one; it was judged as well."""
+    """A second picture inside, or after the first one; it was judged as well."""
     EMBEDDED_FILE = "embedded_file"
-    """A file of another kind inside or behind the picture: an archive, a program, a web page, a document."""
+    """A file of another kind inside or after the picture: an archive, a program, a web page, a document."""
     OVERSIZED_METADATA = "oversized_metadata"
-    """Metadata larger than metadata is."""
+    """Metadata larger than normal."""
     OTHER_THUMBNAIL = "other_thumbnail"
-    """The embedded preview shows another picture than the file does; it was judged as well."""
+    """The embedded preview shows a different picture than the file; it was judged as well."""
     LYING_EXTENSION = "lying_extension"
-    """The key's extension names another kind of file."""
+    """The key's extension is that of another kind of file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Anomaly:
-    """One oddity. ``detail`` is one line for a person; ``offset`` and ``size`` are in bytes of the stored file."""
+    """One anomaly. ``detail`` is one line for a person; ``offset`` and ``size`` are in bytes of the stored file."""
 
     kind: AnomalyKind
     detail: str
@@ -61,7 +61,7 @@ class Frame:
     ``pixels`` has shape (height, width, 3), dtype uint8, RGB, C-contiguous. ``index`` counts the file's frames from 0;
     ``at_s`` is the time in seconds within an animation or video, None for a still. ``view`` says what part or rendering
     of that frame this is, such as ``left end``, ``on a dark page`` or ``picture at byte 48213``; empty for the frame itself.
-    ``plain`` frames have nothing on them that a classifier could see.
+    ``plain`` frames are blank: a classifier sees nothing on them.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -73,11 +73,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaInfo:
-    """What was learned of a medium from its bytes, never from its name.
+    """What was learned about a medium from its bytes, never from its name.
 
     ``width`` and ``height`` are the picture's own pixels after orientation (frames may be scaled down),
     ``frame_count`` is how many the file holds, not how many were decoded. ``duration_s`` is the playing time in seconds
-    of one round of an animation or video, None for a still or where it is not known.
+    of one round of an animation or video, None for a still or if unknown.
     """
 
     media_type: str
@@ -90,9 +90,9 @@ class MediaInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why no picture could be made of some bytes.
+    """Why some bytes could not be decoded.
 
-    ``decoder_broke``: the decoder crashed, hung or ran out of memory on them, so what they hold is not known.
+    ``decoder_broke``: the decoder crashed, hung or ran out of memory on them, so their content is unknown.
     """
 
     status: ItemStatus
@@ -102,10 +102,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What detectors are given of some bytes: their digest, the frames, and one PDQ hash a frame.
+    """A detector's input for some bytes: their digest, the frames, and one PDQ hash per frame.
 
-    ``sha256`` is 64 lower-case hex digits of the stored bytes. Without frames, ``refusal`` says why there are none;
-    a hash list may know the bytes all the same.
+    ``sha256`` is 64 lower-case hex digits of the stored bytes. Without frames, ``refusal`` says why; a hash list may
+    still contain the bytes.
     """
 
     sha256: str

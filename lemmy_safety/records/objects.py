@@ -1,4 +1,4 @@
-"""Objects in a storage, and what became of them in a pass."""
+"""Objects in a storage, and their status after a pass."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""When an object was modified, where a storage does not say it. Servers without a time send this one themselves."""
+"""Stands for an unknown modification time. Servers without times send this one themselves."""
 
 
 class ItemStatus(StrEnum):
-    """What became of one object in a pass. Only ``CHECKED`` objects have a verdict; none of the others is one."""
+    """The status of one object after a pass. Only ``CHECKED`` objects have a verdict; no other status is a verdict."""
 
     CHECKED = "checked"
     """Read, decoded and judged by every selected detector."""
     UNREADABLE = "unreadable"
-    """The bytes are there, but no decoder makes a picture of them (0 bytes, damaged, a text file)."""
+    """The bytes exist, but no decoder can decode them (0 bytes, damaged, a text file)."""
     UNSUPPORTED = "unsupported"
     """A medium that this installation does not decode (yet, or without an extra)."""
     TOO_LARGE = "too_large"
     """Over a limit (bytes or pixels) before anything was decoded."""
     GONE = "gone"
-    """Vanished between listing and reading; pict-rs removes variants by itself."""
+    """Vanished between listing and reading; pict-rs itself removes variants."""
     DENIED = "denied"
-    """The storage refused this one object; tried again in the next pass."""
+    """The storage refused this one object; retried in the next pass."""
     FETCH_FAILED = "fetch_failed"
-    """The storage could not be read for a passing reason; tried again in the next pass."""
+    """The storage could not be read temporarily; retried in the next pass."""
     DETECTOR_FAILED = "detector_failed"
-    """A detector could not judge it; tried again in the next pass."""
+    """A detector could not judge it; retried in the next pass."""
 
     @property
     def settled(self) -> bool:
@@ -41,7 +41,7 @@ _SETTLED = frozenset(
 )
 
 
-#: Final without a verdict, for the decoder that tried.
+#: Final without a verdict, for the version of the decoder that tried.
 UNDECODED = frozenset({ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE})
 
 
@@ -59,14 +59,14 @@ class StoredObject:
     etag: str | None = None
 
     def modified_since(self, since: datetime) -> bool:
-        """Whether it may have been modified at or after ``since``; an object of unknown time may."""
+        """Whether it may have been modified at or after ``since``; True for an unknown time."""
         return self.modified_at >= since or self.modified_at <= UNKNOWN_TIME
 
     def same_content_as(self, other: StoredObject) -> bool:
         """Whether both descriptions can be of the same bytes.
 
-        Times are compared at whole seconds where one side has no finer one: S3 servers give milliseconds when listing
-        and seconds on HEAD, SFTP knows seconds only. Tags are compared only where both sides have one.
+        Times are compared in whole seconds if one side has nothing finer: S3 servers give milliseconds when listing and
+        seconds on HEAD; SFTP has only seconds. Tags are compared only if both sides have one.
         """
         if self.size != other.size:
             return False

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStatistics:
-    """Of one fast encoder that screens before the reference: how many frames it was asked about and cleared; the bound
-    on its errors (similarities), the largest error seen, how many times the bound grew and how many errors were beyond it.
+    """For one fast encoder that screens before the reference: how many frames it checked and cleared; the bound on its
+    errors (similarities), the largest error seen, how often the bound grew and how many errors exceeded it.
     """
 
     name: str
@@ -23,7 +23,9 @@ class StageStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScreenStatistics:
-    """Of all fast encoders together, in frames: ``cleared`` + ``confirmed`` = ``screened``; ``watched`` are of the cleared."""
+    """For all fast encoders together, in frames: ``cleared`` + ``confirmed`` = ``screened``; ``watched`` is a part of
+    ``cleared``.
+    """
 
     screened: int
     cleared: int
@@ -32,7 +34,7 @@ class ScreenStatistics:
     stages: tuple[StageStatistics, ...]
 
     def since(self, earlier: ScreenStatistics | None) -> ScreenStatistics:
-        """What came after ``earlier``, which is of the same encoders; bounds and largest errors stay those of now."""
+        """The difference to ``earlier``, of the same encoders; bounds and largest errors keep their current values."""
         if earlier is None:
             return self
         return ScreenStatistics(

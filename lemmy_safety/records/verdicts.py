@@ -1,4 +1,4 @@
-"""Findings of detectors, the verdict that the policy makes of them, and what a verdict is still good by."""
+"""Findings of detectors, the policy's verdict on them, and the rules under which a verdict stays valid."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ class Outcome(StrEnum):
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The worst of them; CLEAR where there is none."""
+    """The worst of them; CLEAR if there are none."""
     return max(outcomes, key=tuple(Outcome).index, default=Outcome.CLEAR)
 
 
 class Domain(StrEnum):
-    """What is looked for. Other versions may know more of them, so records hold their names as text."""
+    """What we look for. Other versions may know more domains, so records hold their names as text."""
 
     CSAM = "csam"
 
 
-#: What the name of a domain looks like, in this version and others.
+#: The form of a domain's name, in this version and others.
 DOMAIN_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-#: Domains of one verdict, at most.
+#: Most domains of one verdict.
 MOST_DOMAINS: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing a detector says of a sample.
+    """One thing a detector reports about a sample.
 
-    A finding with a threshold is a *hit* when ``score >= threshold``; one without is information only.
+    A finding with a threshold is a *hit* if ``score >= threshold``; one without is only information.
     ``label`` is from the detector's own closed set; ``details`` must be JSON-serialisable. ``frame``, ``at_s`` and
-    ``view`` are those of the frame that it is about.
+    ``view`` are those of its frame.
     """
 
     detector: str
@@ -65,11 +65,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The policy's judgement of one object. ``nsfw`` is None when no detector that can tell has run.
+    """The policy's judgement of one object. ``nsfw`` is None if no detector that can judge it has run.
 
-    ``outcomes`` has one outcome for each domain that the rules judge, by the domain's name, and cannot be changed.
-    ``outcome`` is the worst of those domains that may lead to an action, CLEAR where there is none: the one that lists,
-    actions and refusals follow. Without ``outcomes`` it is the outcome of ``csam``.
+    ``outcomes`` has one outcome for each domain that the rules judge, by the domain's name, and is immutable.
+    ``outcome`` is the worst of the domains that may lead to an action, CLEAR if there are none; lists, actions and
+    refusals follow it. Without ``outcomes`` it is the outcome of ``csam``.
     """
 
     outcome: Outcome
@@ -79,7 +79,7 @@ class Verdict:
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """:raises ValueError: no domain has this outcome, or they are too many, or not names of domains."""
+        """:raises ValueError: no domain has this outcome, or there are too many domains, or their names are invalid."""
         outcomes = dict(self.outcomes) or {Domain.CSAM.value: self.outcome}
         if self.outcome is not Outcome.CLEAR and self.outcome not in outcomes.values():
             raise ValueError("an outcome that no domain has")
@@ -89,7 +89,7 @@ class Verdict:
 
     @property
     def is_csam_alone(self) -> bool:
-        """Whether ``outcome`` says all that ``outcomes`` does."""
+        """Whether ``outcome`` holds everything that ``outcomes`` does."""
         return self.outcomes == {Domain.CSAM: self.outcome}
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,11 +105,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruleset:
-    """What is judged by now, and so which earlier verdicts are still good.
+    """The current rules, which decide which earlier verdicts are still valid.
 
     ``rules_version`` changes with the policy, with the version of any of the ``detectors``, and with the ``decoder``.
-    ``decoder`` is its version, which changes with its limits too. ``names_matter``: what an object is called can change its
-    outcome, so a verdict on the same bytes may not hold under another name.
+    ``decoder`` is its version, which changes with its limits too. ``names_matter``: an object's name can change its
+    outcome, so a verdict on the same bytes may be invalid under another name.
     """
 
     detectors: frozenset[str]
@@ -118,5 +118,5 @@ class Ruleset:
     names_matter: bool = False
 
     def allows(self, detectors: frozenset[str], rules_version: str) -> bool:
-        """Whether a verdict by these detectors and rules is still good: by no fewer detectors, and by the same rules."""
+        """Whether a verdict by these detectors and rules is still valid: by at least ours, and by the same rules."""
         return self.detectors <= detectors and self.rules_version == rules_version
