@@ -1,6 +1,6 @@
-"""The only place that turns settings into objects; what it opens it closes in reverse.
+"""The only place that turns settings into objects; it closes what it opened in reverse order.
 
-Heavy rooms are imported where they are needed, so that ``--help`` and the commands that need no model stay quick.
+Heavy rooms are imported only when needed, so that ``--help`` and commands without models stay fast.
 """
 
 from lemmy_safety.wiring.acting import (

@@ -1,4 +1,4 @@
-"""What is done about flagged objects, and how much of it."""
+"""The actions on flagged objects, and their limits."""
 
 from __future__ import annotations
 

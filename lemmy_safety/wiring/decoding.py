@@ -1,4 +1,4 @@
-"""How many objects are decoded at a time, in what, and what one may cost."""
+"""How many objects are decoded at a time, in which processes, and what one may cost."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 
 
-#: More processes than this decode faster than any graphics card judges, and each may fill its share of memory.
+#: More processes than this would decode faster than any graphics card judges, and each may fill its share of memory.
 _MOST_DECODE_WORKERS = 8
 
 
-#: Of the time that decoding may take: after the last look what was seen is rendered, cut and handed over.
+#: Part of the time limit for decoding: after the last check the frames are still rendered, cut and handed over.
 _LOOKING_SHARE = 2 / 3
 
 
@@ -47,7 +47,7 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 
 def start_decoder(settings: Settings) -> Decoder:
-    """Decoding in processes of their own; a context manager. They start meanwhile: models take longer to load."""
+    """Decodes in separate processes; a context manager. They start in the background: models take longer to load."""
     check_whole(*DECODING_PACKAGES, needed_for="Decoding")
     from lemmy_safety.media.workers.pool import ProcessDecoder
 
@@ -63,5 +63,5 @@ def start_decoder(settings: Settings) -> Decoder:
 
 
 def memory_bytes(settings: Settings) -> int:
-    """Bytes of undecoded objects in memory at the same time; as many again of decoded ones."""
+    """Bytes of undecoded objects in memory at a time; the same again for decoded ones."""
     return int(settings.memory_mb * _MIB)

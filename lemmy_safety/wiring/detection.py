@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def build_detectors(
     settings: Settings, names: Collection[str] = (), *, lazy: bool = False, stop: threading.Event | None = None
 ) -> tuple[Detector, ...]:
-    """The detectors that ``names`` or else the settings name, cheapest first, not yet opened.
+    """The detectors given by ``names``, or else by the settings, cheapest first, not yet opened.
 
-    With ``lazy`` models are loaded with the first picture, and only looked for before. ``stop`` ends lengthy preparations.
+    With ``lazy``, opening only checks that models exist; the first picture loads them. ``stop`` ends long preparations.
     """
     made: list[Detector] = []
     names = names or settings.detectors
@@ -57,7 +57,7 @@ def build_detectors(
 
 
 def build_policy(settings: Settings) -> Policy:
-    """What findings mean, as the settings say."""
+    """The meaning of findings, from the settings."""
     from lemmy_safety.policy import build_policy as build
 
     return build(nudenet_flags=settings.nudenet_flags, anomaly_flags=settings.anomaly_flags)

@@ -1,4 +1,4 @@
-"""Where settings put files; ``~`` is resolved when something under it is needed."""
+"""The folders from the settings; ``~`` is resolved only when a path under it is needed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def cache_dir(settings: Settings) -> Path:
-    """Where text features are kept: never an image.
+    """The cache for text features; it never holds an image.
 
-    :raises SettingsError: there is no such setting, and this account has no home folder.
+    :raises SettingsError: it is not set, and this account has no home folder.
     """
     from platformdirs import user_cache_path
 
@@ -34,9 +34,9 @@ def cache_dir(settings: Settings) -> Path:
 
 
 def check_folder_of_models() -> None:
-    """horde_safety makes it, and the model hub fills it: without a home, in the root or the working folder.
+    """horde_safety creates it, and the model hub fills it: without a home, in the root or the working folder.
 
-    :raises SettingsError: no variable names another, and this account has no home folder.
+    :raises SettingsError: no variable names another folder, and this account has no home folder.
     """
     homeless = why_no_home()
     if homeless and not variable("HF_HOME"):

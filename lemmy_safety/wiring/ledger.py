@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def database_path(settings: Settings) -> Path:
-    """The file of SQLITE_FILENAME; whether it is used depends on DATABASE_URL.
+    """The file in SQLITE_FILENAME; whether it is used depends on DATABASE_URL.
 
     :raises SettingsError: it begins with ``~``, and this account has no home folder.
     """
@@ -31,7 +31,7 @@ def ledger_url(settings: Settings) -> str:
 
 
 def database_file(settings: Settings) -> Path | None:
-    """The database's file; None for a server, and for a URL that is none: opening it says why."""
+    """The database's file; None for a server, and for an invalid URL: opening that reports the error."""
     from lemmy_safety.ledger import parse_url, sqlite_file
 
     try:
@@ -51,7 +51,7 @@ def open_ledger(settings: Settings) -> Ledger:
 
 
 def open_upload_ledger(settings: Settings) -> Ledger:
-    """For ``serve`` and ``worker``: the ledger, which knows where the pict-rs that asks has its files, if the settings do.
+    """For ``serve`` and ``worker``: the ledger, with the storage of the calling pict-rs, if the settings name it.
 
     :raises LedgerError: as ``open_ledger``.
     """
@@ -65,5 +65,5 @@ def _storage_name(settings: Settings) -> str:
 
     try:
         return build_storage(settings).name
-    except LemmySafetyError:  # none, or one that cannot be used: neither is needed to judge uploads
+    except LemmySafetyError:  # missing or unusable: judging uploads does not need it
         return UNSAID

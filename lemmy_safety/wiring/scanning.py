@@ -1,4 +1,4 @@
-"""Passes, and the parts of a pass for bytes that come to us."""
+"""Passes, and the parts of a pass for bytes that are sent to us."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def open_scanner(
     listener: ProgressListener | None = None,
     ask_passphrase: AskPassphrase | None = None,
 ) -> Iterator[Scanner]:
-    """For sweeps and the daemon: ledger and detectors opened; each pass opens the storage (again) by itself.
+    """For sweeps and the daemon: ledger and detectors opened; each pass opens the storage itself.
 
-    The order matters: a faulty setting or database is said before gigabytes of weights are loaded.
+    The order matters: a wrong setting or database is reported before gigabytes of weights are loaded.
 
-    :raises LemmySafetyError: whatever keeps a pass from running with everything that was asked for.
+    :raises LemmySafetyError: a pass cannot run with everything that was requested.
     """
     from lemmy_safety.scan import Scanner, ScanOptions, ThreadsEngine
     from lemmy_safety.storage.names import typed_key
@@ -45,7 +45,7 @@ def open_scanner(
             ledger.passes.see_that_no_sweep_runs(storage.name)
         stack.callback(storage.close)
         decoder = stack.enter_context(start_decoder(settings))
-        # A daemon may rest for hours before it sees a picture.
+        # A daemon may be idle for hours before it sees a picture.
         unopened = build_detectors(settings, lazy=not settings.all, stop=stop)
         detectors = [stack.enter_context(detector) for detector in unopened]
         yield Scanner(
@@ -70,7 +70,7 @@ def open_scanner(
 
 @contextmanager
 def open_inspector(settings: Settings) -> Iterator[Inspector]:
-    """For media that come to us (hook, worker): the parts of a pass without a storage. Its detectors are not open yet."""
+    """For media that are sent to us (hook, worker): a pass without a storage. Its detectors are not open yet."""
     from lemmy_safety.scan.inspection import Inspector as Inspection
 
     with start_decoder(settings) as decoder:
@@ -84,7 +84,7 @@ def open_inspector(settings: Settings) -> Iterator[Inspector]:
 
 
 def engine_limits(settings: Settings) -> EngineLimits:
-    """How much a pass does, and holds in memory, at a time."""
+    """How much a pass processes, and holds in memory, at a time."""
     from lemmy_safety.scan import EngineLimits
 
     return EngineLimits(

@@ -1,4 +1,4 @@
-"""The services: the upload hook, the relay in its place, and a worker for either kind of server."""
+"""The services: the upload hook, the relay that can replace it, and a worker for either kind of server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from lemmy_safety.settings import Settings
     from lemmy_safety.web.server import ServerOptions
 
-#: Seconds within which the body of an upload must have come; pict-rs reads it from its own store.
+#: Seconds for the body of an upload to arrive; pict-rs reads it from its own store.
 _BODY_TIMEOUT_S = 20.0
 
 
 def build_access(settings: Settings) -> Access:
-    """Who may ask the hook or the relay.
+    """Who may call the hook or the relay.
 
-    :raises SettingsError: the first fault in what the settings say of it.
+    :raises SettingsError: the first error in its settings.
     """
     from lemmy_safety.access.rules import Access as Rules
 
@@ -37,7 +37,7 @@ def build_access(settings: Settings) -> Access:
 def serve_hook(settings: Settings, *, stop: threading.Event) -> None:
     """Answer pict-rs, and judge its uploads here, until ``stop`` is set.
 
-    :raises LemmySafetyError: the service cannot start with everything that was asked for, or cannot go on.
+    :raises LemmySafetyError: the service cannot start with everything that was requested, or cannot go on.
     """
     from lemmy_safety.uploads.decider import ValidationOptions, Validator
     from lemmy_safety.web.server import serve
@@ -88,7 +88,7 @@ def serve_relay(settings: Settings, *, stop: threading.Event) -> None:
 def work_for_server(settings: Settings, *, stop: threading.Event, working: Callable[[str], None]) -> None:
     """Judge what a relay or a pictrs-safety server hands out, until ``stop`` is set.
 
-    ``working`` is told the server's kind when it has answered for the first time.
+    ``working`` is called with the server's address when the models are loaded.
 
     :raises LemmySafetyError: as ``serve_hook``.
     """

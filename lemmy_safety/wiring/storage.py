@@ -1,4 +1,4 @@
-"""The storage that the settings mean."""
+"""The storage from the settings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def build_storage(
     settings: Settings, *, kind: str | None = None, ask_passphrase: AskPassphrase | None = None
 ) -> Storage:
-    """The storage that the settings mean, or that of this ``kind``, not yet connected.
+    """The storage that the settings choose, or the one of this ``kind``, not yet connected.
 
-    :raises SettingsError: none or several are filled in, something is missing, or has a form that cannot be used.
+    :raises SettingsError: none or several are set, or one is incomplete or invalid.
     """
     if kind is None:
         kind = choose_storage(settings)
@@ -40,7 +40,7 @@ def build_storage(
             session_token=settings.s3_session_token,
             region=settings.s3_region,
             addressing=settings.s3_addressing,
-            connections=settings.threads + 2,  # the lister and the recorder talk to it beside the fetchers
+            connections=settings.threads + 2,  # the lister and the recorder use it besides the fetchers
         )
     root = settings.files_directory or ""
     if kind == "ssh":
