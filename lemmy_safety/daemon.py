@@ -1,4 +1,4 @@
-"""The door for time: a pass, a rest, a pass, until the stop.
+"""The daemon: a pass, a rest, a pass, until the stop.
 
 Without gaps: a pass looks back ``--minutes``, and after downtime or an outage to where the last complete pass began.
 """
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: A pass looks back this much further than the last complete one began: objects of one store appear late (an upload
-#: is dated when its first chunk arrives) and clocks differ. What is found twice is known and costs one look-up.
+#: is dated when its first chunk arrives) and clocks differ. Objects found twice are known and cost one look-up.
 OVERLAP = timedelta(minutes=10)
 
 #: The rest after a failed pass doubles up to this.
 _LONGEST_REST_S = 900.0
 
-#: Faults that do not pass by themselves, or that must not become a habit.
+#: Errors that do not go away by themselves, or that must not repeat silently.
 _FATAL = (
     HostKeyChanged,
     HostKeyUnknown,
@@ -61,13 +61,13 @@ _FATAL = (
 )
 
 
-#: How often a rest looks at the clock and at idle models. Windows also does not let Ctrl-C interrupt a wait without an end.
+#: How often a rest checks the clock and idle models. Also, on Windows Ctrl-C cannot interrupt an endless wait.
 _WAKE_S = 0.5
 
 #: A clock that is this much behind itself was set back by a person, not slowed down by time synchronisation.
 _CLOCK_STEP_S = 5.0
 
-#: A pass ends itself within 4 s of a stop unless a vendor's call (a connect, say) holds it up; the daemon waits no longer.
+#: A pass ends within 4 s of a stop unless a vendor's call (a connect, say) blocks it; the daemon waits no longer.
 _STOP_GRACE_S = 4.2
 
 
@@ -75,8 +75,8 @@ _STOP_GRACE_S = 4.2
 class DaemonOptions:
     """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings.
 
-    Models that judged nothing for ``model_ttl_s`` seconds are let go; 0 keeps them. ``flagged_action``: what
-    passes do about flagged objects; None where they only report.
+    Models that judged nothing for ``model_ttl_s`` seconds are freed; 0 keeps them. ``flagged_action``: what passes do
+    about flagged objects; None if they only report.
     """
 
     minutes: int
@@ -87,9 +87,9 @@ class DaemonOptions:
 
 
 class Daemon:
-    """Runs passes until the stop event is set; outages are waited out, faults of ours are not.
+    """Runs passes until the stop event is set; it waits out outages, but not bugs of ours.
 
-    A plain loop, because there is one job, whose next time follows from how it ended: a scheduler has no work here.
+    A plain loop, because there is one job, and its next time depends on how it ended: a scheduler would add nothing.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Daemon:
         self._has_freed_models = False
 
     def announce(self) -> None:
-        """Log what is watched, and what earlier passes flagged and left."""
+        """Log what is watched, and what earlier passes flagged and did not act on."""
         storage, ledger = self._scanner.storage, self._scanner.ledger
         log.info("watching %s with %s", storage.name, ", ".join(self._scanner.engine.detector_names))
         if next(iter(ledger.reviews.flagged(storage=storage.name)), None) is None:
@@ -126,14 +126,14 @@ class Daemon:
     def run(self) -> None:
         """Block until the stop event is set.
 
-        :raises LemmySafetyError: errors that retrying cannot fix; a first pass that fails on settings is such a case.
+        :raises LemmySafetyError: errors that retrying cannot fix, such as wrong settings in the first pass.
         """
         while not self._stop.is_set():
             rest_s = self._pass_in_thread()
             self._rest(rest_s)
 
     def _pass_in_thread(self) -> float:
-        """Run a pass in a thread that a stop may leave behind; returns the seconds to rest after it, raises its error."""
+        """Run a pass in a thread that a stop may abandon. Returns the seconds to rest after it; raises its error."""
         outcome: Future[float] = Future()
 
         def work() -> None:
@@ -153,9 +153,9 @@ class Daemon:
         return outcome.result() if outcome.done() else 0
 
     def _rest(self, seconds: float) -> None:
-        """Wait for so long by the wall clock, which goes on while the machine is suspended; a stop ends the wait.
+        """Wait by the wall clock, which goes on while the machine is suspended; a stop ends the wait.
 
-        So does a clock that is set back: by that clock the rest could last for hours.
+        So does a clock that is set back: otherwise the rest could last for hours.
         """
         due = self._clock() + timedelta(seconds=seconds)
         while not self._clock_was_set_back() and (left_s := (due - self._clock()).total_seconds()) > 0:
@@ -165,7 +165,7 @@ class Daemon:
                 return
 
     def _clock_was_set_back(self) -> bool:
-        """Whether the wall clock lost time against the machine's own since this was last asked."""
+        """Whether the wall clock lost time against the monotonic clock since the last call."""
         before, self._ahead = self._ahead, self._ahead_s()
         if self._ahead >= before - _CLOCK_STEP_S:
             return False
@@ -190,20 +190,20 @@ class Daemon:
         return self._options.interval_s
 
     def _rest_after(self, error: LemmySafetyError) -> float:
-        """Seconds to rest after a pass that this error ended; raises it where no waiting helps."""
+        """Seconds to rest after a pass that this error ended; raises it if waiting does not help."""
         if isinstance(error, PassRunning):
-            # Another pass looks at everything, or has just taken over from this one. Nothing is missed meanwhile: the
-            # watermark stays where it is.
+            # Another pass covers everything, or has just replaced this one. Nothing is missed meanwhile: the watermark
+            # stays where it is.
             log.warning("no pass now, next try in %.0f s: %s", self._options.interval_s, error.message)
             return self._options.interval_s
         outage = isinstance(error, (StorageError, LedgerError)) and not isinstance(error, _FATAL)
-        # Others may have filled the device while a model was out of it.
+        # Other programs may have filled the device's memory while a model was not loaded.
         waits = outage or (self._has_freed_models and isinstance(error, DeviceError))
         if not waits or self._is_first_and_hopeless(error):
             raise error
         self._failures += 1
         if isinstance(error, (AccessDenied, ListingIncomplete)):
-            # Some of the storage cannot be listed; the rest was, and is to be looked at as often as ever.
+            # Some of the storage cannot be listed; the rest was, and is checked as often as before.
             log.error("pass incomplete: %s", error)
             return self._options.interval_s
         rest_s = min(self._options.interval_s * 2.0 ** min(self._failures - 1, 20), _LONGEST_REST_S)
@@ -211,7 +211,7 @@ class Daemon:
         return rest_s
 
     def _is_first_and_hopeless(self, error: LemmySafetyError) -> bool:
-        """Before any pass has worked, all but an outage is most likely a setting that somebody must mend."""
+        """Before any pass has worked, any error but an outage is most likely a setting that a person must fix."""
         passing = (StorageUnreachable, ListingIncomplete, LedgerLocked)
         return not self._worked and not isinstance(error, passing)
 
@@ -222,14 +222,14 @@ class Daemon:
         return summary
 
     def next_request(self) -> PassRequest:
-        """Where the next pass has to begin, and whether every key is to be listed for it."""
+        """Where the next pass has to begin, and whether it lists every key."""
         now = self._clock()
         began = self._scanner.cursors.watching_since(now - timedelta(minutes=self._options.minutes))
         since = self._scanner.cursors.in_storage_time(now) - timedelta(minutes=self._options.minutes)
-        # With other detectors or another prefix than before there is no watermark yet; the time since any pass over this
-        # storage is then looked at anew, so that the change leaves no gap.
+        # After a change of detectors or prefix there is no watermark yet; the time since any pass over this storage is
+        # then checked again, so that the change leaves no gap.
         watermark = self._scanner.cursors.watermark() or self._scanner.cursors.last_pass()
-        # Until a pass is complete, whatever keeps it from being so, the first of them decides.
+        # Until a pass is complete, for whatever reason, the start of the first one decides.
         since = min(since, began if watermark is None else watermark - OVERLAP)
         listed_at = self._scanner.cursors.last_full_listing()
         if listed_at is not None and timedelta(0) <= now - listed_at < timedelta(
@@ -242,7 +242,7 @@ class Daemon:
 
 
 def _tell(how: str, summary: PassSummary) -> None:
-    """The counts of a pass, and what a person has to know of what it did."""
+    """The counts of a pass, and what a person has to know about it."""
     log.info(
         "%s: %d seen, %d new checked, %d flagged, %d acted on, %d unreadable, %d to be tried again, %.1f s",
         how,

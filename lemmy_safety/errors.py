@@ -56,9 +56,9 @@ if TYPE_CHECKING:
 class LemmySafetyError(Exception):
     """Base of all expected errors. ``hint`` says how to fix it; an instance may replace its class's hint.
 
-    The login of a URL is hidden in the message, whose text can come from a vendor's library.
+    The message hides logins in URLs, because its text can come from a vendor's library.
 
-    ``lasting``: it stays until a person fixes something, so that starting the program again only repeats it.
+    ``lasting``: it stays until a person fixes something, so a restart only repeats it.
     """
 
     exit_code: ClassVar[int] = 1
@@ -86,8 +86,8 @@ class SettingsError(LemmySafetyError):
 class MissingExtra(LemmySafetyError):
     """A package is needed for what was asked and is not installed, or only in part (``damaged``).
 
-    It belongs to one of our ``extra``; with ``package``, the name of its distribution, it is one that the program always
-    needs, or one that such a package needs.
+    The package belongs to one of our extras (``extra``). With ``package``, its distribution's name, it is one that the
+    program always needs, directly or indirectly.
     """
 
     exit_code = 4
@@ -202,8 +202,8 @@ class ObjectChanged(StorageError):
 
 
 def is_about_one_object(error: StorageError) -> bool:
-    """Whether the storage as a whole can be fine: gone, denied, an impossible key, no room for it, or an answer that
-    fits no class.
+    """Whether the rest of the storage may be fine: gone, denied, an impossible key, no room for it, or an unclassified
+    answer.
     """
     about_one = (StorageError, AccessDenied, BadKey, ObjectGone, ObjectChanged, ObjectTooLarge, StorageFull)
     return type(error) in about_one
@@ -247,7 +247,7 @@ class StorageFull(StorageError):
 class MediaError(LemmySafetyError):
     """One medium could not be turned into frames. Carries the item status; never ends a run, never a verdict.
 
-    ``decoder_broke``: the decoder crashed, hung or ran out of memory, so that nothing is known of what the file holds.
+    ``decoder_broke``: the decoder crashed, hung or ran out of memory, so the file's content is unknown.
     """
 
     exit_code = 30
@@ -347,7 +347,7 @@ class PassRunning(LedgerError):
     def __init__(self, message: str, *, kind: str = "", hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.kind = kind
-        """The kind of the other pass (``sweep``, ``daemon``); empty where it is not known."""
+        """The kind of the other pass (``sweep``, ``daemon``); empty if unknown."""
 
 
 class LedgerNoLocks(LedgerError):

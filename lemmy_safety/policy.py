@@ -1,10 +1,10 @@
 """Findings to one verdict. Pure: no clock, no settings, no model, and no memory of other objects.
 
-What a label *means* is decided in the table below and nowhere else; detectors only say what they saw. A finding counts
+Only the table below decides what a label *means*; detectors only report what they saw. A finding counts
 when it is a hit (its score reached its detector's threshold); all others are kept as information.
 
-Each rule judges one domain, and a verdict has an outcome for each. Those in ``Policy.acts_in`` may lead to an action, and
-no others: lists, actions and refusals follow ``Verdict.outcome``, which is the worst of these alone.
+Each rule judges one domain, and a verdict has an outcome for each. Only those in ``Policy.acts_in`` may lead to an
+action: lists, actions and refusals follow ``Verdict.outcome``, which is the worst of these.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.records import Finding
 
-# Raise when judge() itself works differently; a change of the table shows in the version by itself.
+# Increase when judge() itself changes; a change of the table changes the version automatically.
 _RULES_NUMBER: Final = 1
 
 
@@ -32,10 +32,11 @@ class Effect(StrEnum):
     """What a hit does to the verdict."""
 
     FLAG = "flag"
-    """The object is flagged in the rule's domain; the configured action follows where the domain may lead to one."""
+    """The object is flagged in the rule's domain; the configured action follows if the domain may lead to one."""
     BORDERLINE = "borderline"
-    """One half of a flag is there. Recorded so that new rules can be replayed and people can look at samples; nothing
-    acts on it and lists of flagged objects leave it out, because most of what is borderline is family photos."""
+    """Half of a flag is present. Recorded so that new rules can be replayed and people can check samples. No action
+    follows, and lists of flagged objects omit it, because most borderline pictures are family photos.
+    """
     NSFW = "nsfw"
     """Fills the nsfw column; changes no outcome."""
     RECORD = "record"
@@ -48,7 +49,7 @@ ACTS_IN: Final[frozenset[str]] = frozenset({Domain.CSAM.value})
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a hit does, and in which domain: any name will do that looks like one (``DOMAIN_NAME``)."""
+    """What a hit does, and in which domain: any name that matches ``DOMAIN_NAME``."""
 
     effects: frozenset[Effect]
     domain: str = Domain.CSAM
@@ -61,12 +62,12 @@ class Policy:
     rules: Mapping[tuple[str, str], Rule]
     acts_in: frozenset[str] = ACTS_IN
     rules_version: str = field(init=False)
-    """Short and stable; another text means that the same findings can give another verdict."""
+    """Short and stable; if it differs, the same findings may give another verdict."""
     domains: frozenset[str] = field(init=False)
-    """Those that are judged: ``csam``, and those of the rules."""
+    """The domains that are judged: ``csam``, and those of the rules."""
 
     def __post_init__(self) -> None:
-        """:raises ValueError: a domain has no name of a domain, or there are too many."""
+        """:raises ValueError: a domain's name is invalid, or there are too many."""
         domains = frozenset({Domain.CSAM.value, *(rule.domain for rule in self.rules.values())})
         if len(domains) > MOST_DOMAINS or not all(map(DOMAIN_NAME.fullmatch, domains | self.acts_in)):
             raise ValueError(
@@ -77,7 +78,7 @@ class Policy:
         object.__setattr__(self, "rules_version", f"{_RULES_NUMBER}-{self._digest()[:12]}")
 
     def _digest(self) -> str:
-        """Of the table. What is as it was before there were domains is left out: that version stays what it was."""
+        """The table's digest. What has not changed since before domains is omitted, so that version is stable."""
         rows: list[list[Any]] = sorted([*key, *sorted(rule.effects)] for key, rule in self.rules.items())
         elsewhere = sorted([*key, rule.domain] for key, rule in self.rules.items() if rule.domain != Domain.CSAM)
         acts_in = [] if self.acts_in == {Domain.CSAM} else [sorted(self.acts_in)]
@@ -87,9 +88,9 @@ class Policy:
     def judge(self, findings: Sequence[Finding], *, ran: frozenset[str]) -> Verdict:
         """One verdict for one object.
 
-        The outcome in a domain is the worst that any hit of any frame brings. ``nsfw`` is True when a hit says so, False
-        when a detector that could have said so is in ``ran`` (the names of those that judged the object), else None.
-        The verdict holds all findings in one fixed order, whatever order they came in.
+        The outcome in a domain is the worst of any hit on any frame. ``nsfw`` is True if a hit says so, False if a
+        detector that could have said so is in ``ran`` (the names of those that judged the object), else None. The
+        verdict holds all findings in a fixed order, independent of their input order.
         """
         found = [self.rules.get((finding.detector, finding.label)) for finding in findings if finding.hit]
         rules = [rule for rule in found if rule is not None]
@@ -112,7 +113,7 @@ class Policy:
 
     @property
     def judges_names(self) -> bool:
-        """Whether what an object is called can change its outcome; everything else is in its bytes."""
+        """Whether an object's name can change its outcome; everything else is in its bytes."""
         rule = self.rules.get((MEDIA, AnomalyKind.LYING_EXTENSION))
         return rule is not None and bool(rule.effects)
 
@@ -138,8 +139,8 @@ def _fixed_order(finding: Finding) -> tuple[str, str, int, float, str, str, str]
     )
 
 
-# The classes of NudeNet 3 that are nudity by themselves. Its covered classes, feet,
-# bellies, armpits, faces and male chests are recorded without effect.
+# The classes of NudeNet 3 that alone mean nudity. Its covered classes, feet, bellies, armpits, faces and male chests
+# are recorded without effect.
 _NUDITY: Final = (
     "ANUS_EXPOSED",
     "BUTTOCKS_EXPOSED",
@@ -149,7 +150,7 @@ _NUDITY: Final = (
 )
 
 
-#: What the media room says of a file takes part in the policy under this name, as if a detector had said it.
+#: Findings of ``media`` about a file enter the policy under this name, as if from a detector.
 MEDIA: Final = "media"
 
 
@@ -160,7 +161,7 @@ def build_policy(*, nudenet_flags: bool, anomaly_flags: Collection[str] = ()) ->
     - clip: ``csam`` (under-age and sexual together, as ``horde_safety`` decides) flags; ``underage_subject`` without
       it is borderline; ``nsfw`` fills the nsfw column.
     - nudenet: exposed nudity fills the nsfw column; with ``nudenet_flags`` it flags as well.
-    - media: anomalies of the file itself, by ``AnomalyKind``, flag where an admin named them in ``anomaly_flags``.
+    - media: anomalies of the file itself, by ``AnomalyKind``, flag if an admin listed them in ``anomaly_flags``.
     """
     flag = Rule(frozenset({Effect.FLAG}))
     rules = {
