@@ -1,1 +1,1 @@
-"""Detectors: samples in, findings out. Nothing is imported here, so that naming the room costs nothing."""
+"""Detectors: samples in, findings out. Imports nothing, so that naming this package costs nothing."""

@@ -1,8 +1,9 @@
 """The detector contract: samples in, findings out; no verdicts, no storage, no ledger.
 
-A detector opens its model once, is called by one thread at a time with batches, and closes it. In between the model may
-be let go while there is nothing to judge; it comes back with the next batch. What its findings mean for an object is
-decided in ``policy.py`` alone.
+A detector opens its model once, is called with batches by one thread at a time, and closes it. In between, the model
+may
+be released while there is nothing to judge; the next batch loads it again. Only ``policy.py`` decides what the findings
+mean for an object.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectorReport:
-    """How a detector works, for people: the ``device`` of its model, where one can be chosen, and what its ``screen`` has
-    done, where a faster model screens.
+    """How a detector works, for people: the ``device`` of its model, if it can be chosen, and what its ``screen`` has
+    done, if a faster model screens.
     """
 
     device: str | None = None
@@ -31,34 +32,34 @@ class DetectorReport:
 
 
 class Detector(ABC):
-    """One way to look at pictures."""
+    """One way to examine pictures."""
 
     #: The name used in ``--detectors``, in findings and in the ledger.
     name: ClassVar[str]
 
-    #: Whether it knows pictures and files by their digests, so that it is also shown what a classifier could see nothing
-    #: on: frames with ``plain`` set, and samples without any frame. The others are given neither.
+    #: Whether it recognises pictures and files by their digests. If so, it also receives what a classifier has no use
+    #: for: frames with ``plain`` set, and samples without any frame. Other detectors receive neither.
     reads_plain: ClassVar[bool] = False
 
-    #: What ``open`` imports of the extra that has the detector's name.
+    #: What ``open`` imports of the extra with the detector's name.
     packages: ClassVar[tuple[str, ...]] = ()
 
-    #: How many samples make a full batch; the pipeline waits shortly for that many, never longer.
+    #: How many samples make a full batch; the pipeline waits briefly for that many, never longer.
     batch_size: int = 1
 
-    #: When it was last opened or asked, by ``time.monotonic()``. Who calls ``detect`` keeps it.
+    #: When it was last opened or used, by ``time.monotonic()``. The caller of ``detect`` sets it.
     used_at: float = 0.0
 
     @property
     @abstractmethod
     def version(self) -> str:
-        """Model, weights and rules that findings come from, such as ``ViT-L-14/openai horde_safety-0.3.1``.
+        """Model, weights and rules that produce the findings, such as ``ViT-L-14/openai horde_safety-0.3.1``.
 
         Known before ``open()``; contains no path of the machine.
         """
 
     def report(self) -> DetectorReport:
-        """How it works since ``open()``; empty where a person would learn nothing from it."""
+        """How it works since ``open()``; empty if there is nothing useful to report."""
         return DetectorReport()
 
     @abstractmethod
@@ -70,25 +71,25 @@ class Detector(ABC):
         """
 
     def faults(self) -> Iterator[LemmySafetyError]:
-        """For ``doctor``: all for which ``open`` would fail before it loads anything. It raises only the first of them."""
+        """For ``doctor``: every reason why ``open`` would fail before it loads anything; it raises only the first."""
         yield from ()
 
     def load(self) -> None:  # noqa: B027 - most have no model that could be absent
-        """Have the model in memory now: where ``open`` left it for later, and after ``release``.
+        """Load the model into memory now, if ``open`` postponed that, or after ``release``.
 
-        :raises DetectorError: as ``open``, and where the weights are no longer those that were in use before.
+        :raises DetectorError: as ``open``, and if the weights are no longer those used before.
         """
 
     def release(self) -> bool:
         """Free a model and device memory until ``load``, between two batches. Returns whether there was one.
 
-        ``version`` stays what it is.
+        ``version`` does not change.
         """
         return False
 
     @abstractmethod
     def detect(self, batch: Sequence[Sample]) -> list[list[Finding]]:
-        """Findings for each sample, in the order of ``batch``; an empty list means that nothing is worth recording.
+        """Findings for each sample, in the order of ``batch``; an empty list means that there is nothing to record.
 
         Every frame of every sample is examined. A batch may be larger or smaller than ``batch_size``.
 
@@ -96,8 +97,8 @@ class Detector(ABC):
         """
 
     def try_speed(self) -> Mapping[str, float]:
-        """Frames a second of each model in use, by its name, the one that sees most frames first; empty where none is
-        worth timing. Takes seconds on generated pictures, after ``open()``; judges nothing and learns nothing.
+        """Frames a second of each model in use, by name, starting with the one that sees most frames; empty if none is
+        worth timing. Takes seconds on generated pictures, after ``open()``; judges nothing and stores nothing.
 
         :raises DetectorError: a model failed.
         """

@@ -1,7 +1,7 @@
-"""Generated pictures on which fast encoders are calibrated and measured: seeded, harmless, and of many kinds.
+"""Generated pictures for calibrating and measuring fast encoders: seeded, harmless, and of many kinds.
 
-No photo comes with lemmy-safety, so these imitate what makes encoders err: flat areas, hard edges, fine noise, gradients,
-and the mixture of scales that photos have (1/f noise).
+lemmy-safety ships no photos, so these imitate what makes encoders err: flat areas, hard edges, fine noise, gradients,
+and the mixture of scales in photos (1/f noise).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SIDE = 256
 
 
 def calibration_pictures(count: int, *, seed: int) -> list[Pixels]:
-    """``count`` pictures (256, 256, 3), uint8; different ones for each seed."""
+    """``count`` pictures (256, 256, 3), uint8; each seed gives different ones."""
     draw = np.random.default_rng(seed)
     kinds: tuple[Callable[[np.random.Generator], Colours], ...] = (_photo_like, _shapes, _gradient, _blocks, _lines)
     pictures = []
     for number in range(count):
-        # Three in five are like photos, which are most of what is in a pict-rs store.
+        # Three in five resemble photos, which are most of a pict-rs store.
         colours = _photo_like(draw) if number % 5 < 2 else kinds[number % len(kinds)](draw)  # noqa: PLR2004
         contrast, level = draw.uniform(0.05, 1.3), draw.uniform(0.1, 0.9)
         pictures.append(np.clip(((colours - 0.5) * contrast + level) * 255, 0, 255).astype(np.uint8))
@@ -35,7 +35,7 @@ def calibration_pictures(count: int, *, seed: int) -> list[Pixels]:
 
 
 def _photo_like(draw: np.random.Generator) -> Colours:
-    """Noise whose spectrum falls as that of photos does, partly the same in all colours."""
+    """Noise with the spectrum of photos, partly the same in all colours."""
     frequency = np.hypot(np.fft.fftfreq(_SIDE)[:, np.newaxis], np.fft.fftfreq(_SIDE))
     frequency[0, 0] = 1
     falling = frequency ** -draw.uniform(0.8, 2.0)

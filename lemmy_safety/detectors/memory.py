@@ -1,4 +1,4 @@
-"""Memory that nothing uses any more goes back to the system: Python and the C library both keep some of it."""
+"""Returns unused memory to the system: Python and the C library both keep some of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def free_memory() -> None:
-    """Collect what only refers to itself, and hand the C library's free memory back where it is glibc, which else keeps it."""
+    """Collect reference cycles, and return the C library's free memory if it is glibc, which otherwise keeps it."""
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none, and keeps little

@@ -1,10 +1,10 @@
 """The ``nudenet`` detector: boxes of nudity and faces by the ``nudenet`` package, with the weights inside it.
 
-The package decides how pictures are prepared and boxes are made; this module hands it frames and sums up what it says.
-Its classes know nothing of age. It errs: of scikit-image's sample pictures, a colour wheel scores 0.83 as
-BUTTOCKS_EXPOSED. What a class means for a verdict is decided in ``policy.py``.
+The package prepares the pictures and makes the boxes; this module passes it frames and summarises its results.
+Its classes say nothing about age. It errs: of scikit-image's sample pictures, a colour wheel scores 0.83 as
+BUTTOCKS_EXPOSED. ``policy.py`` decides what a class means for a verdict.
 
-The package opens its onnxruntime session without asking for a device, which is the CPU with the ordinary onnxruntime.
+The package opens its onnxruntime session without choosing a device; the ordinary onnxruntime then uses the CPU.
 """
 
 from __future__ import annotations
@@ -40,20 +40,21 @@ log = logging.getLogger(__name__)
 #: The model inside the package: "320n", that is 320 x 320 pixels, the "nano" size.
 _MODEL = "320n"
 
-#: The package makes no box of a place whose best class scores less than 0.2; this is below that by more than rounding.
+#: The package makes no box where the best class scores less than 0.2; this is below that by more than rounding.
 _NO_BOX_BELOW = 0.19
 
-#: The package pads frames to squares before it scales them to 320 x 320, so that a strip of 1 x 40,000 pixels would take
-#: 4.8 GB. Frames that are longer are scaled down first; up to here (three copies of 50 MB) they are handed over as they are.
+#: The package pads frames to squares before it scales them to 320 x 320, so a strip of 1 x 40,000 pixels would take
+#: 4.8 GB. Longer frames are scaled down first; up to this length (three copies of 50 MB) they are passed unchanged.
 _MAX_SIDE = 4096
 
 
 class NudenetDetector(Detector):
     """Labels: the package's 18 classes, such as ``FACE_FEMALE`` and ``FEMALE_BREAST_EXPOSED``.
 
-    One finding a class and sample, highest score first: the highest score of all its frames (6 decimals), the frame it
+    One finding per class and sample, highest score first: the highest score of all its frames (6 decimals), the frame
+    it
     is from, and in the details its ``box`` as fractions of the frame's width and height: left, top, width, height.
-    Boxes that score 0.25 or less do not exist: the package drops them.
+    Boxes that score 0.25 or less do not occur: the package drops them.
 
     On a 2-core CPU a frame takes about 25 ms (48 ms of the processors' time) in batches of any size; the working memory
     grows with the batch by 16 MB a frame.
@@ -63,14 +64,14 @@ class NudenetDetector(Detector):
     packages: ClassVar[tuple[str, ...]] = ("nudenet", "onnxruntime")
 
     def __init__(self, min_score: float = 0.6, *, batch_size: int = 8) -> None:
-        """``min_score`` (0 to 1) is the threshold of all findings; lower ones are recorded and are no hits."""
+        """``min_score`` (0 to 1) is the threshold of all findings; lower scores are recorded but are not hits."""
         self.batch_size = batch_size
         self._min_score = min_score
         self._detector: Any = None
 
     @property
     def version(self) -> str:
-        """Such as ``nudenet-3.4.2 320n``; the weights are part of the package, so that its version is theirs too.
+        """Such as ``nudenet-3.4.2 320n``; the weights are part of the package, so its version covers them too.
 
         :raises MissingExtra: the package is not installed.
         """
@@ -87,15 +88,16 @@ class NudenetDetector(Detector):
         """
         if self._detector is not None:
             return
-        # From 1.31 on onnxruntime keeps a device id and usage events in the user's cache folder and may send them to its
-        # maker; it looks at this once, when it is first imported. Nothing leaves, and nothing but our own is written.
+        # From 1.31 on onnxruntime keeps a device id and usage events in the user's cache folder and may send them to
+        # its
+        # maker; it reads this setting once, at its first import. So nothing leaves, and only our own files are written.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         with imported(*self.packages, extra="nudenet", needed_for="The nudenet detector"):
             package = importlib.import_module("nudenet")
             runtime = importlib.import_module("onnxruntime")
-            # Older builds, on Windows, know only this way of being told.
+            # Older builds, on Windows, support only this way.
             runtime.disable_telemetry_events()
-            package.NudeDetector, runtime.InferenceSession  # noqa: B018 - what is used below is there
+            package.NudeDetector, runtime.InferenceSession  # noqa: B018 - what is used below exists
         try:
             self._detector = package.NudeDetector()
             model = Path(str(package.__file__)).with_name(f"{_MODEL}.onnx")
@@ -114,7 +116,7 @@ class NudenetDetector(Detector):
         """
         self.open()
         frames = [frame for sample in batch for frame in sample.frames]
-        # The package expects what cv2.imread gives: BGR. A view is enough, one frame at a time is copied later.
+        # The package expects cv2.imread's format: BGR. A view is enough, since one frame at a time is copied later.
         pictures = [_within_limit(frame.pixels)[:, :, ::-1] for frame in frames]
         boxes = self._boxes(pictures)
         version = self.version
@@ -138,7 +140,7 @@ class NudenetDetector(Detector):
         self.release()
 
     def _boxes(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> list[list[dict[str, Any]]]:
-        """What the package says of each picture, BGR."""
+        """The package's results for each picture, BGR."""
         try:
             boxes: list[list[dict[str, Any]]] = self._detector.detect_batch(pictures, batch_size=self.batch_size)
         except Exception as error:  # cv2's and onnxruntime's own errors have no common base but Exception
@@ -174,11 +176,11 @@ class NudenetDetector(Detector):
 
 
 class _Session:
-    """The package's own session of onnxruntime, for a machine that has other things to do, and with less to say.
+    """The package's own session of onnxruntime, tuned for a machine with other work, and with less output.
 
-    By default onnxruntime's threads spin while they wait for each other. Beside processes that decode, and so always on
-    a busy machine, that took 40 % of the time that the model took. And for each frame the package walks through
-    2,100 places in Python, 13 ms with the interpreter locked, to make boxes of a handful; the others are left out here.
+    By default onnxruntime's threads spin while they wait for each other. Next to decoding processes, and so always on
+    a busy machine, that took 40 % of the model's time. And for each frame the package loops over
+    2,100 places in Python, 13 ms holding the interpreter's lock, to make a handful of boxes; we drop the others here.
     """
 
     def __init__(self, runtime: Any, model: Path) -> None:
@@ -190,10 +192,10 @@ class _Session:
         return list(self._session.get_providers())
 
     def run(self, names: Any, inputs: Any) -> list[npt.NDArray[np.float32]]:
-        """One array: frames x (box of 4, scores of all classes) x those places where any frame has a box."""
+        """One array: frames x (box of 4, scores of all classes) x the places where any frame has a box."""
         outputs: npt.NDArray[np.float32] = self._session.run(names, inputs)[0]
         has_box = outputs[:, 4:].max(axis=(0, 1)) >= _NO_BOX_BELOW
-        has_box[:2] = True  # two at least: the package takes axes of length 1 out
+        has_box[:2] = True  # at least two: the package drops axes of length 1
         return [outputs[:, :, has_box]]
 
 

@@ -1,4 +1,4 @@
-"""How many frames a second a model takes on this machine, tried on generated pictures: for a person who plans a sweep."""
+"""Measures how many frames a second a model handles on this machine, on generated pictures, to plan a sweep."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: A call that takes this long is long enough to be believed.
+#: A call that takes this long gives a reliable rate.
 _LONG_ENOUGH_S = 2.0
 
-#: Drawing takes longer than a graphics card takes for them, so there are few, used again and again.
+#: Drawing pictures takes longer than a graphics card needs for them, so there are few, used repeatedly.
 _DIFFERENT = 16
 _SEED = 3
 
@@ -25,8 +25,8 @@ _SEED = 3
 def frames_per_second(work: Callable[[list[npt.NDArray[np.uint8]]], object], *, at_once: int) -> float:
     """The rate of ``work`` on frames (256, 256, 3), uint8, at most ``at_once`` a call.
 
-    Each call is for twice as many frames as the one before, until one takes two seconds or is for ``at_once``; that one
-    counts. The first one does not: in it a model takes memory and picks kernels.
+    Each call has twice as many frames as the one before, until one takes two seconds or has ``at_once``; that one
+    counts. The first one does not, because the model then allocates memory and selects kernels.
     """
     frames = calibration_pictures(min(at_once, _DIFFERENT), seed=_SEED)
     work(frames[:1])

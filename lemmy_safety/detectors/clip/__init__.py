@@ -1,1 +1,1 @@
-"""CLIP: encoders turn pictures into features, heads say what features mean, a screen saves most of the work."""
+"""CLIP: encoders turn pictures into features, heads interpret the features, a screen saves most of the work."""

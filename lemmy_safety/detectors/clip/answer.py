@@ -1,4 +1,4 @@
-"""What is said of one picture, by the reference or by the screen, and the findings that a file's pictures make."""
+"""The result for one picture, from the reference or the screen, and the findings for all pictures of a file."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ _NO = 0.0
 
 @dataclass(frozen=True, slots=True)
 class FrameAnswer:
-    """What the heads say of one picture.
+    """The heads' result for one picture.
 
-    ``from_screen``: by similarities that are off by up to the error bound. ``unsure`` are the mild labels of which it is
-    then open whether the reference says the same; of all others it does.
+    ``from_screen``: from similarities that are off by up to the error bound. ``unsure`` are the mild labels for which
+    the
+    reference might then differ; for all others it agrees.
     """
 
     hits: Hits
@@ -36,10 +37,10 @@ def findings_of(
 ) -> Iterator[Finding]:
     """One head's findings for a file with these frames.
 
-    The gravest frame decides; a label that holds only for other frames is reported for the first of them. A mild label
-    that no frame has, and of which one is unsure, is a finding with the score 0, to tell.
+    The gravest frame decides; a label that only other frames have is reported for the first of them. A mild label
+    that no frame has, but that is unsure for one, becomes a finding with the score 0.
     """
-    # Of equally grave frames one that the reference has judged comes first: what it says needs no reservation.
+    # Of equally grave frames, one that the reference judged comes first: its result needs no reservation.
     gravest_first = sorted(
         judged,
         key=lambda pair: (
@@ -68,5 +69,5 @@ def findings_of(
 
 
 def _reservation(label: str, said: FrameAnswer) -> dict[str, Any]:
-    """What a finding's details say of where it comes from; nothing when it comes from the reference itself."""
+    """The origin of a finding, for its details; empty if it comes from the reference itself."""
     return {"from": "screen", "sure": label not in said.unsure} if said.from_screen else {}

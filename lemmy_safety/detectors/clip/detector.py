@@ -1,7 +1,7 @@
-"""The ``clip`` detector: a CLIP model looks at every frame once, heads say what its features mean.
+"""The ``clip`` detector: a CLIP model encodes every frame once, heads interpret its features.
 
-Joins the model, the heads and the screen; holds no rule itself. What takes seconds to import (torch, open_clip and what
-heads need) is imported when it is opened.
+Joins the model, the heads and the screen; contains no rule itself. Slow imports (torch, open_clip and what
+heads need: seconds) happen when it is opened.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Batches that an accelerator's encoder is handed at once.
+#: Batches handed to an accelerator's encoder at once.
 _BATCHES_AHEAD = 4
 
 
@@ -40,12 +40,14 @@ class ClipDetector(Detector):
     """CLIP features, read by heads.
 
     Findings are hits only, each with score and threshold 1.0 and, as details, what its head matched. A sample without
-    findings is clear to all heads. Of several frames the gravest decides and its index is recorded; a label that holds only
-    for other frames is reported for the first of them.
+    findings is clear to all heads. Of several frames the gravest decides and its index is recorded; a label that only
+    other frames have is reported for the first of them.
 
-    With a screen (``screen/screening.py``) all labels but mild ones (``heads/base.py``) are what they are without one. A mild
-    one that is said by the screen's own similarities has ``"from": "screen"`` in its details, and ``"sure"``: whether the
-    reference says the same. Where it is not sure and the screen says no, there is a finding with the score 0 to tell.
+    With a screen (``screen/screening.py``) all labels except mild ones (``heads/base.py``) are the same as without one.
+    A
+    mild label that comes from the screen's own similarities has ``"from": "screen"`` in its details, and ``"sure"``:
+    whether
+    the reference would agree. If it is not sure and the screen says no, a finding with the score 0 records that.
     """
 
     name = "clip"
@@ -60,36 +62,37 @@ class ClipDetector(Detector):
         lazy: bool = False,
         stop: threading.Event | None = None,
     ) -> None:
-        """Take settings; nothing is loaded yet.
+        """Store settings; loads nothing yet.
 
-        ``screen`` names the encoder that screens (``screen/choice.py``; ``auto``: by what there is, ``off``: none). With
-        ``lazy``, ``open`` checks everything that can be checked without a model, and the first ``detect`` loads. ``stop``
-        ends the making of a quantised model, which takes minutes, and goes on without it.
+        ``screen`` names the encoder that screens (``screen/choice.py``; ``auto``: depends on the machine, ``off``:
+        none). With
+        ``lazy``, ``open`` checks everything that needs no model, and the first ``detect`` loads it. ``stop``
+        ends the making of a quantised model, which takes minutes; the detector then works without it.
         """
         self.heads = Heads(heads)
         self._asked = model
         self._screen_choice = screen
         self._lazy = lazy
         self._stop = stop
-        #: Set by ``open``: what was found without loading anything.
+        #: Set by ``open``: what it found without loading anything.
         self._model: FoundModel | None = None
         self._digest: str | None = None
         self._encoder: ClipImageEncoder | None = None
         self._screening: Screening | None = None
-        # Frames in a batch once the model is loaded; until then a CPU's.
+        # Frames in a batch once the model is loaded; until then the value for a CPU.
         self.batch_size = model.batch_size or 8
 
     @property
     def version(self) -> str:
-        """Such as ``ViT-L-14/openai horde_safety-0.3.1 new-rules``: the model's, then the heads'.
+        """The versions of the model and of the heads, such as ``ViT-L-14/openai horde_safety-0.3.1 new-rules``.
 
-        :raises MissingExtra: a package of a head is not installed.
+        :raises MissingExtra: a head's package is not installed.
         """
         return f"{self._asked.version} {self.heads.version}"
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the model is in memory; with ``lazy`` it is so from the first ``detect`` on."""
+        """Whether the model is in memory; with ``lazy`` that is from the first ``detect`` on."""
         return self._encoder is not None
 
     def report(self) -> DetectorReport:
@@ -114,7 +117,7 @@ class ClipDetector(Detector):
     def faults(self) -> Iterator[LemmySafetyError]:
         try:
             self._see_packages()
-        except LemmySafetyError as error:  # without them nothing can be looked for
+        except LemmySafetyError as error:  # without heads no files can be found
             yield error
             return
         for find in (self._find_device, lambda: self._find_model("cpu"), self._find_for_heads):
@@ -183,7 +186,7 @@ class ClipDetector(Detector):
             return None
 
     def _open_encoders(self, model: FoundModel, digest: str, proof: Proof) -> tuple[ClipImageEncoder, Screening | None]:
-        """The reference, and a screen where an encoder is worth its time."""
+        """The reference, and a screen if an encoder saves enough time."""
         from lemmy_safety.detectors.clip.screen.choice import StageRequest, open_stages, ready_stages  # noqa: PLC0415
 
         request = StageRequest(
@@ -198,7 +201,7 @@ class ClipDetector(Detector):
         )
         names = ready_stages(self._screen_choice, model.device, request)
         encoder = model.load()
-        # What was asked for by name is taken, whatever it saves.
+        # An encoder requested by name is used, whatever it saves.
         stages = open_stages(names, encoder, request, only_useful=self._screen_choice == "auto")
         if not stages:
             return encoder, None

@@ -1,6 +1,6 @@
-"""Where a torch model runs: which devices there are, how large a batch each takes, what "out of memory" looks like.
+"""Where a torch model runs: the available devices, their batch sizes, and how to recognise "out of memory".
 
-Loads no model. Imports torch, so it is itself imported only when a detector is opened.
+Loads no model. Imports torch, so import this module only when a detector is opened.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from lemmy_safety.errors import DeviceError
 
-#: In the order in which ``auto`` prefers them. ``cuda`` is also what ROCm builds of torch call AMD devices.
+#: In order of preference for ``auto``. ROCm builds of torch also call AMD devices ``cuda``.
 DEVICES = ("cuda", "mps", "xpu", "cpu")
 
 #: Pictures per batch. A ViT-L-14 gains nothing beyond 8 on CPUs; 64 fills a GPU and fits 4 GiB of its memory in fp32.
@@ -23,7 +23,7 @@ _BATCH_ACCELERATOR = 64
 def present_devices() -> tuple[str, ...]:
     """The devices that torch can use on this machine, best first; ``cpu`` is always among them."""
     with warnings.catch_warnings():
-        # A driver that is too old for this build of torch is told by a warning; for us that device is absent.
+        # torch only warns about a driver that is too old for it; we treat that device as absent.
         warnings.simplefilter("ignore", UserWarning)
         found = {
             "cuda": torch.cuda.is_available(),
@@ -35,9 +35,9 @@ def present_devices() -> tuple[str, ...]:
 
 
 def choose_device(asked: str) -> str:
-    """The device to use: the best one for ``auto``, else the one asked for.
+    """The device to use: the best one for ``auto``, else the requested one.
 
-    :raises DeviceError: it is not on this machine, naming those that are.
+    :raises DeviceError: it is not on this machine; names the available ones.
     """
     present = present_devices()
     if asked == "auto":
@@ -51,12 +51,12 @@ def choose_device(asked: str) -> str:
 
 
 def default_batch_size(device: str) -> int:
-    """Pictures per batch where the settings leave the choice to us."""
+    """Pictures per batch if the settings do not say."""
     return _BATCH_CPU if device == "cpu" else _BATCH_ACCELERATOR
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that a smaller batch may succeed.
+    """Whether ``error`` means that a smaller batch may succeed.
 
     CUDA, ROCm and XPU raise ``torch.OutOfMemoryError``; MPS and the CPU allocator raise a plain RuntimeError with
     these texts.
@@ -68,7 +68,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_device_memory(device: str) -> None:
-    """Hand memory that torch keeps in reserve back to the device, so that a smaller batch finds room."""
+    """Return torch's reserved memory to the device, to make room for a smaller batch."""
     module: Any = getattr(torch, device, None)
     if device != "cpu" and hasattr(module, "empty_cache"):
         module.empty_cache()

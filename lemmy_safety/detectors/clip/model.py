@@ -1,4 +1,4 @@
-"""One CLIP model: which one, with which weights, on which device; loads its two towers when it is asked to."""
+"""One CLIP model: its architecture, weights and device; loads its two towers on request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipModel:
-    """What the settings ask for. Its modules are imported when they are needed: torch takes seconds.
+    """What the settings ask for. Imports its modules only when needed: torch takes seconds.
 
     ``name`` is an open_clip architecture, ``weights`` a file or prepared folder (None: cache or hub), ``device`` ``auto``,
     ``cuda``, ``mps``, ``xpu`` or ``cpu``, ``batch_size`` pictures per batch (0: by device and precision), ``cache_dir``
@@ -49,9 +49,9 @@ class ClipModel:
         return choose_device(self.device)
 
     def find(self, device: str, caches: Sequence[Path]) -> FoundModel:
-        """Where the weights are; ``caches`` are looked through as well.
+        """Find the weights; also searches ``caches``.
 
-        :raises WeightsMissing: there are none and none can be fetched.
+        :raises WeightsMissing: there are none and they cannot be fetched.
         :raises WeightsInvalid: it is unclear which file of a folder is meant.
         """
         weights = find_weights(self.name, self.weights, caches=caches)
@@ -62,7 +62,7 @@ class ClipModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundModel:
-    """A model whose device and file of weights are there."""
+    """A model whose device and weights file exist."""
 
     name: str
     weights: Path
@@ -71,7 +71,7 @@ class FoundModel:
     cache_dir: Path
 
     def check(self) -> None:
-        """Look at all but the numbers.
+        """Check everything except the numbers.
 
         :raises WeightsInvalid: the file is damaged or of another model.
         """
@@ -94,8 +94,9 @@ class FoundModel:
 
     @contextlib.contextmanager
     def texts(self, digest: str) -> Iterator[TextFeatures]:
-        """Features of words, from the cache of the weights with this digest; the text tower is loaded only for words that
-        are not in it, and is gone afterwards: the two towers are never in memory together.
+        """Features of words, from the cache for the weights with this digest. The text tower is loaded only for words
+        that
+        are not in the cache, and freed afterwards: the two towers are never in memory together.
         """
         from lemmy_safety.detectors.clip.encoders.reference import load_text_encoder  # noqa: PLC0415
         from lemmy_safety.detectors.clip.encoders.text_features import TextFeatureCache  # noqa: PLC0415

@@ -1,11 +1,11 @@
 """The canary: a harmless picture, made here, that lemmy-safety always flags.
 
 It is to this tool what the EICAR file is to virus scanners: an inert test picture. It shows two-coloured tiles and the
-words "LEMMY-SAFETY TEST IMAGE - HARMLESS", nothing else. Whoever uploads it can see that a scan works, without any
+words "LEMMY-SAFETY TEST IMAGE - HARMLESS", nothing else. Uploading it shows that a scan works, without any
 real material. This module draws it and knows its hashes; ``detector.py`` recognises it: also re-encoded, scaled down to
-thumbnails, in grey, turned or mirrored, but not when more than about 1 % is cropped off each side.
+thumbnails, in grey, turned or mirrored, but not if more than about 1 % is cropped off each side.
 
-Nothing but rectangles is drawn, also for the letters, so that the picture needs no font and is the same with every
+Only rectangles are drawn, even for the letters, so that the picture needs no font and is the same with every
 build of Pillow.
 """
 
@@ -25,8 +25,8 @@ _DARK = (0, 40, 85)
 _PANEL = (255, 255, 255)
 _INK = (20, 20, 20)
 
-#: One tile for each bit of a SHA-256 digest. PDQ looks at 16 x 16 spatial frequencies; tiles of this number that are
-#: as good as random put the same strength into each of them, so that no bit of the hash hangs on a weak signal, and no
+#: One tile for each bit of a SHA-256 digest. PDQ uses 16 x 16 spatial frequencies; this number of pseudo-random tiles
+#: puts the same strength into each of them, so that no bit of the hash depends on a weak signal, and no
 #: ordinary picture comes near.
 _TILES = 16
 _TILE_SEED = b"lemmy-safety test image"
@@ -56,8 +56,8 @@ _LINE_STEP = 9
 #: The side of one square of a letter, in pixels.
 _SQUARE = 8
 
-#: PDQ hashes of ``canary_image()`` in the order of ``fingerprints.dihedral_pdqs_of``: PDQ is not rotation-safe, so that
-#: a canary that was turned or mirrored is recognised by having all eight on the list side. A test recomputes them.
+#: PDQ hashes of ``canary_image()`` in the order of ``fingerprints.dihedral_pdqs_of``: PDQ is not rotation-safe, so a
+#: turned or mirrored canary is recognised because all eight are listed here. A test recomputes them.
 CANARY_PDQS: tuple[str, ...] = (
     "d39173112babc128870bdd64628d9e06c10be0d75b19dd5d9bd5fd07084ed9ec",
     "9bcd392a6246bafa253ffbeb6b281342a241fba534013fc73ab3f8a829c61503",
@@ -80,7 +80,7 @@ def canary_image() -> Image.Image:
 
 
 def canary_png() -> bytes:
-    """The canary as a PNG file. The same bytes on each call; another build of zlib may pack the same pixels otherwise."""
+    """The canary as a PNG file. The same bytes on each call; another build of zlib may compress differently."""
     buffer = io.BytesIO()
     canary_image().save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

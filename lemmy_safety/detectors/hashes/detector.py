@@ -1,10 +1,10 @@
 """The ``hashes`` detector: known files by SHA-256, known pictures by PDQ, and the canary.
 
-It needs no model and no device. It compares the fingerprints that a sample brings along and computes none itself.
+It needs no model and no device. It compares the fingerprints in a sample and computes none itself.
 
-A listed PDQ is matched the way round it is listed: a listed picture that was turned or mirrored is not recognised. The
+A listed PDQ matches only in its listed orientation: a listed picture that was turned or mirrored is not recognised. The
 canary is, because all eight of its hashes are known. Frames with a PDQ quality under 50 have no PDQ worth comparing;
-such pictures are found by their SHA-256 only.
+such pictures are found only by their SHA-256.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def similarity(distance: int) -> float:
 #: The lowest score of a match (225/256): ``MAX_DISTANCE`` bits apart.
 PDQ_THRESHOLD = similarity(MAX_DISTANCE)
 
-# The largest batch of all detectors is what a pass waits for and judges at once, so this one must not be the largest:
-# it gains nothing from more, and a model on a CPU would look at them for minutes before anything is recorded.
+# A pass waits for and judges at once the largest batch of all detectors, so this one must not be the largest:
+# it gains nothing from more, and a model on a CPU would then work for minutes before anything is recorded.
 _BATCH = 8
 
 
@@ -51,14 +51,14 @@ class HashesDetector(Detector):
     """Labels: ``canary``, ``sha256-list``, ``pdq-list``; each at most once a sample, and only when it is a hit.
 
     PDQ findings have the score ``similarity(distance)`` of the nearest frame and the details ``distance`` (bits) and
-    ``quality``; findings from the list have the details ``line`` and, where the entry has one, ``note``.
+    ``quality``; findings from the list have the details ``line`` and, if the entry has one, ``note``.
     """
 
     name: ClassVar[str] = "hashes"
     reads_plain: ClassVar[bool] = True
 
     def __init__(self, hash_list: Path | None = None, *, batch_size: int = _BATCH) -> None:
-        """``hash_list`` is a file as ``lists.py`` describes it; without one only the canary is known."""
+        """``hash_list`` is a file as described in ``lists.py``; without one only the canary is known."""
         self.batch_size = batch_size
         self._path = hash_list
         self._list: HashList | None = None
@@ -66,9 +66,9 @@ class HashesDetector(Detector):
 
     @property
     def version(self) -> str:
-        """``hashes-1``, with a list followed by its number of entries and a digest of them.
+        """``hashes-1``; with a list, followed by its number of entries and a digest of them.
 
-        :raises DetectorError: the list cannot be read (it is, when it was not yet).
+        :raises DetectorError: the list cannot be read (this reads it if necessary).
         """
         known = self._known()
         return "hashes-1" if known is None else f"hashes-1 list:{len(known)}:{known.digest}"
@@ -93,7 +93,7 @@ class HashesDetector(Detector):
         return self._list
 
     def _findings(self, sample: Sample) -> list[Finding]:
-        # Frames of an animation often have the same hash; each hash is searched once, for the first frame with it.
+        # Frames of an animation often have the same hash; each hash is searched once, for its first frame.
         first_frame: dict[str, tuple[Frame, int]] = {}
         for frame, pdq in zip(sample.frames, sample.pdqs, strict=True):
             if pdq.quality >= MIN_QUALITY:
@@ -107,7 +107,7 @@ class HashesDetector(Detector):
         known = self._known()
         if known is None:
             return found
-        entry = known.match_sha256(sample.sha256)  # also of files of which no picture could be made
+        entry = known.match_sha256(sample.sha256)  # also for undecodable files
         if entry is not None:
             found.append(self._finding(SHA256_LIST, 1.0, 1.0, None, _described(entry)))
         match = known.match_pdq(hexes)
@@ -123,7 +123,7 @@ class HashesDetector(Detector):
     def _finding(
         self, label: str, score: float, threshold: float, frame: Frame | None, details: dict[str, Any]
     ) -> Finding:
-        """``frame`` is the one that the finding is about, None when it is about the file's bytes."""
+        """``frame`` is the frame that the finding is about, None if it is about the file's bytes."""
         return Finding(
             detector=self.name,
             version=self.version,

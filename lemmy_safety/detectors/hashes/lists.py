@@ -1,9 +1,9 @@
-"""Lists of known hashes: read from a text file, kept packed, searched by SHA-256 (exact) and by PDQ (near).
+"""Lists of known hashes: read from a text file, stored packed, searched by SHA-256 (exact) and by PDQ (near).
 
-The file format is the one of python-threatexchange's local files: one entry a line, ``sha256 <64 hex>`` or
-``pdq <64 hex>``, upper or lower case. Ours adds a free note behind the hash, empty lines and ``#`` comment lines.
+The file format is that of python-threatexchange's local files: one entry a line, ``sha256 <64 hex>`` or
+``pdq <64 hex>``, upper or lower case. Ours adds a free note after the hash, empty lines and ``#`` comment lines.
 
-This module knows no sample and makes no finding. It logs numbers of entries, never the entries.
+This module knows no samples and makes no findings. It logs numbers of entries, never the entries.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FORMAT_HINT = "Write one entry a line: 'sha256 <64 hex digits>' or 'pdq <64 hex
 _BYTES = HEX_DIGITS // 2
 _WORDS = _BYTES // 8
 
-#: Rows compared at once, so that what a step leaves for the next one stays in the processor's cache.
+#: Rows compared at once, so that one step's output stays in the processor's cache for the next.
 _CHUNK_ROWS = 32_768
 
 
@@ -62,7 +62,7 @@ class Nearest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashEntry:
-    """One entry of a list: the line of the file it stands on (from 1), and its note (empty if it has none)."""
+    """One entry of a list: its line in the file (from 1), and its note (empty if it has none)."""
 
     line: int
     note: str = ""
@@ -78,7 +78,7 @@ class PdqMatch:
 
 
 class PdqIndex:
-    """Finds the nearest of many PDQ hashes by comparing with all of them: exact, and no index to keep in step.
+    """Finds the nearest of many PDQ hashes by comparing with all of them: exact, without an index to maintain.
 
     A search reads 32 MB for a million entries, which takes some 10 ms on one core (numpy 1.26: 150 ms).
     """
@@ -86,7 +86,7 @@ class PdqIndex:
     def __init__(self, packed: bytes) -> None:
         """``packed`` holds 32 bytes a hash."""
         rows = np.frombuffer(packed, dtype=np.uint64).reshape(-1, _WORDS)
-        # One array a word, so that each step of a search runs over adjacent memory.
+        # One array per word, so that each step of a search reads adjacent memory.
         self._columns: tuple[Words, ...] = tuple(np.ascontiguousarray(rows[:, word]) for word in range(_WORDS))
 
     @classmethod
@@ -99,7 +99,7 @@ class PdqIndex:
     def nearest(self, hexes: Sequence[str], *, max_distance: int = MAX_DISTANCE) -> Nearest | None:
         """The row nearest to any of ``hexes`` (64 hex digits each), or None if all are over ``max_distance`` bits away.
 
-        Of equally near ones the first query wins, then the first row.
+        If several are equally near, the first query wins, then the first row.
         """
         best: Nearest | None = None
         for query, text in enumerate(hexes):
@@ -127,7 +127,7 @@ class HashList:
         ordered = sorted(entries)
         shas = [key for key in ordered if key[:1] == _KINDS["sha256"]]
         pdqs = [key for key in ordered if key[:1] == _KINDS["pdq"]]
-        #: A short name for what the list contains, whatever its order, notes and comments.
+        #: A short name for the list's content, independent of order, notes and comments.
         self.digest = hashlib.sha256(b"".join(ordered)).hexdigest()[:12]
         self._shas = b"".join(key[1:] for key in shas)
         self._pdqs = PdqIndex(b"".join(key[1:] for key in pdqs))

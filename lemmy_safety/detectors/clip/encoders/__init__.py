@@ -1,1 +1,1 @@
-"""Pictures and words to CLIP features, at reference precision and faster ones."""
+"""Encode pictures and words as CLIP features, at reference precision and with faster encoders."""

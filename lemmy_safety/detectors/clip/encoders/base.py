@@ -1,7 +1,7 @@
-"""What all encoders of pictures share: batches that fit into the device's memory, unit features, one kind of error.
+"""Common to all picture encoders: batches that fit into the device's memory, unit features, one kind of error.
 
-How a batch becomes features is for the classes that derive from it: the reference in ``reference.py``, faster and
-less precise ones in ``half.py`` and ``openvino.py``.
+Subclasses turn a batch into features: the reference in ``reference.py``, faster and less precise ones in
+``half.py`` and ``openvino.py``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PictureEncoder(ABC):
     def encode(self, pictures: PreparedPictures, places: Sequence[int] | None = None) -> torch.Tensor:
         """Unit features of the pictures at these places (all of them), (len(places), D), fp32, on the CPU.
 
-        When the device runs out of memory the batch is halved and stays so.
+        If the device runs out of memory, the batch size is halved and stays so.
 
         :raises DeviceError: not even one picture fits into the device's memory.
         :raises DetectorError: the model failed.
@@ -65,7 +65,8 @@ class PictureEncoder(ABC):
                 batch = places[start : start + self.batch_size]
                 try:
                     with torch.inference_mode():
-                        # Stays where it was computed: an accelerator goes on with this batch while the next is made.
+                        # The result stays on the device: an accelerator continues with this batch while the next is
+                        # prepared.
                         parts.append(self.features(pictures.squares(batch)))
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
@@ -82,7 +83,7 @@ class PictureEncoder(ABC):
         """Unit features of squares (N, size, size, 3), uint8, on the CPU: (N, D), fp32, on any device."""
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
-        """Free what does not go with the object itself."""
+        """Free what garbage collection of this object does not."""
 
     def _halve_batch(self, tried: int, error: BaseException) -> None:
         if tried == 1:
@@ -96,6 +97,6 @@ class PictureEncoder(ABC):
 
 
 def unit(features: torch.Tensor) -> torch.Tensor:
-    """Rows scaled to length 1, in fp32 whatever they come in."""
+    """Rows scaled to length 1, in fp32 whatever their type."""
     features = features.float()
     return features / features.norm(dim=-1, keepdim=True)

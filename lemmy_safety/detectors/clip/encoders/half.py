@@ -1,8 +1,10 @@
 """The image tower in half precision, by torch: bf16 on CPUs that have it, fp16 on accelerators.
 
-fp16 keeps three more bits than bf16 at the same speed, and CLIP's numbers fit into its range (its weights were published
-in fp16); a picture for which they did not fit gets no number and is judged by the reference. CUDA graphs and
-``torch.compile`` are left out: a batch of 64 pictures keeps a GPU busy by itself, and compiling takes a C compiler on the
+fp16 keeps three more bits than bf16 at the same speed, and CLIP's numbers fit into its range (its weights were
+published
+in fp16); if they do not fit for a picture, it gets NaN and the reference judges it. CUDA graphs and
+``torch.compile`` are not used: a batch of 64 pictures keeps a GPU busy by itself, and compiling needs a C compiler on
+the
 admin's machine.
 """
 
@@ -28,7 +30,7 @@ class HalfEncoder(PictureEncoder):
     def __init__(
         self, visual: Any, preparation: PicturePreparation, *, precision: str, device: str, batch_size: int = 0
     ) -> None:
-        """``visual`` is the tower in fp32 and stays as it is."""
+        """``visual`` is the tower in fp32; it is not changed."""
         super().__init__(
             preparation,
             library="torch",
@@ -37,14 +39,15 @@ class HalfEncoder(PictureEncoder):
             batch_size=batch_size or default_batch_size(device),
         )
         self._type = _TYPES[precision]
-        # Copied tensor by tensor: never are there three towers in memory.
+        # Copied tensor by tensor, so that there are never three towers in memory.
         tensors = [*visual.parameters(), *visual.buffers()]
         halves = {id(tensor): _half(tensor, self._type) for tensor in tensors}
         self._visual = copy.deepcopy(visual, halves)
 
     def features(self, squares: torch.Tensor) -> torch.Tensor:
         if self.device == "cuda":
-            # From pinned memory the copy runs beside the model. 10 MB a batch of 64: no stream of its own pays.
+            # From pinned memory, copying runs in parallel with the model. At 10 MB a batch of 64, a separate stream
+            # does not pay.
             squares = squares.pin_memory()
         on_device = squares.to(self.device, non_blocking=self.device == "cuda")
         return unit(self._visual(self.preparation.numbers(on_device).to(self._type)))
@@ -57,6 +60,6 @@ def _half(tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 itself (AMX or AVX512_BF16); elsewhere torch imitates it, slower than fp32."""
+    """Whether the CPU has bf16 instructions (AMX or AVX512_BF16); elsewhere torch emulates them, slower than fp32."""
     tests = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(test() for test in tests if test is not None)

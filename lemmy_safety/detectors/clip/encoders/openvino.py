@@ -1,7 +1,7 @@
 """The image tower by OpenVINO on a CPU, in int8 or bf16; the model is made once and kept in a folder.
 
-The files hold weights, nothing of any picture. They are made in another process (``openvino_build.py``) beside their
-place and moved there whole, so that a start that is broken off leaves nothing half made behind.
+The files hold weights, nothing of any picture. Another process (``openvino_build.py``) makes them next to their final
+place, and they are moved there when complete, so that an interrupted start leaves no half-made model.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _PACKAGES = ("openvino", "nncf")
 #: Pictures per batch. In int8, ViT-L-14 gains another tenth between 8 and 32 (measured, 2 cores with AMX).
 _BATCH = 32
 
-#: A folder of a start that was killed is removed by the next one when it is older than any start takes.
+#: The next start removes the folder of one that was killed, if it is older than any start takes.
 _STALE_S = 24 * 3600
 
-#: How often the making of a model looks whether it shall stop.
+#: Seconds between checks whether to stop while a model is made.
 _LOOK_S = 0.5
 
 
@@ -60,7 +60,7 @@ class OpenVinoEncoder(PictureEncoder):
     def features(self, squares: torch.Tensor) -> torch.Tensor:
         numbers = self.preparation.numbers(squares).numpy()
         (answer,) = self._request.infer([numbers], share_inputs=True).values()
-        # The answer lies in memory that the next batch overwrites; making it fp32 of unit length copies it.
+        # The next batch overwrites this result; normalising it to fp32 unit vectors makes a copy.
         return unit(torch.from_numpy(answer))
 
 
@@ -78,9 +78,9 @@ def make_openvino_model(
     cache_dir: Path,
     stop: threading.Event | None = None,
 ) -> Path:
-    """The folder of the OpenVINO model for these weights, made first where ``cache_dir`` has none: minutes, once.
+    """The folder of the OpenVINO model for these weights. If ``cache_dir`` has none, makes it, once: takes minutes.
 
-    Only where ``has_openvino``.
+    Call it only if ``has_openvino``.
 
     :raises DetectorError: the model cannot be made on this machine, or ``stop`` was set meanwhile.
     """
@@ -96,14 +96,14 @@ def load_openvino_encoder(
 ) -> OpenVinoEncoder:
     """The encoder from a folder of ``make_openvino_model``.
 
-    :raises DetectorError: the model in it cannot be loaded; the folder is removed, so that it is made anew.
+    :raises DetectorError: the model in it cannot be loaded; the folder is removed, so that it is made again.
     """
     import_openvino()
     import openvino  # noqa: PLC0415 - an extra
 
     hint = {"INFERENCE_PRECISION_HINT": "bf16"} if precision == "bf16" else {}
     try:
-        # One stream on all cores: the whole batch is waited for.
+        # One stream on all cores, because we wait for the whole batch.
         compiled = openvino.Core().compile_model(folder / MODEL_FILE, "CPU", {"PERFORMANCE_HINT": "LATENCY", **hint})
     except RuntimeError as error:
         shutil.rmtree(folder, ignore_errors=True)
@@ -134,7 +134,7 @@ def _make(model: str, weights: Path, precision: str, folder: Path, stop: threadi
             "precision": precision,
         }
         _run(order, stop)
-        # Where another start was quicker its folder stays: both hold the same.
+        # If another start was faster, its folder stays: both hold the same.
         with contextlib.suppress(OSError):
             made.rename(folder)
         if not (folder / MODEL_FILE).is_file():
@@ -148,7 +148,7 @@ def _run(order: dict[str, Any], stop: threading.Event | None) -> None:
     with subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs us
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as program:
-        # Kept open until the end: the program ends when it is closed, and it is when this process is killed.
+        # Kept open until the end: the program ends when this closes, which also happens if this process is killed.
         # ``communicate`` would close it at once.
         orders, program.stdin = program.stdin, None
         try:

@@ -1,9 +1,12 @@
-"""Making an OpenVINO model from a checkpoint's image tower, once on the machine that will use it.
+"""Makes an OpenVINO model from a checkpoint's image tower, once, on the machine that will use it.
 
-Runs as a program of its own (``python -m lemmy_safety.detectors.clip.encoders.openvino_build``), because quantising ViT-L-14 takes
-6 GB that would not come back to a scan, and because a machine that lacks them kills this program and not the scan. Takes
-one JSON object on a line of standard input, as ``build`` describes, and writes nothing but the model's files. When standard
-input ends, so does it: whoever wanted the model is no more, perhaps killed.
+Runs as a separate program (``python -m lemmy_safety.detectors.clip.encoders.openvino_build``): quantising ViT-L-14
+takes
+6 GB that a scan would not get back, and on a machine with too little memory the kernel kills this program, not the
+scan.
+Reads one JSON object on a line of standard input, as ``build`` describes, and writes only the model's files. It ends
+when
+standard input ends: then the parent process is gone, perhaps killed.
 """
 
 from __future__ import annotations
@@ -22,13 +25,13 @@ from lemmy_safety.lifeline import end_with
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Raise when the recipe changes: models that were made by an older one are then made anew.
+#: Increase this when the recipe changes: models made by an older one are then made again.
 RECIPE = "1"
 
 MODEL_FILE = "model.xml"
 
-#: Pictures that tell how large the numbers inside the model become. Their largest values are taken, not their mean:
-#: on pictures with larger ones, int8 cut them off, and errors were up to four times as large (measured, random weights).
+#: Pictures that show how large the numbers inside the model become. Uses their largest values, not their mean:
+#: with the mean, int8 clips larger values, and errors were up to four times as large (measured, random weights).
 _CALIBRATION_PICTURES = 24
 _CALIBRATION_SEED = 1
 
@@ -43,7 +46,7 @@ def build(model: str, config: Mapping[str, Any], weights: Path, folder: Path, pr
     ``config`` is open_clip's configuration of ``model``; ``precision`` is ``int8``, or ``bf16`` for a model without
     quantisation, which OpenVINO computes in bf16.
 
-    :raises DetectorError: a package is missing, or the machine has too little memory for it.
+    :raises DetectorError: a package is missing, or the machine has too little memory.
     """
     import_openvino()
     import open_clip  # noqa: PLC0415
@@ -52,13 +55,13 @@ def build(model: str, config: Mapping[str, Any], weights: Path, folder: Path, pr
 
     from lemmy_safety.detectors.clip.encoders.reference import load_image_encoder  # noqa: PLC0415
 
-    # A model that only the calling program knows is made known here by its configuration.
+    # Register a model that only the calling program knows, by its configuration.
     described = folder / f"{model}.json"
     described.write_text(json.dumps(dict(config)), encoding="utf-8")
     open_clip.add_model_config(described)
     described.unlink()
     encoder = load_image_encoder(model, weights, device="cpu")
-    # OpenVINO takes weights for constants only where nobody may train them.
+    # OpenVINO treats weights as constants only if they are not trainable.
     encoder.visual.requires_grad_(requires_grad=False)
     size = sum(part.numel() * part.element_size() for part in encoder.visual.parameters())
     if precision == "int8":
@@ -77,7 +80,7 @@ def import_openvino() -> None:
     :raises ImportError: it is not installed.
     """
     modules: dict[str, Any] = sys.modules
-    # Both openvino and nncf go on without it where it is not installed, which None says.
+    # Both openvino and nncf work without it if it is not installed; None marks it as such.
     modules["openvino_telemetry"] = None
     import openvino  # noqa: F401, PLC0415
 
@@ -89,7 +92,7 @@ def _square_shape(visual: Any) -> tuple[int, int, int]:
 
 
 def _check_memory(tower: int) -> None:
-    import psutil  # noqa: PLC0415 - nncf needs it, so that it is there
+    import psutil  # noqa: PLC0415 - nncf needs it, so it is installed
 
     needed, there = tower * _MEMORY_PER_BYTE + _MEMORY_BASE, psutil.virtual_memory().available
     if there < needed:
@@ -136,7 +139,7 @@ def main() -> int:
 
 
 def _end_with_the_input() -> None:
-    # Past Python's own buffer, whose lock a waiting thread would hold when the interpreter shuts down.
+    # Bypasses Python's buffer, whose lock a waiting thread would hold when the interpreter shuts down.
     while os.read(0, 1024):
         pass
     os._exit(1)

@@ -1,8 +1,8 @@
-"""From frames to the squares that a CLIP model sees, by open_clip's own transform for its weights.
+"""From frames to the squares that a CLIP model sees, with open_clip's own transform for its weights.
 
-The pictures that go into the reference are the transform's to the last bit. Cutting and scaling (2 to 4 ms a picture,
-outside the interpreter's lock) happens in threads, while the model computes; the arithmetic on numbers is done for a
-whole batch, and on an accelerator by the accelerator.
+The input of the reference equals the transform's output to the last bit. Cropping and scaling (2 to 4 ms a picture,
+without the interpreter's lock) happen in threads, while the model computes; the arithmetic is done for a
+whole batch, and with an accelerator on the accelerator.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_THREADS = 8
 
 
 class PreparedPictures:
-    """Squares of pictures, being prepared in the background."""
+    """Squares of pictures, prepared in the background."""
 
     def __init__(self, squares: Sequence[Future[Pixels]]) -> None:
         self._squares = squares
@@ -46,7 +46,7 @@ class PreparedPictures:
         return len(self._squares)
 
     def squares(self, places: Sequence[int]) -> torch.Tensor:
-        """The squares at these places, (len(places), size, size, 3), uint8; waits for those that are not ready."""
+        """The squares at these places, (len(places), size, size, 3), uint8; waits for unfinished ones."""
         return torch.from_numpy(np.stack([self._squares[place].result() for place in places]))
 
 
@@ -54,18 +54,18 @@ class PicturePreparation:
     """The transform of one model. ``close`` ends its threads."""
 
     def __init__(self, visual: Any, model: str, *, device: str) -> None:
-        """``visual`` is the image tower, of which only the size is asked; ``device`` says where the time goes."""
+        """``visual`` is the image tower, used only for its size; ``device`` determines the number of threads."""
         *self._geometry, self._to_numbers, self._normalise = preprocessing(visual, model).transforms
         if not hasattr(self._normalise, "mean") or not hasattr(self._normalise, "std"):
             raise DetectorError(f"open_clip prepares pictures for {model} in a way that is not known here.")
-        # Kept by device: making them anew for every batch would have the accelerator waited for.
+        # Kept by device: if they were made again for every batch, the accelerator would wait for them.
         self._colours = functools.cache(self._colours_on)
-        # On a CPU the model itself has all cores, and preparing is one part in thirty of the work.
+        # On a CPU the model itself uses all cores, and preparing is one thirtieth of the work.
         threads = 1 if device == "cpu" else min(_MOST_THREADS, os.cpu_count() or 1)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
 
     def prepare(self, pixels: Sequence[Pixels]) -> PreparedPictures:
-        """Begin with RGB pictures, each (height, width, 3), uint8."""
+        """Start preparing RGB pictures, each (height, width, 3), uint8."""
         return PreparedPictures([self._threads.submit(self.square, picture) for picture in pixels])
 
     def square(self, pixels: Pixels) -> Pixels:
@@ -76,8 +76,8 @@ class PicturePreparation:
         return np.asarray(image)
 
     def numbers(self, squares: torch.Tensor) -> torch.Tensor:
-        """The model's input, (N, 3, size, size), fp32, on the device that the squares are on."""
-        # The very steps of the transform, in its order, for many pictures at once: bits are the same on the CPU.
+        """The model's input, (N, 3, size, size), fp32, on the same device as the squares."""
+        # Exactly the steps of the transform, in its order, for many pictures at once: the same bits on the CPU.
         numbers = squares.permute(0, 3, 1, 2).contiguous().float().div(255)
         mean, std = self._colours(squares.device)
         return numbers.sub_(mean).div_(std)
@@ -100,11 +100,11 @@ def preprocessing(visual: Any, model: str) -> Any:
 
 
 def middle(picture: Pixels) -> Pixels:
-    """The picture, or its middle where it is so long that scaling all of it would exhaust the memory."""
+    """The picture, or only its middle if it is so long that scaling all of it would exhaust the memory."""
     height, width = picture.shape[:2]
     longest = min(height, width) * _MAX_ASPECT
     if max(height, width) <= longest:
         return picture
-    # Cut evenly on both sides, so that the middle stays where it is.
+    # Cut evenly on both sides, so that the middle stays in place.
     cut = (max(height, width) - longest) // 2
     return picture[:, cut : width - cut] if width > height else picture[cut : height - cut]

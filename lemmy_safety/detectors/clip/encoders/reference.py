@@ -1,7 +1,7 @@
 """An open_clip model as two encoders at reference precision (fp32): pictures to features, words to features.
 
-Says nothing about what features mean (heads do) and finds no weights (``weights/find.py`` does). The towers
-are built apart, so that a start with cached text features never holds the text tower.
+Does not interpret features (heads do) and does not find weights (``weights/find.py`` does). The towers
+are built separately, so that a start with cached text features never loads the text tower.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ClipImageEncoder(PictureEncoder):
         batch_size: int = 0,
         guard: WeightsGuard | None = None,
     ) -> None:
-        """``guard`` watches over the file that the tensors of ``visual`` are mapped from."""
+        """``guard`` watches the file that the tensors of ``visual`` are mapped from."""
         super().__init__(
             preparation,
             library="torch",
@@ -55,7 +55,7 @@ class ClipImageEncoder(PictureEncoder):
     def encode(self, pictures: PreparedPictures, places: Sequence[int] | None = None) -> torch.Tensor:
         features = super().encode(pictures, places)
         if self._guard is not None:
-            # Afterwards: what was computed while the file was written to is not given out.
+            # Check afterwards: results computed while the file was being written are not returned.
             self._guard.check()
         if not torch.isfinite(features).all():
             # Every comparison with NaN is false: the rules would call such a picture clear.
@@ -63,9 +63,9 @@ class ClipImageEncoder(PictureEncoder):
         return features
 
     def features(self, squares: torch.Tensor) -> torch.Tensor:
-        # Numbers are made on the CPU, where the reference makes them: a GPU divides in another way.
+        # Normalise on the CPU, as the reference does: a GPU divides differently.
         images = self.preparation.numbers(squares).to(self.device)
-        # cuDNN rounds convolutions to TF32 (10 bits) unless told otherwise; matrix products are exact by default.
+        # cuDNN rounds convolutions to TF32 (10 bits) by default; matrix products are exact by default.
         with torch.backends.cudnn.flags(allow_tf32=False):
             return unit(self.visual(images))
 
@@ -86,8 +86,7 @@ class ClipTextEncoder:
     def encode_texts(self, words: Sequence[str]) -> torch.Tensor:
         """Unit features of ``words``, (len(words), D), fp32, on the CPU.
 
-        All words go through in one batch, because clip_interrogator does so, and sums in another order differ in the
-        last bit.
+        All words are encoded in one batch, as in clip_interrogator: sums in another order differ in the last bit.
 
         :raises DetectorError: the model failed.
         """
@@ -105,7 +104,7 @@ class ClipTextEncoder:
 
 
 def check_weights(model: str, weights: Path) -> None:
-    """Look whether the file can be a checkpoint of ``model``, without reading its tensors where its format allows.
+    """Check whether the file can be a checkpoint of ``model``, without reading its tensors if its format allows that.
 
     :raises WeightsInvalid: the file is damaged or of another model.
     """
@@ -148,21 +147,21 @@ def load_text_encoder(model: str, weights: Path, *, device: str) -> ClipTextEnco
     clip.visual = torch.nn.Identity()
     wanted = list(clip.state_dict())
     clip.load_state_dict(read_checkpoint(weights, model=model, expected=expected, wanted=wanted), assign=True)
-    # The one tensor that checkpoints leave out: no word looks at words behind it.
+    # The one tensor that checkpoints leave out: words ignore the words after them.
     clip.attn_mask = torch.full(clip.attn_mask.shape, float("-inf")).triu_(1)
     _to_device(clip, model, device)
-    # open_clip.get_tokenizer would set up the root logger as a side effect of its own messages.
+    # open_clip.get_tokenizer would configure the root logger as a side effect of its own messages.
     return ClipTextEncoder(clip, open_clip.SimpleTokenizer(context_length=clip.context_length), device=device)
 
 
 def _build(model: str) -> Any:
-    """The architecture without any numbers in it: nothing is drawn at random, so nothing random can be left over."""
+    """The architecture without numbers: nothing is initialised at random, so nothing random can remain."""
     config = open_clip.get_model_config(model)
     if config is None:
         raise DetectorError(f"open_clip {open_clip.__version__} knows no model '{model}'.")
     pretrained = pretrained_config(model)
     if pretrained:
-        # open_clip 3 only warns when a model trained with QuickGELU is built with the default GELU.
+        # open_clip 3 only warns if a model trained with QuickGELU is built with the default GELU.
         config["quick_gelu"] = bool(pretrained.get("quick_gelu", False))
     quick = bool(config.get("quick_gelu", False))
     with torch.device("meta"):
@@ -172,8 +171,8 @@ def _build(model: str) -> Any:
     ]
     if wrong:
         raise DetectorError(f"open_clip built {model} with the wrong activation in {len(wrong)} layers.")
-    # Weights stay marked as ones to be trained, as the reference has them: by that mark torch chooses between two kinds of
-    # matrix product (``should_fold`` in its LinearAlgebra.cpp, even where no gradient is kept), whose last bits differ.
+    # Weights stay marked as trainable, as in the reference: by that mark torch chooses between two kinds of
+    # matrix product (``should_fold`` in its LinearAlgebra.cpp, even without gradients), whose last bits differ.
     return clip.eval()
 
 

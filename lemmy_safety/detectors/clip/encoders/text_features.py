@@ -1,6 +1,6 @@
-"""Text features of the word lists: computed once, kept on disk, taken from there at later starts.
+"""Text features of the word lists: computed once, cached on disk, and read from there at later starts.
 
-The only file this writes is that cache: a few hundred vectors and digests, no words and nothing of any picture.
+This module writes only that cache: a few hundred vectors and digests, no words and nothing of any picture.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 #: Unit features of lists of words, by list, each (len(words), D), fp32, on the CPU.
 TextFeatures: TypeAlias = "Callable[[Sequence[tuple[str, ...]]], Mapping[tuple[str, ...], torch.Tensor]]"
 
-#: Raise when the meaning of the file changes; older files are then computed anew.
+#: Increase this when the meaning of the file changes; older files are then computed again.
 _FORMAT = "1"
 
 #: How far a unit vector's length may be from 1 in fp32, with room for rounding over 1,024 numbers.
@@ -37,7 +37,7 @@ _UNIT_TOLERANCE = 1e-3
 class TextFeatureCache:
     """Features of word lists for one model and one set of weights, in one file of ``folder``.
 
-    ``weights_digest`` and the words are part of the file's identity: other weights or other words never meet it.
+    ``weights_digest`` and the words identify the file, so it is never used for other weights or other words.
     """
 
     def __init__(self, folder: Path, *, model: str, weights_digest: str) -> None:
@@ -50,10 +50,10 @@ class TextFeatureCache:
     ) -> dict[tuple[str, ...], torch.Tensor]:
         """Features by word list, each (len(words), D), fp32, unit length, on the CPU.
 
-        ``encode`` is called only when there is no usable file. A damaged file is replaced; a folder that cannot be
-        written costs the next start some time and nothing else. Both are logged.
+        ``encode`` is called only if there is no usable file. A damaged file is replaced; a folder that cannot be
+        written only makes the next start slower. Both are logged.
 
-        :raises DetectorError: ``encode`` answered something that is not a number.
+        :raises DetectorError: ``encode`` returned something that is not a number.
         """
         path = self.path_for(word_lists)
         features = self._read(path, word_lists)
@@ -65,7 +65,7 @@ class TextFeatureCache:
         return features
 
     def path_for(self, word_lists: Sequence[tuple[str, ...]]) -> Path:
-        """The file for these words; its name is a digest of all that the features depend on."""
+        """The file for these words; its name is a digest of everything that the features depend on."""
         identity = "\0".join(self._identity(word_lists).values())
         return self._folder / f"text-features-{hashlib.sha256(identity.encode()).hexdigest()[:32]}.safetensors"
 
@@ -99,7 +99,7 @@ class TextFeatureCache:
         content = save(tensors, metadata=self._identity(word_lists))
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Written beside and renamed: two programs that start at the same time never read half a file.
+            # Written to a temporary file and renamed: two programs that start at the same time never read half a file.
             handle, name = tempfile.mkstemp(dir=self._folder, prefix=".text-features-")
             try:
                 with os.fdopen(handle, "wb") as file:
@@ -119,7 +119,7 @@ class TextFeatureCache:
 
 
 def words_digest(word_lists: Sequence[tuple[str, ...]]) -> str:
-    """A digest of word lists, their order and their limits: 64 hex digits."""
+    """A digest of word lists, their order and their boundaries: 64 hex digits."""
     return hashlib.sha256("\1".join("\0".join(words) for words in word_lists).encode()).hexdigest()
 
 

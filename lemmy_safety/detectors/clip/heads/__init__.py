@@ -1,1 +1,1 @@
-"""What reads CLIP features and says what they mean."""
+"""Heads read CLIP features and say what they mean."""

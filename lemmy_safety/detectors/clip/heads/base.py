@@ -1,9 +1,9 @@
 """The contract of a head: features of a picture in, labels out, and the proof of which pictures it cannot flag.
 
-All heads read the same features, so that one pass through the model serves every one of them. The screen
-(``screen/screening.py``) lets a faster encoder stand in for the model and asks each head's proof what an error of that size
-could change. Only where no head could flag a picture is the model spared; a head without a proof means that it is asked
-about every picture.
+All heads read the same features, so that one pass through the model serves all of them. The screen
+(``screen/screening.py``) replaces the model with a faster encoder and asks each head's proof what an error of that size
+could change. The model is skipped only if no head could flag a picture; with a head that has no proof, the model judges
+every picture.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     Similarities: TypeAlias = npt.NDArray[np.float64]
     Flags: TypeAlias = npt.NDArray[np.bool_]
 
-#: What a head says of one picture: the labels that apply, with details for the record.
+#: A head's result for one picture: the labels that apply, with details for the record.
 Hits: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 class ProofUnavailable(Exception):
-    """A head cannot say what it cannot flag; every picture must be judged at reference precision."""
+    """A head cannot prove what it cannot flag; every picture must be judged at reference precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What is proven of N pictures, each field (N,).
+    """What is proven about N pictures, each field (N,).
 
-    ``cannot_flag``: the head can say none of its labels but mild ones. ``possible``, by mild label: it may say that label;
+    ``cannot_flag``: the head can give only mild labels. ``possible``, by mild label: it may give that label;
     ``certain``: it will.
     """
 
@@ -53,10 +53,10 @@ class Proof(ABC):
     """The conservative test of one head."""
 
     def about(self, similarities: Similarities, error_bound: float) -> Proven:
-        """What the head can say of pictures with these similarities (N, K) to its directions, each off by up to
+        """What the head can say about pictures with these similarities (N, K) to its directions, each off by up to
         ``error_bound``.
 
-        A picture with a similarity that is not a number is never cleared.
+        A picture with a similarity that is NaN is never cleared.
 
         :raises ValueError: the bound is negative, infinite or not a number.
         """
@@ -73,32 +73,33 @@ class Proof(ABC):
 
     @abstractmethod
     def between(self, low: Similarities, high: Similarities) -> Proven:
-        """What the head can say of pictures whose similarities lie between ``low`` and ``high``, each (N, K); it
-        leaves both as they are. What is rounded between a picture's features and its labels is for it to allow for.
+        """What the head can say about pictures whose similarities lie between ``low`` and ``high``, each (N, K), which
+        it
+        does not change. It must allow for any rounding between a picture's features and its labels.
         """
 
 
 class Head(ABC):
-    """One way to read CLIP features. Opened once, asked by one thread at a time, closed."""
+    """One way to read CLIP features. Opened once, called by one thread at a time, closed."""
 
-    #: Told in errors and logs.
+    #: Its name in errors and logs.
     name: ClassVar[str]
 
     #: The domain of the policy in which its labels are judged.
     domain: ClassVar[str]
 
-    #: What it can say of a picture, gravest first. No other head has one of them.
+    #: The labels that it can give a picture, gravest first. No other head has any of them.
     labels: ClassVar[tuple[str, ...]]
 
-    #: Labels that lead to no action: a picture that the screen cleared can still get them, marked as the screen's word.
+    #: Labels that lead to no action: a picture that the screen cleared can still get them, marked as the screen's.
     mild: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
     def version(self) -> str:
-        """Rules and weights that its labels come from, known before ``open``. Another text means that verdicts may differ.
+        """Rules and weights behind its labels, known before ``open``. If it changes, verdicts may differ.
 
-        :raises MissingExtra: a package that tells its version is not installed.
+        :raises MissingExtra: a package whose version is part of it is not installed.
         """
 
     def import_packages(self) -> None:  # noqa: B027 - most need none of their own
@@ -108,9 +109,9 @@ class Head(ABC):
         """
 
     def find(self) -> None:  # noqa: B027 - most have no file
-        """All for which ``open`` would fail before it loads anything.
+        """Check everything for which ``open`` would fail before it loads anything.
 
-        :raises DetectorError: a file is missing or not what it should be.
+        :raises DetectorError: a file is missing or invalid.
         """
 
     @property
@@ -120,9 +121,9 @@ class Head(ABC):
 
     @abstractmethod
     def open(self, texts: TextFeatures, device: str) -> None:
-        """Load what is needed to judge. ``device`` is for models of its own.
+        """Load what it needs to judge. ``device`` is for its own models.
 
-        :raises DetectorError: it cannot.
+        :raises DetectorError: that failed.
         """
 
     def close(self) -> None:  # noqa: B027 - most hold little
@@ -130,31 +131,32 @@ class Head(ABC):
 
     @property
     def needs_image(self) -> bool:
-        """Whether ``judge`` must be given the picture itself as well."""
+        """Whether ``judge`` also needs the picture itself."""
         return False
 
     @property
     @abstractmethod
     def directions(self) -> torch.Tensor:
-        """What features are compared with: unit vectors (K, D), fp32, on the CPU. Its proof is about similarities to these,
+        """What features are compared with: unit vectors (K, D), fp32, on the CPU. Its proof refers to similarities to
+        these,
         in this order.
         """
 
     @property
     @abstractmethod
     def digest(self) -> str:
-        """What ``directions`` are made from, beside the CLIP model: other directions, another text."""
+        """What ``directions`` are made from, apart from the CLIP model: other directions give another text."""
 
     @abstractmethod
     def judge(self, features: torch.Tensor, image: Image.Image | None = None) -> Hits:
-        """What it says of the picture with these features, (D,), fp32, on the CPU; ``image`` is RGB.
+        """Its result for the picture with these features, (D,), fp32, on the CPU; ``image`` is RGB.
 
-        :raises DetectorError: there is no answer, which is no verdict.
+        :raises DetectorError: there is no answer; this is not a verdict.
         """
 
     def learn_proof(self) -> Proof:
         """The proof of which pictures it cannot flag; may take seconds, after ``open``.
 
-        :raises ProofUnavailable: there is none, so that the screen may clear nothing.
+        :raises ProofUnavailable: there is none, so the screen may not clear anything.
         """
         raise ProofUnavailable(f"the head '{self.name}' has none")

@@ -1,4 +1,4 @@
-"""Several heads as one: each says its labels, and a picture is clear only if none of them could flag it."""
+"""Several heads as one: each gives its labels, and a picture is clear only if none of them could flag it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _UNIT_TOLERANCE = 1e-3
 
 
 class Heads:
-    """The heads of one detector, in the order in which their findings are told."""
+    """The heads of one detector, in the order in which their findings are reported."""
 
     def __init__(self, heads: Sequence[Head]) -> None:
-        """:raises ValueError: there is none, or two say the same label."""
+        """:raises ValueError: there is none, or two have the same label."""
         labels = [label for head in heads for label in head.labels]
         if not heads or len(labels) != len(set(labels)):
             raise ValueError(f"Heads need labels of their own: {', '.join(labels) or 'none'}.")
@@ -51,9 +51,9 @@ class Heads:
 
     @property
     def directions(self) -> torch.Tensor:
-        """Those of all heads, one head after another, (K, D).
+        """The directions of all heads, one head after another, (K, D).
 
-        :raises ValueError: they are not unit vectors, to which alone one error bound means the same.
+        :raises ValueError: they are not unit vectors; one error bound fits only those.
         """
         import torch  # noqa: PLC0415 - takes seconds
 
@@ -71,9 +71,9 @@ class Heads:
             head.close()
 
     def judge(self, features: torch.Tensor, image: Image.Image | None = None) -> Hits:
-        """What all of them say of the picture with these features.
+        """The results of all heads for the picture with these features.
 
-        :raises DetectorError: one of them has no answer, or says a label that it has not declared.
+        :raises DetectorError: one of them has no answer, or gives a label that it has not declared.
         """
         hits: dict[str, Mapping[str, Any]] = {}
         for head in self._heads:
@@ -89,7 +89,7 @@ class Heads:
 
 
 class _ProofOfAll(Proof):
-    """Asks each head's proof about its own columns."""
+    """Applies each head's proof to its own columns."""
 
     def __init__(self, proofs: Sequence[tuple[Proof, int]]) -> None:
         """Each with the number of its head's directions."""

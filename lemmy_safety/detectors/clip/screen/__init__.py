@@ -1,1 +1,1 @@
-"""Fast encoders before the reference: what they prove clear, the reference need not look at."""
+"""Fast encoders before the reference: the reference skips the pictures that they prove clear."""

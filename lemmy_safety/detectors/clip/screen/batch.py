@@ -1,6 +1,6 @@
 """The pictures of one call of the screen, by their places, and what is known of each so far.
 
-Asks encoders and heads when it is told to; whom to ask and when to stop is ``screening.py``'s business.
+Calls encoders and heads on request; ``screening.py`` decides which ones, and when to stop.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class ScreeningBatch:
         self._seen: dict[int, list[_Seen]] = {place: [] for place in range(len(pictures))}
         #: Not cleared by any stage so far.
         self.open = set(self._seen)
-        #: By whom cleared.
+        #: Which stage cleared it.
         self.cleared: dict[int, _Seen] = {}
-        #: What the heads say of the features at reference precision.
+        #: The heads' results from the features at reference precision.
         self.exact: dict[int, Hits] = {}
         self._proofs: dict[int, _Proof] = {}
         self._by_screen: dict[int, Hits] = {}
 
     def ask(self, stage: Stage) -> bool:
-        """Let a stage clear what is open; False when it failed, which leaves it open."""
+        """Let a stage clear open pictures; False if it failed, which leaves them open."""
         places = sorted(self.open)
         try:
             features = stage.encoder.encode(self._pictures, places)
@@ -95,20 +95,20 @@ class ScreeningBatch:
         return True
 
     def judge_exactly(self, reference: PictureEncoder, places: Sequence[int]) -> npt.NDArray[np.float64]:
-        """Let the heads judge these pictures by the reference's features; their similarities, (len(places), K)."""
+        """Judge these pictures by the reference's features; returns their similarities, (len(places), K)."""
         features = reference.encode(self._pictures, places)
         for place, row in zip(places, features, strict=True):
             self.exact[place] = self._heads.judge(row, self._image(place))
         return self._similarities(features)
 
     def errors(self, places: Sequence[int], exact: npt.NDArray[np.float64]) -> Iterable[tuple[Stage, float]]:
-        """How far each stage was off on each of these pictures that it saw."""
+        """The error of each stage on each of these pictures that it saw."""
         for place, right in zip(places, exact, strict=True):
             for seen in self._seen[place]:
                 yield seen.stage, float(np.abs(seen.similarities - right).max())
 
     def contradicts_the_proof(self) -> bool:
-        """Whether a head, asked about a cleared picture, says what its proof calls impossible."""
+        """Whether a head gives a cleared picture a label that its proof calls impossible."""
         return any(self._hits(place).keys() - self._heads.mild for place in self.cleared)
 
     def unjudged(self) -> list[int]:
@@ -116,7 +116,7 @@ class ScreeningBatch:
         return sorted(self.open - self.exact.keys())
 
     def unproven(self) -> list[int]:
-        """Cleared pictures that are not clear with the bounds of now."""
+        """Cleared pictures that are not clear with the current bounds."""
         for stage in {id(seen.stage): seen.stage for seen in self.cleared.values()}.values():
             places = [place for place, seen in self.cleared.items() if seen.stage is stage]
             similarities = np.stack([self.cleared[place].similarities for place in places])
@@ -136,7 +136,7 @@ class ScreeningBatch:
         return FrameAnswer(hits, from_screen=True, unsure=proof.possible - proof.certain)
 
     def _hits(self, place: int) -> Hits:
-        """What the heads say by the best features there are; they are not asked where they can only say nothing."""
+        """The heads' results from the best features available; not computed if they could only be empty."""
         if place in self.exact:
             return self.exact[place]
         if not self._proofs[place].possible:

@@ -1,8 +1,8 @@
-"""Which fast encoders screen for the reference on this machine, opened and measured.
+"""Chooses the fast encoders that screen for the reference on this machine, opened and measured.
 
-``auto`` takes, on a CPU, OpenVINO in int8 where it is installed and then torch in bf16 where the CPU has it: int8 is the
-fastest and clears what is far from any limit, bf16 errs ten times less and clears most of the rest. On an accelerator it
-takes fp16. What is not faster than what comes after it is left out.
+On a CPU, ``auto`` uses OpenVINO in int8 if it is installed and then torch in bf16 if the CPU has it: int8 is the
+fastest and clears what is far from any limit; bf16 has a tenth of the error and clears most of the rest. On an
+accelerator it uses fp16. An encoder that is not faster than its successor is left out.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCREENS = ("auto", "off", "openvino-int8", "openvino-bf16", "torch-bf16", "torch-fp16")
-"""What the setting offers."""
+"""The choices of the setting."""
 
-#: How much faster than what comes after it an encoder must be measured to be. Below, the time that a machine varies by
-#: decides, and the pictures that it does not clear cost more than it saves.
+#: Minimum measured speed-up over the next encoder. Below this, timing noise decides, and the pictures that the encoder
+#: does not clear cost more than it saves.
 _WORTHWHILE = 1.25
 
-#: A larger error would leave open most pictures that show people: limits lie around 0.2, and similarities of different
-#: pictures to one text within some 0.1.
+#: A larger error would leave most pictures of people open: limits are around 0.2, and similarities of different
+#: pictures to one text are within some 0.1.
 _LARGEST_USEFUL_ERROR = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRequest:
-    """What the encoders are for: ``model`` with ``weights`` and the ``directions`` of all heads, (K, D).
+    """The task of the encoders: ``model`` with ``weights`` and the ``directions`` of all heads, (K, D).
 
-    ``batch_size`` 0 leaves it to the encoder. ``stop`` ends the making of a model.
+    ``batch_size`` 0 lets the encoder choose. ``stop`` ends the making of a model.
     """
 
     model: str
@@ -70,7 +70,7 @@ def automatic_stages(device: str) -> tuple[str, ...]:
 
 
 def check_choice(choice: str, device: str) -> None:
-    """Whether the encoder that was asked for by name can run here at all; anything goes for ``auto`` and ``off``.
+    """Check that the encoder requested by name can run here at all; ``auto`` and ``off`` always pass.
 
     :raises MissingExtra: it needs a package.
     :raises DeviceError: it runs on another device.
@@ -84,10 +84,11 @@ def check_choice(choice: str, device: str) -> None:
 
 
 def ready_stages(choice: str, device: str, request: StageRequest) -> tuple[str, ...]:
-    """The names of the encoders for ``choice`` (``auto``, ``off`` or one name) whose models are there, fastest first.
+    """The names of the encoders for ``choice`` (``auto``, ``off`` or one name) whose models are ready, fastest first.
 
-    Models that are not are made. To be called while no tower is in memory: making one takes all there is. What cannot be
-    made is left out and logged.
+    Makes missing models. Call it while no tower is in memory: making a model needs all of the memory. Models that
+    cannot
+    be made are left out and logged.
     """
     if choice == "off":
         return ()
@@ -110,7 +111,7 @@ def open_stages(
 ) -> list[Stage]:
     """The stages of ``ready_stages``, each measured against the reference.
 
-    Those that do not work are left out, and with ``only_useful`` those that save no time: without being loaded, where an
+    Leaves out those that do not work, and with ``only_useful`` those that save no time: without loading them, if an
     earlier start has measured them.
     """
     stages: list[Stage] = []
@@ -133,7 +134,7 @@ def open_stages(
 
 
 def _is_useless(name: str, bound: ErrorBound, cost_after: float) -> bool:
-    """Whether an encoder saves no time; then the log says why."""
+    """Whether an encoder saves no time; if so, logs why."""
     if bound.cost * _WORTHWHILE > cost_after:
         why = f"a picture takes {bound.cost:.2f} of the reference's time, and what comes after it {cost_after:.2f}"
     elif bound.largest > _LARGEST_USEFUL_ERROR:

@@ -1,6 +1,6 @@
-"""How far a fast encoder's similarities are from the reference's: measured, widened when they prove worse, kept on disk.
+"""How far a fast encoder's similarities are from the reference's: measured, widened if they prove worse, kept on disk.
 
-The bound is three times the largest error that was ever seen with these weights and this encoder. The file holds three numbers
+The bound is three times the largest error ever seen with these weights and this encoder. The file holds three numbers
 and digests, nothing of any picture.
 """
 
@@ -33,23 +33,23 @@ logger = logging.getLogger(__name__)
 _FORMAT = "1"
 
 #: Times the largest error seen. On 40 photos, bf16 erred by up to 1.2 times the largest error on 16 generated pictures,
-#: int8 by up to 1.6 times (ViT-L-14, random weights); the watch looks after what is rarer.
+#: int8 by up to 1.6 times (ViT-L-14, random weights); the random checks cover rarer errors.
 SAFETY = 3.0
 
-#: Below this, errors are those of fp32 itself, whose sums differ between batches of different size.
+#: Errors below this are those of fp32 itself, whose sums differ between batches of different size.
 FLOOR = 1e-5
 
-#: Pictures that are measured at the first start: about 15 seconds of fp32 on two cores.
+#: Pictures measured at the first start: about 15 seconds of fp32 on two cores.
 MEASURED_PICTURES = 16
 _MEASURED_SEED = 2
 
 
 @dataclass(slots=True)
 class ErrorBound:
-    """What is known of one encoder's errors: of similarities, absolute.
+    """What is known of one encoder's errors: absolute, in similarities.
 
-    ``largest`` is the largest one seen, ``checked`` how many pictures of the admin's were compared, ``cost`` the time
-    that a picture takes as a share of what the reference takes for it, both measured in turns on the same machine.
+    ``largest`` is the largest error seen, ``checked`` how many of the admin's pictures were compared, ``cost`` the time
+    for a picture as a share of the reference's time for it, both measured alternately on the same machine.
     """
 
     largest: float
@@ -62,8 +62,9 @@ class ErrorBound:
         return max(SAFETY * self.largest, FLOOR)
 
     def observe(self, error: float) -> bool:
-        """Whether ``error`` is larger than all before, so that the bound grew. Errors that are not numbers say nothing:
-        such pictures are never cleared.
+        """Whether ``error`` is larger than all before, so that the bound grew. NaN errors are ignored: such pictures
+        are
+        never cleared.
         """
         if not math.isfinite(error) or error <= self.largest:
             return False
@@ -77,15 +78,15 @@ def measure(fast: PictureEncoder, reference: PictureEncoder, directions: torch.T
 
     :raises DetectorError: one of them fails.
     """
-    # An accelerator is as fast as it can be only with full batches, and has measured these in a second.
+    # An accelerator reaches its full speed only with full batches, and measures these in a second.
     count = MEASURED_PICTURES if reference.device == "cpu" else 2 * fast.batch_size
     pictures = fast.preparation.prepare(calibration_pictures(count, seed=_MEASURED_SEED))
     pictures.squares(range(count))
     rounds = [range(count // 2), range(count // 2, count)]
     for encoder in (fast, reference):
-        # The first batch takes memory and picks kernels.
+        # The first batch allocates memory and selects kernels.
         encoder.encode(pictures, rounds[0] if reference.device != "cpu" else rounds[0][:1])
-    # In turns, and of each the faster round: a machine that is busy with other things is so for both.
+    # Alternately, taking the faster round of each: other load on the machine then affects both.
     timed = [[_timed(encoder, pictures, places) for encoder in (fast, reference)] for places in rounds]
     errors = torch.cat([((quick - exact) @ directions.T).abs().amax(dim=1) for (quick, _), (exact, _) in timed])
     sound = errors[errors.isfinite()]
@@ -102,7 +103,7 @@ def _timed(encoder: PictureEncoder, pictures: PreparedPictures, places: Sequence
 
 
 class ErrorBoundFile:
-    """Where the bound of one encoder with one set of weights, words and library versions is kept."""
+    """The stored bound of one encoder with one set of weights, words and library versions."""
 
     def __init__(self, folder: Path, identity: Mapping[str, str]) -> None:
         self._identity = {"format": _FORMAT, **identity}
@@ -110,7 +111,7 @@ class ErrorBoundFile:
         self.path = folder / f"screen-error-{digest[:32]}.json"
 
     def read(self) -> ErrorBound | None:
-        """The bound that an earlier start left, None when there is none that can be used."""
+        """The bound that an earlier start stored; None if there is no usable one."""
         try:
             kept = json.loads(self.path.read_text("utf-8"))
             if kept.pop("identity") != self._identity:
@@ -122,7 +123,7 @@ class ErrorBoundFile:
         return bound if usable else None
 
     def write(self, bound: ErrorBound) -> None:
-        """Keep it; a folder that cannot be written costs the next start a measurement and is logged."""
+        """Store it; a folder that cannot be written costs the next start a measurement and is logged."""
         content = json.dumps({"identity": self._identity, **asdict(bound)})
         beside = self.path.with_suffix(f".{os.getpid()}.new")
         try:

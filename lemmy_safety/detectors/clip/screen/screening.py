@@ -1,9 +1,10 @@
 """Screen, then confirm: fast encoders prove most pictures clear, the reference judges all others.
 
-Several encoders may come after one another, the fastest first; each one is asked only about what those before it left
-open. What none of them clears is encoded by the reference and judged by the heads. A random sample of what was cleared
-is encoded by the reference as well: it tells whether the error bounds still hold, and widens them when they do not, before
-anything of that batch is said. Holds no rule (heads do) and no model of its own.
+There may be several encoders, the fastest first; each one sees only what those before it left open. What none of them
+clears is encoded by the reference and judged by the heads. A random sample of the cleared pictures also goes through
+the
+reference: it shows whether the error bounds still hold, and widens them if they do not, before any result
+of that batch is returned. Contains no rule (heads do) and no model of its own.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Of how many cleared pictures one is watched: all of the first few that these weights ever meet, because what was
-#: measured before were generated pictures; in the long run so few that the reference costs less than a tenth of the time.
+#: One in how many cleared pictures is checked: all of the first few with these weights, because so far only
+#: generated pictures were measured; in the long run so few that the reference costs less than a tenth of the time.
 _WATCH = ((8, 1), (64, 16))
 _WATCH_LATER = 128
 
-#: Pictures after which an encoder must have shown that it saves time.
+#: Pictures after which an encoder must have saved time.
 _TRIED = 256
 
 
 class Screening:
-    """The stages over one reference. For one thread at a time."""
+    """The stages before one reference. For one thread at a time."""
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class Screening:
         reference: PictureEncoder,
         watch: Callable[[int], bool] | None = None,
     ) -> None:
-        """``proof`` is that of all ``heads``. ``watch`` decides on each cleared picture whether it is checked, given how
-        many were ever checked; without it that is left to chance.
+        """``proof`` covers all ``heads``. ``watch`` decides for each cleared picture whether it is checked, given how
+        many were ever checked; without it, chance decides.
         """
         self._heads = heads
         self._proof = proof
@@ -64,12 +65,12 @@ class Screening:
 
     @property
     def batch_size(self) -> int:
-        """Pictures that the encoder takes at once which sees all of them."""
+        """Batch size of the encoder that sees all pictures."""
         return next((stage.encoder.batch_size for stage in self._in_use()), self._reference.batch_size)
 
     @property
     def encoders(self) -> list[PictureEncoder]:
-        """Of the stages in use, in the order in which they are asked."""
+        """The encoders of the stages in use, in order."""
         return [stage.encoder for stage in self._in_use()]
 
     def statistics(self) -> ScreenStatistics:
@@ -78,7 +79,8 @@ class Screening:
     def judge(
         self, pixels: Sequence[npt.NDArray[np.uint8]], image: Callable[[int], Image.Image | None] = lambda _: None
     ) -> list[FrameAnswer]:
-        """Answers for RGB pictures, each (height, width, 3), uint8; ``image`` gives one of them to heads that look at it.
+        """Answers for RGB pictures, each (height, width, 3), uint8; ``image`` returns one of them for heads that need
+        it.
 
         :raises DetectorError: the reference failed.
         """
@@ -102,18 +104,18 @@ class Screening:
         return [batch.answer(place) for place in range(len(pixels))]
 
     def close(self) -> None:
-        """Keep the bounds and free the encoders."""
+        """Store the bounds and free the encoders."""
         for stage in self._stages:
             stage.keep()
             stage.encoder.close()
 
     def _confirm(self, batch: ScreeningBatch, watched: Sequence[int]) -> None:
-        """Ask the reference about what is open and what is watched, until no bound grows by what it answers."""
+        """Run the reference on open and watched pictures, until its results no longer widen any bound."""
         wanted = sorted({*batch.open, *watched})
         while True:
             while wanted:
                 exact = batch.judge_exactly(self._reference, wanted)
-                # A list: every error is to be observed, not only those up to the first that matters.
+                # A list: every error must be observed, not only those up to the first that matters.
                 if any([stage.observe(error) for stage, error in batch.errors(wanted, exact)]):  # noqa: C419
                     batch.reopen(batch.unproven())
                 wanted = batch.unjudged()
@@ -122,8 +124,8 @@ class Screening:
             wanted = batch.unjudged()
 
     def _is_consistent(self, batch: ScreeningBatch) -> bool:
-        """Whether no head flags what is cleared, as far as they were asked. If something is, it is the
-        proof itself that is wrong, and no stage can be trusted: all is opened again.
+        """Whether no head flags a cleared picture, as far as they were asked. If one does, the
+        proof itself is wrong, and no stage can be trusted: all pictures are opened again.
         """
         if not batch.contradicts_the_proof():
             return True
@@ -136,7 +138,7 @@ class Screening:
         return [stage for stage in self._stages if stage.in_use]
 
     def _leave_out_if_idle(self, stage: Stage) -> None:
-        """Every picture that an encoder does not clear costs more than it would without that encoder."""
+        """Drop a stage that clears too little: every picture that it does not clear costs more than without it."""
         if stage.screened < _TRIED:
             return
         share = stage.cleared / stage.screened
@@ -144,7 +146,7 @@ class Screening:
             stage.leave_out(f"it clears {share:.0%} of the pictures, which saves no time")
 
     def _cost_after(self, stage: Stage) -> float:
-        """What a picture costs that this stage does not clear, where one at the reference costs 1."""
+        """The cost of a picture that this stage does not clear, where the reference alone costs 1."""
         following = self._stages[self._stages.index(stage) + 1 :]
         cost = 1.0
         for later in reversed([each for each in following if each.in_use]):

@@ -1,4 +1,4 @@
-"""One fast encoder of the screen: the bound on its errors, and what became of the pictures that it was asked about."""
+"""One fast encoder of the screen: the bound on its errors, and its results so far."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 class Stage:
-    """A fast encoder, the bound on its errors, and what became of the pictures it saw."""
+    """A fast encoder, the bound on its errors, and its results for the pictures it saw."""
 
     def __init__(
         self, encoder: PictureEncoder, bound: ErrorBound, *, keep: Callable[[ErrorBound], None] | None = None
     ) -> None:
-        """``keep`` is called with the bound when it changed."""
+        """``keep`` is called with the bound when it has changed."""
         self.encoder = encoder
         self.bound = bound
         self.screened = 0
@@ -49,7 +49,7 @@ class Stage:
             self._keep(self.bound)
 
     def leave_out(self, why: str) -> None:
-        """Never ask it again in this run."""
+        """Stop using it in this run."""
         self.in_use = False
         logger.warning("Screening goes on without %s: %s.", self.encoder.name, why)
 

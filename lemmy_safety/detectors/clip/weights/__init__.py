@@ -1,1 +1,1 @@
-"""Weights of CLIP models: where they are found, how they are read, and whether there is a network to fetch them."""
+"""Weights of CLIP models: how to find and read them, and whether there is a network to fetch them."""

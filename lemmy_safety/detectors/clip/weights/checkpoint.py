@@ -1,9 +1,10 @@
-"""Reading a CLIP checkpoint: is it one, is it of the expected model, and the tensors asked for.
+"""Reads a CLIP checkpoint: checks that it is one, of the expected model, and returns the requested tensors.
 
-Knows three containers, told apart by content and never by name: safetensors, a zip or pickle written by torch.save,
-and the TorchScript archive in which OpenAI published its weights. Security: safetensors can hold nothing but numbers;
+Supports three containers, distinguished by content and never by name: safetensors, a zip or pickle written by
+torch.save,
+and the TorchScript archive in which OpenAI published its weights. Security: safetensors can hold only numbers;
 torch.save files are read with ``weights_only=True``, which builds tensors and refuses code; a TorchScript archive is
-opened by torch's own interpreter, so take one only from its publisher.
+opened by torch's own interpreter, so use one only from its publisher.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-#: OpenAI's archives carry these three numbers among the tensors.
+#: OpenAI's archives have these three numbers among the tensors.
 _NO_WEIGHTS = frozenset({"input_resolution", "context_length", "vocab_size"})
 #: The temperature of CLIP's training loss; not used for features, and stored as [] or [1] depending on the writer.
 _TEMPERATURES = frozenset({"logit_scale", "logit_bias"})
@@ -38,7 +39,7 @@ _PICKLE_MAGIC = b"\x80\x02"
 _TEXT_START = 64
 
 CAN_MAP = os.name == "posix"
-"""Whether tensors are mapped. Windows lets nobody delete or replace a file that is; there they are copied."""
+"""Whether tensors are mapped. Windows does not allow deleting or replacing a mapped file; there they are copied."""
 
 _BROKEN = (
     SafetensorError,
@@ -57,11 +58,11 @@ _BROKEN = (
 def read_checkpoint(
     path: Path, *, model: str, expected: Mapping[str, torch.Tensor], wanted: Iterable[str]
 ) -> dict[str, torch.Tensor]:
-    """The ``wanted`` tensors of the checkpoint as fp32 on the CPU, after the whole of it was checked.
+    """The ``wanted`` tensors of the checkpoint as fp32 on the CPU, after checking all of it.
 
-    ``expected`` are all tensors of the model by name; only their shapes are looked at. Where the file holds fp32 and is
-    no TorchScript archive, the tensors are mapped from it and not copied: ViT-L-14's picture tower then takes 1.2 GB that the system
-    may take back and share instead of 1.2 GB of its own. Who keeps such tensors keeps a ``WeightsGuard`` as well.
+    ``expected`` are all tensors of the model by name; only their shapes are used. If the file holds fp32 and is
+    not a TorchScript archive, the tensors are mapped, not copied: ViT-L-14's picture tower then takes 1.2 GB that
+    the system may reclaim and share instead of 1.2 GB of our own. Keep a ``WeightsGuard`` along with such tensors.
 
     :raises WeightsInvalid: not a checkpoint, damaged, or of another architecture than ``model``.
     :raises DeviceError: the machine has too little memory.
@@ -79,9 +80,9 @@ def read_checkpoint(
 
 
 class WeightsGuard:
-    """Notices that a weights file was written to while its tensors are mapped from it.
+    """Detects that a weights file was written to while its tensors are mapped from it.
 
-    A file that is replaced, as downloads do, is no concern: the mapped one lives on. One that is overwritten in place
+    Replacing a file, as downloads do, is harmless: the mapped one lives on. Overwriting it in place
     would change the model in the middle of a scan.
     """
 
@@ -108,7 +109,7 @@ class WeightsGuard:
 
 
 def check_checkpoint(path: Path, *, model: str, expected: Mapping[str, torch.Tensor]) -> None:
-    """Whether the file can be a checkpoint of ``model``, by its index: names and shapes, not the numbers.
+    """Check that the file can be a checkpoint of ``model``, by its index: names and shapes, not the numbers.
 
     :raises WeightsInvalid: not a checkpoint, damaged, or of another architecture than ``model``.
     """
@@ -161,7 +162,7 @@ def _open_safetensors(path: Path) -> tuple[dict[str, tuple[int, ...]], Callable[
 
 def _read_script(path: Path) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
-        # torch calls all of TorchScript deprecated; OpenAI's files exist in no other form.
+        # torch marks all of TorchScript as deprecated; OpenAI's files exist in no other form.
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.load", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r".*torch\.jit\.load", category=DeprecationWarning)
         return dict(torch.jit.load(str(path), map_location="cpu").state_dict())

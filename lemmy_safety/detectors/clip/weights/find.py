@@ -1,6 +1,6 @@
-"""Finding the file with a CLIP model's weights: the one the admin named, a cache, or the model hub.
+"""Finds the file with a CLIP model's weights: the one the admin named, a cache, or the model hub.
 
-Never opens the file's tensors (``checkpoint.py`` does) and never answers with "no weights".
+Never opens the file's tensors (``checkpoint.py`` does) and never returns without weights.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRETRAINED = {"ViT-L-14": "openai", "ViT-H-14": "laion2b_s32b_b79k"}
-"""Which training of an architecture is meant: the two that horde_safety names (``horde_safety.interrogate``)."""
+"""Which training of an architecture to use: the two that horde_safety names (``horde_safety.interrogate``)."""
 
-#: Names that open_clip itself uses on the hub, safetensors first: it can hold nothing but tensors.
+#: Names that open_clip itself uses on the hub, safetensors first: it can hold only tensors.
 _HUB_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 _MIB = 1 << 20
@@ -40,11 +40,12 @@ def pretrained_config(model: str) -> dict[str, Any]:
 def find_weights(model: str, configured: Path | None, *, caches: Sequence[Path] = ()) -> Path:
     """The weights file for ``model``.
 
-    ``configured`` is a file or a prepared folder. Without it the hub's cache and ``caches`` (further folders in the
-    hub's layout) are looked through, then the file is downloaded into the hub's cache, with progress on a terminal.
+    ``configured`` is a file or a prepared folder. Without it, searches the hub's cache and ``caches`` (further folders
+    in
+    the hub's layout), then downloads the file into the hub's cache, with progress on a terminal.
 
-    :raises WeightsMissing: there is none and none can be fetched.
-    :raises WeightsInvalid: the folder holds several files and none has a name that says which is meant.
+    :raises WeightsMissing: there is none and it cannot be fetched.
+    :raises WeightsInvalid: the folder holds several files and no name shows which is meant.
     """
     if configured is not None:
         path = configured.expanduser()
@@ -66,7 +67,7 @@ def hub_repo(model: str) -> str | None:
 
 
 def ways_out(model: str) -> str:
-    """The three ways to get weights onto a machine, as the hint of every error about absent ones."""
+    """The three ways to get weights onto a machine, as the hint of every error about missing ones."""
     repo = hub_repo(model)
     source = f" ({_HUB_NAMES[0]} of huggingface.co/{repo})" if repo else ""
     return (
@@ -81,7 +82,7 @@ def weights_digest(path: Path) -> str:
 
     Hashing all of 1.7 GB takes seconds. This one covers the size and the first and last MiB, which hold the index of
     a safetensors file (the directory of a zip) and the first and last tensors. Two trainings of one architecture
-    differ in every tensor, so it tells them apart; it is no defence against a forger, who could as well replace the
+    differ in every tensor, so it distinguishes them; it is no defence against a forger, who could equally replace the
     cache it guards.
 
     :raises WeightsInvalid: the file cannot be read.
@@ -132,7 +133,7 @@ def _in_hub_caches(repo: str, caches: Iterable[Path | None]) -> Path | None:
 
 
 def _own_archive(model: str, caches: Iterable[Path]) -> Path | None:
-    """OpenAI's archive under the name that open_clip 2 gave it in the folder of horde_safety: drop-in users have it."""
+    """OpenAI's archive as open_clip 2 named it in horde_safety's folder: users of the legacy tool have it."""
     return next((path for cache in caches if (path := cache / f"{model}.pt").is_file()), None)
 
 

@@ -1,1 +1,1 @@
-"""horde_safety: its rules as they are, and the proof of which pictures they cannot flag."""
+"""horde_safety: its unchanged rules, and the proof of which pictures they cannot flag."""

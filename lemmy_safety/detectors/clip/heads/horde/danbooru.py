@@ -1,4 +1,4 @@
-"""DeepDanbooru, horde_safety's second opinion on drawings: finding its weights and placing the model on the device.
+"""DeepDanbooru, horde_safety's second opinion on drawings: finds its weights and loads the model on the device.
 
 horde_safety calls the model itself, from within its rules (``rules.py``).
 """
@@ -35,9 +35,9 @@ _WAYS_OUT = (
 
 
 def find_danbooru(configured: Path | None) -> Path:
-    """The configured file, or the one where horde_safety keeps its own download, fetched first where there is none.
+    """The configured file, or horde_safety's own download, which is fetched first if it is missing.
 
-    :raises WeightsMissing: there is no file and none can be fetched.
+    :raises WeightsMissing: there is no file and it cannot be fetched.
     """
     path: Path = configured.expanduser() if configured else default_deep_danbooru_model_path
     if not os.path.isfile(path):  # noqa: PTH113 - Path's own fails on a name that is too long
@@ -50,7 +50,7 @@ def find_danbooru(configured: Path | None) -> Path:
 def load_danbooru(configured: Path | None, *, device: str) -> Any:
     """The model on ``device``, from the file of ``find_danbooru``.
 
-    :raises WeightsMissing: there is no file and none can be fetched.
+    :raises WeightsMissing: there is no file and it cannot be fetched.
     :raises WeightsInvalid: the file is damaged or of another model.
     :raises DeviceError: the model does not fit into the device's memory.
     """
@@ -78,7 +78,7 @@ def _download() -> None:
     logger.info("Fetching the DeepDanbooru weights (614 MB); this happens once.")
     try:
         download_deep_danbooru_model()
-    except Exception as error:  # horde_safety raises bare Exception when the file's digest is wrong
+    except Exception as error:  # horde_safety raises bare Exception if the file's digest is wrong
         raise WeightsMissing(
             f"The DeepDanbooru weights could not be fetched ({first_line(error)}).", hint=_WAYS_OUT
         ) from error

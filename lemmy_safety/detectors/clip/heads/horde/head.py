@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class HordeHead(Head):
-    """``csam``, ``underage_subject`` and ``nsfw``, as one of horde_safety's two rule sets says."""
+    """``csam``, ``underage_subject`` and ``nsfw``, by one of horde_safety's two rule sets."""
 
     name = "horde"
     domain = Domain.CSAM
@@ -34,7 +34,7 @@ class HordeHead(Head):
     def __init__(
         self, *, use_new_safety: bool = True, danbooru: bool = False, danbooru_weights: Path | None = None
     ) -> None:
-        """``use_new_safety`` picks the present rules, else the older ones. ``danbooru`` also uses DeepDanbooru for
+        """``use_new_safety`` selects the present rules, else the older ones. ``danbooru`` also uses DeepDanbooru for
         drawings, with the weights of this file (None: fetched once).
         """
         self._use_new_safety = use_new_safety
@@ -44,7 +44,7 @@ class HordeHead(Head):
 
     @property
     def version(self) -> str:
-        """Such as ``horde_safety-0.3.1 new-rules``, with ``+danbooru`` where that is used."""
+        """Such as ``horde_safety-0.3.1 new-rules``, with ``+danbooru`` if that is used."""
         rules = "new-rules" if self._use_new_safety else "older-rules"
         return f"{_horde_safety()} {rules}{'+danbooru' if self._danbooru else ''}"
 
@@ -68,7 +68,7 @@ class HordeHead(Head):
     def weights_folders(self) -> Sequence[Path]:
         from lemmy_safety.detectors.clip.heads.horde.rules import CACHE_FOLDER_PATH  # noqa: PLC0415
 
-        # The folder in which the earlier tool kept its downloads.
+        # The folder in which the legacy tool kept its downloads.
         return (Path(CACHE_FOLDER_PATH),)
 
     def open(self, texts: TextFeatures, device: str) -> None:

@@ -1,8 +1,8 @@
-"""What horde_safety's rules can say of a picture."""
+"""The labels of horde_safety's rules."""
 
 from __future__ import annotations
 
 NSFW = "nsfw"
 
 LABELS = ("csam", "underage_subject", NSFW)
-"""Gravest first. The older rules know no ``underage_subject``."""
+"""Gravest first. The older rules have no ``underage_subject``."""

@@ -1,8 +1,8 @@
-"""The reference rules: horde_safety's own code, fed with features that were computed before.
+"""The reference rules: horde_safety's own code, called with precomputed features.
 
-Both rule sets of the package are called as they are: ``NSFWChecker.check_for_nsfw`` (the present rules) and
-``check_for_csam`` (the older ones). Words and thresholds stay in that package and are never copied here: the lists are
-learned by asking the rules once and noting what they ask for.
+Both rule sets of the package are called unchanged: ``NSFWChecker.check_for_nsfw`` (the present rules) and
+``check_for_csam`` (the older ones). Words and thresholds stay in that package and are never copied here: we find the
+lists by calling the rules once and noting the lists that they request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lemmy_safety.detectors.clip.encoders.text_features import words_digest
 from lemmy_safety.errors import DetectorError
 from lemmy_safety.foreign import foreign
 
-# The package talks to standard error through loguru at levels that nobody chose, while it is imported and later.
+# The package logs to standard error through loguru at levels that were never configured, during import and later.
 loguru_logger.disable("horde_safety")
 
 try:
@@ -28,7 +28,7 @@ try:
     from horde_safety.csam_checker import check_for_csam
     from horde_safety.nsfw_checker_class import NSFWChecker
 except OSError as error:
-    # The package creates its model folder while it is imported.
+    # The package creates its model folder during import.
     raise DetectorError(
         f"horde_safety cannot create its folder for models ({foreign(error)}).",
         hint="Set HF_HOME to a folder you can write.",
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_FOLDER_PATH", "HordeResult", "HordeRules"]
 
-#: What the ancestor tool told the older rules about every picture: nothing is known of how it was made.
+#: What the legacy tool passed to the older rules for every picture: nothing is known of how it was made.
 _NO_PROMPT = ""
 _UNKNOWN_ORIGIN = {"nsfw": True, "tags": []}
 
-#: Stands in for a picture where only its features are looked at.
+#: Replaces the picture if only its features are used.
 _PLACEHOLDER = Image.new("RGB", (1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HordeResult:
-    """What the rules say of one picture.
+    """The rules' result for one picture.
 
     ``hits`` maps the labels that apply to their details, as the package reports them. ``reference`` is the package's
-    answer itself: an ``NSFWResult``, or for the older rules the tuple of ``check_for_csam``.
+    own answer: an ``NSFWResult``, or for the older rules the tuple of ``check_for_csam``.
     """
 
     hits: Mapping[str, Mapping[str, Any]]
@@ -60,7 +60,7 @@ class HordeResult:
 
 
 class _GivenFeatures:
-    """The two methods that the rules call on an interrogator, answered from features at hand."""
+    """The two methods of an interrogator that the rules call, answered from given features."""
 
     def __init__(self) -> None:
         self.text: Mapping[tuple[str, ...], torch.Tensor] = {}
@@ -73,7 +73,7 @@ class _GivenFeatures:
         text = self.text.get(tuple(text_array))
         if text is None:
             raise DetectorError(f"horde_safety asks for {len(text_array)} words whose features were not computed.")
-        # The very expression of clip_interrogator, in its order: another one may differ in the last bit.
+        # Exactly clip_interrogator's expression, in its order: another one may differ in the last bit.
         with _one_thread():
             similarity = text @ image_features.T
         result: list[float] = similarity.T[0].tolist()
@@ -84,8 +84,8 @@ class _GivenFeatures:
 def _one_thread() -> Iterator[None]:
     """Compute without torch's thread pool.
 
-    A product this small takes 0.05 ms on one core, and 45 ms (measured) when it is divided among cores that decode
-    pictures at the same time. How it is divided also moves its last bit; undivided, answers are the same on every
+    A product this small takes 0.05 ms on one core, and 45 ms (measured) if it is split among cores that are decoding
+    pictures at the same time. Splitting also changes its last bit; unsplit, answers are the same on any
     number of cores.
     """
     threads = torch.get_num_threads()
@@ -97,7 +97,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class _NotedWords:
-    """Stands in for an interrogator to learn which lists of words the rules ask for; nothing is similar to anything."""
+    """Replaces an interrogator to find out which word lists the rules request; all similarities are zero."""
 
     def __init__(self) -> None:
         self.lists: list[tuple[str, ...]] = []
@@ -111,7 +111,7 @@ class _NotedWords:
 
 
 class _GivenSimilarities:
-    """Stands in for an interrogator that answers from a table, to ask the rules about pictures that nobody has."""
+    """Replaces an interrogator and answers from a table, to run the rules on pictures that do not exist."""
 
     def __init__(self) -> None:
         self.similarity_of: Mapping[str, float] = {}
@@ -136,10 +136,10 @@ class HordeRules:
         self._features = _GivenFeatures()
         self._checker = NSFWChecker(self._features, danbooru_model)
         self._given = _GivenSimilarities()
-        #: The package's checker over similarities that are made up: its word lists with their thresholds are public.
+        #: The package's checker over made-up similarities: its word lists with their thresholds are public.
         self.checker: Any = NSFWChecker(self._given, None)
         if not use_new_safety:
-            # The settings chose the deprecated rules; saying so at every picture helps nobody.
+            # The settings chose the deprecated rules; a warning for every picture does not help.
             warnings.filterwarnings("ignore", message="check_for_csam is deprecated", category=DeprecationWarning)
         self.word_lists = self._ask_for_words(danbooru_model)
 
@@ -149,7 +149,7 @@ class HordeRules:
         return tuple(dict.fromkeys(noted.lists))
 
     def words(self) -> tuple[str, ...]:
-        """Every word that the rules look at, once each."""
+        """Every word that the rules use, once each."""
         return tuple(dict.fromkeys(word for words in self.word_lists for word in words))
 
     @property
@@ -168,7 +168,7 @@ class HordeRules:
         self._features.text = features
 
     def text_matrix(self) -> torch.Tensor:
-        """The features of ``words()``, (W, D), fp32; where a word is in several lists, those of the first one."""
+        """The features of ``words()``, (W, D), fp32; for a word in several lists, those from the first one."""
         rows: dict[str, torch.Tensor] = {}
         for words in self.word_lists:
             for word, row in zip(words, self._features.text[words], strict=True):
@@ -176,11 +176,11 @@ class HordeRules:
         return torch.stack([rows[word] for word in self.words()])
 
     def judge(self, features: torch.Tensor, image: Image.Image | None = None) -> HordeResult:
-        """What the rules say of the picture with these features, (D,) or (1, D), fp32, on the CPU.
+        """The rules' result for the picture with these features, (D,) or (1, D), fp32, on the CPU.
 
-        ``image`` (RGB) is looked at only by DeepDanbooru, when ``needs_image``.
+        Only DeepDanbooru uses ``image`` (RGB), if ``needs_image``.
 
-        :raises DetectorError: the rules gave no answer, which is no verdict.
+        :raises DetectorError: the rules gave no answer; this is not a verdict.
         """
         if image is None and self.needs_image:
             raise DetectorError("DeepDanbooru needs the picture itself.")
@@ -198,7 +198,7 @@ class HordeRules:
         return self._result(answer)
 
     def judge_similarities(self, similarity_of: Mapping[str, float]) -> HordeResult:
-        """What the rules would say of a picture that is this similar to their words; DeepDanbooru is left out."""
+        """The rules' result for a picture with these similarities to their words, without DeepDanbooru."""
         self._given.similarity_of = similarity_of
         return self._result(self._ask(self._given, self.checker, _PLACEHOLDER))
 
@@ -209,7 +209,7 @@ class HordeRules:
     def _ask(self, interrogator: Any, checker: Any, image: Image.Image) -> Any:
         if self.use_new_safety:
             return checker.check_for_nsfw(image)
-        # Without DeepDanbooru exactly the ancestor's call; the checker is what hands DeepDanbooru to these rules.
+        # Without DeepDanbooru exactly the legacy tool's call; the checker is what gives these rules DeepDanbooru.
         has_danbooru = checker.deep_danbooru_model is not None
         return check_for_csam(
             interrogator, image, _NO_PROMPT, _UNKNOWN_ORIGIN, nsfw_checker=checker if has_danbooru else None

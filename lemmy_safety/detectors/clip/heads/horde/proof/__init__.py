@@ -1,1 +1,1 @@
-"""Which pictures horde_safety's rules cannot flag, by similarities that are a little off."""
+"""Proves which pictures horde_safety's rules cannot flag, from similarities that are slightly off."""

@@ -1,9 +1,11 @@
-"""What the proofs for horde_safety's two rule sets share: words, and the similarities from which they count.
+"""Common to the proofs for horde_safety's two rule sets: words, and the similarities from which they count.
 
-A proof is told similarities and a bound on their error. It clears a picture only if no picture within that bound can get
-``csam`` or ``underage_subject`` from the rules, so that the verdict needs no better similarities. What the rules look like
-is in ``new_rules.py`` and ``older_rules.py``; ``learning.py`` asks the rules themselves whether those two have understood
-them, and offers no proof otherwise.
+A proof receives similarities and a bound on their error. It clears a picture only if no picture within that bound can
+get
+``csam`` or ``underage_subject`` from the rules, so that better similarities cannot change the verdict. ``new_rules.py``
+and
+``older_rules.py`` describe the rules; ``learning.py`` tests these descriptions on the rules themselves, and provides
+no proof if they do not match.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Words that the rules look at together, by their places, and the similarities from which each one counts."""
+    """Words that the rules count together, by their places, and the similarities from which each one counts."""
 
     places: npt.NDArray[np.intp]
     values: npt.NDArray[np.float64]
@@ -48,5 +50,5 @@ class RulesProof(Proof):
 
     words: tuple[str, ...]
 
-    #: The similarities around which the rules change their mind, for those who look for mistakes.
+    #: The similarities around which the rules' result changes, for tests that look for mistakes.
     limits: tuple[Limits, ...]

@@ -1,4 +1,4 @@
-"""Learns the proof for the installed rules, and asks the rules themselves whether it has understood them."""
+"""Derives the proof from the installed rules, and verifies it on the rules themselves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.clip.heads.horde.proof.base import RulesProof
     from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 
-#: Vectors on which ``verify`` asks the rules: about one second, once a start.
+#: Vectors on which ``verify`` runs the rules: about one second, once a start.
 _VERIFIED = 1500
 
 #: More similar than a picture ever is to a text.
@@ -32,8 +32,8 @@ _TRIED_ERROR = 0.02
 def learn_proof(rules: HordeRules) -> RulesProof:
     """The proof for these rules, verified on them.
 
-    :raises ProofUnavailable: the installed horde_safety works in another way than the proof knows, or DeepDanbooru
-        has a say in the older rules' verdicts, which similarities cannot foretell.
+    :raises ProofUnavailable: the installed horde_safety works differently than the proof assumes, or DeepDanbooru
+        takes part in the older rules' verdicts, which similarities cannot predict.
     """
     try:
         proof = NewRulesProof.learn(rules) if rules.use_new_safety else OlderRulesProof.learn(rules)
@@ -44,15 +44,15 @@ def learn_proof(rules: HordeRules) -> RulesProof:
 
 
 def verify(proof: RulesProof, rules: HordeRules, *, vectors: int = _VERIFIED, seed: int = 1) -> None:
-    """Ask the rules about planted similarities: nothing that it proves may be untrue.
+    """Run the rules on planted similarities: everything that the proof claims must be true.
 
-    Each vector is shown to the proof with errors as large as its bound, once all downwards, which hides most, and once
+    The proof gets each vector with errors as large as its bound: once all downwards, which hides most, and once
     each at random.
 
     :raises ProofUnavailable: the rules contradict the proof.
     """
     draw = np.random.default_rng(seed)
-    # Each word by itself as well, as similar as can be: those that should not matter must not.
+    # Each word alone as well, as similar as possible: words that should not matter must not.
     alone = np.eye(len(proof.words)) * _HIGH
     truth = np.concatenate([np.stack(list(planted_similarities(proof, vectors, draw))), alone])
     bounds = draw.choice([0.0, 0.001, 0.004, _TRIED_ERROR], len(truth))
@@ -73,7 +73,7 @@ def verify(proof: RulesProof, rules: HordeRules, *, vectors: int = _VERIFIED, se
 
 
 def planted_similarities(proof: RulesProof, count: int, draw: np.random.Generator) -> Iterator[Similarities]:
-    """``count`` vectors (W,): a quiet background, over which some groups of words come near or over their limits."""
+    """``count`` vectors (W,): a quiet background in which some groups of words come near or over their limits."""
     base = np.full(len(proof.words), 0.2)
     for group in proof.limits:
         base[group.places] = np.minimum(base[group.places], group.values)
@@ -83,9 +83,9 @@ def planted_similarities(proof: RulesProof, count: int, draw: np.random.Generato
             if draw.random() < 0.6 or not len(group.places):  # noqa: PLR2004 - leaves two groups of five quiet
                 continue
             few = draw.permutation(len(group.places))[: draw.integers(1, 5)]
-            # Just around a limit is where a test that is not quite right would show.
+            # An incorrect test would show just around a limit.
             near = draw.uniform(-0.00012, 0.00012, len(few)), draw.uniform(-0.005, 0.05, len(few))
             vector[group.places[few]] = group.values[few] + near[draw.integers(2)]
-        if draw.random() < 0.1:  # noqa: PLR2004 - one in ten: words that should not matter are as high as can be
+        if draw.random() < 0.1:  # noqa: PLR2004 - one in ten: words that should not matter are as high as possible
             vector[draw.permutation(len(vector))[: draw.integers(1, 20)]] = draw.uniform(0.2, _HIGH)
         yield vector

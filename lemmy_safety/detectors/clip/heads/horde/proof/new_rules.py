@@ -1,9 +1,10 @@
 """The proof for horde_safety's present rules (``NSFWChecker.check_for_nsfw``).
 
-What they do, as far as the verdict is concerned: similarities are rounded to four digits; a picture is a drawing or a
-photo; a subject is under-age when one word reaches a high limit or two words reach lower ones, which differ between
-drawings and photos. Two words that mean the same count once, which the proof leaves out: it can only lower the count.
-The limits are found by asking the rules, word by word, so that they stand nowhere but in the package.
+How they determine the verdict: similarities are rounded to four digits; a picture is a drawing or a
+photo; a subject is under-age if one word reaches a high limit or two words reach lower ones, which differ between
+drawings and photos. Two words with the same meaning count once; the proof ignores this, because it only lowers the
+count.
+The limits are found by running the rules, word by word, so that only the package contains them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 
     from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
 
-#: The rules round similarities to four digits; limits are asked for in these steps.
+#: The rules round similarities to four digits; limits are searched in these steps.
 _STEPS = 10_000
 
-#: How much rounding may lift a similarity, and what the same word may differ by between two lists (fp32).
+#: How much rounding may raise a similarity, and how much the same word may differ between two lists (fp32).
 _ROUNDING = 0.5 / _STEPS + 1e-6
 
-#: Similarity of a word that shall count as much as it can.
+#: Similarity of a word that should count as much as possible.
 _TOP = _STEPS
 
-#: Words with which others are tried in pairs; more than one, because some pairs count as one word.
+#: Words to try in pairs with others; more than one, because some pairs count as one word.
 _PARTNERS = 3
 
 
@@ -73,9 +74,9 @@ class NewRulesProof(RulesProof):
 
     @classmethod
     def learn(cls, rules: HordeRules) -> NewRulesProof:
-        """Ask the rules for their limits, about 3,000 questions of a quarter of a millisecond.
+        """Find the rules' limits, with about 3,000 calls of a quarter of a millisecond.
 
-        :raises ProofUnavailable: they answer in a way that such limits do not explain.
+        :raises ProofUnavailable: such limits do not explain their answers.
         """
         words = rules.words()
         place = {word: number for number, word in enumerate(words)}
@@ -105,7 +106,7 @@ class NewRulesProof(RulesProof):
 
     def between(self, low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> Proven:
         low, high = low - _ROUNDING, high + _ROUNDING
-        # A drawing may be taken back for a photo (by words, or by DeepDanbooru), so that it is never certain to be one.
+        # A drawing may be reclassified as a photo (by words, or by DeepDanbooru), so it is never certain to be one.
         may_be_drawing = self._drawing.reached(high) > 0
         underage = self._alone.reached(high) > 0
         underage |= self._pairs_in_photos.reached(high) > 1
@@ -129,7 +130,7 @@ class _Found:
 
 
 class _Probe:
-    """Asks the rules about pictures of which all words but a few are not similar at all, with ``always`` as given."""
+    """Runs the rules on pictures in which all but a few words have similarity zero, with ``always`` as given."""
 
     def __init__(
         self, rules: HordeRules, words: tuple[str, ...], drawing: Mapping[str, float], always: Mapping[str, int]
@@ -138,7 +139,7 @@ class _Probe:
         self._words = words
         self._nothing = dict.fromkeys(words, 0.0)
         self._always = always
-        # A word that means drawing changes which limits hold; what it does is asked in its own state.
+        # A word that means drawing changes which limits apply; its effect is tested in its own state.
         self._asked = [word for word in words if word not in drawing]
         if bool(always) != self._answer({}).is_anime or self._is_underage({}):
             raise ProofUnavailable("horde_safety tells drawings from photos in another way")
@@ -183,9 +184,9 @@ class _Probe:
         return []
 
     def _lowest_step(self, word: str, others: Mapping[str, int], top: int, known: Iterable[int]) -> int:
-        """The lowest step at which ``word`` makes the subject under-age, where ``top`` does."""
+        """The lowest step at which ``word`` makes the subject under-age, given that ``top`` does."""
         for guess in dict.fromkeys(known):
-            # Many words share a limit: two questions instead of fourteen.
+            # Many words share a limit: two calls instead of fourteen.
             if guess <= top and self._is_underage({**others, word: guess}):
                 top = guess
                 if not self._is_underage({**others, word: guess - 1}):
@@ -213,5 +214,5 @@ def _lowest(*found: Mapping[str, int]) -> dict[str, int]:
 
 
 def _below(steps: int) -> float:
-    """The similarity beyond which a word counts that does so from this step on; ``Limits`` compares with ``>``."""
+    """The similarity above which a word counts that does so from this step on; ``Limits`` compares with ``>``."""
     return (steps - 1e-3) / _STEPS

@@ -1,7 +1,8 @@
-"""The proof for horde_safety's older rules (``check_for_csam``), called without a prompt as the ancestor tool did.
+"""The proof for horde_safety's older rules (``check_for_csam``), called without a prompt as in the legacy tool.
 
-What they do: similarities of some words are shifted, always or when a control word is similar enough; words over their
-limits are counted; three young words and a lewd one make a hit, and a critical word counts twice more. The words, limits
+What they do: similarities of some words are shifted, always or if a control word is similar enough; words over their
+limits are counted; three young words and a lewd one make a hit, and a critical word counts twice more. The words,
+limits
 and shifts are public tables of the package and are read from there. The proof does the same with intervals.
 """
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 #: What fp32 and the order of additions may differ by; these rules do not round.
 _ROUNDING = 1e-6
 
-#: Young words that make a hit together with a lewd one, and for how many of them a critical one stands by itself.
+#: Young words that make a hit together with a lewd one, and for how many of them a critical one is enough alone.
 _YOUNG_WORDS = 3
 _CRITICAL_COUNTS = 2
 
@@ -56,7 +57,7 @@ class OlderRulesProof(RulesProof):
             self._critical,
             self._lewd,
             Limits.of([(word, limit) for word, limit, _ in self._controls]),
-            # Where the words count once they are shifted.
+            # The limits from which words count after shifting.
             *(
                 Limits(group.places, group.values - np.array([shifts.get(int(word), 0.0) for word in group.places]))
                 for group in (self._young, self._critical, self._lewd)
@@ -67,7 +68,7 @@ class OlderRulesProof(RulesProof):
     def learn(cls, rules: HordeRules) -> OlderRulesProof:
         """Read the package's tables.
 
-        :raises ProofUnavailable: DeepDanbooru takes part, whose answer changes the verdict.
+        :raises ProofUnavailable: DeepDanbooru takes part, and its answer changes the verdict.
         """
         if rules.needs_image:
             raise ProofUnavailable("DeepDanbooru has a say in the older rules' verdicts")
@@ -95,7 +96,7 @@ class OlderRulesProof(RulesProof):
 
 
 def _exempting(tables: Any, place: dict[str, int], word: str) -> tuple[int, float] | None:
-    """The word that, beyond a limit, keeps ``word`` from being shifted; None when nothing does."""
+    """The word that, beyond a limit, keeps ``word`` from being shifted; None if there is none."""
     if word not in tables.PAIRS:
         return None
     return place[tables.PAIRS[word]], float(tables.UNDERAGE_CONTEXT[word])
