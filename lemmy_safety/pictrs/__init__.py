@@ -1,1 +1,1 @@
-"""What is known of pict-rs: how it names what it stores, and what that can be. No storage, no network, no settings."""
+"""Knowledge about pict-rs: how it names what it stores, and what that can be. No storage, no network, no settings."""

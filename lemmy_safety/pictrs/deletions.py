@@ -1,4 +1,4 @@
-"""What pict-rs does with a picture whose file was deleted under it. Words only; this module touches no storage."""
+"""What pict-rs does after the file of a picture was deleted. Words only; this module touches no storage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 def what_remains(deleted: int) -> str:
     """What an admin must know after ``deleted`` objects (one or more) were removed from pict-rs's storage.
 
-    Measured with pict-rs 0.5.25 and 0.6.0-rc.6; ``tests/e2e/test_pictrs_deletions.py`` holds 0.5.25 to it.
+    Measured with pict-rs 0.5.25 and 0.6.0-rc.6; ``tests/e2e/test_pictrs_deletions.py`` checks 0.5.25.
     """
     gone = "1 object is" if deleted == 1 else f"{deleted:,} objects are"
     return (

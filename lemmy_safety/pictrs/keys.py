@@ -4,7 +4,7 @@ Pure functions; this module touches no storage. A key is the UUID's 32 hex digit
 name of the last twelve, plus an extension: ``01/a1/96/fb/16/00/7a/bc/9d/ef/0123456789ab.webp``. The first six folders
 are milliseconds since 1970, big-endian, so two-digit steps are cells of time: ``01/xx`` is 49.7 days, ``01/xx/yy``
 4.66 hours, ``01/xx/yy/zz`` 65.5 seconds. The upgrade to 0.5.7 renamed nothing, so older keys (a counter in folders,
-``1/23/<uuid4>``) lie beside these for ever; in the older form the first folder is never ``01``.
+``1/23/<uuid4>``) stay next to these for ever; in the older form the first folder is never ``01``.
 Source: pict-rs src/file_path.rs and releases/0.5.7.md.
 """
 
@@ -17,10 +17,10 @@ V7_ROOT = "01/"
 """Every time-ordered key made from 2004-11-03 to 2039-09-07 starts with this, and no older key does."""
 
 LATE_ARRIVAL = timedelta(minutes=10)
-"""How far an object may appear behind its key's time; listings by key time step back this much.
+"""How late an object may appear after its key's time; listings by key time step back this much.
 
 pict-rs draws the key when the first chunk arrives, but S3 shows the object when its upload is complete: the request
-body may take 60 s and processing 30 s (pict-rs's own limits). The rest is for clocks of several replicas that differ.
+body may take 60 s and processing 30 s (pict-rs's own limits). The rest allows for clock differences between replicas.
 """
 
 LEGACY_GRACE = timedelta(days=1)
@@ -32,7 +32,7 @@ _HEALTH_CHECK = "health-check"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _ORDERED_FROM = _EPOCH + 0x0100_0000_0000 * _MILLISECOND
-# Eight months before V7_ROOT overflows into "02/", so that no window of a run can reach over that edge.
+# Eight months before V7_ROOT overflows into "02/", so that no window of a run can cross that boundary.
 _ORDERED_TO = datetime(2039, 1, 1, tzinfo=UTC)
 
 _PAIR = "[0-9a-f]{2}"
@@ -40,7 +40,7 @@ _PAIR = "[0-9a-f]{2}"
 _V7_KEY = re.compile(
     rf"(01(?:/{_PAIR}){{5}})/7[0-9a-f]/{_PAIR}/[89ab][0-9a-f]/{_PAIR}/[0-9a-f]{{12}}(?:\.[0-9A-Za-z]+)?"
 )
-# Before that: a counter in folders, the first of which says how many follow, and a UUID.
+# Older form: a counter in folders, the first of which says how many follow, and a UUID.
 _COUNTER = re.compile("[0-9]{3}")
 _OLDER_NAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\.[0-9A-Za-z]+)?")
 _V7_FOLDER = re.compile(rf"01(?:/{_PAIR}){{0,9}}")
@@ -50,15 +50,15 @@ _RANDOM_BITS = 74
 
 
 def is_health_check(key: str, size: int) -> bool:
-    """Whether this is the empty object that pict-rs writes into a bucket whenever ``/healthz`` is asked (from 0.5.17).
+    """Whether this is the empty object that pict-rs writes into a bucket on each request to ``/healthz`` (from 0.5.17).
 
-    It holds no upload. One of that name with anything in it is not pict-rs's.
+    It holds no upload. An object of that name with content is not pict-rs's.
     """
     return key == _HEALTH_CHECK and size == 0
 
 
 def is_key(key: str) -> bool:
-    """Whether pict-rs makes such keys, from 0.4 on or today. Of 0.3, those are meant that it stored below ``files/``."""
+    """Whether pict-rs makes such keys, from 0.4 on or today; of 0.3, only the keys below ``files/``."""
     if created_at(key) is not None:
         return True
     *folders, name = key.split("/")
@@ -68,7 +68,7 @@ def is_key(key: str) -> bool:
 
 
 def created_at(key: str) -> datetime | None:
-    """When pict-rs drew this key (aware UTC, whole milliseconds); None when it is not a time-ordered key."""
+    """When pict-rs drew this key (aware UTC, whole milliseconds); None if it is not a time-ordered key."""
     match = _V7_KEY.fullmatch(key)
     return None if match is None else _cell_start(match[1])
 
@@ -84,7 +84,7 @@ def make_key(moment: datetime, random_bits: int, extension: str = "") -> str:
 def start_after(moment: datetime) -> str:
     """A text that sorts after every time-ordered key drawn before ``moment`` (its millisecond) and before all others.
 
-    It is S3's StartAfter for listing what was created since then.
+    Use it as S3's StartAfter to list what was created since then.
     """
     digits = f"{_milliseconds(moment):012x}"
     return "/".join(digits[at : at + 2] for at in range(0, 2 * _TIME_FOLDERS, 2))
@@ -98,8 +98,8 @@ def is_ordered_since(since: datetime) -> bool:
 def legacy_may_be_new(since: datetime, first_created_at: datetime | None) -> bool:
     """Whether keys of the older form can have appeared at or after ``since``.
 
-    ``first_created_at`` is the time of the first time-ordered key in the storage, which tells when pict-rs was
-    upgraded; None when there is no such key, so that pict-rs may be older than 0.5.7.
+    ``first_created_at`` is the time of the first time-ordered key in the storage, which shows when pict-rs was
+    upgraded; None if there is no such key, so that pict-rs may be older than 0.5.7.
     """
     return first_created_at is None or since <= first_created_at + LEGACY_GRACE
 
@@ -107,7 +107,7 @@ def legacy_may_be_new(since: datetime, first_created_at: datetime | None) -> boo
 def newest_below(folder: str) -> datetime | None:
     """The time before which every time-ordered key below ``folder`` was drawn (``01/a1``, without a slash at its end).
 
-    None when no time-ordered key can lie below it, except for the root "", which is never asked for.
+    None if no time-ordered key can be below it. Do not call it for the root "": the answer would be wrong.
     """
     if _V7_FOLDER.fullmatch(folder) is None:
         return None

@@ -1,7 +1,7 @@
-"""What lies around pict-rs's ``files`` folder, so that a folder above or below it is told from it.
+"""The surroundings of pict-rs's ``files`` folder, to distinguish it from a folder above or below it.
 
-Pure. By default pict-rs keeps ``files`` and its own database side by side in ``/mnt``, which Lemmy's compose file and
-lemmy-ansible mount from ``volumes/pictrs``.
+Pure. By default pict-rs keeps ``files`` and its own database next to each other in ``/mnt``, which Lemmy's compose file
+and lemmy-ansible mount from ``volumes/pictrs``.
 Source: pict-rs src/config/defaults.rs; Lemmy docker/docker-compose.yml; lemmy-ansible templates/docker-compose.yml.
 """
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 FILES = "files"
 
-#: pict-rs's own database where it is not in PostgreSQL.
+#: pict-rs's own database, if it does not use PostgreSQL.
 _REPOSITORIES = ("sled-repo", "fjall-repo")
 
-#: From a folder that may be named by mistake to the one with ``files`` in it, the nearest first.
+#: Paths from a folder that may be named by mistake to the one that contains ``files``, the nearest first.
 _DOWN = ("", "pictrs/", "volumes/pictrs/")
 
-#: Folders that a store begins with: of time-ordered keys, and of older ones by how many levels follow.
+#: Top folders of a store: those of time-ordered keys, and those of older ones, which count the levels that follow.
 _FIRST_FOLDERS = ("01", "000", "001", "002")
 
 #: The last part of the path of a folder inside a store.
@@ -32,7 +32,7 @@ _INNER_FOLDER = re.compile("[0-9a-f]{2}|[0-9]{3}")
 
 _MOST_INNER = 10
 
-#: Folders of operating systems, none of which is a store: what lies in them belongs to the system, or to many programs.
+#: Folders of operating systems, which are never stores: their content belongs to the system, or to many programs.
 #: Source: Filesystem Hierarchy Standard 3.0; macOS, hier(7), where some of these are links into /private.
 _SYSTEM_FOLDERS = frozenset(
     (
@@ -56,15 +56,15 @@ _SYSTEM_FOLDERS = frozenset(
     )
 )
 
-#: All below them are views of the running system.
+#: Everything below them is a view of the running system.
 _VIEWS_OF_THE_SYSTEM = ("/proc/", "/sys/")
 
 _DRIVE = re.compile("/?[A-Za-z]:/?")
 
-#: Folders that the root of a whole system has, and that of a chroot for SFTP has not.
+#: Folders in the root of a whole system, but not in that of a chroot for SFTP.
 SIGNS_OF_A_SYSTEM = ("etc", "proc", "usr")
 
-#: The folders, relative to the one that was named, of which ``misplaced`` wants to know whether they exist.
+#: The folders, relative to the named one, whose existence ``misplaced`` needs to know.
 TELLING_FOLDERS = (
     *(folder + name for folder in _DOWN for name in (*_REPOSITORIES, FILES)),
     *_FIRST_FOLDERS,
@@ -73,7 +73,7 @@ TELLING_FOLDERS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misplaced:
-    """Why a folder is not pict-rs's ``files``, as the end of a sentence; ``meant`` is the one that is, if that is known."""
+    """Why a folder is not pict-rs's ``files``, as the end of a sentence; ``meant`` is the right one, if known."""
 
     why: str
     meant: str | None
@@ -91,9 +91,11 @@ def too_wide(root: str, home: str = "") -> Misplaced | None:
 
 
 def misplaced(root: str, there: Collection[str], first_keys: Callable[[str], Iterable[str]]) -> Misplaced | None:
-    """Whether ``root`` (a path with slashes) lies above or below pict-rs's ``files`` folder; None where nothing says so.
+    """Whether ``root`` (a path with slashes) is above or below pict-rs's ``files`` folder; None without any sign of
+    that.
 
-    ``there`` are those of ``TELLING_FOLDERS`` that exist; ``first_keys`` gives some keys of the storage that begin with a text.
+    ``there`` are those of ``TELLING_FOLDERS`` that exist; ``first_keys`` returns some keys of the storage with a given
+    prefix.
     """
     for folder in _DOWN:
         database = next((name for name in _REPOSITORIES if folder + name in there), None)

@@ -1,14 +1,14 @@
-"""What pict-rs stores: the media it knows, by their first bytes.
+"""The media that pict-rs stores, by their first bytes.
 
-pict-rs takes in nothing else: it has each upload recognised by ffprobe or ImageMagick first, and writes it anew, at least
-without its metadata. So bytes that begin like none of these are not what pict-rs has stored. The exception is its
-``danger_dummy_mode``, which stores anything and is for tests of pict-rs alone.
+pict-rs accepts nothing else: ffprobe or ImageMagick must first recognise each upload, and pict-rs rewrites it, at least
+without its metadata. So bytes with another beginning were not stored by pict-rs. The exception is its
+``danger_dummy_mode``, which stores anything and is only for testing pict-rs.
 Source: pict-rs src/formats/*.rs (0.3 to 0.6.0-rc.6).
 """
 
 from __future__ import annotations
 
-#: Bytes of a file that ``may_be_stored`` looks at.
+#: Bytes of a file that ``may_be_stored`` examines.
 START_BYTES = 12
 
 _STARTS = (
@@ -23,7 +23,7 @@ _STARTS = (
 
 
 def may_be_stored(start: bytes) -> bool:
-    """Whether a file of pict-rs can begin so. ``start`` are its first ``START_BYTES``, or all of a shorter file."""
+    """Whether a pict-rs file can begin like this. ``start``: its first ``START_BYTES``, or all of a shorter file."""
     return (
         start.startswith(_STARTS)
         or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
