@@ -1,10 +1,10 @@
 """Fingerprints of an object and its frames: SHA-256 of the bytes, PDQ of the pixels.
 
-They are what hash lists are matched against and what the ledger keeps. This module knows no list and judges nothing.
+Hash lists are matched against them, and the ledger stores them. This module knows no lists and judges nothing.
 
 PDQ is ThreatExchange's perceptual hash: 256 bits that change little when a picture is re-encoded or scaled. It is not
-rotation-safe, and small differences between decoders and scalers move some bits; that is what the matching distance
-(31 bits) is for.
+rotation-safe, and small differences between decoders and scalers change some bits; the matching distance
+(31 bits) allows for that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MAX_DISTANCE = 31
 MIN_QUALITY = 50
 
 #: The reference hasher scales pictures over 512 pixels in either direction to exactly 512 x 512 before it hashes, and
-#: an implementation is held to be right within 10 bits of it (ThreatExchange: pdq/cpp/io/pdqio.cpp, pdq/README.md).
+#: an implementation counts as correct within 10 bits of it (ThreatExchange: pdq/cpp/io/pdqio.cpp, pdq/README.md).
 _REFERENCE_SIDE = 512
 
 
@@ -50,8 +50,8 @@ def pdq_of(pixels: npt.NDArray[np.uint8]) -> Pdq:
     if pixels.ndim == 2:  # noqa: PLR2004 - (height, width)
         pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
     if max(pixels.shape[:2]) > _REFERENCE_SIDE:
-        # Averaging (BOX) stays within 6 bits of the reference's nearest-neighbour scaling on the sample photos, and
-        # unlike it keeps the hash of a picture close to that of its thumbnail.
+        # Averaging (BOX) stays within 6 bits of the reference's nearest-neighbour scaling on the sample photos; unlike
+        # that, it keeps the hash of a picture close to that of its thumbnail.
         scaled = Image.fromarray(pixels).resize((_REFERENCE_SIDE, _REFERENCE_SIDE), Image.Resampling.BOX)
         pixels = np.asarray(scaled)
     bits, quality = pdqhash.compute(np.ascontiguousarray(pixels))

@@ -1,10 +1,12 @@
-"""Texts of others on their way into ours: what a library, a server or another program said, without our secrets.
+"""Texts from others inside our messages: what a library, a server or another program said, without our secrets.
 
-A vendor's exception or a server's answer can repeat the password it was given. So such a text is searched for every secret
-where it enters a message of ours, and there alone: our own sentences are known to everyone, and when a secret is one of
-their words ("relay", "password"), the gap that it leaves would tell it.
+A vendor's exception or a server's answer can repeat the password it was given. So such a text is searched for every
+secret
+when it enters a message of ours, and only then: our own sentences are public, and if a secret is one of
+their words ("relay", "password"), the gap would reveal it.
 
-The secrets are those of the process, as its logging is. The command line tells them as soon as settings are read.
+The secrets are global to the process, like its logging. The command line registers them as soon as it has read the
+settings.
 """
 
 from __future__ import annotations
@@ -20,23 +22,23 @@ _secrets: tuple[str, ...] = ()
 
 
 def keep_secret(secrets: Iterable[str]) -> None:
-    """From now on hide these, in place of those before."""
+    """Hide these from now on, instead of the previous ones."""
     global _secrets  # noqa: PLW0603 - one set for the process
     _secrets = tuple(secrets)
 
 
 def foreign(said: object) -> str:
-    """What others said, as text, without the secrets in use and without the logins of URLs."""
+    """A foreign message as text, without the secrets in use and without the logins of URLs."""
     return hide_logins(hide(str(said), _secrets))
 
 
 def first_line(error: BaseException | None) -> str:
-    """The first line of what an exception says, by ``foreign``; its class where it says nothing."""
+    """The first line of an exception's message, through ``foreign``; its class if the message is empty."""
     return (foreign(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def hide(text: str, secrets: Iterable[str]) -> str:
-    """The text with ``(hidden)`` in place of each secret. The longest go first: one may contain another."""
+    """The text with ``(hidden)`` instead of each secret. The longest go first: one may contain another."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, f"{HIDDEN}@" if secret.endswith("@") else HIDDEN)
     return text

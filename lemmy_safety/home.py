@@ -1,8 +1,8 @@
-"""Paths that begin with ``~``: what they mean, and what is said where this account has no home folder.
+"""Paths that begin with ``~``: what they mean, and the error if this account has no home folder.
 
 A container that runs with an arbitrary user id (OpenShift, ``docker run --user``), ``env -i`` and some service managers
-give no HOME and no entry in the list of accounts; others set HOME and leave it empty. So ``~`` is resolved when something
-below it is needed, and no earlier.
+give no HOME and no entry in the list of accounts; others set HOME to nothing. So ``~`` is resolved only when something
+below it is needed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _VARIABLE = "USERPROFILE" if os.name == "nt" else "HOME"
 
 
 def why_no_home() -> str | None:
-    """Why ``~`` stands for no folder; None where it stands for one.
+    """Why ``~`` cannot be resolved; None if it can.
 
     Python takes an empty HOME for the root folder, and a relative one for a folder below the working folder. Neither is
     where an account keeps its files.
@@ -33,7 +33,7 @@ def why_no_home() -> str | None:
 
 
 def expanded(path: Path, *, what: str) -> Path:
-    """``path`` with its ``~`` replaced. ``what`` names the setting to change, or what is looked for.
+    """``path`` with its ``~`` replaced. ``what`` names the setting to change, or the file in question.
 
     :raises SettingsError: this account has no home folder, or ``~name`` names an account that does not exist.
     """
@@ -47,7 +47,7 @@ def expanded(path: Path, *, what: str) -> Path:
 
 
 def expanded_if_known(path: Path) -> Path:
-    """``path`` with its ``~`` replaced, or as it is where that cannot be done (yet)."""
+    """``path`` with its ``~`` replaced, or unchanged if that cannot be done (yet)."""
     if is_below_home(path) and why_no_home():
         return path
     try:
@@ -57,5 +57,5 @@ def expanded_if_known(path: Path) -> Path:
 
 
 def is_below_home(path: Path) -> bool:
-    """Whether ``path`` begins with the ``~`` of this account, which is not replaced (yet)."""
+    """Whether ``path`` begins with the ``~`` of this account, not replaced (yet)."""
     return path.parts[:1] == ("~",)

@@ -1,6 +1,6 @@
-"""How packages get into this installation: by pip, or where it is our container image, by building that again.
+"""How to add packages to this installation: with pip or, for our container image, by building it again.
 
-The image is read-only and its user owns nothing in it, so a hint to run pip there would help nobody.
+The image is read-only and its user owns nothing in it, so a hint to run pip there would not help.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ IMAGE_EXTRAS_FILE = "image-extras"
 
 
 def extras_of_the_image() -> list[str] | None:
-    """The extras that the container image was built with; None where this is no image of ours."""
+    """The extras that the container image was built with; None if this is not our image."""
     try:
         text = (Path(sys.prefix) / IMAGE_EXTRAS_FILE).read_text(encoding="ascii")
     except (OSError, ValueError):
@@ -42,14 +42,14 @@ def how_to_install(package: str) -> str:
 
 
 def how_to_install_again(package: str, *, alone: bool = False) -> str:
-    """One sentence for a person: how to replace a package that is damaged; ``alone``: without what it needs itself."""
+    """One sentence for a person: how to replace a damaged package; ``alone``: without its own dependencies."""
     if extras_of_the_image() is None:
         return f"Install it again: pip install --force-reinstall {'--no-deps ' if alone else ''}{shlex.quote(package)}"
     return "Build the image again from the start: docker compose build --no-cache"
 
 
 def how_to_install_all_again(extra: str = "") -> str:
-    """One sentence for a person: how to replace this program with all that it, or one of its extras, needs."""
+    """One sentence for a person: how to replace this program with all its dependencies, or with an extra's."""
     if extras_of_the_image() is None:
         wanted = f"'lemmy-safety[{extra}]'" if extra else "lemmy-safety"
         return f"Install them again: pip install --force-reinstall {wanted}"

@@ -1,8 +1,10 @@
 """Child processes end with the program that started them, even while they are in native code.
 
-When a program is killed the system closes its end of a pipe. A thread of the child that reads from that pipe notices, but
-gets no turn while a library holds the interpreter. So the child also has the system send it a signal then, and the signal
-is handled in C. Windows has no such signal: there a child in native code lives until it returns, or its time is up.
+When a program is killed, the system closes its end of a pipe. A thread of the child that reads from that pipe notices,
+but
+cannot run while a library holds the interpreter. So the child also asks the system for a signal in that case, and
+handles
+it in C. Windows has no such signal: there a child in native code lives until it returns, or its time is up.
 """
 
 from __future__ import annotations
@@ -21,13 +23,13 @@ _NO_PIPE = -1
 
 
 class Lifeline:
-    """The program's end of a pipe on which nothing is ever written, for one child.
+    """The program's end of a pipe to one child; nothing is ever written to it.
 
     The child is started with ``subprocess``'s ``pass_fds`` set to ``inherited`` and calls ``end_with(number)`` first.
     """
 
     def __init__(self) -> None:
-        """:raises OSError: the system gives no pipe."""
+        """:raises OSError: the system provides no pipe."""
         self.number = _NO_PIPE
         self._end: IO[bytes] | None = None
         if sys.platform != "win32":
@@ -39,7 +41,7 @@ class Lifeline:
         return () if self.number == _NO_PIPE else (self.number,)
 
     def hand_over(self) -> None:
-        """Close the child's end here, once the child has it or could not be started."""
+        """Close the child's end in this process, once the child has it or could not be started."""
         if self.number != _NO_PIPE:
             os.close(self.number)
 
@@ -50,15 +52,15 @@ class Lifeline:
 
 
 def end_with(pipe: int) -> None:
-    """End this process at once when nobody can write to ``pipe`` any more; nothing may ever be written to it again.
+    """End this process as soon as no process can write to ``pipe`` any more; nothing may ever be written to it again.
 
-    For processes of ours that hold nothing that has to be put away. Does nothing on Windows.
+    For processes of ours that have nothing to save. Does nothing on Windows.
     """
     if sys.platform == "win32" or pipe == _NO_PIPE:
         return
     import fcntl  # noqa: PLC0415 - exists on POSIX only
 
-    # What the signal does by itself differs: Linux ends the process, macOS ignores it. A handler of Python's would wait
+    # The signal's default action differs: Linux ends the process, macOS ignores it. A Python handler would wait
     # for the interpreter.
     libc = ctypes.CDLL(None)
     libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
@@ -66,5 +68,5 @@ def end_with(pipe: int) -> None:
     libc.signal(signal.SIGIO, ctypes.cast(libc["_exit"], ctypes.c_void_p))
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([pipe], [], [], 0)[0]:  # closed before
+    if select.select([pipe], [], [], 0)[0]:  # it was already closed
         os._exit(1)

@@ -1,7 +1,7 @@
-"""Libraries that are missing, or installed in part: what a killed ``pip``, a full disk or two package managers leave behind.
+"""Missing or partly installed libraries: the result of a killed ``pip``, a full disk or two package managers.
 
-A folder without its ``__init__.py`` is no missing package to Python: it imports as an empty one, and the first use of it
-ends with AttributeError. A missing compiled file ends with ImportError or OSError, other versions of a library with
+To Python, a folder without its ``__init__.py`` is not a missing package: it imports as an empty one, and its first use
+ends with AttributeError. A missing compiled file ends with ImportError or OSError, mismatched versions with
 anything. Here all of that becomes one line that says what to install again.
 """
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 
-#: What reads media and makes hashes, apart from the extras. What others need comes first.
+#: What reads media and makes hashes, apart from the extras. Dependencies come first.
 DECODING_PACKAGES = ("numpy", "PIL", "pdqhash", "av")
 
-#: What is always installed, by the names of the modules, with the distributions that bring them; as in pyproject.toml.
-#: What others need comes before them, so that the first that cannot be imported is the one to install again.
+#: What is always installed, by module name, with the distributions that provide it; as in pyproject.toml.
+#: Dependencies come first, so that the first one that cannot be imported is the one to install again.
 ALWAYS_NEEDED = {
     "click": "click",
     "dotenv": "python-dotenv",
@@ -56,7 +56,7 @@ _UNDECLARED = {"pdqhash": ("numpy",)}
 
 
 def is_there(name: str) -> bool:
-    """Whether a module can be found at all, whole or not."""
+    """Whether a module can be found at all, complete or not."""
     try:
         return find_spec(name) is not None
     except (ImportError, ValueError):  # the latter: a module that was imported by hand and has no spec
@@ -73,7 +73,7 @@ def is_recorded(name: str) -> bool:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether only a folder is left of a package: no ``__init__.py`` in it."""
+    """Whether only a package's folder is left: it has no ``__init__.py``."""
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):
@@ -82,22 +82,22 @@ def is_leftover(name: str) -> bool:
 
 
 def distribution_of(module: str) -> str:
-    """What a person installs to get a top-level module, such as ``pillow`` for ``PIL``; its own name where none is known."""
+    """What a person installs to get a top-level module, such as ``pillow`` for ``PIL``; its own name if unknown."""
     if module in ALWAYS_NEEDED:
         return ALWAYS_NEEDED[module]
     try:
         found = metadata.packages_distributions().get(module, [])
-    except Exception:  # noqa: BLE001 - what a killed installer leaves of a distribution's own records fails in any way
+    except Exception:  # noqa: BLE001 - a killed installer can leave a distribution's own records in any state
         found = []
     return next((name for name in found if name), module)
 
 
 def check_whole(*names: str, needed_for: str = "") -> None:
-    """Import packages that the program always needs, so that none of them is missing in part.
+    """Import packages that the program always needs, to check that none of them is partly missing.
 
-    Without this, a decoder that is gone would say of every file that it cannot be decoded.
+    Otherwise a missing decoder would report every file as undecodable.
 
-    :raises MissingExtra: the first that is not installed, or installed in part.
+    :raises MissingExtra: the first that is not installed, or only partly installed.
     """
     for name in names:
         check_whole(*_UNDECLARED.get(name, ()), needed_for=needed_for)
@@ -110,17 +110,17 @@ def check_whole(*names: str, needed_for: str = "") -> None:
         except (LemmySafetyError, MemoryError):
             raise
         except Exception as error:
-            if shortage(error):  # nothing is wrong with the package
+            if shortage(error):  # the package is fine
                 raise
-            # What a library raises while it is imported has no common base.
+            # Exceptions during a library's import have no common base.
             raise _not_whole(_named_by(error) or name, _one_line(error), needed_for) from error
 
 
 @contextmanager
 def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
-    """Around the imports of the packages ``names`` of an extra, and the first use of what they hold.
+    """Wraps the imports of the packages ``names`` of an extra, and the first use of their content.
 
-    :raises MissingExtra: one is not installed, or installed in part.
+    :raises MissingExtra: one is not installed, or only partly installed.
     """
     for name in names:
         if is_leftover(name):
@@ -136,14 +136,14 @@ def imported(*names: str, extra: str, needed_for: str) -> Iterator[None]:
         damaged = not _is_missing(_top(error.name), needed_by=names)
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=damaged) from error
     except Exception as error:
-        if shortage(error):  # nothing is wrong with the package
+        if shortage(error):  # the package is fine
             raise
-        # What a library raises while it is imported has no common base.
+        # Exceptions during a library's import have no common base.
         raise MissingExtra(extra, needed_for=needed_for, cause=_one_line(error), damaged=True) from error
 
 
 def to_install(extra: str, error: MissingExtra) -> str:
-    """What a person has to install where a medium cannot be read without an extra."""
+    """What to install if a medium cannot be read without an extra."""
     return (
         f"install lemmy-safety[{extra}] again, its packages are damaged"
         if error.damaged
@@ -152,10 +152,11 @@ def to_install(extra: str, error: MissingExtra) -> str:
 
 
 def explained(error: Exception) -> MissingExtra | None:
-    """An unexpected error as one of ours, where a package that is missing or damaged is the reason; else None.
+    """An unexpected error as one of ours, if a missing or damaged package is the reason; else None.
 
-    An ImportError can name an inner module that no one can install, and half a library can raise anything. Then it is
-    because of the first of ours that cannot be imported.
+    An ImportError can name an inner module that cannot be installed, and half a library can raise anything. Then the
+    reason
+    is the first of our packages that cannot be imported.
     """
     if isinstance(error, ImportError) and _top(error.name) in sys.stdlib_module_names:
         hint = "Install Python again, with all modules of its standard library."
@@ -167,7 +168,7 @@ def explained(error: Exception) -> MissingExtra | None:
             check_whole(*ALWAYS_NEEDED)
         except MissingExtra as found:
             told = found
-        except Exception:  # noqa: BLE001 - memory ran out meanwhile, which says nothing of the first error
+        except Exception:  # noqa: BLE001 - memory ran out meanwhile, which does not explain the first error
             return None
         else:
             if not isinstance(error, ImportError) or not _is_foreign(_top(error.name)):
@@ -178,7 +179,7 @@ def explained(error: Exception) -> MissingExtra | None:
 
 
 def gone_decoder(error: AttributeError) -> str | None:
-    """The package of which only a folder is left, where that is why something of it is missing."""
+    """The package of which only a folder is left, if that is why an attribute is missing."""
     module = error.obj
     if isinstance(module, ModuleType) and getattr(module, "__file__", None) is None and is_leftover(module.__name__):
         return module.__name__
@@ -186,7 +187,7 @@ def gone_decoder(error: AttributeError) -> str | None:
 
 
 def _named_by(error: BaseException | None) -> str | None:
-    """The package that an error names itself, if it is one that can be installed."""
+    """The package that an error itself names, if it can be installed."""
     if isinstance(error, ImportError):
         top = _package_at(error.path) or _top(error.name)
     elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
@@ -197,10 +198,10 @@ def _named_by(error: BaseException | None) -> str | None:
 
 
 def _package_at(path: str | None) -> str | None:
-    """The package in which a file lies. Of a compiled module that does not load, Python names the last part only."""
+    """The package that contains a file. For a compiled module that does not load, Python names only the last part."""
     if not path:
         return None
-    # The innermost: the working folder may be on the path, too, and above all others.
+    # The innermost: the working folder may be on the path, too, and contain all others.
     above = [folder for folder in map(Path, sys.path) if folder.is_absolute() and Path(path).is_relative_to(folder)]
     below = Path(path).relative_to(max(above, key=lambda folder: len(folder.parts))).parts if above else ()
     return below[0] if len(below) > 1 and is_there(below[0]) else None
@@ -232,7 +233,7 @@ def _is_empty(name: str) -> bool:
 
 
 def _is_missing(top: str, *, needed_by: Collection[str]) -> bool:
-    """Whether a module that was not found is one to install, not an inner one of a package (``_pillow_heif``)."""
+    """Whether a module that was not found can be installed, unlike an inner one of a package (``_pillow_heif``)."""
     if is_there(top) or is_recorded(top):
         return False
     needs: list[str] = []
@@ -243,6 +244,6 @@ def _is_missing(top: str, *, needed_by: Collection[str]) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    while error.__cause__ is not None:  # numpy puts pages of advice around what happened
+    while error.__cause__ is not None:  # numpy surrounds the real error with pages of advice
         error = error.__cause__
     return first_line(error).rstrip(".")

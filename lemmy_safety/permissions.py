@@ -1,4 +1,4 @@
-"""Why this process cannot read a file: whose it is, and what gives it to us (in a container, that is a riddle); or what it is."""
+"""Why this process cannot read a file: who owns it, and how to get access (hard to see in a container); or its kind."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What is said of ``is_named_pipe``.
+#: The message for ``is_named_pipe``.
 NAMED_PIPE = "it is a named pipe, not a file"
 
 
 def is_named_pipe(path: Path) -> bool:
-    """Whether opening ``path`` waits, perhaps for ever, until another program writes into it.
+    """Whether opening ``path`` waits, perhaps for ever, until another program writes to it.
 
-    Not the pipes that a shell makes for ``<(...)``: they have a writer, and no name in any folder.
+    Not true of the pipes that a shell makes for ``<(...)``: they have a writer, and no name in any folder.
     """
     try:
         return stat.S_ISFIFO(path.stat().st_mode) and path.resolve().exists()
-    except (OSError, ValueError, RuntimeError):  # no such file, or none that can be reached: opening it says so
+    except (OSError, ValueError, RuntimeError):  # missing or unreachable: opening it reports that
         return False
 
 
 def how_to_make_readable(path: Path) -> str:
-    """One or two sentences for a person: who owns the file, who we are, and the command that lets us alone read it.
+    """One or two sentences for a person: who owns the file, who we are, and the command that lets only us read it.
 
-    User numbers, because a container and its host have the same numbers and not the same names.
+    Uses user numbers, because a container and its host share numbers but not names.
     """
     if sys.platform == "win32":
         return "Give this user (and no one else) read permission on it."

@@ -1,8 +1,8 @@
-"""Which variable names the proxy that a request goes through. Knows no library that speaks HTTP.
+"""Finds the variable that names the proxy for a request. Knows no HTTP library.
 
 The rules are those of ``urllib.request``, which curl and most libraries share: ``HTTPS_PROXY``, ``HTTP_PROXY``, then
-``ALL_PROXY``, in small letters or capitals; on Windows and macOS also what the system is set to. ``NO_PROXY`` lists hosts,
-domains, IP addresses and networks, separated by commas, that are asked directly.
+``ALL_PROXY``, in lower or upper case; on Windows and macOS also the system's settings. ``NO_PROXY`` lists hosts,
+domains, IP addresses and networks, separated by commas, to connect to directly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
-#: What some tools leave in the value: "docker --env-file" keeps the quotes of its file, and word processors bend them.
+#: Left in the value by some tools: "docker --env-file" keeps the quotes of its file, and word processors curl them.
 _QUOTES = tuple("\"'`\u2018\u2019\u201c\u201d")
 
 #: Names in other scripts count too. Underscores occur in the names of containers.
@@ -42,7 +42,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """``variable`` as it is written in the environment. ``url`` may hold a password: never show it."""
+    """``variable`` as written in the environment. ``url`` may hold a password: never show it."""
 
     variable: str
     url: str
@@ -59,12 +59,12 @@ class Proxy:
 
     @property
     def hint(self) -> str:
-        """What to do where the proxy does not work."""
+        """What to do if the proxy does not work."""
         return f"Correct or unset {self.variable}, or add the server to {variable_of('no')}."
 
     @property
     def login_hint(self) -> str:
-        """What to do where the proxy asks who we are."""
+        """What to do if the proxy asks for a login."""
         return (
             f"Write it as http://name:password@host:port in {self.variable}, or add the server to {variable_of('no')}."
         )
@@ -74,7 +74,7 @@ class Proxy:
         return self.url.lower().startswith("socks")
 
     def refusal(self, status: int) -> str:
-        """What this answer of the proxy in place of the server's means: a whole sentence but for its capital letter."""
+        """What it means that the proxy answered this instead of the server: a sentence without its capital letter."""
         if status == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return f"{self.named} wants a login ({status})"
         if status == http.HTTPStatus.FORBIDDEN:
@@ -82,7 +82,7 @@ class Proxy:
         return f"{self.named} answered {status} instead of connecting to the server"
 
     def failure(self, error: BaseException) -> str:
-        """Why there is no connection to the proxy itself: a whole sentence but for its capital letter."""
+        """Why the proxy itself cannot be reached: a sentence without its capital letter."""
         for cause in causes(error):
             match cause:
                 case socket.gaierror(errno=socket.EAI_AGAIN):
@@ -100,10 +100,11 @@ class Proxy:
 
 
 def proxy_for(url: str, *, all_counts: bool = True) -> Proxy | None:
-    """The proxy that requests to this URL go through; None for none. ``all_counts``: whether ``ALL_PROXY`` counts.
+    """The proxy for requests to this URL, or None. ``all_counts``: whether ``ALL_PROXY`` counts.
 
-    :raises SettingsError: the variable holds what cannot be the URL of a proxy. A library would take part of it for a host,
-        look that up for ever, or blame the server.
+    :raises SettingsError: the variable holds something that cannot be a proxy URL. A library would take part of it for
+        a
+        host, look that up for ever, or blame the server.
     """
     known = urllib.request.getproxies()
     parts = urlsplit(url)
@@ -116,13 +117,13 @@ def proxy_for(url: str, *, all_counts: bool = True) -> Proxy | None:
 
 
 def refusal_of_tunnel(error: BaseException) -> int | None:
-    """The status with which a proxy refused a tunnel to the server, as ``http.client`` says it; None for other faults."""
+    """The status with which a proxy refused a tunnel, as reported by ``http.client``; None for other errors."""
     status = _TUNNEL_REFUSED.search(str(error))
     return int(status[1]) if status else None
 
 
 def variables_that_name(url: str) -> str:
-    """The variables that hold the proxy at this address, for a message, as they are written: ``https_proxy``, or several."""
+    """The variables that hold the proxy at this address, as written, for a message: ``https_proxy``, or several."""
     shown = Proxy("", url).shown
     found = sorted(
         variable_of(name)
@@ -148,7 +149,7 @@ def _check(text: str, variable: str) -> None:
 
 
 def _fault(text: str) -> str | None:
-    """Why this is not the URL of a proxy; None where it is one. Nothing of a login is in the answer."""
+    """Why this is not a proxy URL; None if it is one. The answer contains no part of a login."""
     if text.startswith(_QUOTES) or text.endswith(_QUOTES):
         return "there are quotation marks around it"
     if any(char.isspace() or not char.isprintable() for char in text):
@@ -163,13 +164,13 @@ def _fault(text: str) -> str | None:
 
 
 def _fault_of_place(url: str) -> str | None:
-    """As ``_fault``, of a URL whose scheme is right."""
+    """As ``_fault``, for a URL whose scheme is right."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets that do not match, or hold no IPv6 address
+    except ValueError:  # brackets that do not match, or contain no IPv6 address
         return "its host is not a name or an address"
     host = parts.hostname or ""
-    if not host or host.isdecimal():  # "3128" alone is a port; as a host, systems take it for the address 0.0.12.56
+    if not host or host.isdecimal():  # "3128" alone is a port; as a host, systems read it as the address 0.0.12.56
         return "it has no host"
     if not (_HOST_NAME.fullmatch(host) or _is_ipv6(host)):
         return "its host is not a name or an address"
@@ -193,7 +194,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it; urllib3 and urllib keep that in the arguments of theirs."""
+    """The error and its causes; urllib3 and urllib keep those in their arguments."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -203,9 +204,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def variable_of(kind: str) -> str:
-    """The variable of this kind as the environment has it; in capitals where it has none.
+    """The variable of this kind as spelled in the environment; in capitals if it is not set.
 
-    Where it has both spellings, small letters win, as in ``urllib.request``.
+    If both spellings are set, lower case wins, as in ``urllib.request``.
     """
     found = [name for name in os.environ if name.lower() == f"{kind}_proxy" and os.environ[name].strip()]
     return next((name for name in found if name.endswith("_proxy")), next(iter(found), f"{kind.upper()}_PROXY"))

@@ -1,4 +1,4 @@
-"""Limits of a process or a machine (memory, open files, threads) that look like other faults: named as what they are."""
+"""Limits of a process or a machine (memory, open files, threads) that look like other errors: gives them their name."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _THREADS: Final = ("No more threads can be started", _THREADS_HINT)
 
 _NUMBERS: Final = {errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.ENOMEM: _MEMORY}
 
-#: What loaders and Python say where no error number comes along, in lower case.
+#: Messages of loaders and Python that come without an error number, in lower case.
 _WORDS: Final = {
     "can't start new thread": _THREADS,
     "failed to map segment from shared object": _MEMORY,
@@ -37,13 +37,13 @@ _WORDS: Final = {
 }
 
 
-#: A process with fewer open files to spare than this is short of them: a database wants three at a time, and threads that have
-#: some now may give them back in a moment.
+#: A process that can open fewer files than this is short of them: a database needs three at a time, and threads that
+#: have some open now may close them in a moment.
 _SPARE_FILES: Final = 16
 
 
 def open_files_limit() -> int | None:
-    """How many files this process may have open; None where the system has no such limit, or does not tell."""
+    """How many files this process may have open; None if the system has no such limit, or does not report it."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:
@@ -53,7 +53,7 @@ def open_files_limit() -> int | None:
 
 
 def files_shortage() -> tuple[str, str] | None:
-    """As ``shortage``, where an error does not say why a file could not be opened: whether hardly any more can be."""
+    """As ``shortage``, for errors that do not say why a file could not be opened: whether hardly any more can be."""
     with ExitStack() as opened:
         try:
             for _ in range(_SPARE_FILES):
@@ -64,7 +64,7 @@ def files_shortage() -> tuple[str, str] | None:
 
 
 def shortage(error: BaseException) -> tuple[str, str] | None:
-    """What ran out, and how to give more of it, where that is what an error or one of its causes comes from."""
+    """What ran out, and how to provide more of it, if that caused an error or one of its causes."""
     return next((found for each in _chain(error) if (found := _of(each)) is not None), None)
 
 

@@ -1,7 +1,7 @@
 """URLs without the login in them. Everything before a URL's last ``@`` can be part of a password.
 
-A password that holds ``@``, ``/``, ``:``, ``#`` or ``?`` as it is makes parsers disagree about where the host begins, and what
-one of them calls the host is a piece of the password. So nothing here parses: the last ``@`` decides.
+A password with an unescaped ``@``, ``/``, ``:``, ``#`` or ``?`` makes parsers disagree about where the host begins, and
+the host that one of them finds is part of the password. So nothing here parses: the last ``@`` decides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 HIDDEN = "(hidden)"
 
-#: For messages about a URL whose login is not written as URLs want it.
+#: For messages about a URL whose login is not written as URLs require.
 ENCODING_HINT = "In a user name or password, write %40 for @, %3A for :, %2F for /, %23 for #, %3F for ? and %25 for %."
 
 #: Our own hints show this as the way to write a login.
@@ -24,7 +24,7 @@ _ENDS = re.compile(r"[@:/?#\s]")
 
 
 def without_login(url: str) -> str:
-    """A URL, or the rest of one, without what is before its last ``@``; its scheme stays."""
+    """A URL, or part of one, without what comes before its last ``@``; its scheme stays."""
     before, at, rest = url.rpartition("@")
     if not at:
         return url
@@ -33,7 +33,7 @@ def without_login(url: str) -> str:
 
 
 def hide_logins(text: str) -> str:
-    """A text, with ``(hidden)`` in the place of the login of each URL in it."""
+    """A text, with ``(hidden)`` instead of the login of each URL in it."""
     return _WORDS.sub(_without_its_login, text) if "://" in text else text
 
 
@@ -46,10 +46,11 @@ def _without_its_login(word: re.Match[str]) -> str:
 
 
 def secrets_of(url: str) -> set[str]:
-    """The texts that must not be shown of a URL: its login, its password, and what parsers may cut out of those.
+    """The parts of a URL that must not be shown: its login, its password, and what parsers may cut out of those.
 
-    Most have the ``@`` that follows them or the quotes that a message puts around them, so that what is short or a common
-    word is hidden there only.
+    Most include the ``@`` that follows them or the quotes that a message puts around them, so that a short text or a
+    common
+    word is hidden only there.
     """
     before, at, _ = url.rpartition("@")
     if not at:
