@@ -2,7 +2,7 @@
 
 Each field of ``Settings`` carries its names, range, help and secrecy; a file here holds one section of the table. Flags,
 ``env_example``, ``--help`` and ``docs/options.md`` are made from it or tested against it. Only this room reads the
-environment; rooms receive values from ``wiring``, never these settings.
+environment; other rooms receive values from ``wiring``, never these settings.
 """
 
 from lemmy_safety.settings.choosing import check_complete, choose_storage, filled_storages

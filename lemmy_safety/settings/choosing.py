@@ -1,4 +1,4 @@
-"""Which storage the settings mean, where they name none."""
+"""Which storage the settings mean if they do not name one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def choose_storage(settings: Settings) -> str:
     """Which backend the settings mean: ``s3``, ``ssh`` or ``local``.
 
-    :raises SettingsError: none is filled in, several are, or the chosen one lacks something.
+    :raises SettingsError: none or several are filled in, or the chosen one is incomplete.
     """
     filled = filled_storages(settings)
     if settings.storage is None and len(filled) > 1:
@@ -36,7 +36,7 @@ def choose_storage(settings: Settings) -> str:
 
 
 def filled_storages(settings: Settings) -> list[str]:
-    """The backends that are filled in, at least in part."""
+    """The backends that are at least partly filled in."""
     filled = []
     if settings.s3_endpoint:
         filled.append("s3")
@@ -48,7 +48,7 @@ def filled_storages(settings: Settings) -> list[str]:
 
 
 def check_complete(settings: Settings, kind: str) -> None:
-    """:raises SettingsError: the backend lacks something."""
+    """:raises SettingsError: the backend is incomplete."""
     needed = {
         "s3": ("s3_endpoint", "s3_bucket"),
         "ssh": ("ssh_hostname", "files_directory"),  # the user may be in the SSH config file

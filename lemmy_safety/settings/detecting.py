@@ -1,4 +1,4 @@
-"""Options: which detectors look at a picture, and how."""
+"""Options: which detectors check a picture, and how."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECTION = "Detectors"
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings:
-    """Which detectors look at a picture, and how."""
+    """Which detectors check a picture, and how."""
 
     detectors: tuple[str, ...] = option(
         ("hashes", "clip"),

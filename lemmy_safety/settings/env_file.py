@@ -1,8 +1,8 @@
-"""Reads ``.env`` with python-dotenv's parser, and says of each line that it cannot take exactly as it is written.
+"""Reads ``.env`` with python-dotenv's parser, and reports each line that it cannot take exactly as it is written.
 
 python-dotenv itself drops a line that it cannot parse, and expands escapes. A dropped ``LEMMY_SAFETY_DRY_RUN`` deletes,
-so here such a line is a fault. Other programs may share the file: what they assign is not looked at, but a line that
-cannot be parsed may hide a setting of ours, whoever it belongs to.
+so here such a line is an error. Other programs may share the file: their assignments are not checked, but any line that
+cannot be parsed may hide a setting of ours.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-#: Characters that some programs show as the end of a line, and the parser does not: what follows them looks like a line of
-#: its own, and is part of the one before. NUL comes with files that are saved as UTF-16.
+#: Characters that some programs show as a line end, but the parser does not: what follows them looks like a new line,
+#: but is part of the one before. NUL comes from files saved as UTF-16.
 _ODD = re.compile("[\0\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 
 _WRITTEN = re.compile(r"\s*(?:export\s+)?(?:'[^']+'|[^=#\s]+)\s*=[^\S\n]*(.*)", re.DOTALL)
@@ -39,7 +39,7 @@ _NOT_ASSIGNED = "this is not NAME=value, and not a comment. Write NAME=value, or
 
 @dataclass(slots=True)
 class EnvFile:
-    """What the file assigns, by name; where each name stands; and what is wrong, a line of text each."""
+    """What the file assigns, by name; the line of each name; and the errors, one line of text each."""
 
     path: Path
     values: dict[str, str] = field(default_factory=dict)
@@ -56,15 +56,15 @@ class EnvFile:
 
 
 def read_env_file(path: Path | None) -> EnvFile:
-    """Read ``path``, or ``.env`` in the working folder where there is one.
+    """Read ``path``, or ``.env`` in the working folder if it exists.
 
-    :raises SettingsError: a file that was named does not exist; or it cannot be read, or is not a text file.
+    :raises SettingsError: a file given by ``path`` does not exist; or it cannot be read, or is not a text file.
     """
     file = EnvFile(path or DEFAULT_FILE)
     text = _text(file.path, was_named=path is not None)
     if text is None:
         return file
-    # read_text has made "\n" of every line end, so that lines are counted as editors count them.
+    # read_text turned every line end into "\n", so that lines are counted as in editors.
     file.faults += _odd_lines(file, text)
     before: Binding | None = None
     for binding in parse_stream(io.StringIO(text)):
@@ -75,7 +75,7 @@ def read_env_file(path: Path | None) -> EnvFile:
 
 
 def _text(path: Path, *, was_named: bool) -> str | None:
-    """None where there is no file, and need be none."""
+    """None if there is no file and none is needed."""
     if is_named_pipe(path):
         raise _unreadable(path, NAMED_PIPE, "Put a text file in its place.")
     try:
@@ -87,7 +87,7 @@ def _text(path: Path, *, was_named: bool) -> str | None:
         hint = "Check --env-file." if was_named else "It is a link: correct where it leads to, or remove it."
         raise SettingsError(f"The settings file {path} does not exist.", hint=hint) from None
     except IsADirectoryError as error:
-        # Docker makes a folder of a file that is to be mounted and does not exist.
+        # Docker creates a folder for a mounted file that does not exist.
         raise _unreadable(path, "it is a folder", "Put a text file in its place.") from error
     except UnicodeDecodeError as error:
         raise _unreadable(path, _encoding_fault(error), "Save it as UTF-8 text.") from error
@@ -119,7 +119,7 @@ def _odd_lines(file: EnvFile, text: str) -> list[str]:
 
 
 def _take(file: EnvFile, binding: Binding, before: Binding | None) -> None:
-    """``before`` is the assignment above this one; None where there is none."""
+    """``before`` is the assignment above this one, if any."""
     written = binding.original.string
     blank = written[: len(written) - len(written.lstrip())]
     line = binding.original.line + blank.count("\n")
@@ -143,7 +143,7 @@ def _take(file: EnvFile, binding: Binding, before: Binding | None) -> None:
 
 
 def _what_is_wrong(written: str) -> str:
-    """Nothing of the line is shown: it may be a password."""
+    """Shows no part of the line: it may be a password."""
     value = _WRITTEN.match(written)
     if value is not None and value[1][:1] in ("'", '"'):
         quoted = _IN_QUOTES.match(value[1])
@@ -169,7 +169,7 @@ def _fault_of_name(key: str, value: str | None) -> str | None:
         return f"this does not begin with the name of a setting. Did you mean {right}=value?"
     if key == names.ENV_FILE_NAME:
         return f"{key} works in the environment only. Use that, or --env-file."
-    # Where the right name is assigned too, the one without our prefix belongs to another program; see ``loading.py``.
+    # If the right name is assigned too, the one without our prefix belongs to another program; see ``loading.py``.
     return None if right == key or names.bare_twin(key, in_file=True) else names.is_not_a_setting(key, right)
 
 
@@ -197,7 +197,7 @@ def _fault_of_our_value(key: str, value: str, after: re.Match[str]) -> str | Non
         return None
     if not value:
         return f"{key} has no value: what follows # is a comment. Write the value in front of it, or remove the line."
-    # In a free text nothing else tells a comment from a part of the value.
+    # In free text, nothing else distinguishes a comment from the value.
     if names.OURS[key].is_free_text and (quoted is None or quoted[1] in comment):
         return (
             f"{key} is followed by #, which some programs take for a comment and some for a part of the value."

@@ -1,4 +1,4 @@
-"""Options: the service that pict-rs asks about uploads, and the relay in its place."""
+"""Options: the service that pict-rs asks about uploads, and the relay that can replace it."""
 
 from __future__ import annotations
 

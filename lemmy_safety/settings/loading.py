@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What could be read of the settings. Those in ``unknown`` (field names) have a fault, and here their default."""
+    """The readable part of the settings. Those in ``unknown`` (field names) are invalid and have their default."""
 
     settings: Settings
     faults: tuple[str, ...]
     unknown: frozenset[str]
     sources: Mapping[str, str] = field(default_factory=dict)
-    """By field name: where the option is set, as it is written there. Options that are not set are missing."""
+    """By field name: where the option is set, as written there. Unset options are missing."""
 
     def written(self, name: str) -> str:
-        """What messages call an option: its name as the admin wrote it, with file and line; else its usual name."""
+        """An option's name in messages: as the admin wrote it, with file and line; else its usual name."""
         return self.sources.get(name, OPTIONS[name].env[0])
 
     def strict(self, section: str) -> Settings:
-        """The settings, where to ask for one of this section that has a fault raises ``UnknownSetting``.
+        """The settings; reading an invalid one of this section raises ``UnknownSetting``.
 
-        A default in its place would be another storage or detector than the one that is meant.
+        Its default would be another storage or detector than the intended one.
         """
         unknown = sorted(name for name in self.unknown if OPTIONS[name].section == section)
         known = {name: getattr(self.settings, name) for name in OPTIONS}
@@ -45,7 +45,7 @@ class Reading:
 
 
 class UnknownSetting(LookupError):
-    """A setting was asked for whose value is not known, because it has a fault. ``names`` are to be corrected first."""
+    """An invalid setting was read, so its value is unknown. ``names`` must be corrected first."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(", ".join(names))
@@ -71,9 +71,9 @@ def load_settings(
     """Build the settings: flags before environment before ``.env`` before defaults. Empty texts count as unset.
 
     ``flags`` maps field names to values or texts; None means not given. ``env_file`` defaults to
-    ``LEMMY_SAFETY_ENV_FILE`` or ``.env`` in the working folder; a file that is named must exist.
+    ``LEMMY_SAFETY_ENV_FILE`` or ``.env`` in the working folder; a named file must exist.
 
-    :raises SettingsError: with all faults at once.
+    :raises SettingsError: lists all errors at once.
     """
     environ = os.environ if environ is None else environ
     reading = _read(flags or {}, environ, read_env_file(_named_env_file(env_file, environ)))
@@ -88,7 +88,7 @@ def read_settings(
     environ: Mapping[str, str] | None = None,
     env_file: Path | None = None,
 ) -> Reading:
-    """As ``load_settings``, for someone who wants to go on in spite of faults. Not for anything that acts on objects."""
+    """As ``load_settings``, but goes on despite errors. Not for anything that acts on objects."""
     environ = os.environ if environ is None else environ
     path = _named_env_file(env_file, environ)
     try:
@@ -125,7 +125,7 @@ def _read(flags: Mapping[str, object], environ: Mapping[str, str], file: EnvFile
 
 
 def env_file_in_use(env_file: Path | None = None, *, environ: Mapping[str, str] | None = None) -> Path:
-    """The file that ``load_settings`` reads settings from, which need not exist if nothing names it."""
+    """The file that ``load_settings`` reads; it need not exist if no setting names it."""
     return _named_env_file(env_file, os.environ if environ is None else environ) or DEFAULT_FILE
 
 
@@ -134,7 +134,7 @@ def _named_env_file(env_file: Path | None, environ: Mapping[str, str]) -> Path |
 
 
 def proxies(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """The values of ``HTTPS_PROXY``, ``all_proxy`` and the like, which libraries read by themselves, in any spelling.
+    """The values of ``HTTPS_PROXY``, ``all_proxy`` and the like, which libraries read themselves, in any spelling.
 
     They can hold a password. ``NO_PROXY`` names hosts, not proxies.
     """
@@ -147,12 +147,12 @@ def proxies(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
 
 
 def variable(name: str) -> str | None:
-    """An environment variable that a file of the admin's names, as ``~/.ssh/config`` may; None where it is not set."""
+    """An environment variable that one of the admin's files names, as ``~/.ssh/config`` may; None if unset."""
     return os.environ.get(name)
 
 
 def read_alone(name: str, *, environ: Mapping[str, str] | None = None) -> Any:
-    """One setting from the environment alone, whatever is wrong with the others.
+    """One setting from the environment alone, even if others are invalid.
 
     :raises SettingsError: this one is not valid.
     """
@@ -166,7 +166,7 @@ def _find(
 ) -> tuple[object | None, str]:
     if flags.get(item.name) is not None:
         return flags[item.name], f"--{item.name.replace('_', '-')}"
-    # Within one source the name with our prefix wins: it can only have been meant for us.
+    # Within one source the name with our prefix wins: only that one is certainly ours.
     for name in reversed(item.env):
         if environ.get(name, "").strip():
             return environ[name], name
@@ -177,7 +177,7 @@ def _find(
 
 
 def _left_empty(item: Option, environ: Mapping[str, str], file: EnvFile) -> str | None:
-    """Where the option is named and left empty: a variable that was not set may have been meant to fill it."""
+    """Where the option is present but empty: it may have been meant to be filled from an unset variable."""
     for name in item.env:
         if name in environ:
             return name
@@ -187,9 +187,9 @@ def _left_empty(item: Option, environ: Mapping[str, str], file: EnvFile) -> str 
 
 
 def _misnamed(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Variables that were meant for us and have no name of ours, also where compose's ``env_file`` brought them.
+    """Variables meant for us under a wrong name, also from compose's ``env_file``.
 
-    Each as the fault in words, and the name that is right.
+    Each as an error message, and the right name.
     """
     for name, value in environ.items():
         right = names.meant(name, in_file=False)
@@ -199,7 +199,7 @@ def _misnamed(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _misnamed_in(file: EnvFile) -> Iterator[tuple[str, str]]:
-    """Names in ``.env`` that are ours but for the prefix; as ``_misnamed``."""
+    """Names in ``.env`` that are ours except for the prefix; as ``_misnamed``."""
     for name, value in file.values.items():
         twin = names.bare_twin(name, in_file=True)
         if twin and not _is_anothers(name, value, file.values, in_file=True):
@@ -207,6 +207,6 @@ def _misnamed_in(file: EnvFile) -> Iterator[tuple[str, str]]:
 
 
 def _is_anothers(name: str, value: str, values: Mapping[str, str], *, in_file: bool) -> bool:
-    """Whether a name of ours without its prefix says nothing, or the one with it stands beside it."""
+    """Whether a name of ours without its prefix is empty, or the one with the prefix is set as well."""
     twin = names.bare_twin(name, in_file=in_file)
     return twin is not None and (not value.strip() or bool(values.get(twin, "").strip()))

@@ -1,4 +1,4 @@
-"""Whether a name that is not one of ours was meant to be one. A setting that is overlooked can mean that a pass deletes."""
+"""Whether a name that is not one of ours was meant to be. Because of an overlooked setting a pass may delete."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ RESERVED = frozenset({ENV_FILE_NAME, "_LEMMY_SAFETY_COMPLETE"})
 #: Every name that an option has, and the option.
 OURS = {name: item for item in OPTIONS.values() for name in item.env}
 
-#: Bare names that hold a run back. Other programs' variables are not called that, so they count in the environment too.
+#: Bare names that restrain a run. Other programs do not use them, so they count in the environment too.
 _OURS_ALONE = frozenset({"DRY_RUN", "SKIP_UNREADABLE"})
 
-#: Words that people put in front of a bare name instead of our whole prefix: LEMMY_DRY_RUN, FEDI_SAFETY_DETECTORS.
+#: Prefixes that people use instead of our whole prefix: LEMMY_DRY_RUN, FEDI_SAFETY_DETECTORS.
 _HALF_PREFIX = re.compile("(?:LEMMY|SAFETY|FEDIVERSE|FEDI)+")
 
-#: Names that half of our prefix makes into those of another program: this is Lemmy's own.
+#: Names that belong to another program with half of our prefix: this one is Lemmy's own.
 _OTHERS_WITH_HALF = frozenset({"DATABASE_URL"})
 
 #: Bare names that mean something else to other programs, even in a ``.env`` file that they share with us.
@@ -36,12 +36,12 @@ _OTHERS_TOO = frozenset({"DEBUG"})
 _TYPO_RATIO = 0.85
 _CANDIDATES = 5
 
-#: Letters that may differ: 2 are one wrong letter, two swapped ones, or two missing ones; 4 in a name of 14 letters or more.
+#: Letters that may differ: 2 are one wrong letter, two swapped, or two missing ones; 4 in a name of 14 letters or more.
 _UNMATCHED = 2
 _UNMATCHED_LONG = 4
 _LONG = 14
 
-#: A bare name shorter than this is like too many words to be compared by anything but equality.
+#: A bare name shorter than this resembles too many words, so it is only compared for equality.
 _SHORTEST_BARE = 6
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -51,7 +51,7 @@ _ASSIGNED = re.compile(r"(?:^|[\s;,&|])([A-Za-z_][A-Za-z0-9_.-]*)[^\S\n]*[=:]", 
 
 
 def _letters(name: str) -> str:
-    """What is left of a name when case, separators, quotes and invisible characters do not count."""
+    """A name without case, separators, quotes and invisible characters."""
     return "".join(char for char in unicodedata.normalize("NFKC", name).upper() if char.isalnum())
 
 
@@ -69,21 +69,21 @@ _AFTER_HALF: dict[str, str] = {
 
 
 def is_plain(name: str) -> bool:
-    """Whether it is written like the name of a variable at all."""
+    """Whether it has the form of a variable's name."""
     return _PLAIN.fullmatch(name) is not None
 
 
 def may_stand_alone(name: str) -> bool:
-    """Whether it can be a name that docker compose is to pass on from its environment, and not a part of a value above."""
+    """Whether it can be a name for docker compose to pass on from its environment, not a part of a value above."""
     return _CAPITALS.fullmatch(name) is not None
 
 
 def meant(name: str, *, in_file: bool) -> str | None:
-    """The name of ours that this one was probably meant to be; None if it belongs to another program or is ours.
+    """Our name that this one was probably meant to be; None if it belongs to another program or is correct.
 
-    The environment holds variables of many programs, so there only our prefix or half of it, bare names that hold a run
-    back, and names that differ by a slip of a key count. ``.env`` is our file, though docker compose may read it as well: there our
-    names without their prefix count too, and whatever resembles a name of ours.
+    The environment holds variables of many programs, so there only our prefix or half of it, bare names that restrain a
+    run, and names with a typing error count. ``.env`` is our file, though docker compose may read it as well: there our
+    names without their prefix count too, and anything that resembles one of our names.
     """
     if name in OURS or name in RESERVED:
         return None
@@ -99,7 +99,7 @@ def meant(name: str, *, in_file: bool) -> str | None:
 
 
 def named_by(key: str) -> str | None:
-    """The name of ours that what precedes = in ``.env`` is, was meant to be, or has in it (``$env:DETECTORS``)."""
+    """Our name in the text before = in ``.env``: equal, probably meant, or contained (``$env:DETECTORS``)."""
     words: list[str] = [key, *_WORD.findall(key)]
     for word in words:
         if word in OURS or word == ENV_FILE_NAME:
@@ -111,23 +111,23 @@ def named_by(key: str) -> str | None:
 
 
 def is_not_a_setting(name: str, right: str) -> str:
-    """The fault in words."""
+    """The error message."""
     return f"{name} is not a setting. Did you mean {right}?"
 
 
 def bare_twin(name: str, *, in_file: bool) -> str | None:
-    """The name of ours that this one is without its prefix, exactly (``DRY_RUN``)."""
+    """Our name that equals this one except for the prefix (``DRY_RUN``)."""
     bare = name.upper()
     return _BARE.get(bare) if bare in _bare_names(in_file=in_file) else None
 
 
 def assigned_in(value: str) -> Iterator[str]:
-    """Names of ours that a value seems to assign: a second setting on its line, or lines after a forgotten quote."""
+    """Our names that a value seems to assign: a second setting on its line, or lines after a forgotten quote."""
     for match in _ASSIGNED.finditer(value):
         name = match[1]
         if name in _OURS_ALONE or _is_ours(name):
             yield name
-    if "\n" in value:  # also where = is missing
+    if "\n" in value:  # even without =
         yield from filter(_is_ours, _WORD.findall(value))
 
 
@@ -158,7 +158,7 @@ def _misspelt(name: str, letters: str, *, in_file: bool) -> str | None:
         for ours in similar:
             if not _differ_by_words(name, ours, least=_UNMATCHED + 1):
                 return ours
-    # Something in front of a name of ours: "$env:" of PowerShell, "-e" of docker run.
+    # Text before one of our names: "$env:" of PowerShell, "-e" of docker run.
     start = letters.find(_PREFIX_LETTERS)
     if start > 0 and letters[start:] in _FULL:
         return _FULL[letters[start:]]
@@ -166,7 +166,7 @@ def _misspelt(name: str, letters: str, *, in_file: bool) -> str | None:
 
 
 def _is_slip(name: str, letters: str, ours: str) -> bool:
-    """Whether a slip of a key or two makes one name of the other."""
+    """Whether one or two typing errors turn one name into the other."""
     right = _letters(ours)
     shorter = min(len(letters), len(right))
     allowed = _UNMATCHED_LONG if shorter >= _LONG else _UNMATCHED
@@ -174,9 +174,9 @@ def _is_slip(name: str, letters: str, ours: str) -> bool:
 
 
 def _differ_by_words(name: str, ours: str, *, least: int = 1) -> bool:
-    """Whether a name is one of its own: it has a whole word more or less, or another word in the place of one.
+    """Whether the names are really different: one has a whole word more or less, or a different word.
 
-    Words that are missing or too many count where they have ``least`` letters together.
+    Missing or additional words count if they have ``least`` letters together.
     """
     one, other = name.upper().split("_"), ours.split("_")
     shorter, longer = sorted((one, other), key=len)
@@ -193,7 +193,7 @@ def _is_same_word(word: str, right: str) -> bool:
 
 
 def _unmatched(one: str, other: str, *, at_most: int) -> bool:
-    """Whether all letters but so many of the two together stand in the same order in both."""
+    """Whether all letters of the two together, except ``at_most``, are in the same order in both."""
     if abs(len(one) - len(other)) > at_most:
         return False
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)

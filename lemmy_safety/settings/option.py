@@ -1,4 +1,4 @@
-"""What one option is: its names, type, range, help and secrecy, and how a text becomes its value."""
+"""What one option is: its names, type, range, help and secrecy, and how text becomes its value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENV_PREFIX = "LEMMY_SAFETY_"
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
-#: Straight and typographic quotation marks. Shells, systemd and .env take them off; "docker --env-file", compose's
+#: Straight and typographic quotation marks. Shells, systemd and .env remove them; "docker --env-file", compose's
 #: "format: raw" and word processors leave them in the value.
 QUOTES = tuple("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")
 
@@ -28,7 +28,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """What is known of one setting apart from its value. ``env`` lists its names, the preferred one first."""
+    """Everything about one setting except its value. ``env`` lists its names, the preferred one first."""
 
     name: str
     kind: type
@@ -43,11 +43,11 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     example: str = ""
-    #: Says what is wrong with a text, as the end of a sentence that begins with "the value".
+    #: Describes the error in a text, as the end of a sentence that begins with "the value".
     refuse: Callable[[str], str | None] | None = None
     #: Whether it decides if something is deleted. Such an option must not be left empty: its default may delete.
     brake: bool = False
-    #: Whether it is text that names files, whose names need not be UTF-8. So does every path.
+    #: Whether it is text that names files, whose names need not be UTF-8. Every path counts as well.
     names_files: bool = False
 
     @property
@@ -63,13 +63,13 @@ class Option:
 
     @property
     def is_free_text(self) -> bool:
-        """Whether almost any text is a value, so that a slip of the pen is not noticed by its type."""
+        """Whether almost any text is valid, so that the type does not reveal typing errors."""
         return self.kind in (str, Path, tuple) and not self.choices
 
     def parse(self, raw: object, source: str) -> Any:
-        """Turn a text into the option's type.
+        """Convert a text to the option's type.
 
-        :raises SettingsError: naming the source, the value (unless secret) and what is allowed.
+        :raises SettingsError: names the source, the value (unless secret) and what is allowed.
         """
         shown = "(hidden)" if self.secret else repr(raw)
         complaint = SettingsError(
@@ -91,7 +91,7 @@ class Option:
             if unknown or not items:
                 raise complaint
             return items
-        if self.kind in (int, float) and (not text.isascii() or "_" in text):  # Python alone reads those as numbers
+        if self.kind in (int, float) and (not text.isascii() or "_" in text):  # only Python reads those as numbers
             raise complaint
         try:
             value: Any = _path(text, source) if self.kind is Path else self.kind(text)
@@ -107,7 +107,7 @@ class Option:
         return value
 
     def _cannot_be_meant(self, text: str) -> str | None:
-        """What is wrong with a free text: something in it that its writer does not see, or does not count as part of it."""
+        """The error in a free text: something in it that its author does not see or did not mean to include."""
         odd = next((char for char in text if unicodedata.category(char) in _INVISIBLE), None)
         if odd is not None:
             return f"holds an invisible character (U+{ord(odd):04X})"
@@ -115,14 +115,14 @@ class Option:
             return "begins or ends with a blank"
         if text.startswith(QUOTES) or text.endswith(QUOTES):
             return "begins or ends with a quotation mark, which counts as part of it here"
-        # As lone surrogates Python has the bytes of the environment that are not UTF-8.
+        # Python represents bytes of the environment that are not UTF-8 as lone surrogates.
         if not (self.kind is Path or self.names_files) and any(unicodedata.category(char) == "Cs" for char in text):
             return "holds a byte that is not UTF-8"
         return None
 
 
 def _path(text: str, source: str) -> Path:
-    """``~`` alone may wait until it is needed: without a home folder most commands need nothing below it."""
+    """Without a home folder, ``~`` stays unresolved until needed: most commands need nothing below it."""
     path = expanded_if_known(Path(text))
     return path if is_below_home(path) else expanded(path, what=source)
 

@@ -11,7 +11,7 @@ SECTION = "Storage: one of S3, SSH or a local folder"
 
 
 def _why_no_key(prefix: str) -> str | None:
-    """Why no key begins with this text; None where one can."""
+    """Why no key can begin with this text; None if one can."""
     if prefix.startswith("/"):
         return f"is {prefix!r}, and no key begins with a slash"
     odd = next((part for part in prefix.split("/")[:-1] if part in {"", ".", ".."}), None)
@@ -24,7 +24,7 @@ _LONGEST_NAME = 255
 
 
 def _why_no_key_file(text: str) -> str | None:
-    """Whether the key itself was pasted, which no message may repeat; None where it can be the name of a file."""
+    """An error if the key itself was pasted, which no message may repeat; None if it can be the name of a file."""
     pasted = "PRIVATE KEY" in text or text.startswith(_KEYS[0])
     if pasted or (text.startswith(_KEYS[1]) and len(text) > _LONGEST_NAME):
         return "is a private key and not the name of the file that holds it"

@@ -23,10 +23,10 @@ DEFAULT_FILE = Path(".env")
 class Settings(
     WorkerSettings, HookSettings, DatabaseSettings, LimitSettings, DetectorSettings, RunSettings, StorageSettings
 ):
-    """All settings of one run, validated one by one; combinations are judged where they are used."""
+    """All settings of one run, validated one by one; combinations are checked where they are used."""
 
     env_file: Path = dataclasses.field(default=DEFAULT_FILE, compare=False)
-    """No option: the file that was read, or would have been if it were there. For messages that say where to set something."""
+    """Not an option: the file that was read, or would be if it existed. For messages on where to set something."""
 
 
 def _options() -> dict[str, Option]:
