@@ -1,7 +1,7 @@
-"""The door for a person: parse what was typed, call the rooms through ``wiring``, present what they answer.
+"""The command line: parses the arguments, calls the other rooms through ``wiring``, and presents their results.
 
-No judgement and no storage access of its own. Everything heavy is imported inside the functions that need it, so
-that ``lemmy-safety --help`` answers at once; ``tests/cli/test_help.py`` holds that.
+It judges nothing and accesses no storage itself. Heavy imports are inside the functions that need them, so that
+``lemmy-safety --help`` answers at once; ``tests/cli/test_help.py`` checks that.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point of the ``lemmy-safety`` command; ends the process with the exit code of what happened."""
+    """Entry point of the ``lemmy-safety`` command; ends the process with its exit code."""
     from lemmy_safety.cli.starting import START_UP  # noqa: PLC0415 - importing the package stays free
 
     START_UP.begin()
@@ -24,7 +24,7 @@ def main() -> None:
 
         if (broken := code_of_broken_start(error)) is None:
             raise
-        streams.failure()  # which writes what is still held
+        streams.failure()  # also flushes what is still buffered
         START_UP.ends_with(broken)
         sys.exit(broken)
     try:

@@ -1,4 +1,4 @@
-"""The command itself: ``lemmy-safety`` without a subcommand sweeps or watches; the subcommands hang below it."""
+"""The command itself: ``lemmy-safety`` without a subcommand sweeps or watches; subcommands do the rest."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from lemmy_safety.settings import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: What runs until it is stopped, beside the daemon; being stopped is its success.
+#: Commands, besides the daemon, that run until they are stopped; a stop is their success.
 _SERVICES = frozenset({"serve", "worker"})
 
 _FLAGS = tuple(name for name, item in OPTIONS.items() if item.flag)
 
 
 class Application(click.Group):
-    """The command group, with our failures and exit codes in place of click's own."""
+    """The command group, with our errors and exit codes instead of click's."""
 
     def main(
         self,
@@ -51,8 +51,8 @@ class Application(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> NoReturn:
-        """Run and end the process; nothing but ``SystemExit`` leaves."""
-        del standalone_mode  # both ways of running end here, so that tests and the console script behave the same
+        """Run and end the process; raises only ``SystemExit``."""
+        del standalone_mode  # ignored, so that tests and the console script behave the same
         invocation = Invocation()
         try:
             if warning := too_old():
@@ -64,13 +64,13 @@ class Application(click.Group):
             reason = understood(error)
             code = present(reason, debug=invocation.debug, redaction=invocation.redaction)
             file = invocation.fault_file()
-            # A person at a terminal has seen what is wrong.
+            # A person at a terminal has already seen the error.
             if file is not None and invocation.is_service and _is_lasting(reason) and not someone_is_there():
                 wait_to_be_stopped(file, fault=invocation.redaction.said_by(reason), code=code)
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """After the flags: every setting that has none, by the name to write into the environment or ``.env``."""
+        """After the flags: every setting without a flag, by its name for the environment or ``.env``."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for item in OPTIONS.values():
             if item.flag:
@@ -104,7 +104,7 @@ def app(ctx: click.Context, *, yes: bool, as_json: bool) -> None:
     With --all: check everything once, then exit.
     """
     invocation = current()
-    # An earlier start that was killed while it waited has left its file.
+    # An earlier start that was killed while waiting may have left its file.
     if (file := invocation.fault_file()) is not None and ctx.invoked_subcommand in {None, *_SERVICES}:
         forget_fault(file)
     if ctx.invoked_subcommand is None:
@@ -118,7 +118,7 @@ def app(ctx: click.Context, *, yes: bool, as_json: bool) -> None:
 
 
 def _is_lasting(error: BaseException) -> bool:
-    """Whether starting again would only repeat it, until a person fixes a setting, a file or the command line."""
+    """Whether a restart would only repeat it, until a person fixes a setting, a file or the command line."""
     return isinstance(error, click.UsageError) or (isinstance(error, LemmySafetyError) and error.lasting)
 
 

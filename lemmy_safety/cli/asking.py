@@ -1,4 +1,4 @@
-"""Asking a person for a passphrase, or for a yes, where there is a terminal."""
+"""Asks a person for a passphrase or a confirmation, if there is a terminal."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-#: How long Ctrl-C at a prompt may go unheard before it is sent again.
+#: How long Ctrl-C at a prompt may go unnoticed before it is sent again.
 _AGAIN_S = 0.05
 
 
 def asker() -> Callable[[str], str] | None:
-    """How to ask for a passphrase, or None where nobody can be asked (a service, a pipe, a script)."""
+    """How to ask for a passphrase, or None without a person to ask (a service, a pipe, a script)."""
     return _ask if someone_is_there() else None
 
 
@@ -31,7 +31,7 @@ def someone_is_there() -> bool:
 
 
 def confirmed(question: str) -> bool:
-    """Whether a person says yes. Ctrl-C and a terminal that went away are a no."""
+    """Whether a person says yes. Ctrl-C and a closed terminal mean no."""
     with _ctrl_c_ends_the_prompt():
         try:
             return click.confirm(question, err=True)
@@ -42,16 +42,16 @@ def confirmed(question: str) -> bool:
 def agree(question: str) -> None:
     """Go on only if a person says yes.
 
-    :raises click.Abort: a no, Ctrl-C, or a terminal that went away.
+    :raises click.Abort: a no, Ctrl-C, or a closed terminal.
     """
     with _ctrl_c_ends_the_prompt():
         click.confirm(question, abort=True, err=True)
 
 
 def typed(question: str) -> str:
-    """What a person answers, "" for nothing.
+    """A person's answer, "" for none.
 
-    :raises click.Abort: Ctrl-C, or a terminal that went away.
+    :raises click.Abort: Ctrl-C, or a closed terminal.
     """
     with _ctrl_c_ends_the_prompt():
         return str(click.prompt(question, err=True, default="", show_default=False))
@@ -64,7 +64,7 @@ def _ask(question: str) -> str:
 
 @contextmanager
 def _ctrl_c_ends_the_prompt() -> Iterator[None]:
-    """A run takes Ctrl-C as "stop cleanly". At a prompt it is an answer: it ends the prompt, and nothing else."""
+    """During a run Ctrl-C means "stop cleanly". At a prompt it is an answer: it only ends the prompt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -85,10 +85,10 @@ def _ctrl_c_ends_the_prompt() -> Iterator[None]:
 
 @contextmanager
 def _never_too_early(heard: threading.Event) -> Iterator[None]:
-    """See to it that Ctrl-C is ``heard`` even if it comes just before the main thread begins to wait for an answer.
+    """Make sure that Ctrl-C is ``heard`` even if it comes just before the main thread begins to wait for an answer.
 
-    Such a signal is kept until the wait is over, which would be the next answer. So it is sent again until it ends the
-    wait. Other signals go to whoever listened for them before.
+    Python holds such a signal back until the wait is over, which would be the next answer. So it is sent again until it
+    ends the wait. Other signals go to their earlier handlers.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -110,7 +110,7 @@ def _never_too_early(heard: threading.Event) -> Iterator[None]:
             try:
                 yield
             finally:
-                heard.set()  # Ctrl-C comes too late now, and interrupts nothing of what follows
+                heard.set()  # Ctrl-C is too late now, and does not interrupt what follows
         finally:
             signal.set_wakeup_fd(listener)
             writer.shutdown(socket.SHUT_WR)

@@ -1,6 +1,6 @@
-"""What ends the program before click can present it: a library that every command needs is missing in part.
+"""Errors that end the program before click can present them: a library that every command needs is damaged.
 
-So nothing here imports a library, or a module of ours that does.
+So this module imports no library, and no module of ours that does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lemmy_safety.url_logins import hide_logins
 
 
 def code_of_broken_start(error: Exception) -> int | None:
-    """Say on stderr why the command line cannot be loaded, and how to fix it; None where that is not known."""
+    """Report on stderr why the command line cannot be loaded, and how to fix it; None if the reason is unknown."""
     if short := shortage(error):
         message, hint, code = f"{short[0]}.", short[1], WorkerDied.exit_code
     elif missing := explained(error):

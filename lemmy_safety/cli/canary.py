@@ -25,7 +25,7 @@ def canary(output: str | None, *, force: bool) -> None:
 
     Upload it to your own instance and watch the whole chain work, as with the EICAR file of virus scanners.
     """
-    # As text: a Path makes "-" of "./-", which is how a file with that name is meant.
+    # As text: a Path turns "./-", the way to name a file "-", into "-".
     file = None if output in {None, "-"} else Path(str(output))
     if file is None and sys.stdout.isatty():
         raise click.UsageError("Say where to write the picture: lemmy-safety canary -o canary.png")
@@ -37,7 +37,7 @@ def canary(output: str | None, *, force: bool) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        # A device or a pipe is written to, not overwritten.
+        # Writing to a device or a pipe overwrites nothing.
         is_new = not force and (file.is_file() or not file.exists())
         with file.open("xb" if is_new else "wb") as written:
             written.write(picture)

@@ -1,4 +1,4 @@
-"""What ``doctor`` says of one thing: good, at fault, or worth a word."""
+"""The result of one check of ``doctor``: good, an error, or a remark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One thing looked at. ``ok`` is None where there was nothing to judge; ``exit_code`` counts only for faults."""
+    """One check. ``ok`` is None if there was nothing to judge; ``exit_code`` counts only for errors."""
 
     area: str
     name: str
@@ -29,7 +29,7 @@ class Check:
 
 
 def fault(area: str, name: str, error: LemmySafetyError) -> Check:
-    """The error as a check that failed. Its fix is about what ran out, if that is the cause."""
+    """The error as a failed check. If a resource ran out, the fix is about that."""
     short = shortage(error)
     fix = f"{short[0]}. {short[1]}" if short else error.hint
     return Check(area=area, name=name, ok=False, detail=error.message, fix=fix, exit_code=error.exit_code)

@@ -1,4 +1,4 @@
-"""``lemmy-safety completion``: the script that teaches a shell our options."""
+"""``lemmy-safety completion``: the script that makes a shell complete our options."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def existing_ledger(settings: Settings) -> Ledger:
-    """The ledger for commands that only look things up: a mistyped file name must not make an empty database.
+    """The ledger for commands that only read: a mistyped file name must not create an empty database.
 
-    :raises LedgerError: there is none yet, or it cannot be opened.
+    :raises LedgerError: it does not exist yet, or cannot be opened.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
 
@@ -28,9 +28,9 @@ def existing_ledger(settings: Settings) -> Ledger:
 
 
 def as_it_is(settings: Settings) -> Ledger:
-    """The ledger without any upgrade: for looking at a database that may be of another version.
+    """The ledger without any upgrade: to read a database that may be of another version.
 
-    :raises LedgerError: there is none yet, or it cannot be opened, or it is of a newer version.
+    :raises LedgerError: it does not exist yet, cannot be opened, or is of a newer version.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
     from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
@@ -40,12 +40,12 @@ def as_it_is(settings: Settings) -> Ledger:
 
 
 def shown_name(settings: Settings) -> str:
-    """What messages call the database; a URL may hold a password and is not repeated."""
+    """The database's name in messages; a URL may hold a password and is not repeated."""
     return "the database of DATABASE_URL" if settings.database_url else str(settings.sqlite_filename)
 
 
 def is_missing(file: Path) -> bool:
-    """Whether there is no such file. One that cannot be looked at counts as there: opening it says what is wrong."""
+    """Whether the file does not exist. An inaccessible one counts as existing: opening it reports the error."""
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -58,7 +58,7 @@ def is_missing(file: Path) -> bool:
 def _check_exists(settings: Settings) -> None:
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
 
-    wiring.ledger_url(settings)  # a name that cannot be used is not one that a first pass makes
+    wiring.ledger_url(settings)  # an unusable name is an error: a first pass could not create it
     if settings.database_url is None and is_missing(wiring.database_path(settings)):
         raise LedgerError(
             f"There is no database {wiring.database_path(settings).absolute()} yet.",
@@ -104,7 +104,7 @@ def backup(path: Path | None, *, force: bool) -> None:
     with as_it_is(current().settings()) as ledger:
         copy = ledger.maintenance.back_up(path, overwrite=force)
         click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
-        # Only now: the copy of a damaged database may be all that is left of it.
+        # Only now: the copy of a damaged database may be the only one left.
         ledger.maintenance.check_whole()
 
 

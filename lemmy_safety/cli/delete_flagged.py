@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lemmy_safety.policy import Policy
     from lemmy_safety.settings import Settings
 
-#: The name of the action, whatever ACTION says: whoever types this command means it.
+#: The name of the action, whatever ACTION says: this command always deletes.
 DELETE = "delete"
 
 #: What to do about it.
@@ -70,7 +70,7 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
         if rows and not yes:
             _ask(rows, room=runner.guard.room(), policy=wiring.build_policy(settings))
             runner.ledger.breaker.note_decision()
-        # Only now: until the question is answered, Ctrl-C is to end the command and nothing else.
+        # Only now: until the question is answered, Ctrl-C should simply end the command.
         with StopSignals() as signals:
             outcome = carry_out(runner, rows, stop=signals.event, quiet=as_json, approved=not yes)
     if as_json:
@@ -85,7 +85,7 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
 
 
 def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
-    """Ask a person; for more than the circuit breaker would let through, the number has to be typed."""
+    """Ask a person; for more than the circuit breaker admits, they have to type the number."""
     _preview(rows)
     if not someone_is_there():
         raise ActionRefused(
@@ -108,7 +108,7 @@ def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
 
 @dataclass(slots=True)
 class DeletionOutcome:
-    """What became of the rows: how many were deleted, and the reports of all of them."""
+    """The results: how many rows were deleted, and the reports of all of them."""
 
     reports: list[ActionReport] = field(default_factory=list)
     stopped: bool = False
@@ -119,11 +119,11 @@ class DeletionOutcome:
 
     @property
     def held(self) -> int:
-        """Of those left: how many the circuit breaker keeps for a person."""
+        """How many of the remaining ones the circuit breaker holds for a person."""
         return sum(report.held for report in self.reports)
 
     def as_dict(self) -> dict[str, object]:
-        """Plain JSON types; ``state`` is done, refused (changed since), failed (for good) or intended (later)."""
+        """Plain JSON types; ``state`` is done, refused (changed since), failed (permanently) or intended (later)."""
         return {
             "done": len(self.reports) - self.left,
             "left": self.left,
@@ -149,9 +149,9 @@ def carry_out(
     quiet: bool,
     approved: bool = False,
 ) -> DeletionOutcome:
-    """Delete these rows' objects; one line a result, and one at the end, unless ``quiet``.
+    """Delete these rows' objects; prints one line per result, and one at the end, unless ``quiet``.
 
-    ``approved``: a person said yes to these very rows.
+    ``approved``: a person confirmed these very rows.
 
     :raises LedgerError: nothing can be recorded; then nothing more is deleted.
     """
@@ -166,7 +166,7 @@ def carry_out(
                     outcome.stopped = len(outcome.reports) < len(rows)
                     break
     except LemmySafetyError:
-        if not quiet and outcome.reports:  # what is deleted is deleted all the same
+        if not quiet and outcome.reports:  # even after an error, these were deleted
             _sum_up(outcome)
         raise
     if quiet:
@@ -187,9 +187,9 @@ def _sum_up(outcome: DeletionOutcome) -> None:
 
 
 def open_rows(ledger: Ledger, storage: str, keys: Sequence[str] | None) -> list[FlaggedRow]:
-    """The flagged rows of this storage that can be acted on, all or those named.
+    """The flagged rows of this storage that can be acted on: all, or those of ``keys``.
 
-    :raises LedgerError: a named key is not among them.
+    :raises LedgerError: one of ``keys`` is not among them.
     """
     rows = [row for row in ledger.reviews.flagged(storage=storage) if row.review is not Review.CLEARED]
     if keys is None:

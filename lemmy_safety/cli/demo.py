@@ -1,6 +1,6 @@
-"""``lemmy-safety demo``: the main job on a small sample store, with nothing to set up and nothing of yours touched.
+"""``lemmy-safety demo``: the main task on a small sample store. It needs no setup and touches none of your data.
 
-It runs the same code as a real sweep, and checks at each step that what it shows is what happened.
+It runs the same code as a real sweep, and checks at each step that its output is true.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lemmy_safety.cli.invocation import Invocation
     from lemmy_safety.scan.progress import PassSummary
 
-#: No environment and no default of the table: see ``demo_settings``.
+#: Independent of the environment and the table's defaults: see ``demo_settings``.
 _DETECTORS_HELP = (
     "Which detectors look at each picture, separated by commas; the environment does not count here."
     "  [default: hashes, and nudenet where it is installed]"
@@ -69,9 +69,10 @@ def demo(ctx: click.Context, folder: Path | None) -> None:
 
 
 def demo_settings(invocation: Invocation, place: Path) -> Settings:
-    """The settings of detectors as everywhere; all others are the demo's own, whatever the environment says.
+    """Detector settings as usual; all others are the demo's own, whatever the environment says.
 
-    The detectors themselves come from the flag alone, so that a filled-in ``.env`` makes nobody wait for gigabytes.
+    The choice of detectors comes only from the flag, so that a filled-in ``.env`` does not cause a download of
+    gigabytes.
     """
     given = invocation.settings()
     kept = {item.name: getattr(given, item.name) for item in OPTIONS.values() if item.section == DETECTORS}
@@ -106,7 +107,7 @@ def _place(folder: Path | None) -> Iterator[Path]:
 
 
 class Demo:
-    """The steps, each with a word before it and a check after it."""
+    """The steps, each announced before and checked after."""
 
     def __init__(self, ctx: click.Context, settings: Settings, signals: StopSignals, place: Path) -> None:
         self._ctx = ctx

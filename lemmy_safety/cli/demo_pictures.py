@@ -1,7 +1,7 @@
 """Harmless sample pictures for the demo, drawn from a seed while it runs: the package carries no picture files.
 
-Landscapes, plots, tiles, blobs and gradients in the formats pict-rs stores. This module makes bytes; where they go is
-the caller's business.
+Landscapes, plots, tiles, blobs and gradients in the formats pict-rs stores. This module only makes bytes; the caller
+decides where they go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SEED = 20240601
 
-#: pict-rs's extensions and what Pillow is told to write, in the proportions of a small instance.
+#: pict-rs's extensions and Pillow's formats for them, in the proportions of a small instance.
 _FORMATS: tuple[tuple[str, str, dict[str, int]], ...] = (
     (".webp", "WEBP", {"quality": 80}),
     (".jpeg", "JPEG", {"quality": 85}),

@@ -1,7 +1,7 @@
 """The demo's pict-rs folder: sample pictures and the canary under keys of both of pict-rs's schemes.
 
-The only place of lemmy-safety that writes pictures to a disk, because here it plays the admin's server; the pictures
-are drawn by us (``demo_pictures``), and the folder is gone after the demo unless somebody asked to keep it.
+The only place in lemmy-safety that writes pictures to a disk, because here it simulates the admin's server. The
+pictures are drawn by us (``demo_pictures``), and the folder is deleted after the demo unless the user asked to keep it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 PICTURES = 44
 
-#: Every so many pictures lies under a key from before pict-rs 0.5.7; old instances have both schemes side by side.
+#: Every n-th picture has a key from before pict-rs 0.5.7; old instances have both schemes side by side.
 _LEGACY_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleStore:
-    """What was put where. ``canaries`` must be flagged, ``damaged`` must be called unreadable, nothing else either."""
+    """Which files were stored. ``canaries`` must be flagged, ``damaged`` must be unreadable, and no others."""
 
     folder: Path
     pictures: frozenset[str]
@@ -70,7 +70,7 @@ class _Writer:
         self._start = datetime.now(UTC) - timedelta(days=60)
 
     def put(self, data: bytes, extension: str) -> str:
-        """Store under a key of pict-rs 0.5.7 and later, which tells when it was made."""
+        """Store under a key of pict-rs 0.5.7 and later, which contains its time."""
         moment = self._start + timedelta(hours=23 * self._written)
         return self._write(make_key(moment, self._dice.getrandbits(74), extension), data, moment)
 
@@ -84,7 +84,7 @@ class _Writer:
         path = self._folder.joinpath(*key.split("/"))
         path.parent.mkdir(parents=True)
         path.write_bytes(data)
-        # As old as its key says: what was written just now might be half-written, and a sweep would leave it for later.
+        # As old as its key says: a sweep would leave a fresh file for later, because it might be half-written.
         os.utime(path, (moment.timestamp(), moment.timestamp()))
         self._written += 1
         return key

@@ -1,4 +1,4 @@
-"""``lemmy-safety doctor``: every fault at once, each with its fix."""
+"""``lemmy-safety doctor``: all errors at once, each with its fix."""
 
 from __future__ import annotations
 

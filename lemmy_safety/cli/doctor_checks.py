@@ -1,4 +1,4 @@
-"""What ``doctor`` checks. Each check stands for itself: a fault in one never keeps the others from being made."""
+"""What ``doctor`` checks. The checks are independent: an error in one never prevents the others."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
 
 _DAY_S = 24 * 60 * 60
 
-#: The name of the check which storage the settings mean.
+#: The name of the check which storage the settings choose.
 _CHOSEN = "chosen"
 
-#: Extras that are sums of others or for developers.
+#: Extras that combine others or are for developers.
 _NOT_FOR_USERS = {"all", "test", "dev"}
 
 
 def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
-    """Everything, in the order in which a person would fix it. ``load`` also loads the detectors' models."""
+    """All checks, in the order in which you would fix them. ``load`` also loads the detectors' models."""
     told: set[str] = set()
     for check in _all(reading, env_file=env_file, load=load):
         if check.ok is False and check.exit_code == MissingExtra.exit_code and check.fix in told:
-            # One damaged package is one fault, however many checks it stops.
+            # One damaged package is one error, however many checks it stops.
             yield dataclasses.replace(check, ok=None, fix="", exit_code=0)
             continue
         told.add(check.fix)
@@ -106,8 +106,8 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
 
 
 def _unless_damaged(area: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks, with a fault in the place of the error that ends them, where a package is missing or damaged, or memory,
-    files or threads ran out.
+    """The checks; ends with a failed check instead of an exception if a package is missing or damaged, or memory, files
+    or threads ran out.
     """
     try:
         yield from checks
@@ -127,7 +127,7 @@ def _section_of(reading: Reading, option: str) -> Settings:
 
 
 def _unless_unknown(area: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """The checks, until one needs a setting that has a fault: it would be about the wrong thing."""
+    """The checks, until one needs an invalid setting: it would check the wrong thing."""
     try:
         yield from checks
     except UnknownSetting as unknown:
@@ -139,7 +139,7 @@ def _not_checked(area: str, unknown: UnknownSetting) -> Check:
 
 
 def _check_hook(reading: Reading) -> Iterator[Check]:
-    """Who may ask the hook, and which workers a relay believes; ``serve`` refuses to start with these faults."""
+    """Who may call the hook, and which workers a relay trusts; ``serve`` refuses to start with these errors."""
     settings = _section_of(reading, "hook_secret")
     found = list(_check_service("Upload hook", (*HOOK_CHECKS, key_of_workers), settings, reading.written))
     yield from found
@@ -148,7 +148,7 @@ def _check_hook(reading: Reading) -> Iterator[Check]:
 
 
 def _check_worker(reading: Reading) -> Iterator[Check]:
-    """``worker`` refuses to start with these faults. A machine that is not a worker has no such settings."""
+    """``worker`` refuses to start with these errors. A machine that is not a worker has no such settings."""
     if "pictrs_safety_url" in reading.sources:
         settings = _section_of(reading, "pictrs_safety_url")
         found = list(_check_service("Worker", WORKER_CHECKS, settings, reading.written))
@@ -169,13 +169,13 @@ def _check_service(area: str, checks: Iterable[ServiceCheck], settings: Settings
 
 def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
     for check in check_storage(_section_of(reading, "storage")):
-        # A line of .env that cannot be read may hold the storage, or the SSH user, that is missing here.
+        # The storage or SSH user that is missing here may be in an unreadable line of .env.
         is_missing = check.name in {_CHOSEN, "ssh"} and check.ok is False and check.exit_code == SettingsError.exit_code
         yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
 
 
 def check_extras() -> Iterator[Check]:
-    """Which optional parts are installed. None is a fault in itself: a detector that needs one says so."""
+    """Which optional parts are installed. A missing one is not an error: a detector that needs it reports that."""
     wanted: dict[str, list[str]] = {}
     try:
         requirements = importlib.metadata.requires("lemmy-safety") or ()
@@ -202,7 +202,7 @@ def _installed(package: str) -> bool:
 
 
 def _permissions(settings: Settings) -> Iterator[Check]:
-    """A warning for each file that is open to other accounts: it breaks nothing, so it is no fault."""
+    """A warning for each file that is open to other accounts: it breaks nothing, so it is not an error."""
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
     private = private_files(settings, wiring.database_file(settings))
@@ -213,7 +213,7 @@ def _permissions(settings: Settings) -> Iterator[Check]:
 
 
 def _limit(settings: Settings, too_low: Callable[..., TooLow | None]) -> Iterator[Check]:
-    """Where a limit of this process is too low a pass fails, in many ways, or leaves objects to the next one."""
+    """If a limit of this process is too low, a pass fails in various ways, or leaves objects to the next one."""
     from lemmy_safety import wiring  # noqa: PLC0415 - as below
 
     limit = too_low(threads=settings.threads, decoders=wiring.decode_workers(settings))
@@ -223,7 +223,7 @@ def _limit(settings: Settings, too_low: Callable[..., TooLow | None]) -> Iterato
 
 
 def _at_once(settings: Settings) -> Iterator[Check]:
-    """What was chosen for this machine, or by the person, about how much is done at the same time."""
+    """How much is done at the same time, as chosen for this machine or by the admin."""
     from lemmy_safety import wiring  # noqa: PLC0415 - as below
 
     yield Check(
@@ -238,7 +238,7 @@ def _at_once(settings: Settings) -> Iterator[Check]:
 
 
 def check_storage(settings: Settings) -> Iterator[Check]:
-    """Choose, connect, then the storage's own steps."""
+    """Choose the storage, connect, then run its own checks."""
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
     area = "Storage"
@@ -277,7 +277,7 @@ def check_storage(settings: Settings) -> Iterator[Check]:
 
 
 def check_detectors(settings: Settings, *, load: bool) -> Iterator[Check]:
-    """Each chosen detector by itself, so that all that are missing something are named."""
+    """Each chosen detector separately, so that all incomplete ones are reported."""
     for name in settings.detectors:
         yield from _unless_unknown("Detectors", _check_detector(name, settings, load=load))
 
@@ -289,7 +289,7 @@ def _check_detector(name: str, settings: Settings, *, load: bool) -> Iterator[Ch
         for detector in wiring.build_detectors(settings, (name,)):
             if not load:
                 with imported(*detector.packages, extra=name, needed_for=f"The {name} detector"):
-                    pass  # imports nothing: torch alone takes seconds
+                    pass  # no imports: torch alone takes seconds
                 detail = f"{detector.version}; model not loaded (--quick)"
                 yield Check(area="Detectors", name=name, ok=True, detail=detail)
                 continue
@@ -318,7 +318,7 @@ def _where(detector: Detector) -> str:
 
 
 def _speed(name: str, rates: Mapping[str, float]) -> Iterator[Check]:
-    """For whoever asks how long a sweep will take."""
+    """Shows how long a sweep will take."""
     if rates:
         fastest, *others = rates.items()
         confirming = "".join(f"; what it cannot clear, {model} at {rate:.3g}" for model, rate in others)

@@ -28,17 +28,17 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import GarbledRequests, Ledger
     from lemmy_safety.settings import Settings
 
-#: Below this much free space beside the database doctor complains: a row takes about half a KiB, so this is room for
-#: some 400,000 objects more.
+#: With less free space than this next to the database, doctor warns: a row takes about half a KiB, so this is room for
+#: about 400,000 more objects.
 _LEAST_FREE_MB = 200
 
-#: A pass carries out at once what is due, and the next one what was left: an hour is many passes of a daemon.
+#: A pass carries out due actions at once, and the next one the rest: an hour is many passes of a daemon.
 _OVERDUE = timedelta(hours=1)
 
-#: An object that could not be read in this many passes in a row needs a person; once or twice is an outage of a server.
+#: An object that could not be read in this many passes in a row needs a person; once or twice may be a server outage.
 _MANY_PASSES = 3
 
-#: So many of them are named; 'lemmy-safety unreadable' lists all.
+#: This many are shown; 'lemmy-safety unreadable' lists all.
 _NAMED_FAILING = 3
 
 _HINT_STUCK = (
@@ -56,7 +56,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     name = shown_name(settings)
     database = wiring.database_file(settings)
     try:
-        wiring.ledger_url(settings)  # raises where the name of the file cannot be used
+        wiring.ledger_url(settings)  # raises if the file's name is unusable
         if settings.database_url is None and is_missing(wiring.database_path(settings)):
             _check_can_be_made(wiring.database_path(settings))
             check_locks(wiring.database_path(settings))
@@ -91,7 +91,7 @@ def _unchecked_uploads(count: int) -> Iterator[Check]:
 
 
 def _never_asked() -> Check:
-    # Where pict-rs cannot reach the hook every upload fails, and the hook sees nothing of it.
+    # If pict-rs cannot reach the hook, every upload fails, and the hook does not notice.
     return Check(
         area="Database",
         name="uploads",
@@ -129,7 +129,7 @@ def _garbled_requests(known: GarbledRequests | None) -> Iterator[Check]:
 
 
 def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
-    """Deletions that nobody would hear of otherwise: refused by the storage, refused again and again, or never done."""
+    """Deletions that would otherwise go unnoticed: refused by the storage, repeatedly refused, or never done."""
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
     stuck = ledger.actions.stuck(due_before=datetime.now(UTC) - _OVERDUE)
@@ -149,7 +149,7 @@ def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
 
 
 def _failing_objects(ledger: Ledger) -> Iterator[Check]:
-    """What no pass can judge, however often it is tried: each pass but the first looks like the one before."""
+    """Objects that fail in every pass: nothing in later summaries shows that they are the same ones."""
     failing = ledger.objects.failing(_MANY_PASSES, most=_NAMED_FAILING)
     if failing.number:
         named = "; ".join(f"{one.key!r} in {one.passes:,} ({one.reason})" for one in failing.first)
@@ -173,7 +173,7 @@ def _check_space(settings: Settings) -> Iterator[Check]:
     try:
         free_mb = shutil.disk_usage(folder).free // 1_000_000
     except OSError:
-        return  # no such folder: the check before has said so
+        return  # no such folder: an earlier check reported that
     detail = f"{free_mb:,} MB free in {folder}"
     if free_mb >= _LEAST_FREE_MB:
         yield Check(area="Database", name="disk space", ok=True, detail=detail)

@@ -1,4 +1,4 @@
-"""Whether the libraries can be imported. Each is tried in another process, because half of one can end its process."""
+"""Whether the libraries can be imported. Each is tried in another process, because a damaged one can crash it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from lemmy_safety.packages import ALWAYS_NEEDED, distribution_of, is_recorded, i
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Of extras, only what decodes: a detector that needs one says so itself.
+#: Of extras, only the decoders: a detector reports its own missing libraries.
 _DECODING_EXTRAS = ("pillow_heif", "pillow_jxl")
 
-#: They import the modules that we use of libraries, not only their first file.
+#: They import the modules that we use from libraries, not just their first file.
 _ROOMS = tuple(
     f"lemmy_safety.{name}" for name in ("fingerprints", "media", "storage.s3", "storage.ssh", "ledger", "cli.tables")
 )
 
 _TIMEOUT_S = 120
 
-#: What a process says that memory ended, and not a library: OpenBLAS, which numpy brings, and Python itself.
+#: Output which shows that memory ran out, and no library is damaged: from OpenBLAS, which numpy brings, and Python
+#: itself.
 _NO_MEMORY = (b"Memory allocation still failed", b"pthread_create failed", b"MemoryError", b"Cannot allocate memory")
 
 _PROGRAM = """\
@@ -40,7 +41,7 @@ try_all({modules!r})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryFault:
-    """What to say of one library. ``ends_a_process`` is its name where nothing that needs it can be tried in this one."""
+    """The report on one library. ``ends_a_process`` is its name if nothing that needs it can be tried here."""
 
     message: str
     hint: str
@@ -48,9 +49,9 @@ class LibraryFault:
 
 
 def library_faults() -> Iterator[LibraryFault]:
-    """The libraries that every installation has, and the decoders that this one has; one fault for each that is damaged.
+    """The libraries that every installation has, and the decoders that this one has; one error for each damaged one.
 
-    :raises MemoryError: there is not enough of it to import them.
+    :raises MemoryError: there is not enough memory to import them.
     """
     extras = [name for name in _DECODING_EXTRAS if is_there(name) or is_recorded(name)]
     waiting = [*ALWAYS_NEEDED, *extras, *_ROOMS]
@@ -68,7 +69,7 @@ def library_faults() -> Iterator[LibraryFault]:
             if fault.hint not in told:
                 told.add(fault.hint)
                 yield fault
-            waiting = [name for name in waiting if name in ALWAYS_NEEDED]  # a room needs it, too
+            waiting = [name for name in waiting if name in ALWAYS_NEEDED]  # one of our own modules needs it, too
 
 
 def _answers(modules: list[str]) -> tuple[dict[str, tuple[str, str]], str]:

@@ -1,8 +1,8 @@
-"""Which of our files other accounts of this machine can read, and which they can change, and so what is deleted.
+"""Which of our files other local accounts can read, and which they can change, and thereby what is deleted.
 
-Secrets and what was found are for us alone. What steers the verdicts may be read by everyone and changed by no one else:
-with a hash list an account can have any picture deleted, with weights any picture kept, and who can write into a folder can
-put another file into the place of one.
+Only we may read secrets and findings. Everyone may read the files that determine verdicts, but only we may change them:
+with a hash list an account can have any picture deleted, with weights any picture kept, and with write access to a
+folder it can replace the files in it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from lemmy_safety.settings import Settings
 
-#: What SQLite keeps beside a database while it is open, or after a crash.
+#: Files that SQLite keeps next to a database while it is open, or after a crash.
 BESIDE_A_DATABASE = ("-wal", "-shm", "-journal")
 
-#: Files of one folder of weights or caches that are checked; there are some dozens.
+#: Most files checked in one folder of weights or caches; a few dozen are normal.
 _MOST_FILES = 10_000
 
 
@@ -37,7 +37,7 @@ class Exposed:
     path: Path
     mode: int
     group: bool
-    """Whether the group can use it, too, beside or instead of everyone."""
+    """Whether the group can use it, too, besides or instead of everyone."""
 
     @property
     def detail(self) -> str:
@@ -48,20 +48,20 @@ class Exposed:
 
     @property
     def fix(self) -> str:
-        """The command that closes it."""
+        """The command that closes the access."""
         return f"chmod {'600' if self.group else 'o='} {shlex.quote(str(self.path))}"
 
 
 @dataclass(frozen=True, slots=True)
 class Changeable:
-    """A file that others can change, or a folder whose files they can; all the same whether they can read them."""
+    """A file, or a folder with files, that others can change, whether or not they can read them."""
 
     path: Path
     mode: int
     group: bool
     """As in ``Exposed``."""
     kind: Literal["file", "folder", "tree"]
-    """Of a folder only the mode of itself counts, of a tree that of all that is in it."""
+    """For a folder only its own mode counts, for a tree that of everything in it."""
 
     @property
     def detail(self) -> str:
@@ -82,10 +82,10 @@ def _who(*, everyone: bool) -> str:
 
 
 def exposed(paths: Iterable[Path]) -> Iterator[Exposed]:
-    """Those of ``paths`` that exist and are open to others. None on Windows, whose rights are not in the mode.
+    """Those of ``paths`` that exist and are open to others. None on Windows, whose permissions are not in the mode.
 
-    Where a file belongs to another account (root's ``.env`` for a service's group, mode 640), this account reads it
-    through the group: then only the rights of everyone else count.
+    If a file belongs to another account (root's ``.env`` for a service's group, mode 640), this account reads it
+    through the group: then only the permissions of everyone else count.
     """
     if os.name == "nt":
         return
@@ -104,8 +104,8 @@ def exposed(paths: Iterable[Path]) -> Iterator[Exposed]:
 def changeable(paths: Iterable[Path], *, private: Iterable[Path] = ()) -> Iterator[Changeable]:
     """Those of ``paths`` that others can change, and the folders in which everyone can replace one of them.
 
-    Of ``private`` files only the folders count, also where there is no file (yet): ``exposed`` names what is wrong with
-    the files. Of a folder among ``paths`` all that is in it counts.
+    For ``private`` files only the folders count, even if there is no file (yet): ``exposed`` checks the files. For a
+    folder among ``paths`` everything in it counts.
     """
     if os.name == "nt":
         return
@@ -119,7 +119,7 @@ def changeable(paths: Iterable[Path], *, private: Iterable[Path] = ()) -> Iterat
             continue  # no such file, or none that can be reached: the checks that need it say so
         if found is not None:
             yield found
-        # Also those on the way to a link: it can be replaced as well.
+        # Also the folders on the way to a link: it can be replaced as well.
         for folder in (*written.parents, *whole.parents):
             if folder not in seen and (open_folder := _open_folder(folder)):
                 yield open_folder
@@ -142,9 +142,9 @@ def _changeable(path: Path) -> Changeable | None:
 
 
 def _is_shared(folder: Path) -> bool:
-    """Whether a folder holds more than files of ours, so that no one should change the modes of all that is in it.
+    """Whether a folder holds more than our files, so that the modes of its contents should not be changed.
 
-    One like /tmp, one of another account, and one above the home folder or above this program, such as /.
+    For instance one like /tmp, one of another account, or one above the home folder or this program, such as /.
     """
     facts = folder.stat()
     above = {*Path(__file__).resolve().parents, *_home_and_above()}
@@ -157,19 +157,19 @@ def _home_and_above() -> list[Path]:
 
 
 def _by_mode(path: Path) -> tuple[int, bool] | None:
-    """The mode, and whether the group counts; None where no one else can change it."""
+    """The mode, and whether the group counts; None if no one else can change it."""
     try:
         facts = path.stat()
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a broken link
         return None
-    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # many config files name /dev/null
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # many config files refer to /dev/null
         return None
     group = bool(facts.st_mode & stat.S_IWGRP) and facts.st_uid == os.geteuid()
     return (stat.S_IMODE(facts.st_mode), group) if group or facts.st_mode & stat.S_IWOTH else None
 
 
 def _open_folder(folder: Path) -> Changeable | None:
-    """A folder in which everyone can replace files: not one like /tmp, where each account replaces its own only."""
+    """A folder in which everyone can replace files: not one like /tmp, where accounts can only replace their own."""
     try:
         facts = folder.stat()
     except OSError:
@@ -180,7 +180,7 @@ def _open_folder(folder: Path) -> Changeable | None:
 
 
 def private_files(settings: Settings, database: Path | None) -> list[Path]:
-    """Files with secrets, and those with what was found: the database, what SQLite keeps beside it, its copies."""
+    """Files with secrets, and those with findings: the database, SQLite's files next to it, its copies."""
     secret = [settings.env_file]
     if settings.ssh_hostname and settings.ssh_privkey:
         secret.append(expanded_if_known(settings.ssh_privkey))
@@ -188,13 +188,13 @@ def private_files(settings: Settings, database: Path | None) -> list[Path]:
         return secret
     beside = [database.with_name(database.name + ending) for ending in BESIDE_A_DATABASE]
     copies: list[Path] = []
-    with contextlib.suppress(OSError, ValueError):  # no such folder: the checks that need it say so
+    with contextlib.suppress(OSError, ValueError):  # no such folder: the checks that need it report that
         copies += (each for each in database.parent.iterdir() if each.name.startswith(f"{database.name}.schema-"))
     return [*secret, database, *beside, *copies]
 
 
 def steering_files(settings: Settings) -> list[Path]:
-    """Files and folders that need not be secret, and decide what is flagged or which server is believed."""
+    """Files and folders that need not be secret, but decide what is flagged or which server is trusted."""
     named: list[Path | None] = []
     if "hashes" in settings.detectors:
         named.append(settings.hash_list)

@@ -1,4 +1,4 @@
-"""Says which extra to install, before a command that needs one begins its work."""
+"""Reports which extra to install before a command that needs it starts work."""
 
 from __future__ import annotations
 

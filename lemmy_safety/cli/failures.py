@@ -1,4 +1,4 @@
-"""How a failure looks to a person, and which exit code it ends with.
+"""How an error is shown to a person, and its exit code.
 
 ===== =========================================================================
 code  meaning
@@ -30,7 +30,7 @@ BUG = 1
 
 
 def understood(error: BaseException) -> BaseException:
-    """The error itself, or where an unexpected one came from a missing or damaged package, the one that says so."""
+    """The error itself; or, if a missing or damaged package caused an unexpected one, the error that says so."""
     unexpected = error.__cause__ if isinstance(error, WorkerDied) else error
     is_ours = isinstance(unexpected, LemmySafetyError | click.ClickException | click.Abort | click.exceptions.Exit)
     if not isinstance(unexpected, Exception) or is_ours or shortage(unexpected) is not None:
@@ -45,7 +45,7 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
     short = shortage(error)
     if isinstance(error, LemmySafetyError):
         _line("error", redaction(error.message), "red")
-        # What ran out is the cause, whatever the room that met it made of it.
+        # The exhausted resource is the cause, whatever error it was turned into.
         if hint := f"{short[0]}. {short[1]}" if short else error.hint:
             _line("fix", redaction(hint), "green")
         return error.exit_code
@@ -58,7 +58,7 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         said = io.StringIO()
-        error.show(said)  # it repeats what was typed
+        error.show(said)  # its message repeats the user's input
         click.echo(lines_without_controls(redaction(said.getvalue())), err=True, nl=False)
         return error.exit_code
     _line("error", f"{type(error).__name__}: this is a bug in lemmy-safety.", "red")
@@ -68,9 +68,9 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
 
 
 def code_after_output(code: str | int | None, failure: OSError | None) -> str | int | None:
-    """The exit code of a process some of whose output was lost: what was done is done, but nobody may have seen it.
+    """The exit code of a process that lost some of its output: the work is done, but its output may be unseen.
 
-    A code that says that something else went wrong stays.
+    A code for another error is kept.
     """
     if failure is None or code not in (0, None):
         return code
@@ -82,11 +82,11 @@ def code_after_output(code: str | int | None, failure: OSError | None) -> str | 
 
 
 def warn(text: str) -> None:
-    """One line on stderr that ends nothing."""
+    """Print one line on stderr, and go on."""
     _line("warning", text, "yellow")
 
 
 def _line(label: str, text: str, colour: str) -> None:
-    # Several faults come as several lines of one message; they are indented to read as one.
+    # Several errors come as several lines of one message; the indentation shows that they belong together.
     body = lines_without_controls(text).replace("\n", "\n" + " " * (len(label) + 2))
     click.echo(f"{click.style(label + ':', fg=colour, bold=True)} {body}", err=True)

@@ -1,4 +1,4 @@
-"""Why rows are flagged: counted by label, detector or score, and chosen by them."""
+"""Why rows are flagged: counts and filters by label, detector or score."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _UNKNOWN = "not kept"
 
 
 def reasons(row: FlaggedRow, policy: Policy) -> list[Finding]:
-    """The findings that flag the row by themselves; all hits where it was flagged by other rules than today's."""
+    """The findings that alone flag the row; all hits if it was flagged by rules other than today's."""
     hits = [finding for finding in row.assessment.findings if finding.hit]
     return [finding for finding in hits if policy.flags(finding)] or hits
 
 
 def counted_by(rows: Iterable[FlaggedRow], by: By, policy: Policy) -> tuple[int, dict[str, int]]:
-    """How many rows there are, and how many for each label, detector or band of scores, the most frequent first.
+    """How many rows there are, and how many for each label, detector or score range, the most frequent first.
 
     A row with several reasons counts for each label and detector, and for its highest score.
     """
@@ -61,7 +61,7 @@ def _band(score: float) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlagFilter:
-    """Which flagged rows are meant. What is not said does not matter."""
+    """Selects flagged rows. An unset field matches everything."""
 
     labels: frozenset[str] = frozenset()
     detectors: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class FlagFilter:
         return not (self.labels or self.detectors) and self.score_below is None and self.since is None
 
     def matches(self, row: FlaggedRow, policy: Policy) -> bool:
-        """Whether every reason for the flag is meant: one that rests on something else as well is left out."""
+        """Whether every reason for the flag matches: a row that also has another reason is left out."""
         if self.since is not None and row.checked_at < self.since:
             return False
         if not (self.labels or self.detectors) and self.score_below is None:
@@ -90,7 +90,7 @@ class FlagFilter:
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """A name to choose by. An empty one chooses nothing, and is a variable that was not set."""
+    """A name to filter by. An empty one is an error: a shell variable was probably not set."""
 
     name = "NAME"
 
@@ -101,7 +101,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
 
 
 class Score(click.FloatRange):
-    """A score from 0 to 1, and a bit more, to choose those of 1, too."""
+    """A score from 0 to slightly above 1, so that a score of 1 can be selected, too."""
 
     def __init__(self) -> None:
         super().__init__(0, 1.000001)

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 _CSV_HEADER = ("key", "checked_at", "why", "action_state", "action_detail", "review", "sha256", "storage")
 
 
-#: Reasons that are listed of what could not be judged, the commonest ones.
+#: Most reasons listed for objects that could not be judged, the most common first.
 _MOST_REASONS = 10
 
-#: What a row says of its medium, beside its anomalies.
+#: What a row says about its medium, besides its anomalies.
 _MEDIUM = ("media_type", "width", "height", "frame_count", "duration_s")
 
 
@@ -76,7 +76,7 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
 
 
 def _show_unjudged(reasons: Counter[str]) -> None:
-    """So that "nothing is flagged" is not taken for "all is clear"."""
+    """So that "nothing is flagged" is not mistaken for "all is clear"."""
     click.echo(f"{plural(reasons.total(), 'object')} could not be judged (see lemmy-safety unreadable):")
     for reason, number in reasons.most_common(_MOST_REASONS):
         click.echo(f"  {number:,}: {printable(reason)}")
@@ -103,7 +103,7 @@ def _count(invocation: Invocation, by: By, form: str | None, *, settled: bool) -
 
 
 def storage_filter(invocation: Invocation) -> str | None:
-    """The name in the ledger of the storage that ``--storage`` means, or None when the flag was not given."""
+    """The name in the ledger of the storage that ``--storage`` chooses, or None without the flag."""
     if "storage" not in invocation.flags:
         return None
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
@@ -122,7 +122,7 @@ def why(row: FlaggedRow) -> str:
 
 
 def place(finding: Finding) -> str:
-    """Where in the file a finding was made, in brackets; nothing for the first frame as a whole."""
+    """Where in the file a finding was made, in brackets; empty for the whole first frame."""
     parts = []
     if finding.at_s is not None and (finding.frame or finding.at_s):
         parts.append(f"frame {finding.frame} at {finding.at_s:.1f} s")

@@ -1,8 +1,8 @@
-"""What was typed: flags collected while click parses, turned into settings once, when a command asks for them.
+"""The command line's input: flags collected while click parses, turned into settings once, when a command needs them.
 
-The command line's options are made from ``settings.OPTIONS``; nothing is known here about any single setting except
-that it exists. Values are handed to ``load_settings`` as text, so that a flag and an environment variable are judged
-by the same rule and refused with the same words.
+The options are made from ``settings.OPTIONS``; this module knows nothing about single settings except that they exist.
+Values go to ``load_settings`` as text, so that a flag and an environment variable follow the same rule and get the same
+error message.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ class Invocation:
     env_file: Path | None = None
     redaction: Redaction = field(default_factory=Redaction)
     is_service: bool = False
-    """Whether the command runs until it is stopped: the daemon, as far as is known yet, the hook, a worker."""
+    """Whether the command runs until it is stopped: the daemon, as far as known yet, the hook, a worker."""
     _settings: Settings | None = None
 
     def settings(self) -> Settings:
-        """The settings of this call, read once. From then on their secrets are blotted out of everything shown.
+        """The settings of this call, read once. From then on all output is redacted of their secrets.
 
-        :raises SettingsError: with all faults at once.
+        :raises SettingsError: lists all errors at once.
         """
         if self._settings is None:
             self._settings = load_settings(self.flags, env_file=self.env_file)
@@ -61,17 +61,17 @@ class Invocation:
         return self._settings
 
     def settings_in_part(self) -> Reading:
-        """What can be read of the settings, for ``doctor``, which goes on in spite of faults. Their secrets are hidden."""
+        """The readable part of the settings, for ``doctor``, which goes on despite errors. Their secrets are hidden."""
         reading = read_settings(self.flags, env_file=self.env_file)
         self.redaction.learn(reading.settings, urls=proxies())
         return reading
 
     def written(self, name: str) -> str:
-        """What messages call an option of this call: its name as it is written, with file and line."""
+        """An option's name in messages about this call: as the admin wrote it, with file and line."""
         return read_settings(self.flags, env_file=self.env_file).written(name)
 
     def fault_file(self) -> Path | None:
-        """Where a service is to say why it waits; also where the settings cannot be read, which can be that fault."""
+        """Where a service writes why it waits; known even if the settings cannot be read, which may be the reason."""
         if self._settings is not None:
             return self._settings.fault_file
         file: Path | None = None
@@ -81,7 +81,7 @@ class Invocation:
 
     @property
     def debug(self) -> bool:
-        """Whether tracebacks are wanted, as far as is known yet."""
+        """Whether tracebacks are wanted, as far as known yet."""
         return bool(self.flags.get("debug")) or (self._settings is not None and self._settings.debug)
 
 
@@ -93,8 +93,8 @@ def current() -> Invocation:
 def settings_options(*names: str, help_instead: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Give a command the flags for these settings, plus those in ``EVERYWHERE`` and ``--env-file``.
 
-    The flags are accepted before the subcommand and after it; what stands after it wins. ``help_instead`` has the help of
-    settings that mean something else to this command.
+    The flags are accepted before and after the subcommand; those after it win. ``help_instead`` has the help of
+    settings with a different meaning in this command.
     """
     helps = help_instead or {}
 
@@ -137,7 +137,7 @@ def described(item: Option) -> str:
 
 
 def shown_default(item: Option) -> str:
-    """A default as it would be typed; empty where there is none to speak of."""
+    """A default as a user would type it; empty if there is none worth showing."""
     if item.secret or item.default is None or item.default is False or item.default == "":
         return ""
     if isinstance(item.default, bool):

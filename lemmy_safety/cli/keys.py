@@ -1,4 +1,4 @@
-"""Keys as arguments: typed, or one a line on stdin."""
+"""Keys as arguments: typed, or one per line on stdin."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def chosen_keys(arguments: Sequence[str]) -> list[str]:
-    """The keys that were named, each once and in order; ``-`` stands for the lines of stdin.
+    """The given keys, each once and in order; ``-`` stands for the lines of stdin.
 
-    Names of files that are not UTF-8 may be typed as they are on disk, see ``storage.names``.
+    File names that are not UTF-8 may be typed as they are on disk, see ``storage.names``.
 
-    :raises click.UsageError: one of them cannot be a key, or there is none. A command asks before it does anything, so
-        that no key is left out of what was meant for all.
+    :raises click.UsageError: one of them cannot be a key, or there are none. A command calls this before it does
+        anything, so that it never applies to only some of the keys.
     """
     keys: dict[str, None] = {}
     for argument in arguments:
@@ -58,7 +58,7 @@ def _impossible(text: str, why: str) -> click.UsageError:
 
 
 def unknown_keys(keys: Iterable[str], where: str, *, listed_by: str = "flagged") -> LedgerError:
-    """The error for keys that ``where`` does not hold; names the first few of them, and the command that lists them."""
+    """The error for keys missing from ``where``; shows the first few, and the command that lists valid keys."""
     named = sorted(keys)
     shown = ", ".join(printable(key) for key in named[:5])
     more = f" and {len(named) - 5} more" if len(named) > 5 else ""  # noqa: PLR2004 - the five just shown

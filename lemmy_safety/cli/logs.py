@@ -1,4 +1,4 @@
-"""What is logged where: our own lines on stderr, other libraries' only when they matter, no memory image ever."""
+"""What is logged where: our own lines on stderr, other libraries' only if they matter, and never a core dump."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Libraries that log what we report ourselves as one line of our own, such as refused logins with tracebacks.
+#: Libraries that log what we already report in one line, such as refused logins with tracebacks.
 _SILENT = ("paramiko", "botocore", "boto3", "urllib3", "s3transfer", "py.warnings")
 
 #: Switches read by libraries of the clip detector when they are first imported. Download progress stays on.
@@ -32,7 +32,7 @@ _QUIET_LIBRARIES = {
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever ``sys.stderr`` is at that moment, so that lines land above a progress bar, not in it."""
+    """Writes to the current ``sys.stderr``, so that lines appear above a progress bar, not in it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -46,14 +46,14 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Hides secrets in what is said, not in the time and the names around it."""
+    """Hides secrets in messages, but not in their time and logger name."""
 
     def __init__(self, layout: str, redaction: Redaction) -> None:
         super().__init__(layout)
         self._redaction = redaction
 
     def format(self, record: logging.LogRecord) -> str:
-        shown = copy.copy(record)  # other handlers show the record in their own way
+        shown = copy.copy(record)  # other handlers format the record in their own way
         shown.msg, shown.args, shown.exc_text = self._said(record), None, None
         return lines_without_controls(super().format(shown))
 
@@ -75,7 +75,7 @@ class _RedactingFormatter(logging.Formatter):
 def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = None) -> None:
     """Log to stderr: warnings only when ``quiet``, else INFO with times, as in a log file; everything with ``debug``.
 
-    Without ``quiet`` being said, a terminal is quiet: somebody sits there and has a progress bar.
+    Without ``quiet``, a terminal is quiet: its user has a progress bar.
     """
     bare = not debug and (sys.stderr.isatty() if quiet is None else quiet)
     handler = _StderrHandler()
@@ -92,7 +92,7 @@ def set_up_logging(*, debug: bool, redaction: Redaction, quiet: bool | None = No
         logging.getLogger(name).setLevel(logging.WARNING if debug else logging.CRITICAL)
     for name, value in _QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
-    # Python's own ways write to stderr past every formatter.
+    # Python's default hooks write to stderr without any formatter.
     threading.excepthook = _tell_of_thread
     START_UP.tells_of_forgotten(_tell_of_forgotten)
 

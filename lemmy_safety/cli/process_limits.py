@@ -1,6 +1,6 @@
-"""Whether this process may have what a pass takes: open files, and threads with the memory that each of them reserves.
+"""Whether this process may use what a pass needs: open files, and threads with the memory that each reserves.
 
-``doctor`` takes less, and would find nothing wrong where each pass fails.
+``doctor`` itself needs less, so it would find no error although every pass fails.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from pathlib import Path
 from lemmy_safety.cli.text import plural
 from lemmy_safety.shortages import FILES_HINT, open_files_limit, shortage
 
-#: Files that are open in a pass, measured as 34 with 10 threads and two decoders: databases, libraries, connections; and pipes of
-#: each decoder. A thread has a folder and a file open, or a connection.
+#: Open files in a pass, measured as 34 with 10 threads and two decoders: databases, libraries, connections, and the
+#: pipes of each decoder. A thread has a folder and a file open, or a connection.
 _FILES_BESIDE = 32
 _FILES_PER_THREAD = 2
 _FILES_PER_DECODER = 8
 
-#: Threads of a pass beside those that fetch and those that wait for a decoder: they list, judge, record and show progress.
+#: Threads of a pass besides those that fetch and those that wait for a decoder: they list, judge, record and show
+#: progress.
 _THREADS_BESIDE = 6
 
-#: Measured as 1.48 GB of addresses in all with 10 threads: the system's allocator reserves so much for each.
+#: Measured as 1.48 GB of address space in total with 10 threads: the system's allocator reserves this much for each.
 _ADDRESSES_PER_THREAD = 64 * 1024 * 1024
 
-#: What a thread allocates makes the system's allocator reserve room for it (64 MB of addresses with glibc).
+#: A thread's first allocation makes the system's allocator reserve memory for it (64 MB of address space with glibc).
 _SOME_BYTES = 64 * 1024
 
 
-#: A thread that has not begun after so many seconds has failed to.
+#: A thread that has not started after this many seconds has failed.
 _PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TooLow:
-    """A limit, by name, what it is, and how to raise it."""
+    """A limit: its name, its value, and how to raise it."""
 
     name: str
     detail: str
@@ -43,7 +44,7 @@ class TooLow:
 
 
 def too_few_files(*, threads: int, decoders: int) -> TooLow | None:
-    """The limit of open files, where it is too low for a pass with so many threads that fetch, and decoders."""
+    """The limit of open files, if it is too low for a pass with this many fetch threads and decoders."""
     limit = open_files_limit()
     wanted = _FILES_BESIDE + _FILES_PER_THREAD * threads + _FILES_PER_DECODER * decoders
     if limit is None or limit >= wanted:
@@ -53,7 +54,7 @@ def too_few_files(*, threads: int, decoders: int) -> TooLow | None:
 
 
 def too_few_threads(*, threads: int, decoders: int) -> TooLow | None:
-    """The limit of threads or of memory, where as many threads as the pass has cannot be started now."""
+    """The limit of threads or memory, if the threads of such a pass cannot be started now."""
     wanted = threads + decoders + _THREADS_BESIDE
     try:
         _see_addresses_for(wanted)
@@ -68,9 +69,9 @@ def too_few_threads(*, threads: int, decoders: int) -> TooLow | None:
 
 
 def _see_addresses_for(threads: int) -> None:
-    """Where addresses are limited (``ulimit -v``), whether a trial of so many threads succeeds is a matter of luck.
+    """If address space is limited (``ulimit -v``), a trial of this many threads may fail by chance.
 
-    :raises MemoryError: a pass with so many threads takes more.
+    :raises MemoryError: a pass with this many threads needs more.
     """
     if sys.platform != "linux":
         return
@@ -88,12 +89,12 @@ def _see_addresses_for(threads: int) -> None:
 
 
 def _start(number: int) -> None:
-    """Have so many threads at the same time, for a moment.
+    """Run this many threads at the same time, for a moment.
 
-    Not those of ``threading``: where memory ends while one of them begins, its start waits for ever.
+    Not those of ``threading``: if memory runs out while one starts, its start waits forever.
 
     :raises RuntimeError: the system allows no more.
-    :raises MemoryError: it has no memory for them.
+    :raises MemoryError: the system has no memory for them.
     """
     end = _thread.allocate_lock()
     end.acquire()

@@ -1,4 +1,4 @@
-"""Processors that are older than what libraries are built for: those end a program without a word (SIGILL)."""
+"""Processors older than libraries are built for: those libraries crash the program silently (SIGILL)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
 
-#: What x86-64-v2 has beyond the first x86-64, as Linux calls it: https://gitlab.com/x86-psABIs/x86-64-ABI (pni is SSE3).
+#: What x86-64-v2 has beyond the original x86-64, by Linux's names: https://gitlab.com/x86-psABIs/x86-64-ABI (pni is
+#: SSE3).
 _V2 = ("cx16", "lahf_lm", "popcnt", "pni", "ssse3", "sse4_1", "sse4_2")
 
 
 def too_old(cpuinfo: Path = _CPUINFO, *, machine: str = "") -> str | None:
-    """A warning where this processor is no x86-64-v2; None where it is, or where the system does not say.
+    """A warning if this processor is below x86-64-v2; None if it is not, or if that is unknown.
 
-    No refusal: older builds of numpy still run there.
+    Not an error: older builds of numpy still run there.
     """
     if (machine or platform.machine()) not in ("x86_64", "AMD64"):
         return None

@@ -1,4 +1,4 @@
-"""What is seen of a running pass: a bar on a terminal, a line a minute in a log."""
+"""Shows a running pass: a bar on a terminal, a line a minute in a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINE_EVERY_S = 60.0
 
 
 def in_words(counts: PassCounts) -> str:
-    """One line that says where a pass is."""
+    """The progress of a pass in one line."""
     parts = [
         f"{counts.seen:,} seen",
         f"{counts.skipped:,} known",
@@ -37,7 +37,7 @@ def in_words(counts: PassCounts) -> str:
 
 
 class LogProgress:
-    """Writes a line when a minute has passed since the last; has no thread of its own."""
+    """Writes a line if a minute has passed since the last; has no thread of its own."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, every_s: float = LINE_EVERY_S) -> None:
         self._clock = clock
@@ -52,9 +52,9 @@ class LogProgress:
 
 
 class BarProgress:
-    """Feeds a rich bar. A pass lists lazily, so there is no total to count towards: the bar shows motion and numbers.
+    """Feeds a rich bar. A pass lists lazily, so the total is unknown: the bar shows motion and numbers.
 
-    It appears with the first counts, so that it is not in the way of a passphrase prompt or a download's own bar.
+    It appears with the first counts, so that it does not disturb a passphrase prompt or a download's own bar.
     """
 
     def __init__(self, bar: Progress) -> None:
@@ -70,7 +70,7 @@ class BarProgress:
 
 @contextmanager
 def progress() -> Iterator[ProgressListener]:
-    """The listener that fits where stderr goes."""
+    """The listener that suits stderr."""
     if not sys.stderr.isatty():
         yield LogProgress()
         return

@@ -1,4 +1,4 @@
-"""``lemmy-safety recheck``: judge again what is named, and do nothing about it."""
+"""``lemmy-safety recheck``: judge the selected objects again, without any action."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from lemmy_safety.policy import Policy
     from lemmy_safety.scan import PassSummary, Scanner
 
-#: Objects of one pass. On a CPU they take less than half a minute, as long as the daemon waits for its turn.
+#: Objects of one pass. On a CPU they take less than half a minute, which is how long the daemon waits for its turn.
 _PIECE = 100
 
-#: Between two passes the daemon, which asks twice a second, gets its turn.
+#: A gap between two passes, in which the daemon, which asks twice a second, gets its turn.
 _GAP_S = 1.2
 
-#: A recheck that was stopped longer ago is begun again from the start.
+#: A recheck that was stopped longer ago starts again from the beginning.
 _CONTINUED_WITHIN = timedelta(days=1)
 
 _BEGAN = "began"
@@ -48,7 +48,7 @@ _BEGAN = "began"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What is to be judged again: the keys, or else what the filters choose."""
+    """What to judge again: the keys, or else what the filters select."""
 
     keys: tuple[str, ...] = ()
     since: datetime | None = None
@@ -60,7 +60,7 @@ class Choice:
         return self.since is not None or bool(self.detectors) or self.unreadable
 
     def of(self, ledger: Ledger, storage: str, policy: Policy, *, before: datetime) -> Iterator[str]:
-        """The keys that were last looked at before that time."""
+        """The keys that were last checked before that time."""
         if self.keys:
             return iter(self.keys)
         if not self.detectors and not self.unreadable and self.since is not None:
@@ -137,7 +137,7 @@ def recheck(
 
 def _recheck(choice: Choice, *, quiet: bool) -> Outcome:
     invocation = current()
-    # Neither an action nor a loaded model before there is something to judge.
+    # No action, and no loaded model before there is something to judge.
     settings = dataclasses.replace(invocation.settings(), action="report", dry_run=False, all=False, prefix="")
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=quiet or None)
     forbid_core_dumps()
@@ -156,7 +156,7 @@ def _recheck(choice: Choice, *, quiet: bool) -> Outcome:
 
 
 def _in_pieces(scanner: Scanner, choice: Choice, policy: Policy, stop: threading.Event) -> Outcome:
-    """Short passes with a gap in between: each has the storage for itself, and the daemon must not wait for all of them."""
+    """Short passes with gaps: each has the storage for itself, and the daemon must not wait for all of them."""
     from lemmy_safety.ledger import RECHECK  # noqa: PLC0415 - SQLAlchemy is heavy
     from lemmy_safety.records import UNKNOWN_TIME  # noqa: PLC0415
     from lemmy_safety.scan import PassRequest  # noqa: PLC0415
@@ -173,13 +173,13 @@ def _in_pieces(scanner: Scanner, choice: Choice, policy: Policy, stop: threading
         outcome.add(summary, before, ledger.rechecks.flagged(storage, piece))
         if summary.stopped:
             return outcome
-    ledger.passes.set_cursor(scope, _BEGAN, UNKNOWN_TIME)  # done: the same command begins again
+    ledger.passes.set_cursor(scope, _BEGAN, UNKNOWN_TIME)  # done: the same command starts again from the beginning
     outcome.complete = True
     return outcome
 
 
 def _begin(ledger: Ledger, scope: str) -> datetime:
-    """When this recheck began: before now where it was stopped. What was looked at since then is done."""
+    """When this recheck began: earlier if it was stopped before. What was checked since then is done."""
     now = ledger.database.now()
     began = ledger.passes.cursor(scope, _BEGAN)
     if began is not None and now - _CONTINUED_WITHIN < began <= now:
@@ -189,7 +189,7 @@ def _begin(ledger: Ledger, scope: str) -> datetime:
 
 
 def _scope(scanner: Scanner, choice: Choice) -> str:
-    """Where the same command was stopped. With other detectors or versions of them it begins from the start."""
+    """Identifies the same command, to continue where it stopped. With other detectors or versions it starts again."""
     what: Sequence[Any] = (sorted(choice.detectors), choice.unreadable, scanner.engine.detector_versions)
     return f"recheck|{scanner.storage.name}|{what}"
 

@@ -1,8 +1,8 @@
 """Keeps the secrets of the settings in use, and the login of every URL, out of everything that is shown or logged.
 
-What others say is searched for every secret where it enters our texts (``foreign.py``). This is the second wall, at the
-exit: every text of ours is searched again, for the secrets that are none of our own words. To hide one that is would
-tell it: everyone knows which word is missing from "The relay's (hidden) is too short".
+Foreign text is searched for every secret where it enters our texts (``foreign.py``). This is the second defence, at the
+exit: all our texts are searched again, for secrets that are not words of our own. Hiding such a word would reveal it:
+everyone knows which word is missing from "The relay's (hidden) is too short".
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
 __all__ = ["HIDDEN", "Redaction"]
 
-#: Shorter values would blot out ordinary words of a message, and are no secrets worth the name.
+#: Hiding shorter values would hide ordinary words of a message, and they are not real secrets.
 _SHORTEST = 4
 
-#: How words are put together in our sentences: "too_large" becomes "too large", "object" becomes "objects".
+#: How our sentences change words: "too_large" becomes "too large", "object" becomes "objects".
 _JOINED = str.maketrans("_-", "  ")
 
 
 class Redaction:
-    """The secrets to hide. Until settings were read it knows none, and hides the logins of URLs."""
+    """The secrets to hide. Until settings are read there are none, and only logins in URLs are hidden."""
 
     def __init__(self) -> None:
         self._secrets: tuple[str, ...] = ()
 
     def learn(self, settings: Settings, *, urls: Iterable[str] = ()) -> None:
-        """Take in every secret value, and the logins inside of those that are URLs; ``urls`` are further ones (proxies).
+        """Add every secret value, and the logins in those that are URLs; ``urls`` are further ones (proxies).
 
-        From then on they are also hidden where foreign texts enter, in the whole process.
+        From then on they are also hidden where foreign text enters, in the whole process.
         """
         found: set[str] = set()
         for url in urls:
@@ -57,23 +57,23 @@ class Redaction:
         keep_secret(self._secrets)
 
     def __call__(self, text: str) -> str:
-        """A text of ours, in which foreign ones are hidden already."""
+        """Redact a text of ours, in which foreign parts are already redacted."""
         return hide_logins(hide(text, [secret for secret in self._secrets if secret in text and not _is_ours(secret)]))
 
     def foreign(self, text: str) -> str:
-        """A text that is not ours at all."""
+        """Redact an entirely foreign text."""
         return hide_logins(hide(text, self._secrets))
 
     def said_by(self, error: BaseException) -> str:
-        """The text of an exception. In those of this package foreign texts are hidden already."""
+        """The text of an exception. In those of this package foreign parts are already redacted."""
         return self(str(error)) if is_of_ours(error) else self.foreign(str(error))
 
     def traceback(self, error: BaseException) -> str:
-        """As Python shows it. The lines of code in it are public, and are no foreign text."""
+        """As Python shows it. Its lines of code are public, not foreign text."""
         text = "".join(traceback.format_exception(error))
         for each in _with_causes(error):
             if not is_of_ours(each):
-                # Line by line: in a group each is indented.
+                # Line by line: in an exception group each is indented.
                 first, *others = [line for said in (str(each), *_notes(each)) for line in said.split("\n")]
                 kind = f"{type(each).__name__}: "
                 for before, line in ((kind, first), *(("", other) for other in others if other)):
@@ -82,7 +82,7 @@ class Redaction:
 
 
 def _as_libraries_write(secret: str) -> set[str]:
-    """In a Python literal, and in a URL."""
+    """The secret as in a Python literal, and as in a URL."""
     quoted = (quote(secret, safe=safe, errors="surrogateescape") for safe in ("/", ""))  # a proxy's need not be UTF-8
     return {repr(secret)[1:-1], *quoted, quote_plus(secret, errors="surrogateescape")}
 
@@ -106,9 +106,9 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
 
 @functools.cache
 def _is_ours(secret: str) -> bool:
-    """Whether it is a word of our sentences, or of the lines of code in a traceback: whether our source holds it.
+    """Whether it is a word of our sentences, or of code lines in a traceback: whether our source contains it.
 
-    Asked only about a secret that was found in a text of ours, which is rare.
+    Called only for a secret that was found in a text of ours, which is rare.
     """
     words = _words(secret)
     folder = Path(lemmy_safety.__file__).parent

@@ -1,4 +1,4 @@
-"""``lemmy-safety resume``: approve what the circuit breaker holds back, and arm it again."""
+"""``lemmy-safety resume``: approve what the circuit breaker holds back, and reset it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import BreakerState, FlaggedRow, Ledger
     from lemmy_safety.policy import Policy
 
-#: Actions that one transaction approves.
+#: Actions approved per transaction.
 _PIECE = 500
 
 
@@ -69,7 +69,7 @@ def resume(*, yes: bool, as_json: bool) -> None:
 
 
 def held_rows(ledger: Ledger, storage: str | None = None) -> list[FlaggedRow]:
-    """Objects with an action that is intended, not approved by a person, and not carried out."""
+    """Objects with an action that is intended, but neither approved by a person nor carried out."""
     return [
         row
         for rows in (ledger.reviews.flagged(storage=storage), ledger.reviews.unreadable(storage=storage))
@@ -79,7 +79,7 @@ def held_rows(ledger: Ledger, storage: str | None = None) -> list[FlaggedRow]:
 
 
 def approve(ledger: Ledger, rows: Sequence[FlaggedRow]) -> int:
-    """Note that a person approved these rows' actions, those that are still wanted; how many they are."""
+    """Record a person's approval of these rows' actions, if still wanted. Returns how many they are."""
     ids = iter([row.action_id for row in rows if row.action_id is not None])
     approved = 0
     while piece := list(islice(ids, _PIECE)):
@@ -88,7 +88,7 @@ def approve(ledger: Ledger, rows: Sequence[FlaggedRow]) -> int:
 
 
 def show_counts(rows: Sequence[FlaggedRow], policy: Policy) -> None:
-    """What would be acted on, by detector, by label and by score: a faulty list or threshold shows there."""
+    """What would be acted on, by detector, by label and by score: a wrong list or threshold is visible there."""
     flagged = [row for row in rows if row.assessment.outcome is not None]
     click.echo(f"{plural(len(flagged), 'flagged object')} waiting to be deleted", err=True)
     for by in ("detector", "label", "score"):

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger import FlaggedRow, Ledger
 
-#: Rows of a preview. The others are only counted.
+#: Rows in a preview. The others are only counted.
 _SHOWN = 10
 
-#: Objects that one transaction settles.
+#: Objects decided per transaction.
 _PIECE = 500
 
 
@@ -113,7 +113,7 @@ def _decide_chosen(decision: Review, chosen: FlagFilter, note: str, *, yes: bool
             open_rows = (row for row in ledger.reviews.flagged(storage=storage) if row.review is not decision)
             return (row for row in open_rows if chosen.matches(row, policy))
 
-        # Only what was counted and shown is settled, not what is flagged while the question waits. Ids rise.
+        # Decide only on what was counted and shown, not on what is flagged while the question waits. Ids increase.
         shown = _preview(matching())
         if not shown:
             click.echo("No open flag matches.")
@@ -126,7 +126,7 @@ def _decide_chosen(decision: Review, chosen: FlagFilter, note: str, *, yes: bool
 
 
 def _preview(rows: Iterator[FlaggedRow]) -> array[int]:
-    """Show the first rows and the number of all; their ids, 8 bytes each."""
+    """Show the first rows and the total number. Returns all ids, 8 bytes each."""
     ids = array("q")
     for row in rows:
         if len(ids) < _SHOWN:
@@ -153,7 +153,7 @@ def _holds(ids: array[int], wanted: int) -> bool:
 
 
 def _settle(ledger: Ledger, rows: Iterator[FlaggedRow], decision: Review, note: str) -> int:
-    """Decide piece by piece, each in a transaction of its own: an interrupted command goes on when it is repeated."""
+    """Decide in chunks, each in its own transaction: an interrupted command continues when it is repeated."""
     settled = 0
     while piece := list(islice(rows, _PIECE)):
         for storage, keys in _by_storage(piece).items():

@@ -38,10 +38,9 @@ log = logging.getLogger(__name__)
 def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
     """Sweep or watch, as the settings say; returns the exit code.
 
-    The daemon ends with 0 when it is asked to stop, a sweep that was stopped before its end with 130, one that the circuit
-    breaker kept from an action with 62, one that could not carry out an action with 60, and one that could not read or judge
-    everything with 25. ``yes``: no person is asked
-    before the first deletion with a database.
+    The daemon ends with 0 when it is asked to stop. A sweep ends with 130 if it was stopped before its end, with 62 if
+    the circuit breaker prevented an action, with 60 if it could not carry out an action, and with 25 if it could not
+    read or judge everything. ``yes``: do not ask a person before the first deletion with a database.
     """
     settings = invocation.settings()
     if as_json and not settings.all:
@@ -50,7 +49,7 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
     START_UP.ends_with(INTERRUPTED if settings.all else 0)
     set_up_logging(debug=settings.debug, redaction=invocation.redaction, quiet=None if settings.all else False)
     forbid_core_dumps()
-    choose_storage(settings)  # before the heavy imports, so that a missing setting is said at once
+    choose_storage(settings)  # before the heavy imports, so that a missing setting is reported at once
     if not settings.all:
         _watch(settings)
         return 0
@@ -68,7 +67,7 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
         try:
             summary = sweep(settings, signals, show_broken=show, ask=ask)
         except PassRunning:
-            if signals.event.is_set():  # it waited for a pass of the daemon, and was asked to stop
+            if signals.event.is_set():  # it was asked to stop while it waited for a pass of the daemon
                 return INTERRUPTED
             raise
     show(summary)
@@ -76,7 +75,7 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
 
 
 def _exit_code(summary: PassSummary, settings: Settings) -> int:
-    """The first that applies, what a person must know of soonest before the others."""
+    """The first that applies, the most urgent first."""
     applies = (
         (summary.stopped, INTERRUPTED),
         (summary.held, BreakerTripped.exit_code),
@@ -96,11 +95,11 @@ def sweep(
 ) -> PassSummary:
     """One pass over everything in the storage.
 
-    ``show_broken`` is told what a pass had done before an error ended it: what is deleted is deleted all the same. With
-    ``ask``, the first pass that would delete anything with this database judges everything before it deletes; then
-    ``ask`` is shown what would be deleted. After a no, nothing is until a person resumes.
+    ``show_broken`` receives what a pass had done before an error ended it: its deletions remain. With ``ask``, the
+    first pass that would delete anything with this database judges everything before it deletes; then ``ask`` receives
+    what would be deleted. After a no, nothing is deleted until a person resumes.
 
-    :raises LemmySafetyError: whatever ended the pass; what was checked before is recorded.
+    :raises LemmySafetyError: the error that ended the pass; what was checked before is recorded.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
     from lemmy_safety.actions import Limit  # noqa: PLC0415
@@ -120,7 +119,7 @@ def sweep(
             summary = scanner.run(PassRequest(kind=SWEEP, hold=hold))
             if ask is None or not hold or not summary.held or summary.stopped:
                 return summary
-            shown.close()  # a bar that is drawn would take the question's line
+            shown.close()  # a visible bar would occupy the question's line
             rows = held_rows(scanner.ledger, scanner.storage.name)
             if not ask(rows, wiring.build_policy(settings)):
                 scanner.ledger.breaker.trip(Limit.PERSON, "a person said no before the first deletion", summary.run_id)
@@ -135,7 +134,7 @@ def sweep(
 
 
 def confirm_first_deletions(rows: Sequence[FlaggedRow], policy: Policy) -> bool:
-    """Whether a person wants what was flagged deleted: asked once, before the first deletion with a database."""
+    """Ask a person whether to delete what was flagged: once, before the first deletion with a database."""
     show_counts(rows, policy)
     click.echo(
         "Most flags are innocent. To look first, say no: lemmy-safety flagged; then lemmy-safety resume", err=True

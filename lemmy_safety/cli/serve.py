@@ -1,4 +1,4 @@
-"""``lemmy-safety serve``: the service that pict-rs asks about uploads, or the relay in its place."""
+"""``lemmy-safety serve``: the service that pict-rs asks about uploads, or the relay that replaces it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What keeps the hook, the relay or a worker from starting: all faults at once, for them and for ``doctor``.
+"""What prevents the hook, the relay or a worker from starting: all errors at once, for them and for ``doctor``.
 
-Each check is about one setting, or one combination, and stands for itself. A fault begins with the name of its setting as
-the admin wrote it.
+Each check is about one setting, or one combination, and independent of the others. An error begins with the name of its
+setting as the admin wrote it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lemmy_safety.url_logins import without_login
 if TYPE_CHECKING:
     from lemmy_safety.settings import Settings
 
-#: From an option's field name to how it is written.
+#: Maps an option's field name to its name as the admin wrote it.
 Written: TypeAlias = Callable[[str], str]
-#: Raises ``SettingsError`` for a fault.
+#: Raises ``SettingsError`` for an error.
 ServiceCheck: TypeAlias = Callable[["Settings", Written], None]
 
 
 def faults(checks: Iterable[ServiceCheck], settings: Settings, written: Written) -> Iterator[SettingsError]:
-    """What the checks find."""
+    """The errors that the checks find."""
     for check in checks:
         try:
             check(settings, written)
@@ -33,7 +33,7 @@ def faults(checks: Iterable[ServiceCheck], settings: Settings, written: Written)
 
 
 def refuse_faults(checks: Iterable[ServiceCheck], settings: Settings, written: Written) -> None:
-    """:raises SettingsError: with all that the checks find, a fault a line."""
+    """:raises SettingsError: lists everything that the checks find, one error per line."""
     found = list(faults(checks, settings, written))
     if len(found) == 1:
         raise found[0]
@@ -67,7 +67,7 @@ def _addresses(settings: Settings, written: Written) -> None:
 
 
 def _strangers(settings: Settings, written: Written) -> None:
-    """Not where a value by itself is wrong, which the checks above say."""
+    """Skipped if a single value is already wrong, which the checks above report."""
     from lemmy_safety.web.listening import check_host, hosts_in  # noqa: PLC0415
     from lemmy_safety.wiring import build_access  # noqa: PLC0415
 
@@ -84,7 +84,7 @@ def _strangers(settings: Settings, written: Written) -> None:
 
 
 def _each(hosts: Iterable[str], check: Callable[[str], None], *, what: str) -> None:
-    """:raises SettingsError: about every host that the check refuses."""
+    """:raises SettingsError: lists every host that the check refuses."""
     found: list[SettingsError] = []
     for host in hosts:
         try:
@@ -97,7 +97,7 @@ def _each(hosts: Iterable[str], check: Callable[[str], None], *, what: str) -> N
 
 
 def key_of_workers(settings: Settings, written: Written) -> None:
-    """The key that workers show, if it is set."""
+    """The key that workers send, if it is set."""
     from lemmy_safety.access.secrets import check_key  # noqa: PLC0415
 
     if settings.relay_apikey is not None:
@@ -127,7 +127,7 @@ def _proxy_to_server(settings: Settings, _written: Written) -> None:
     from lemmy_safety.relay.worker.server_address import checked_url  # noqa: PLC0415
 
     url = None
-    with contextlib.suppress(SettingsError):  # which the check above says
+    with contextlib.suppress(SettingsError):  # the check above reports it
         url = checked_url(settings.pictrs_safety_url or "")
     if url:
         proxy_for(url)

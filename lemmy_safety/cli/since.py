@@ -16,7 +16,7 @@ _AGO = re.compile(r"(\d{1,6})([mhd])")
 
 
 class Since(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
-    """``30m``, ``12h``, ``7d``, or a date and time in ISO 8601; UTC where it names no zone."""
+    """``30m``, ``12h``, ``7d``, or a date and time in ISO 8601; UTC unless it names a zone."""
 
     name = "WHEN"
 

@@ -1,8 +1,8 @@
 """Ctrl-C and SIGTERM: the first asks for a clean stop, the second ends the process at once.
 
-A clean stop records what was decided and is over within seconds. Ending at once is safe too: every promise in the
-ledger survives it. So the second signal waits for nothing, and neither does the first one for long: a connection that
-hangs or weights that are being loaded cannot be asked to hurry, and a service manager was promised five seconds.
+A clean stop records what was decided and takes seconds. Ending at once is safe too: the ledger's guarantees survive it.
+So the second signal does not wait, and the first one not for long: a hanging connection or a model that is loading
+cannot be hurried, and a service manager was promised five seconds.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from lemmy_safety.cli.starting import INTERRUPTED, START_UP, STOP_SIGNALS
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
-#: A pass that was asked to stop ends itself within 4 s (``scan.scanner``); what has not ended then is stuck. A busy
-#: machine takes some tenths of a second more, and five seconds were promised.
+#: A pass ends within 4 s of a stop (``scan.scanner``); after that it is stuck. A busy machine takes a few tenths of a
+#: second more, and five seconds were promised.
 _PATIENCE_S = 4.3
 
 
 class StopSignals:
-    """While inside the ``with``, ``event`` is set by the first signal. Only for the main thread.
+    """Inside the ``with``, the first signal sets ``event``. Only for the main thread.
 
-    Python runs handlers in the main thread, between two of its own instructions: not while that thread is in a library's
-    native code, and not if the signal comes just before it begins to wait for the network. So the signal is also written
-    to a socket, which happens at once, and a thread reads that.
+    Python runs handlers in the main thread, between two of its own instructions: not while that thread is in a
+    library's native code, and not if the signal comes just before it begins to wait for the network. So the signal is
+    also written to a socket at once, and a thread reads that.
 
-    ``exit_code`` is the process's when what is inside did not end in time after being asked.
+    ``exit_code`` is the process's if the work inside did not end in time after a stop.
     """
 
     def __init__(self, *, exit_code: int = INTERRUPTED) -> None:
@@ -49,10 +49,10 @@ class StopSignals:
     def __enter__(self) -> Self:
         for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
-            # nohup has SIGHUP ignored, and that is to stay so.
+            # nohup makes SIGHUP ignored; keep it so.
             if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
                 self._before[number] = signal.signal(number, self._received)
-        # What comes after this work is no longer the start: output is written that must not be cut off.
+        # After this work the start is over: the remaining output must not be cut off.
         START_UP.interrupts()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -80,7 +80,7 @@ class StopSignals:
         self._note(handled=1)
 
     def _note(self, *, handled: int = 0, written: int = 0) -> None:
-        """Each signal is written and handled, in either order. Python handles two of a kind as one if it is late."""
+        """Each signal is written and handled, in either order. A late Python handles two of a kind as one."""
         with self._lock:
             self._handled += handled
             self._written += written
@@ -99,29 +99,29 @@ class StopSignals:
         self._end(self._exit_code)
 
     def _end(self, code: int) -> NoReturn:
-        _restore_terminal(self._terminal)  # a passphrase prompt may have switched the echo off
+        _restore_terminal(self._terminal)  # a passphrase prompt may have turned off the echo
         # Not sys.exit: threads stuck in a vendor's network call would keep the process alive.
         os._exit(code)
 
 
 def _say(text: bytes) -> None:
-    """Write to stderr; os.write, because the signal may have come in the middle of a buffered write to it.
+    """Write to stderr; with os.write, because the signal may have interrupted a buffered write to it.
 
-    An error here would surface in the middle of whatever the main thread does.
+    An error here would surface anywhere in the main thread.
     """
     with contextlib.suppress(OSError):
         os.write(2, text)
 
 
 def end_at_once_if_threads_are_left(code: object) -> None:
-    """End the process with this exit code (of a ``SystemExit``) where a thread still works for us; else return.
+    """End the process with this exit code (of a ``SystemExit``) if a thread of ours is still working; else return.
 
-    After a stop that did not wait for it, a model may still be computing. When the interpreter ends it ends such threads
-    in the middle of a library's C++, which then aborts the process: exit code 134 after a stop in which all went well.
+    After a stop that did not wait for it, a model may still be computing. When the interpreter exits, it ends such
+    threads in the middle of a library's C++, which then aborts the process: exit code 134 after a successful stop.
     """
     if not isinstance(code, int) or not any(thread.daemon for thread in threading.enumerate()):
         return
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    with contextlib.suppress(OSError, ValueError):  # it has no reader any more
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -135,7 +135,7 @@ def _terminal_state() -> list[Any] | None:
         return None
     try:
         return termios.tcgetattr(0)
-    except termios.error:  # stdin is no terminal
+    except termios.error:  # stdin is not a terminal
         return None
 
 

@@ -1,10 +1,10 @@
-"""Standard output and standard error that never decide what is done.
+"""Standard output and standard error whose failures do not affect the work.
 
-A closed pipe (``| head -1``), a full disk behind stdout, a terminal that went away, an encoding that has no sign for a
-key: each of these used to be an exception in the middle of whatever was printed about, such as a row of deletions. Here
-a write cannot fail. The first failure is kept, the work goes on, and the exit code says at the end that output was lost.
+A closed pipe (``| head -1``), a full disk behind stdout, a closed terminal, a key that the encoding cannot represent:
+each of these used to raise an exception in the middle of the work, such as a series of deletions. Here a write cannot
+fail. The first error is kept, the work goes on, and the exit code reports at the end that output was lost.
 
-What the encoding cannot show is escaped. This module imports nothing heavy: it is the first thing that runs.
+Characters that the encoding cannot represent are escaped. This module imports nothing heavy: it runs first.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class HeldRaw(io.RawIOBase):
-    """The raw end of a stream. ``failure`` is the first error of a write; None as long as everything was written."""
+    """The raw end of a stream. ``failure`` is the first write error; None if everything was written."""
 
     def __init__(self, raw: io.RawIOBase | None, *, goes_on: bool) -> None:
-        """``raw`` is None where the stream was closed before we began.
+        """``raw`` is None if the stream was closed before we began.
 
-        ``goes_on``: later writes are tried again, as for a log on a disk that was full for a while. Without it nothing
-        follows a failure, so that a document is cut off rather than left with a hole.
+        ``goes_on``: later writes are tried, as for a log on a disk that was full for a while. Without it nothing is
+        written after an error, so that a document is cut off rather than left with a gap.
         """
         super().__init__()
         self._raw = raw
@@ -60,23 +60,23 @@ class HeldRaw(io.RawIOBase):
         if self._raw is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         while (count := self._raw.write(data)) is None:
-            # Another program that shares the pipe has made it non-blocking, and it is full.
+            # The pipe is full, and another program that shares it made it non-blocking.
             select.select([], [self._raw], [])
         return count
 
 
 class StandardStreams:
-    """Takes the place of ``sys.stdout`` and ``sys.stderr`` for the rest of the process."""
+    """Replaces ``sys.stdout`` and ``sys.stderr`` for the rest of the process."""
 
     def __init__(self) -> None:
         keep_standard_descriptors_taken()
         self._out, self._err = _held(sys.stdout, goes_on=False), _held(sys.stderr, goes_on=True)
         sys.stdout, sys.stderr = _text(self._out, sys.stdout), _text(self._err, sys.stderr)
-        if sys.stdin is None:  # closed as well: there is nobody to be asked
+        if sys.stdin is None:  # closed as well: no user can be asked
             sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - for the rest of the process
 
     def failure(self) -> OSError | None:
-        """The first error of a write to either, after everything that was printed was flushed."""
+        """Flush both. Returns the first write error of either."""
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(ValueError):  # closed by a library
                 stream.flush()
@@ -84,7 +84,7 @@ class StandardStreams:
 
 
 def keep_standard_descriptors_taken() -> None:
-    """Let no file that is opened later have the number of a stream that was closed (``>&-``, ``2>&-``).
+    """Keep files opened later from getting the number of a closed stream (``>&-``, ``2>&-``).
 
     Otherwise the database gets that number, and what a library or a signal handler writes to stderr lands in it.
     """
@@ -92,7 +92,7 @@ def keep_standard_descriptors_taken() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest number that is free is this one.
+            # This is the lowest free number.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
@@ -102,7 +102,7 @@ def _held(stream: TextIO | None, *, goes_on: bool) -> HeldRaw:
 
 
 def _text(raw: HeldRaw, before: TextIO | None) -> io.TextIOWrapper:
-    """A text stream like the one before it, except for what it does with signs that its encoding does not have."""
+    """A text stream like the one before, except that it escapes characters missing from its encoding."""
     if before is not None:
         before.flush()
     return io.TextIOWrapper(

@@ -51,7 +51,7 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
 
 
 def _why(summary: PassSummary, numbers: Mapping[str, int]) -> list[tuple[str, str]]:
-    """A line for each status: the commonest reason, and how many have it."""
+    """A line for each status: the most common reason, and how many have it."""
     lines = []
     for status, number in sorted(numbers.items()):
         reason = summary.reasons.get(status)
@@ -62,7 +62,7 @@ def _why(summary: PassSummary, numbers: Mapping[str, int]) -> list[tuple[str, st
 
 
 def screen_in_words(screen: ScreenStatistics) -> str:
-    """How much the fast screen saved, and within what error it was believed."""
+    """How much the fast screen saved, and the error bound within which it was trusted."""
     allowed = ", ".join(f"{stage.name} within {stage.error_bound:.4f}" for stage in screen.stages if stage.in_use)
     return (
         f"{screen.cleared:,} of {screen.screened:,} frames proven clear{f' ({allowed})' if allowed else ''}, "

@@ -14,16 +14,16 @@ from lemmy_safety.cli.text import printable, without_controls, write_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-#: Width of the table where nobody looks at it through a terminal: wide enough for a pict-rs key on one line.
+#: Width of the table without a terminal: wide enough for a pict-rs key on one line.
 _PIPE_WIDTH = 160
 
-#: Spreadsheets take a cell that begins with one of these for a formula, in some languages also the wide forms of Asian
-#: scripts (OWASP, CSV injection).
+#: Spreadsheets treat a cell that begins with one of these as a formula, in some languages also the full-width forms of
+#: Asian scripts (OWASP, CSV injection).
 _FORMULA_STARTS = frozenset("=+-@")
 
 
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--json`` and ``--csv``, of which one may be named: its argument ``form``, None for a table."""
+    """Give a command ``--json`` or ``--csv``, as its argument ``form``; None for a table."""
     for form in ("csv", "json"):
         option = click.option(
             f"--{form}", is_flag=True, expose_value=False, callback=_choose_form, help=f"As {form.upper()}."
@@ -41,7 +41,7 @@ def _choose_form(ctx: click.Context, param: click.Parameter, value: bool) -> Non
 
 
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of cells; the first column is kept whole, the others are folded over lines rather than cut."""
+    """Print rows of cells; the first column is kept whole, the others are wrapped rather than cut."""
     from rich.console import Console  # noqa: PLC0415 - rich costs a tenth of a second
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -55,16 +55,16 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for heading in others:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        # Text, not str: a key or note may hold what rich would take for its markup.
+        # Text, not str: rich would interpret markup in a key or note.
         table.add_row(*(Text(printable(cell)) for cell in row))
     console.print(table)
 
 
 def as_text_cell(cell: str) -> str:
-    """The cell, behind an apostrophe where a spreadsheet would calculate it instead of showing it.
+    """The cell, with an apostrophe in front if a spreadsheet would calculate it instead of showing it.
 
-    Strangers choose keys. That is so for cells whose first sign is ``=``, ``+``, ``-`` or ``@``, behind any white space
-    and control characters, and for all that begin with a tab or a line break.
+    Strangers choose keys. Spreadsheets calculate cells whose first character is ``=``, ``+``, ``-`` or ``@``, after any
+    white space and control characters, and all that begin with a tab or a line break.
     """
     first = next((char for char in cell if not (char.isspace() or unicodedata.category(char) in {"Cc", "Cf"})), "")
     starts_a_formula = unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS
@@ -72,10 +72,10 @@ def as_text_cell(cell: str) -> str:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str:
-    """Rows as CSV, None as an empty cell, no cell that a spreadsheet would calculate, and nothing that cannot be seen.
+    """Rows as CSV: None is an empty cell; no cell is a formula for a spreadsheet; no invisible characters.
 
     Control and format characters are written as in the table; ``--json`` has the exact text.
-    Every cell is in quotes, so that a ``;`` in a key begins no new cell where spreadsheets separate by that.
+    Every cell is quoted, so that a ``;`` in a key does not start a new cell where spreadsheets separate by that.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -85,5 +85,5 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> str
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Sequence[str | None]]) -> None:
-    """Print ``csv_text`` on stdout. Bytes of file names that are no text stay as they were."""
+    """Print ``csv_text`` on stdout. Bytes of file names that are not text stay unchanged."""
     write_bytes(csv_text(header, rows))

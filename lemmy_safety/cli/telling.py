@@ -1,6 +1,6 @@
-"""Telling of work while it goes on, without making it wait: lines are printed by a thread of their own.
+"""Reports progress without delaying the work: a separate thread prints the lines.
 
-A reader that pauses (``| less``) fills the pipe, and whoever prints then waits for it. Deletions do not.
+A reader that pauses (``| less``) fills the pipe, and printing then waits for it. Deletions must not.
 """
 
 from __future__ import annotations

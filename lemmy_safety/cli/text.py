@@ -1,4 +1,4 @@
-"""How names and numbers are written for a person and for a program."""
+"""Formats names and numbers for people and programs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
 def printable(name: str) -> str:
-    """A key with all that cannot be seen, odd blanks and undecodable bytes written as escapes.
+    """A key with invisible characters, unusual spaces and undecodable bytes escaped.
 
-    Keys are chosen by whoever can write to the storage; raw, they could move the cursor or fake a line. A backslash
+    Anyone who can write to the storage can choose keys; raw, they could move the cursor or fake a line. A backslash
     stays one, for Windows paths; ``--json`` has the exact text.
     """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
 
 
 def without_controls(text: str) -> str:
-    """The text with what cannot be seen written as escapes, and all else as it is.
+    """The text with invisible characters escaped, and the rest unchanged.
 
-    That is ESC, line ends and the like, and characters of format: U+202E turns the direction, so that ``gnp.exe`` is
+    These are ESC, line ends and the like, and format characters: U+202E reverses the direction, so that ``gnp.exe`` is
     shown as ``exe.png``, and others make two keys look alike.
     """
     return "".join(
@@ -39,7 +39,7 @@ def without_controls(text: str) -> str:
 
 
 def lines_without_controls(text: str) -> str:
-    """As ``without_controls``, but for the line ends: for messages and tracebacks, which can quote what strangers wrote."""
+    """As ``without_controls``, but keeps line ends: for messages and tracebacks, which can quote strangers."""
     return "\n".join(map(without_controls, text.split("\n")))
 
 
@@ -66,8 +66,8 @@ def counted(numbers: Mapping[Any, int]) -> str:
 
 
 def json_text(value: Any) -> str:
-    """One JSON document. ASCII only, as keys may hold what no output encoding can, and without control characters."""
-    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")  # the only one that json leaves as it is
+    """One JSON document. ASCII only, because the output encoding may lack a key's characters; no control characters."""
+    return json.dumps(value, indent=2).replace("\x7f", "\\u007f")  # the only one that json leaves unescaped
 
 
 def write_json(value: Any) -> None:

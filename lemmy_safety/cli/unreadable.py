@@ -78,7 +78,7 @@ def _rows(
 
 
 def _what_next(row: FlaggedRow) -> str:
-    """What happens to the object without anybody's doing, in a few words."""
+    """What will happen to the object automatically, in a few words."""
     if row.assessment.status is ItemStatus.GONE:
         return "gone"
     if row.action_state is not ActionState.NONE:

@@ -1,7 +1,7 @@
-"""Waiting instead of ending, where ending would only mean to be started again.
+"""Waits instead of exiting, if an exit would only cause a restart.
 
-A systemd unit can name the exit codes after which it leaves a service alone (``RestartPreventExitStatus``); docker's
-restart policies know no codes. A container with a wrong key would knock on the SSH server for good.
+A systemd unit can list the exit codes after which it does not restart a service (``RestartPreventExitStatus``);
+docker's restart policies cannot. A container with a wrong key would try to log in to the SSH server forever.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Windows does not let Ctrl-C interrupt a wait without an end.
+#: On Windows Ctrl-C cannot interrupt an endless wait.
 _WAKE_S = 0.5
 
-#: How a note of ours ends, and the most bytes that are looked at for that.
+#: How a note of ours ends, and the most bytes that are read to check that.
 _LAST_LINE = re.compile(rb"^exit code \d{1,3}\n\Z", re.MULTILINE)
 _LONGEST_NOTE = 65_536
 
 
 def wait_to_be_stopped(file: Path, *, fault: str, code: int) -> None:
-    """Write the fault and its exit code to ``file`` and return when the process is asked to stop; then the file is gone.
+    """Write the error and its exit code to ``file``, wait until the process is asked to stop, and remove the file.
 
-    A health check looks for the file. Where it cannot be written the wait is the same.
+    A health check looks for the file. If it cannot be written, the wait is the same.
     """
     with StopSignals(exit_code=code) as signals:
         try:
@@ -48,16 +48,16 @@ def wait_to_be_stopped(file: Path, *, fault: str, code: int) -> None:
 
 
 def forget_fault(file: Path) -> None:
-    """Remove what an earlier start has left, which a kill or a power cut can do."""
-    with contextlib.suppress(OSError):  # the health check shows that it is still there
+    """Remove the file that an earlier start left after a kill or a power cut."""
+    with contextlib.suppress(OSError):  # the health check shows that it still exists
         if _may_be_replaced(file):
             file.unlink(missing_ok=True)
 
 
 def _may_be_replaced(file: Path) -> bool:
-    """Whether there is nothing of that name, or a note of ours. The setting may name a device or another file by mistake.
+    """Whether the file does not exist or is a note of ours. The setting may name a device or another file by mistake.
 
-    :raises OSError: the system does not say.
+    :raises OSError: that cannot be determined.
     """
     try:
         facts = file.lstat()

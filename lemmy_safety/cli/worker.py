@@ -1,4 +1,4 @@
-"""``lemmy-safety worker``: judges what a relay, or a pictrs-safety server, was asked about."""
+"""``lemmy-safety worker``: judges the uploads of a relay or a pictrs-safety server."""
 
 from __future__ import annotations
 
