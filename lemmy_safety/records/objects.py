@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for an unknown modification time. Servers without times send this one themselves."""
+"""Means that the modification time is unknown. Servers without times send this one themselves."""
 
 
 class ItemStatus(StrEnum):

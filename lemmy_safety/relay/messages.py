@@ -71,7 +71,7 @@ def decode_answer(message: object) -> WorkerAnswer:
 
 
 def encode_judged(row: UploadRow) -> dict[str, Any] | None:
-    """What became of an unchecked upload; None where it was never examined. A verdict outlives later attempts without one."""
+    """The result of an unchecked upload; None if it was never examined. A verdict outlives later attempts without one."""
     known = row.assessment
     if known is None:
         return None
@@ -108,7 +108,7 @@ def decode_unchecked(message: object, *, now: datetime | None = None) -> UploadR
 
 
 def decode_judged_page(message: object) -> list[tuple[str, Assessment]]:
-    """What became of unchecked uploads: the SHA-256 of each, and what is known of it now.
+    """The results of unchecked uploads: the SHA-256 of each, and what is known about it now.
 
     :raises BadMessage: something in it is invalid.
     """

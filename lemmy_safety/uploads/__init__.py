@@ -1,1 +1,1 @@
-"""The engine that decides about an upload within a time, whoever asks: bytes in, a decision out. It knows no HTTP."""
+"""The engine that decides on an upload before a deadline: bytes in, a decision out. It is independent of HTTP."""
