@@ -71,7 +71,7 @@ def decode_answer(message: object) -> WorkerAnswer:
 
 
 def encode_judged(row: UploadRow) -> dict[str, Any] | None:
-    """The result of an unchecked upload; None if it was never examined. A verdict outlives later attempts without one."""
+    """The result of an unchecked upload; None if it was never examined. A verdict outlives later failed attempts."""
     known = row.assessment
     if known is None:
         return None
