@@ -1,6 +1,6 @@
 """Bytes to frames, or a typed refusal. This room knows no storage, no detector and no verdict.
 
-Importing it imports Pillow and numpy, so doors and wiring import it late.
+Importing it imports Pillow and numpy, so entry points and wiring import it late.
 """
 
 from lemmy_safety.media.base import DecodedMedia, Decoder, MediaLimits

@@ -1,7 +1,7 @@
 """The contract of the media room: limits in, frames or a ``MediaError`` out. Imports no decoder.
 
-A ``Decoder`` is what others hold. ``InlineDecoder`` works in the caller's thread, ``ProcessDecoder`` in processes of its
-own; they give the same frames and refuse the same files.
+A ``Decoder`` is what other rooms use. ``InlineDecoder`` works in the caller's thread, ``ProcessDecoder`` in its own
+processes; both give the same frames and refuse the same files.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _MEGA = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaLimits:
-    """What one medium may cost: ``max_bytes`` as stored, ``max_pixels`` = width x height of its canvas.
+    """The limits for one medium: ``max_bytes`` as stored, ``max_pixels`` = width x height of its canvas.
 
-    ``max_frames`` is how many different frames of an animation or video are looked at, at most, and ``look_s`` how many
-    seconds are spent on that. Of a picture whose longer side is more than ``crop_ratio`` times its shorter one the ends are
-    looked at as well (0: of none).
+    ``max_frames`` is the most different frames of an animation or video to examine, and ``look_s`` the seconds to
+    spend on that. If the longer side of a picture is more than ``crop_ratio`` times its shorter one, its ends are
+    examined as well (0: never).
     """
 
     max_bytes: int
@@ -46,8 +46,9 @@ class MediaLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodedMedia:
-    """One medium as its viewer sees it. ``frames`` is never empty; ``pdqs`` are their hashes, one each, once it leaves
-    the decoder.
+    """One medium as its viewer sees it. ``frames`` is never empty; ``pdqs`` are their hashes, one for each frame, once
+    it
+    leaves the decoder.
     """
 
     info: MediaInfo
@@ -61,9 +62,9 @@ class Decoder(ABC):
     @property
     @abstractmethod
     def version(self) -> str:
-        """What this decoder is able and allowed to decode.
+        """What this decoder can and may decode.
 
-        Recorded with every object that could not be decoded: when the text differs, a later pass reads those again.
+        Recorded with every object that could not be decoded: if it changes, a later pass reads those again.
         """
 
     @abstractmethod
@@ -73,27 +74,29 @@ class Decoder(ABC):
         :raises MediaError: its ``status`` is UNREADABLE (no picture in it), UNSUPPORTED (a medium that this
             installation does not decode), TOO_LARGE (over a limit) or DETECTOR_FAILED (the decoder was closed first);
             its ``reason`` is for a person.
-        :raises WorkerDied: nothing can be decoded at all. Nothing else is raised, whatever the bytes are.
+        :raises WorkerDied: decoding is not possible at all. Nothing else is raised, whatever the bytes are.
         """
 
     def make_way(self, data: bytes, *, share_s: float) -> bool:  # noqa: ARG002 - most decoders can end nothing
-        """End the decoding of this very object, if it has gone on for ``share_s``: its caller gets DETECTOR_FAILED, or what is
-        known by then.
+        """End the decoding of this very object, if it has taken at least ``share_s``: its caller gets DETECTOR_FAILED,
+        or
+        what is known by then.
 
-        From any thread; does not wait. Whether it was ended; never by a decoder without processes of its own.
+        Can be called from any thread; does not wait. Returns whether it was ended; a decoder without processes never
+        ends it.
         """
         return False
 
     def shown_so_far(self, data: bytes) -> DecodedMedia | None:  # noqa: ARG002 - most decoders know nothing before the end
-        """What this very object itself shows, while ``decode`` looks at what else is in it; None where that is not known.
+        """What this very object itself shows, while ``decode`` examines its other content; None if that is not known.
 
-        From any thread; does not wait.
+        Can be called from any thread; does not wait.
         """
         return None
 
     def anomaly_of_name(self, key: str, media_type: str) -> Anomaly | None:
-        """The anomaly that a key is a name for another kind of file than the decoded one; None when it may be called so."""
-        # Nothing of the room but its contract is loaded with this module.
+        """The anomaly that a key's name means another kind of file than the decoded one; None if the name fits."""
+        # This module loads nothing of the room except its contract.
         from lemmy_safety.media.extensions import lying_extension  # noqa: PLC0415
 
         return lying_extension(key, media_type)

@@ -1,7 +1,7 @@
-"""What a container's own structure tells before, beside or without decoding: sizes, frame counts, ends, hidden places.
+"""What a container's structure shows without decoding: sizes, frame counts, ends, hidden places.
 
-Every walk is bounded in steps, because the attacker chooses the bytes: Pillow's own count of a GIF's frames takes
-a quarter of a minute on 64 MB of one-pixel frames. None of these functions raises on any input.
+Every walk has a limited number of steps, because the attacker chooses the bytes: Pillow's own count of a GIF's frames
+takes a quarter of a minute on 64 MB of one-pixel frames. None of these functions raises on any input.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ _BARE_CODESTREAMS: Final = (
 
 
 def structure_of(data: Octets, kind: sniff.Kind) -> Structure:
-    """Where a file of this kind ends and what lies in it beside the picture; empty for kinds that have no walk."""
+    """Where a file of this kind ends and what it contains besides the picture; empty for kinds without a walk."""
     return _WALKS[kind](data) if has_walk(data, kind) else Structure()
 
 
 def lean(data: bytes, kind: sniff.Kind) -> tuple[bytes, sniff.Kind]:
-    """What decoders are given: the same medium without filler, and its kind as that shows; ``data`` where there is little.
+    """The decoders' input: the same medium without filler, and the kind this shows; ``data`` if there is little filler.
 
-    Formats allow any number of elements that mean nothing, and browsers pass over millions of them in a second. Our
-    decoders and walks would not get to the picture, or not to the animation that begins behind them.
+    Formats allow any number of meaningless elements, and browsers skip millions of them in a second. Our
+    decoders and walks would not reach the picture, or the animation that begins after them.
     """
     make = _LEAN.get(kind)
     made = data if make is None else make(data)
@@ -67,29 +67,29 @@ def lean(data: bytes, kind: sniff.Kind) -> tuple[bytes, sniff.Kind]:
 
 
 def first_file(data: Octets) -> tuple[Octets, sniff.Kind]:
-    """The file that ``data`` begins with, without what is behind its end, and its kind.
+    """The file that ``data`` begins with, without what follows its end, and its kind.
 
-    By its own structure, never by a length that something around it claims: a claim that is too small would hide it.
+    Uses its own structure, never a length that its surroundings claim: a length that is too small would hide it.
     """
     kind = sniff.sniff(data)
     return data[: structure_of(data, kind).end or len(data)], kind
 
 
 def has_walk(data: Octets, kind: sniff.Kind) -> bool:
-    """Whether ``structure_of`` can tell where files like this one end, so that one without an end is not whole."""
+    """Whether ``structure_of`` can find the end of files like this one, so that one without an end is incomplete."""
     return kind in _WALKS and bytes(data[:2]) not in _BARE_CODESTREAMS
 
 
 def movie_box(data: Octets) -> tuple[int, int] | None:
-    """Offset and size of the box in which an ISO base media file keeps its tracks; None where it has no tracks."""
+    """Offset and size of the box in which an ISO base media file keeps its tracks; None if it has no tracks."""
     box = boxes.movie(data)
     return None if box is None else (box.offset, min(box.end, len(data)) - box.offset)
 
 
 def as_still_avif(data: Octets) -> bytes | None:
-    """An animated AVIF that calls itself a still, so that its decoder shows the picture beside the tracks.
+    """An animated AVIF relabelled as a still, so that its decoder shows the picture stored next to the tracks.
 
-    None where there is no such picture.
+    None if there is no such picture.
     """
     file_type: boxes.Box | None = None
     has_items = False
@@ -105,7 +105,7 @@ def as_still_avif(data: Octets) -> bytes | None:
 
 
 def webp_canvas(data: Octets) -> tuple[int, int] | None:
-    """Width and height in pixels from a WebP header; None when it has none.
+    """Width and height in pixels from a WebP header; None if it has none.
 
     Needed before libwebp sees the file: its animation decoder allocates two canvases when it is created.
     """
@@ -121,13 +121,13 @@ def webp_canvas(data: Octets) -> tuple[int, int] | None:
 
 
 def gif_frame_count(data: Octets) -> int:
-    """Frames that a GIF holds, at most MAX_COUNTED_FRAMES; one that is cut off counts."""
+    """Frames in a GIF, at most MAX_COUNTED_FRAMES; a cut-off one counts."""
     frames = (block for block in gif.blocks(data) if block.kind == gif.FRAME)
     return sum(1 for _ in islice(frames, MAX_COUNTED_FRAMES))
 
 
 def tiff_page_count(data: Octets) -> int:
-    """Pages that a TIFF's chain of directories holds, at most MAX_COUNTED_FRAMES and at least 1."""
+    """Pages in a TIFF's chain of directories, at most MAX_COUNTED_FRAMES and at least 1."""
     reader = tiff.TiffReader(data)
     at = reader.first
     seen: set[int] = set()
@@ -138,11 +138,11 @@ def tiff_page_count(data: Octets) -> int:
 
 
 def padded_to_declared_length(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> bytes | None:
-    """A cut-off WebP or AVIF with zeros in place of what is missing; None when that cannot help.
+    """A cut-off WebP or AVIF with zeros for the missing part; None if that cannot help.
 
-    Their libraries refuse a file that is shorter than it declares, while browsers show the part that is there. Both
-    codecs read zeros as data: the rows that were complete come out right, the rest is a smear. JPEG, PNG and GIF need
-    no such help, Pillow's tolerant mode keeps what it has of them.
+    Their libraries refuse a file that is shorter than it declares, while browsers show the existing part. Both
+    codecs read zeros as data: complete rows come out right, the rest is a smear. JPEG, PNG and GIF do not need
+    this, because Pillow's tolerant mode keeps what it has of them.
     """
     measure = _DECLARED_LENGTH.get(kind)
     if measure is None:

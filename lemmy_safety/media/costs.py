@@ -1,8 +1,8 @@
-"""What decoding a still will take, from its header alone; and what it may take.
+"""What decoding a still will need, from its header alone; and what it may use.
 
-Three limits, in this order. ``max_pixels`` of the settings for what is decoded at its full size. Four times as much for
-what is decoded at a smaller size (JPEG, still WebP). And for those two, which need memory that depends on how they are
-coded, ``DECODE_MEMORY``.
+Three limits, in this order. ``max_pixels`` of the settings for pictures decoded at full size. Four times as much for
+pictures decoded at a smaller size (JPEG, still WebP). And for these two, whose memory depends on their
+coding, ``DECODE_MEMORY``.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 #: A baseline JPEG of 400 megapixels is decoded at an eighth of its size in 0.3 to 2 s and 35 MB.
 SCALED_FACTOR: Final = 4
-#: Three quarters of what a decoding process may have: the rest is for its libraries, the file, and the frames.
+#: Three quarters of a decoding process's memory: the rest is for its libraries, the file, and the frames.
 DECODE_MEMORY: Final = 1536 * 1024 * 1024
 _MEBI: Final = 1024 * 1024
 _MEGA: Final = 1_000_000
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd9]")
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-# Frame headers whose picture comes in several passes: progressive, with Huffman or with arithmetic coding.
+# Frame headers of pictures in several passes: progressive, with Huffman or with arithmetic coding.
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _SOS: Final = 0xDA
 _MAX_SEGMENTS: Final = 10_000
@@ -43,7 +43,7 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
 
 
 def refuse_costly(width: int, height: int, needed: int, name: str) -> None:
-    """:raises MediaError: TOO_LARGE when decoding would take more than ``DECODE_MEMORY``."""
+    """:raises MediaError: TOO_LARGE if decoding would take more than ``DECODE_MEMORY``."""
     if needed > DECODE_MEMORY:
         reason = (
             f"{name} of {width} x {height} px that needs {needed // _MEBI} MiB to be decoded, "
@@ -53,7 +53,7 @@ def refuse_costly(width: int, height: int, needed: int, name: str) -> None:
 
 
 def scaled_limit(limits: MediaLimits) -> int:
-    """Pixels that a medium may have whose decoder gives it at a smaller size."""
+    """The most pixels of a medium whose decoder can output a smaller size."""
     return SCALED_FACTOR * limits.max_pixels
 
 
@@ -62,10 +62,10 @@ def megapixels(pixels: int) -> str:
 
 
 def jpeg_memory(data: Octets) -> int:
-    """Bytes that libjpeg needs for the coefficients of a JPEG; 0 where it needs no more than a few rows.
+    """Bytes that libjpeg needs for the coefficients of a JPEG; 0 if it needs only a few rows.
 
-    A JPEG in several passes, which is each progressive one, is held whole until its last pass, at whatever size it is
-    to come out; one in a single pass is not.
+    A JPEG in several passes (every progressive one) is kept in memory completely until its last pass, whatever the
+    output size; one in a single pass is not.
     """
     at = 2
     needed = components = 0

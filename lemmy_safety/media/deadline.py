@@ -1,4 +1,4 @@
-"""Until when a file is looked at. What was seen by then is judged, unlike what a decoding process saw that was stopped."""
+"""The time limit for examining a file. What was seen by then is judged; a stopped process's work is not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Deadline:
         return self._clock() >= self._end
 
     def part(self, share: float) -> Deadline:
-        """A share (0..1) of what is left, for one of several things that have this time together."""
+        """A share (0..1) of the time left, for one of several things that share it."""
         if share == 1:
             return self
         return Deadline(share * max(0.0, self._end - self._clock()), self._clock)
@@ -37,10 +37,10 @@ class Deadline:
 
 
 class Pace:
-    """A share of a deadline for work that is measured in bytes: the clock is looked at after each megabyte."""
+    """A share of a deadline for work measured in bytes: it checks the clock after each megabyte."""
 
     def __init__(self, deadline: Deadline, share: float = 1) -> None:
-        """``share`` (0..1) is of what is left when the clock is looked at first."""
+        """``share`` (0..1) is of the time left when the clock is first checked."""
         self._deadline = deadline
         self._share = share
         self._part: Deadline | None = None

@@ -1,8 +1,8 @@
-"""Stored bytes to everything in them that is looked at: what the medium shows, its parts, what is hidden in it.
+"""Stored bytes to everything in them that is examined: what the medium shows, its parts, and what is hidden in it.
 
-The composition of this room: sniff, then stills, animation or video; then what lies beside the picture, one level
-deep; then the parts that no classifier's middle square would show. Everything is in memory. Whatever the bytes are,
-``MediaError`` is all that leaves. Nothing here says whether a picture is good or bad.
+The composition of this room: sniff, then stills, animation or video; then hidden content, one level
+deep; then the parts outside a classifier's middle square. Everything is in memory. Whatever the bytes are, only
+``MediaError`` is raised. Nothing here says whether a picture is good or bad.
 """
 
 from __future__ import annotations
@@ -35,26 +35,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What this installation can decode: the number rises when this room learns something, the names follow the libraries
-#: at hand. Their versions are left out on purpose: they change many times a year, a file that one release refused and
-#: the next one reads is rare, and each change makes the next pass read every undecodable object again.
+#: What this installation can decode: the number rises when this room can do something new, the names follow the
+#: available
+#: libraries. Their versions are left out on purpose: they change many times a year, files that one release refuses and
+#: the next one reads are rare, and each change makes the next pass read every undecodable object again.
 DECODER_VERSION: Final = "+".join(["media-3", *formats.OPTIONAL_FORMATS])
 
 _BOXED: Final = frozenset({sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP})
 _BOX_READER: Final = video_streams.DEMUXERS[sniff.MP4]
 _INTERLACED: Final = frozenset({sniff.GIF, sniff.APNG})
 _BROKEN: Final = frozenset({AnomalyKind.TRUNCATED, AnomalyKind.DAMAGED})
-# What a medium may take of the time if there is more inside it, and what each thing inside it may take of what is left
-# then, but for the last one: however long each of them is, none hides those behind it.
+# A medium's share of the time if there is more inside it, and the share of the remaining time for each thing inside it
+# except the last one: however long each of them is, none hides those after it.
 _OWN_SHARE: Final = 3 / 4
-# What searching for more may take of the time.
+# The share of the time for searching for more.
 _SEARCH_SHARE: Final = 1 / 4
 _INNER_SHARE: Final = 1 / 2
 _BROKE: Final = "the decoder failed on it"
 
 
 class InlineDecoder(Decoder):
-    """Decodes in the thread that calls. A crash, a hang or a shortage of memory is then the caller's."""
+    """Decodes in the calling thread. A crash, a hang or a memory shortage then hits the caller."""
 
     def __init__(self, limits: MediaLimits) -> None:
         self._limits = limits
@@ -73,24 +74,27 @@ class InlineDecoder(Decoder):
             if alone is None:
                 raise
             return without_the_rest(alone, error.reason)
-        except Exception as error:  # a fault of ours or of a library's; it costs this one object, or what is inside it
+        except Exception as error:  # our bug or a library's; it costs this one object, or what is inside it
             log.exception("the decoder failed on a medium of %d bytes", len(data))
             if alone is None:
                 raise MediaError(ItemStatus.UNREADABLE, _BROKE, decoder_broke=True) from error
             return without_the_rest(alone, _BROKE)
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Holds nothing between calls."""
 
 
 def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None) -> DecodedMedia:
     """Decode one medium. Thread-safe.
 
-    The first frame is the medium's own, whole, with an empty ``view``: a still, or the first frame of what moves. Each
-    frame is followed by its parts (``views``); a still with transparency comes a second time as a dark page shows it.
-    Behind all these come the pictures and videos hidden in the file, and previews that show something else, with views
-    such as ``picture at byte 48213``. A frame's shorter side is at most 512 px and its longer one at most 4096 px; ``info``
-    has the real size. What moves in the file and what moves inside it share one ``deadline`` (``limits.look_s`` from now).
+    The first frame is the medium's own, whole, with an empty ``view``: a still, or the first frame of an animation or
+    video.
+    Each frame is followed by its parts (``views``); a still with transparency comes a second time as a dark page shows
+    it.
+    After these come pictures and videos hidden in the file, and previews that show something else, with views
+    such as ``picture at byte 48213``. A frame's shorter side is at most 512 px and its longer one at most 4096 px;
+    ``info``
+    has the real size. Moving content in the file and inside it share one ``deadline`` (``limits.look_s`` from now).
 
     :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person.
     """
@@ -103,19 +107,19 @@ def decode(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None
 
 
 def looks(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None) -> Iterator[DecodedMedia]:
-    """Decode one medium as ``decode`` does, in two looks: at what it shows, and then at that with all that is inside it.
+    """Decode one medium as ``decode`` does, in two steps: what it shows, and then that with everything inside it.
 
-    The frames of the first are the beginning of those of the second. Whatever happens in the second look, the first one
-    is good (``without_the_rest``).
+    The frames of the first step come first in the second. Whatever happens in the second step, the first result
+    is valid (``without_the_rest``).
 
-    :raises MediaError: as ``decode``; once the first look is over, only for want of memory.
+    :raises MediaError: as ``decode``; after the first step, only if memory runs out.
     """
     deadline = deadline or Deadline(limits.look_s)
     kind = sniff.sniff(data)
     try:
         _refuse_unfit(data, kind, limits)
         handed = containers.lean(data, kind)
-        # A still is looked at before anything that lies beside it. What moves shares its time, so one has to know first.
+        # A still comes before everything inside it. Moving content shares its time with that, so search first.
         hidden = find_hidden(data, kind, Pace(deadline, _SEARCH_SHARE)) if _may_move(*handed) else None
         own = deadline.part(_OWN_SHARE if hidden is None or hidden.embedded else 1)
         media, shown_kind = _medium(data, kind, limits, own, handed)
@@ -124,7 +128,7 @@ def looks(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None)
         if hidden is None or shown_kind is not kind:
             hidden = find_hidden(data, shown_kind, Pace(deadline, _SEARCH_SHARE))
         inner = _Inner(data, media.frames, limits, deadline)
-        # A track of the same file has been played already where there was nothing else to show.
+        # If there was nothing else to show, a track of the same file has already been played.
         played = media.info.duration_s is not None
         inner.look_at([one for one in hidden.embedded if not (played and _is_all_of(one, data))])
         info = replace(media.info, anomalies=(*media.info.anomalies, *hidden.anomalies, *inner.anomalies))
@@ -135,14 +139,14 @@ def looks(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None)
 
 
 def without_the_rest(alone: DecodedMedia, reason: str) -> DecodedMedia:
-    """What a medium shows, where looking at what else is in it failed; the anomaly says so."""
+    """What a medium shows, if examining its other content failed; the anomaly says so."""
     detail = f"what else is in the file was not looked at: {reason}"
     anomaly = Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail)
     return replace(alone, info=replace(alone.info, anomalies=(*alone.info.anomalies, anomaly)))
 
 
 def _finished(info: MediaInfo, frames: Iterable[Frame]) -> DecodedMedia:
-    """The frames with all that is said of each."""
+    """The frames with all their attributes."""
     finished = tuple(replace(frame, plain=complexity.is_plain(frame.pixels)) for frame in frames)
     return DecodedMedia(info=info, frames=finished, pdqs=tuple(pdq_of(frame.pixels) for frame in finished))
 
@@ -157,7 +161,7 @@ def _may_move(data: bytes, kind: sniff.Kind) -> bool:
 
 
 def _refuse_unfit(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> None:
-    """Raise for what nothing has to be asked about."""
+    """Raise for what needs no decoder to decide."""
     if kind is sniff.EMPTY:
         raise MediaError(ItemStatus.UNREADABLE, "empty file (0 bytes)")
     if len(data) > limits.max_bytes:
@@ -174,32 +178,32 @@ def _medium(
 ) -> tuple[DecodedMedia, sniff.Kind]:
     """What the file itself shows, in whole frames, and the kind of file that showed it.
 
-    ``handed`` is what ``containers.lean`` made of it, where that is known. A label that leads to no picture has no last
-    word: players look for tracks, whatever a file calls itself.
+    ``handed`` is what ``containers.lean`` made of it, if known. A label that leads to no picture is not final:
+    players look for tracks, whatever the label says.
     """
     try:
         return _as_labelled(*(handed or containers.lean(data, kind)), limits, deadline), kind
     except MediaError as error:
         is_missing = error.status is ItemStatus.UNSUPPORTED and kind.family is sniff.Family.STILL
         if is_missing and boxes.movie(data) is None:
-            raise  # a picture of a kind that could be read here with another library
+            raise  # a picture of a kind that another library could read here
         for other in _other_readings(data, kind, deadline):
             try:
                 return decode_video(data, other, limits, deadline=deadline), other
             except MediaError as second:
                 is_none = second.status is ItemStatus.UNREADABLE and not second.decoder_broke
                 if not is_none and (error.status is ItemStatus.UNREADABLE or second.status is ItemStatus.TOO_LARGE):
-                    raise second from error  # there is a video, and it cannot be looked at
+                    raise second from error  # there is a video, but it cannot be decoded
         raise
 
 
 def _other_readings(data: bytes, kind: sniff.Kind, deadline: Deadline) -> Iterator[sniff.Kind]:
-    """As which kinds of video a file is tried that is none by its label, or not one of that kind."""
+    """The kinds of video to try for a file that is not a video by its label, or not of that kind."""
     tried = {video_streams.DEMUXERS[kind]} if kind.family is sniff.Family.VIDEO else set()
     if boxes.may_begin(data) and _BOX_READER not in tried:
         tried.add(_BOX_READER)
         yield sniff.MP4
-    # A file of boxes that is read as one is nothing else to FFmpeg.
+    # FFmpeg treats a file of boxes, once read as one, as nothing else.
     found = None if kind in _BOXED else video_streams.container_of(data, deadline)
     if found is not None and video_streams.DEMUXERS[found] not in tried:
         yield found
@@ -217,23 +221,23 @@ def _as_labelled(data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: D
         return _heic(data, limits, deadline)
     if not _may_move(data, kind):
         return decode_still(data, kind, limits)
-    # An animated PNG of one frame is an animation too: that frame need not be the picture that stands in the file first.
+    # An animated PNG of one frame is an animation too: that frame need not be the picture stored first in the file.
     try:
         media = decode_animation(data, kind, limits, deadline=deadline)
     except MediaError as error:
         if error.status is ItemStatus.UNSUPPORTED or error.decoder_broke:
             raise
         return _as_still(data, kind, limits, error)
-    # One frame where the structure says several is a sign of damage as well.
+    # One frame where the structure lists several is a sign of damage as well.
     if kind in _INTERLACED and (_is_broken(media) or (kind is sniff.GIF and media.info.frame_count == 1)):
         return _with_filled_frame(media, data, kind, limits)
     return media
 
 
 def _heic(data: bytes, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
-    """A HEIC's still pictures; where there are none, or nothing to read them with, its track of pictures.
+    """A HEIC's still pictures; if there are none, or no library to read them, its track of pictures.
 
-    A track beside still pictures is found with what else lies beside them.
+    A track next to still pictures is found with the other hidden content.
 
     :raises MediaError: neither can be decoded.
     """
@@ -250,9 +254,9 @@ def _heic(data: bytes, limits: MediaLimits, deadline: Deadline) -> DecodedMedia:
 
 
 def _as_still(data: bytes, kind: sniff.Kind, limits: MediaLimits, error: MediaError) -> DecodedMedia:
-    """The first frame of an animation that cannot be played, as a viewer shows it that does not know how to play it.
+    """The first frame of an animation that cannot be played, as shown by a viewer that cannot play animations.
 
-    Also where one of its later frames is too large: a damaged GIF is full of what looks like frames.
+    Also if one of its later frames is too large: a damaged GIF is full of data that looks like frames.
     """
     try:
         return decode_still(data, kind, limits)
@@ -265,7 +269,7 @@ def _is_broken(media: DecodedMedia) -> bool:
 
 
 def _with_filled_frame(media: DecodedMedia, data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedMedia:
-    """A damaged animation with its first frame as browsers show it, its missing passes filled, before what was played."""
+    """A damaged animation: its first frame as browsers show it, with missing passes filled, then what was played."""
     try:
         still = decode_still(data, kind, limits)
     except MediaError:
@@ -280,9 +284,9 @@ def _with_filled_frame(media: DecodedMedia, data: bytes, kind: sniff.Kind, limit
 
 
 def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:
-    """All frames and their parts, first of all a whole frame without a view: what others judge who look at one frame.
+    """All frames and their parts. A whole frame without a view comes first: some callers judge only one frame.
 
-    Of an animation of which nothing came out but the picture for viewers without animation, it is that one.
+    For an animation whose only output is the picture for viewers without animation, it is that picture.
     """
     first = next((number for number, frame in enumerate(media.frames) if not frame.view), 0)
     frames = [replace(media.frames[first], view=""), *media.frames[:first], *media.frames[first + 1 :]]
@@ -291,7 +295,7 @@ def _with_parts(media: DecodedMedia, limits: MediaLimits) -> Iterator[Frame]:
 
 
 class _Inner:
-    """What is found inside one medium: decoded one level deep, within what is left of the limits and of the time."""
+    """Content found inside one medium: decoded one level deep, within the remaining limits and time."""
 
     def __init__(self, data: bytes, shown: Sequence[Frame], limits: MediaLimits, deadline: Deadline) -> None:
         self.frames: list[Frame] = []
@@ -304,7 +308,7 @@ class _Inner:
         self._pixels_left = limits.max_pixels
 
     def look_at(self, found: Sequence[Embedded]) -> None:
-        """Add the frames of embedded media, but for those that show what the medium around them shows anyway."""
+        """Add the frames of embedded media, except those that show the same as the medium around them."""
         for embedded in found:
             self._look_at(embedded, self._deadline.part(1 if embedded is found[-1] else _INNER_SHARE))
 
@@ -343,7 +347,7 @@ class _Inner:
         except MediaError as error:
             if error.status is not ItemStatus.UNREADABLE or error.decoder_broke or not embedded.offset:
                 raise
-            # Tracks that are behind a picture may count their places from its beginning.
+            # Tracks after a picture may count their offsets from its beginning.
             if boxes.movie(embedded.data) is None or boxes.movie(self._data) is None:
                 raise
             return decode_video(self._data, sniff.MP4, limits, deadline=deadline)

@@ -1,8 +1,8 @@
-"""The extension of a storage key against what the bytes are. The bytes decide everything else; this only notes the lie.
+"""A storage key's extension against what the bytes are. The bytes decide everything else; this only notes a mismatch.
 
 pict-rs names originals and variants by what it found in them (``.jpeg``, ``.webp``, ...), keys from before 0.5.7 have
-no extension, and a pict-rs in its dummy mode calls everything ``.png``. What comes from elsewhere brings its own
-habits, so extensions that are used for one another are no lies: a JPEG is ``.jfif`` to Windows, a QuickTime video
+no extension, and a pict-rs in its dummy mode calls everything ``.png``. Other sources have their own
+habits, so interchangeable extensions do not count as a mismatch: a JPEG is ``.jfif`` to Windows, a QuickTime video
 ``.mp4`` to many.
 """
 
@@ -25,7 +25,7 @@ def _only(*kinds: sniff.Kind) -> frozenset[str]:
     return frozenset(kind.media_type for kind in kinds)
 
 
-# What each extension may hold. One that is not listed says nothing.
+# What each extension may contain. An unlisted extension is ignored.
 _MEANINGS: Final[dict[str, frozenset[str]]] = {
     extension: media_types
     for extensions, media_types in (
@@ -63,10 +63,10 @@ _MEANINGS: Final[dict[str, frozenset[str]]] = {
 
 
 def lying_extension(key: str, media_type: str) -> Anomaly | None:
-    """The anomaly that a key's extension names another kind of file than its bytes are; None when it does not.
+    """The anomaly that a key's extension names another kind of file than its bytes are; None if it does not.
 
-    ``media_type`` is that of the sniffed kind. A key without an extension, or with one that means nothing to us, says
-    nothing; neither does a file whose kind is not known.
+    ``media_type`` is that of the sniffed kind. There is no anomaly for a key without an extension or with an unknown
+    one, nor for a file of unknown kind.
     """
     name = key.rpartition("/")[2]
     stem, dot, extension = name.rpartition(".")

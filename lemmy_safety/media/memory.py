@@ -1,9 +1,9 @@
-"""Whether a library that says it has no memory has none. FFmpeg says so of damaged files as well.
+"""Tells a real memory shortage from a false one: FFmpeg reports one for damaged files as well.
 
-It never asks for more than MOST_AT_ONCE; a table whose size a damaged file claims to be larger is "cannot allocate
-memory", however much there is. Which it is is asked where it shows, while the decoder holds what it holds: if so much can
-still be had at once, nothing that FFmpeg asked for was refused. Where not even that much is there to begin with, damage is
-taken for a shortage, and a file of which nothing is known is not called one that holds no picture.
+FFmpeg never allocates more than MOST_AT_ONCE; if a damaged file claims a larger table, the error is "cannot allocate
+memory", however much there is. So we check at that moment, while the decoder still holds its memory: if that much can
+still be allocated at once, no allocation of FFmpeg's was refused. If there was never that much, damage is
+treated as a shortage, and a file of which nothing is known is not reported as containing no picture.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from av.error import FFmpegError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: ``max_alloc_size`` of FFmpeg's libavutil/mem.c, which nobody here changes.
+#: ``max_alloc_size`` of FFmpeg's libavutil/mem.c, which is never changed here.
 MOST_AT_ONCE: Final = 2**31 - 1
 
 
 class AbsurdDemand(ValueError):
-    """The bytes make FFmpeg ask for more memory than it ever takes: they are damaged."""
+    """The bytes make FFmpeg ask for more memory than it ever allocates: they are damaged."""
 
 
 @contextmanager
 def shortage_or_damage() -> Iterator[None]:
-    """Around calls of FFmpeg, and within whatever frees what it holds: its shortages of memory are told apart.
+    """Put this around calls of FFmpeg, inside whatever frees its memory: it distinguishes real shortages from damage.
 
     :raises MemoryError: a plain one: there is too little.
     :raises AbsurdDemand: there is enough.
@@ -43,9 +43,9 @@ def shortage_or_damage() -> Iterator[None]:
 
 
 def is_short() -> bool:
-    """Whether FFmpeg may have been refused what it asked for: some of its decoders call that invalid data."""
+    """Whether FFmpeg may have been refused memory: some of its decoders report that as invalid data."""
     try:
-        np.empty(MOST_AT_ONCE, np.uint8)  # never touched, so it is address space and nothing else
+        np.empty(MOST_AT_ONCE, np.uint8)  # never touched, so it takes only address space
     except MemoryError:
         return True
     return False

@@ -3,16 +3,16 @@
 Pillow has three process-wide switches that matter here. What happens to each, and why nothing else is disturbed:
 
 ``ImageFile.LOAD_TRUNCATED_IMAGES``
-    Pillow reads this module variable in the middle of decoding, so setting it for one file would change the files of
-    the other threads. It is replaced by an object whose truth is per thread: false everywhere, as Pillow ships it,
-    true only inside ``tolerate_damage()``. Pillow only ever asks for its truth (a test holds that).
+    Pillow reads this module variable during decoding, so setting it for one file would affect the files of
+    the other threads. We replace it with an object whose truth is per thread: false everywhere, as Pillow ships it,
+    true only inside ``tolerate_damage()``. Pillow only ever uses its truth (a test checks that).
 ``Image.MAX_IMAGE_PIXELS``
-    Only ever raised, to the largest ``max_pixels`` asked for, so that our limit decides and Pillow's own checks inside
+    Only ever raised, to the largest requested ``max_pixels``, so that our limit decides and Pillow's own checks inside
     its GIF, TIFF and WebP readers still catch what no header announces.
 ``warnings``
-    Pillow warns about odd metadata, which is of no use to an admin, and an error under ``-W error``. Filters are shared
-    by all threads and ``catch_warnings`` is not safe in threads, so a filter that mutes modules named ``PIL.*`` is put
-    in front once and renewed when somebody else's filter has been put before it.
+    Pillow warns about odd metadata, which does not help an admin, and is an error under ``-W error``. All threads share
+    the filters and ``catch_warnings`` is not thread-safe, so a filter that mutes modules named ``PIL.*`` is put
+    in front once, and again if other code has put a filter before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _lock: Final = threading.Lock()
 
 
 class _TruePerThread(threading.local):
-    """Stands in for a boolean that Pillow reads; every thread has its own truth."""
+    """Replaces a boolean that Pillow reads; every thread has its own value."""
 
     tolerant = False
 
@@ -46,7 +46,7 @@ _truncation_switch: Final = _TruePerThread()
 
 
 def prepare(max_pixels: int) -> None:
-    """Put the three switches in order; called before every decode, because other libraries may turn them too."""
+    """Set the three switches; called before every decode, because other libraries may change them too."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         with _lock:
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)

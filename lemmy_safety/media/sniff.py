@@ -1,18 +1,18 @@
-"""What a file is, by its bytes alone: never by its name or by what a server calls it.
+"""Names what a file is, by its bytes alone: never by its name or by a server's media type.
 
-Only tells kinds apart; it does not decode and promises nothing about the rest of the file. A kind is named even where
-no decoder is at hand, so that the ledger can say "a Photoshop picture" instead of "unreadable".
+Only distinguishes kinds; it does not decode and promises nothing about the rest of the file. It also names kinds
+without a decoder, so that the ledger can say "a Photoshop picture" instead of "unreadable".
 
 Why no library: three were tried on 37 headers (puremagic 1.30, the last for Python 3.11; filetype 1.2.0 of 2022;
-python-magic 0.4.27 with libmagic). A kind decides here which decoder sees the bytes, so a wrong one is a way around the
-check, and each was wrong where it matters. None takes an MP4 that also has the brand AVIF for AVIF, as browsers do;
+python-magic 0.4.27 with libmagic). The kind decides which decoder gets the bytes, so a wrong one is a way around the
+check, and each was wrong where it matters. None treats an MP4 that also has the brand AVIF as AVIF, as browsers do;
 none knows a fragmented MP4 that begins with a segment box, nor a file of the brand mif3. puremagic calls AVIF an MP4
 and every Matroska a WebM. filetype knows neither AVIF sequences nor JPEG XL, and takes four bytes for a PNG. Both take
-"BMW" for a BMP. libmagic finds no MP4 behind a leading free box, needs a C library, and does not tell an animated PNG
-from a still.
+"BMW" for a BMP. libmagic finds no MP4 after a leading free box, needs a C library, and does not distinguish an animated
+PNG from a still.
 
-Which bytes count as a picture follows the browsers (WHATWG, MIME Sniffing 6.1; Chromium's image decoders): signatures
-stand at the first byte. A JPEG behind a line break is none, no browser shows it.
+What counts as a picture follows the browsers (WHATWG, MIME Sniffing 6.1; Chromium's image decoders): signatures
+are at the first byte. A JPEG after a line break does not count, because no browser shows it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from typing import Final
 from lemmy_safety.media.structure import bitmap, boxes, ebml, gif, tiff
 from lemmy_safety.media.structure.parts import MAX_STEPS, Octets, big, little
 
-# Far enough to see an SVG element behind an XML declaration, comments and a DOCTYPE.
+# Far enough to see an SVG element after an XML declaration, comments and a DOCTYPE.
 _TEXT_WINDOW: Final = 1024
 _DRAWING_WINDOW: Final = 1024 * 1024
 _OGG_WINDOW: Final = 4096
 
 
 class Family(StrEnum):
-    """Which of this room's decoders a kind goes to."""
+    """Which of this room's decoders handles a kind."""
 
     STILL = "still"
     """A picture; some kinds can move instead, see ``is_animated``."""
@@ -95,7 +95,8 @@ XML: Final = Kind("text/xml", "an XML text", Family.OTHER)
 TEXT: Final = Kind("text/plain", "a text", Family.OTHER)
 UNKNOWN: Final = Kind("application/octet-stream", "of no kind that is known", Family.OTHER)
 
-# Prefixes that decide alone. Sources: the formats' own specifications, as collected in the WHATWG "MIME Sniffing"
+# Prefixes that are sufficient alone. Sources: the formats' own specifications, as collected in the WHATWG "MIME
+# Sniffing"
 # standard and the PRONOM registry.
 _PREFIXES: Final[tuple[tuple[bytes, Kind], ...]] = (
     (b"\xff\xd8\xff", JPEG),
@@ -136,7 +137,7 @@ _RIFF: Final = {b"WEBP": WEBP, b"AVI ": AVI, b"WAVE": AUDIO}
 _ICON_PREFIXES: Final = frozenset({b"\0\0\1\0", b"\0\0\2\0"})
 _ICON_ENTRY_END: Final = 22
 
-#: Brands of one file that are looked at.
+#: Brands of one file that are checked.
 MAX_BRANDS: Final = 100_000
 _AVIF: Final = b"avif"
 _AVIF_SEQUENCE: Final = b"avis"
@@ -146,7 +147,7 @@ _HEIC_BRANDS: Final = frozenset(
     | {b"avci", b"avcs", b"vvic", b"vvis", b"jpeg", b"jpgs", b"j2ki", b"j2is", b"MiHB", b"MiHE"}
 )
 _AUDIO_BRANDS: Final = frozenset({b"M4A ", b"M4B ", b"M4P "})
-# How the boxed files begin that have no file type box first: QuickTime from before it was thought of, pieces of a
+# Beginnings of boxed files that have no file type box first: QuickTime from before that box existed, pieces of a
 # fragmented MP4, and padding before the file type box.
 _FIRST_BOXES: Final = frozenset(
     {
@@ -167,7 +168,7 @@ _FIRST_BOXES: Final = frozenset(
 )
 _FRAGMENT_BOXES: Final = frozenset({b"styp", b"sidx", b"moof", b"emsg", b"prft"})
 
-# Packets of 188 bytes, with a time code of 4 before each on Blu-ray discs, or a checksum of 16 behind each.
+# Packets of 188 bytes, on Blu-ray discs each preceded by a time code of 4, or followed by a checksum of 16.
 _TS_PACKETS: Final = ((188, 0), (192, 4), (204, 0))
 _TS_SYNC: Final = 0x47
 _TS_MIN_PACKETS: Final = 5
@@ -206,7 +207,7 @@ def is_animated(data: Octets, kind: Kind) -> bool:
     if kind is WEBP:
         return data[12:16] == b"VP8X" and bool(little(data, 20, 1) & _WEBP_ANIMATION_FLAG)
     if kind is AVIF:
-        # The first one counts; libavif refuses a second one, which is another file behind the end.
+        # The first one counts; libavif refuses a second one, which is another file after the end.
         first = next((box for box in boxes.boxes(data, any_name=True) if box.name == b"ftyp"), None)
         return first is not None and _has_brand(data, first, _AVIF_SEQUENCE)
     return False
@@ -217,7 +218,7 @@ def _by_container(data: Octets, start: bytes) -> Kind | None:
         return _RIFF.get(start[8:12])
     if start[4:8] in _FIRST_BOXES:
         return _by_boxes(data, start)
-    # Players find the tracks behind a box of any name. What icons begin with can be the length of a box, too.
+    # Players find the tracks after a box of any name. The beginning of an icon can also be the length of a box.
     if start[:4] not in _ICON_PREFIXES and boxes.movie(data) is not None:
         return _by_boxes(data, start)
     if start.startswith(b"\x1aE\xdf\xa3"):
@@ -228,7 +229,7 @@ def _by_container(data: Octets, start: bytes) -> Kind | None:
 
 
 def _by_header(data: Octets, start: bytes) -> Kind | None:
-    """Kinds whose first bytes are too short to tell alone: what follows them has to fit."""
+    """Kinds whose first bytes are too short to be sufficient: what follows them must match."""
     if bitmap.is_bmp(start, 0):
         return BMP
     if start[:4] in _ICON_PREFIXES and little(start, 4, 2) > 0 and len(start) >= _ICON_ENTRY_END:
@@ -239,22 +240,22 @@ def _by_header(data: Octets, start: bytes) -> Kind | None:
 
 
 def _by_boxes(data: Octets, start: bytes) -> Kind | None:
-    """Tell apart what shares the ISO base media container.
+    """Distinguish the kinds that share the ISO base media container.
 
-    The file type box may stand behind others. Browsers take a file for AVIF when any of its brands says so, the first
-    or a later one, and if it has what AVIF keeps pictures in.
+    The file type box may come after others. Browsers treat a file as AVIF if any of its brands says so, the first
+    or a later one, and if it has the boxes in which AVIF keeps pictures.
     """
     names: set[bytes] = set()
     file_type = None
     is_avif = False
     for box in boxes.boxes(data, any_name=True):
         if file_type is not None and (box.name == b"ftyp" or not is_avif):
-            break  # another file begins, or there is nothing more to learn
+            break  # another file begins, or nothing more can be found out
         names.add(box.name)
         if box.name == b"ftyp":
             file_type, is_avif = box, _has_brand(data, box, _AVIF)
     if file_type is None and start[4:8] == b"ftyp":
-        # Its length is nonsense, and players look at the name alone.
+        # Its length is nonsense, and players check only the name.
         file_type = boxes.Box(b"ftyp", 0, 8, len(start))
         is_avif = _has_brand(data, file_type, _AVIF)
     if file_type is not None:
@@ -268,7 +269,7 @@ def _by_boxes(data: Octets, start: bytes) -> Kind | None:
 
 
 def _has_brand(data: Octets, file_type: boxes.Box, brand: bytes) -> bool:
-    """Whether a file type box names a brand: as its major one, a compatible one, or as mif3 does, for the version."""
+    """Whether a file type box names a brand: as its major one, a compatible one, or, as mif3 does, as the version."""
     end = min(file_type.end, len(data), file_type.body + MAX_BRANDS * len(brand))
     end -= (end - file_type.body) % len(brand)
     return int.from_bytes(brand, sys.byteorder) in memoryview(data)[file_type.body : end].cast("I")
@@ -287,7 +288,7 @@ def _by_major_brand(major: bytes) -> Kind:
 
 
 def _by_ogg_streams(start: bytes) -> Kind:
-    """By the codecs that the first pages name; what names no sound codec may be a video."""
+    """By the codecs named in the first pages; a file that names no sound codec may be a video."""
     if _OGG_VIDEO.search(start) is None and _OGG_SOUND.search(start) is not None:
         return AUDIO
     return OGG
@@ -302,9 +303,9 @@ def _has_transport_packets(data: Octets) -> bool:
 
 
 def _animation_control(data: Octets) -> int | None:
-    """Where the content of an ``acTL`` chunk is that stands before the first picture data, as APNG demands.
+    """The offset of the content of an ``acTL`` chunk before the first picture data, as APNG demands.
 
-    Behind more chunks than are walked over, any mention of one counts: an animation can be a still, but not the reverse.
+    After more chunks than are read, any mention of one counts: a still may be treated as an animation, not the reverse.
     """
     at = 8
     for _ in range(MAX_STEPS):
@@ -325,7 +326,7 @@ def _by_text(data: Octets, start: bytes) -> Kind | None:
     if not _is_text(body, is_all=len(start) < _TEXT_WINDOW):
         return None
     is_page = _HTML_START.match(body.lstrip()) is not None
-    # Comments and declarations of any length can stand before a drawing; a page may hold one further on.
+    # Comments and declarations of any length can precede a drawing; a page may contain one further on.
     looked_at = body if is_page or not body.lstrip().startswith(b"<") else bytes(data[:_DRAWING_WINDOW])
     if _SVG_ELEMENT.search(looked_at):
         return SVG
@@ -335,7 +336,7 @@ def _by_text(data: Octets, start: bytes) -> Kind | None:
 
 
 def _is_text(body: bytes, *, is_all: bool) -> bool:
-    """Whether bytes are UTF-8 without binary ones; if they are not all, the last character may be cut in two."""
+    """Whether bytes are UTF-8 text without binary ones; the last character of a part may be cut in two."""
     if _BINARY_BYTES.search(body):
         return False
     try:

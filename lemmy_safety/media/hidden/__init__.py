@@ -1,5 +1,6 @@
-"""What lies in a file beside what it shows. Finds and names it, and decodes nothing.
+"""Finds and names what a file contains besides what it shows. Decodes nothing.
 
-``search`` is the way in. ``embedded`` finds pictures and videos, by ``signatures`` anywhere in the bytes and by the
+``search`` is the entry point. ``embedded`` finds pictures and videos, by ``signatures`` anywhere in the bytes and by
+the
 ``previews`` that metadata declare; ``attachments`` are archives, programs and other files.
 """

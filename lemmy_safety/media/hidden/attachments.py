@@ -1,7 +1,8 @@
 """Files of other kinds within a picture: archives, programs, documents, web pages and scripts, by signature.
 
-Looks where such files are put: into metadata, behind the end, and at the end for the directory that makes a zip archive
-of any file. Picture data are not searched, three letters of a script are found in every noise. None of these is opened.
+Searches where such files are put: in metadata, after the end, and at the end for the directory that makes any file a
+zip
+archive. Does not search picture data: noise contains any three letters of a script. Opens none of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _ZIP_END_SIZE: Final = 22
 _ZIP_END_REACH: Final = _ZIP_END_SIZE + 65_535
 _MAX_ZIP_ENDS: Final = 16
-#: Places that are checked in one stretch; metadata has none, and one that fits is enough.
+#: Places checked in one stretch; metadata has none, and one match is enough.
 _MAX_CHECKED: Final = 1_000
 
 
@@ -35,9 +36,9 @@ class Attachment:
 
 
 def in_stretch(content: Octets, *, skip_zip: bool) -> Iterator[Attachment]:
-    """The first file of each kind that begins in some metadata or behind a picture's end; offsets are in ``content``.
+    """The first file of each kind that begins in some metadata or after a picture's end; offsets are in ``content``.
 
-    ``skip_zip``: ``zip_archive`` has found the one there is.
+    ``skip_zip``: ``zip_archive`` has already found the archive.
     """
     octets = bytes(content)
     for name, signature, fits in _BINARIES[1:] if skip_zip else _BINARIES:
@@ -58,7 +59,7 @@ def in_stretch(content: Octets, *, skip_zip: bool) -> Iterator[Attachment]:
 
 
 def zip_archive(data: Octets) -> Attachment | None:
-    """The archive that zip programs find in ``data``: they look for its directory from the end."""
+    """The archive that zip programs find in ``data``: they search for its directory from the end."""
     start = max(0, len(data) - _ZIP_END_REACH)
     tail = bytes(data[start:])
     at = len(tail)
@@ -70,7 +71,7 @@ def zip_archive(data: Octets) -> Attachment | None:
         size, offset = little(tail, at + 12, 4), little(tail, at + 16, 4)
         directory = end - size
         if size and directory >= 0 and data[directory : directory + 4] == b"PK\1\2":
-            # Its offsets count from its own beginning, or from the file's where it was made for that file.
+            # Its offsets count from its own beginning, or from the file's if it was made for that file.
             first = little(data, directory + 42, 4)
             starts = [start for start in (directory - offset + first, first) if 0 <= start < directory]
             begins = next((start for start in starts if data[start : start + 4] == b"PK\3\4"), directory)
@@ -106,7 +107,7 @@ _BINARIES: Final[tuple[tuple[str, bytes, Callable[[bytes, int], bool]], ...]] = 
     ("Windows program", b"MZ", _windows_program),
     ("Unix program", b"\x7fELF", _unix_program),
 )
-# In lower case, as they are searched for. An XMP block's own "<?xpacket" and "<x:xmpmeta" are none of these.
+# In lower case, as they are searched. An XMP block's own "<?xpacket" and "<x:xmpmeta" are not among them.
 _TEXTS: Final = (
     ("PHP script", re.compile(rb"<\?php\b")),
     ("PHP archive", re.compile(rb"__halt_compiler\(\);")),

@@ -1,7 +1,7 @@
-"""Pictures and videos inside another medium: which, where, and whether anything announces them. Finds, decodes nothing.
+"""Finds pictures and videos inside another medium: which, where, and whether anything announces them. Decodes nothing.
 
 Three ways lead to them: previews that metadata declare, signatures anywhere in the file, and signatures within blocks
-that are stored in pieces or deflated. What is found more than once is handed out once.
+that are stored in pieces or deflated. What is found more than once is returned once.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from lemmy_safety.media.deadline import Pace
     from lemmy_safety.media.structure.parts import Octets, Part, Structure
 
-#: Previews, and as many other embedded files, that are noted; more are neither handed out nor read about by anybody.
+#: Most previews, and most other embedded files, that are noted; more are not worth returning or reporting.
 _MAX_FOUND: Final = 64
-#: EXIF blocks that are looked into beside those that the walk names; an AVIF or HEIC has one.
+#: EXIF blocks to search in addition to those that the walk names; an AVIF or HEIC has one.
 _MAX_EXIFS: Final = 8
-# Telling where what begins there ends, in bytes of searching; most take far less.
+# Bytes of searching to find the end of what begins there; most need far less.
 _COST_OF_A_BEGINNING: Final = 1 << 18
 _SAMSUNG_END: Final = b"SEFT"
 _SAMSUNG_VIDEO: Final = b"MotionPhoto_Data"
 
 
-# Kinds that are looked at by their tracks.
+# Kinds that are examined by their tracks.
 _PLAYED_BY_TRACKS: Final = frozenset({sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP})
 
 
@@ -49,7 +49,7 @@ class Embedded:
     """One picture or video inside a medium.
 
     ``offset`` and ``size`` are in bytes of the stored file; ``data`` is the embedded file itself, a view of the stored
-    one or a copy where it is stored in another form. ``place`` says where it is, such as ``behind the end of the
+    one or a copy if it is stored in another form. ``place`` says where it is, such as ``behind the end of the
     picture``.
     """
 
@@ -65,9 +65,10 @@ class Embedded:
 class Found:
     """One embedded file, and what it means.
 
-    ``oddity`` is one line for a person; empty where nothing is odd: a declared preview, or a part of another one that
-    is found (``nested``). ``announced``: the medium itself says that it is there. ``shown``: some viewers or players show
-    this in the place of the medium. ``block`` is the metadata it lies in.
+    ``oddity`` is one line for a person; empty if nothing is odd: a declared preview, or part of another one that
+    was found (``nested``). ``announced``: the medium itself says that it is there. ``shown``: some viewers or players
+    show
+    this instead of the medium. ``block`` is the metadata that contains it.
     """
 
     embedded: Embedded
@@ -88,17 +89,17 @@ class EmbeddedSearch:
         self._own = structure.own
         self._parts = structure.parts
         self._end = len(data) if structure.end is None else structure.end
-        #: What the file is to who looks at it.
+        #: What the file is to a viewer.
         self.main = "video" if kind.family is sniff.Family.VIDEO else "picture"
-        #: How to call the place where nobody reads on.
+        #: The name of the place after which no reader continues.
         self.behind = f"behind the end of the {self.main}"
-        #: Whether there were more beginnings of pictures than are looked at.
+        #: Whether there were more picture starts than are examined.
         self.flooded = False
         self.found: list[Found] = []
         self._spans = _Spans(structure.parts)
         self._previews: list[tuple[int, int]] = []
         self._exifs_left = _MAX_EXIFS
-        # One for all parts that are stored in pieces, however many: each of them could be full of what looks like pictures.
+        # One limit for all parts stored in pieces: each of them could be full of data that looks like pictures.
         self._effort_on_joined = signatures.Effort()
 
     def run(self) -> None:
@@ -118,7 +119,7 @@ class EmbeddedSearch:
         self._take_second_medium()
 
     def _take_previews(self, part: Part, content: Octets) -> list[tuple[int, int]]:
-        """Hand out what the part declares; where in its content that lies."""
+        """Return what the part declares, and record where in its content that is."""
         taken = []
         for preview in previews.in_part(part, content):
             taken.append((preview.offset, preview.size))
@@ -131,7 +132,7 @@ class EmbeddedSearch:
         return taken
 
     def _search_joined(self, part: Part, content: Octets, taken: list[tuple[int, int]]) -> None:
-        """Pictures in a part whose content does not lie in the file as one piece."""
+        """Pictures in a part whose content is not stored in one piece."""
         stretches = without(len(content), taken)
         searched = signatures.beginnings(content, stretches, self._effort_on_joined, pace=self._pace)
         self.flooded |= searched.flooded
@@ -169,7 +170,7 @@ class EmbeddedSearch:
             else:
                 part, limit = self._spans.at(at)
                 if part is None or part.block is Block.FREE:
-                    # A gap is where a walk found its way again, which can be within the picture.
+                    # A gap is where a walk resynchronised, which can be within the picture.
                     limit = self._end if at < self._end else len(self._data)
                 picture, kind = containers.first_file(self._data[at:limit])
                 covered = at + len(picture)
@@ -179,13 +180,13 @@ class EmbeddedSearch:
                     self._note_loose(at, picture, kind, further, items)
 
     def _is_accounted_for(self, beginning: signatures.Beginning) -> bool:
-        """Whether it is the file itself, or a preview that has been taken."""
+        """Whether it is the file itself, or a preview that was already returned."""
         if not beginning.offset and self._kind is not sniff.UNKNOWN:
             return True
         return any(at <= beginning.offset < at + size for at, size in self._previews)
 
     def _stretches(self) -> Iterator[tuple[int, int]]:
-        """Where pictures are searched: not in the frames of a video, nor in what is the medium's own."""
+        """Where to search for pictures: not in the frames of a video, nor in the medium's own data."""
         if self._kind.family is sniff.Family.VIDEO:
             apart = [span for part in self._parts if part.joined is None for span in part.spans]
             return merged([*apart, (self._end, len(self._data) - self._end)])
@@ -193,7 +194,7 @@ class EmbeddedSearch:
         return without(len(self._data), [*self._own, *joined])
 
     def _take_exif(self, at: int) -> None:
-        """The thumbnail of an EXIF block that is stored where the walk does not see it, as an item of AVIF is."""
+        """The thumbnail of an EXIF block stored where the walk does not see it, such as an item of AVIF."""
         part, _ = self._spans.at(at)
         self._exifs_left -= 1
         if self._exifs_left < 0 or at >= self._end or (part is not None and part.block is Block.EXIF):
@@ -209,19 +210,19 @@ class EmbeddedSearch:
         place = f"in the {part.name}"
         oddity = f"{kind.name} {place}"
         if part.block is Block.CREDENTIALS:
-            # Signed provenance carries thumbnails of the picture and of what it was made from (C2PA 2.1, 10.3).
+            # Signed provenance contains thumbnails of the picture and of what it was made from (C2PA 2.1, 10.3).
             what, oddity = Content.THUMBNAIL, ""
         elif part.block is Block.EXIF:
             what, oddity = Content.THUMBNAIL, f"{oddity} beside its thumbnail, where cameras keep larger previews"
         elif part.block is Block.MOTION:
             oddity = f"{oddity}, as phones write it"
-        # What is deflated takes fewer bytes of the file than it has.
+        # Deflated content takes fewer bytes of the file than it has.
         size = len(picture) if part.joined is None else min(len(picture), part.size)
         embedded = Embedded(at, size, what, picture, kind, place)
         self.found.append(Found(embedded, oddity, announced=part.block is Block.MOTION, block=part.block))
 
     def _note_nested(self, beginning: signatures.Beginning, covered: int) -> None:
-        """A picture within one that has been found; that is not odd in itself, most are its thumbnail."""
+        """A picture within a found one; that is not odd in itself, most are its thumbnail."""
         if beginning.kind is not None:
             at, kind = beginning.offset, beginning.kind
             picture = self._data[at:covered]
@@ -231,7 +232,7 @@ class EmbeddedSearch:
     def _note_loose(
         self, at: int, picture: Octets, kind: sniff.Kind, further: dict[int, bool], items: dict[int, str]
     ) -> None:
-        """One that is in no part: behind the end, or where the picture's own data should be."""
+        """A picture in no part: after the end, or where the picture's own data should be."""
         what = _content_of(kind)
         place = self.behind if at >= self._end else f"among the data of the {self.main}"
         announced = ""
@@ -250,9 +251,9 @@ class EmbeddedSearch:
         return before == _SAMSUNG_VIDEO and bytes(self._data[-len(_SAMSUNG_END) :]) == _SAMSUNG_END
 
     def _take_second_medium(self) -> None:
-        """A file can be a picture to pages and a video to players, which look for tracks whatever it calls itself.
+        """A file can be a picture to pages and a video to players, which look for tracks whatever its label.
 
-        An AVIF or HEIC may have both; but the first eight bytes of an icon can be a box, too.
+        An AVIF or HEIC may have both; but the first eight bytes of an icon can also be a box.
         """
         if self._kind in _PLAYED_BY_TRACKS:
             return
@@ -268,7 +269,7 @@ class EmbeddedSearch:
             self.found.append(Found(embedded, oddity, shown=True))
 
     def _take_primary_picture(self) -> None:
-        """The still picture of an animated AVIF: viewers show it that do not play, or make thumbnails."""
+        """The still picture of an animated AVIF: viewers that do not play animations, or make thumbnails, show it."""
         still = containers.as_still_avif(self._data[: self._end])
         if still is not None:
             place = "in the same container"
@@ -277,7 +278,7 @@ class EmbeddedSearch:
 
 
 class _Spans:
-    """Which part a byte of the file lies in."""
+    """Finds the part that contains a byte of the file."""
 
     def __init__(self, parts: Iterable[Part]) -> None:
         spans = [(at, at + size, part) for part in parts if part.joined is None for at, size in part.spans]
@@ -285,7 +286,7 @@ class _Spans:
         self._starts = [start for start, _, _ in self._spans]
 
     def at(self, offset: int) -> tuple[Part | None, int]:
-        """The part, None if there is none, and its end."""
+        """The part (None if there is none), and its end."""
         index = bisect_right(self._starts, offset) - 1
         if index >= 0 and offset < self._spans[index][1]:
             return self._spans[index][2], self._spans[index][1]
@@ -297,7 +298,7 @@ def _content_of(kind: sniff.Kind) -> Content:
 
 
 def without(length: int, taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The stretches (offset, size) of ``length`` bytes that are in none of those taken."""
+    """The stretches (offset, size) of ``length`` bytes outside all of those taken."""
     at = 0
     for start, size in merged(taken):
         if start > at:

@@ -1,6 +1,6 @@
 """Previews that a picture's metadata declare: EXIF, JFIF, Photoshop and XMP thumbnails, and lists of further pictures.
 
-A declared preview is no oddity; what it shows may be. Whether it shows the picture that it claims to, others compare.
+A declared preview is not an oddity; its content may be. The callers compare it with the picture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.media.structure.parts import Octets, Part
 
-#: A text is searched for pictures in base64 up to here, and each is decoded up to here.
+#: A text is searched for base64 pictures up to here, and each is decoded up to here.
 MAX_BASE64: Final = 8 * 1024 * 1024
 _MAX_IN_TEXT: Final = 64
 _MAX_RESOURCES: Final = 1000
@@ -48,8 +48,8 @@ _TYPE_BITS: Final = 0xFFFFFF
 #: Types of CIPA DC-007 5.2.3.3 whose picture is a smaller rendering of the first one.
 _LARGE_THUMBNAILS: Final = frozenset({0x010001, 0x010002, 0x010003, 0x010004, 0x010005})
 
-# Tags that can describe an item. No tag reaches over the next angle bracket, and everything is possessive: a byte is read
-# once by each pattern.
+# Tags that can describe an item. No tag extends over the next angle bracket, and everything is possessive: each pattern
+# reads a byte once.
 _ITEM: Final = re.compile(rb"<(?:\w{1,40}+:)?(?:Item|li|Description)\b[^<>]*+>")
 _ITEM_LENGTH: Final = re.compile(rb"Item:Length\s*+=\s*+[\"'](\d{1,12})[\"']")
 _ITEM_MEANING: Final = re.compile(rb"Item:Semantic\s*+=\s*+[\"'](\w{1,40}+)[\"']")
@@ -58,9 +58,9 @@ _MICRO_VIDEO: Final = re.compile(rb"MicroVideoOffset(?:\s*+=\s*+[\"']|>)(\d{1,12
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One preview: where it lies in what it was found in, the file that it is, and in words as what it is there.
+    """One preview: its place in the content, the file itself, and a description of what it is there.
 
-    ``data`` is a view of the content, or a copy where it is stored in another form (raw pixels, base64). ``declared``
+    ``data`` is a view of the content, or a copy if it is stored in another form (raw pixels, base64). ``declared``
     is False for a picture in base64 that nothing calls a thumbnail.
     """
 
@@ -121,7 +121,7 @@ def _in_jfif(content: Octets) -> Iterator[Preview]:
 
 
 def _bitmap(pixels: bytes, width: int, height: int) -> bytes:
-    """RGB samples without any header, as the file that a decoder takes: a BMP whose first row comes first."""
+    """RGB samples without a header, as a file for a decoder: a BMP whose first row comes first."""
     bgr = bytearray(pixels)
     bgr[0::3], bgr[2::3] = pixels[2::3], pixels[0::3]
     padding = bytes(-3 * width % 4)
@@ -141,7 +141,7 @@ def _in_photoshop(content: Octets) -> Iterator[Preview]:
         size_at = at + 6 + name_size + name_size % 2
         size = big(content, size_at, 4)
         body = size_at + 4
-        # Within a thumbnail there is no other one: each would be read to the end of all.
+        # A thumbnail has no other one inside: each would be read to the end of all.
         if number in _PHOTOSHOP_THUMBNAILS and at >= covered:
             for preview in _stored(content, body + _PHOTOSHOP_HEADER, "as the thumbnail of the Photoshop block"):
                 covered = preview.offset + preview.size
@@ -150,7 +150,7 @@ def _in_photoshop(content: Octets) -> Iterator[Preview]:
 
 
 def _in_text(name: str, content: bytes) -> Iterator[Preview]:
-    """Pictures in base64; those of an element made for thumbnails are declared."""
+    """Pictures in base64; those in an element made for thumbnails are declared."""
     for run in islice(_BASE64.finditer(content), _MAX_IN_TEXT):
         letters = _NOT_BASE64.sub(b"", run[0])
         picture = binascii.a2b_base64(letters[: len(letters) // 4 * 4])
@@ -178,7 +178,7 @@ def further_pictures(data: Octets, parts: Sequence[Part]) -> dict[int, bool]:
 
 
 def announced_items(data: Octets, parts: Sequence[Part]) -> dict[int, str]:
-    """What an XMP block says is appended, as phones write it for motion photos and gain maps: by length, its meaning.
+    """What an XMP block announces as appended, as phones write it for motion photos and gain maps: meaning by length.
 
     Sources: Android's "Motion Photo format 1.0" and "Ultra HDR image format"; MicroVideoOffset is Google's older form.
     """

@@ -1,33 +1,33 @@
-"""What lies in a medium beside what it shows: behind its end, in its metadata, in places that no viewer looks at.
+"""Finds what a medium contains besides what it shows: after its end, in its metadata, in places that no viewer reads.
 
-Says where, how much and of what kind, and hands out the pictures and videos among it, so that they are judged as well.
-Decodes nothing, compares nothing, judges nothing; never raises, whatever the bytes are. Each search takes time in proportion
-to the bytes, and the deadline is looked at between them. Half a millisecond for a photo
-of 200 KB, 3 ms for one of 1 MB; two seconds and twice its size of memory for the worst of forty hostile files of 40 MB.
-Of 4,469 pictures found on a Linux system one has an anomaly: a camera's preview, its first byte overwritten, behind the
-end.
+Reports where, how much and of what kind, and returns the pictures and videos among it, so that they are judged as well.
+Decodes, compares and judges nothing; never raises, whatever the bytes are. Each search takes time in proportion
+to the bytes, and the deadline is checked between searches. It takes half a millisecond for a photo
+of 200 KB, 3 ms for one of 1 MB; two seconds and memory of twice the file's size for the worst of forty hostile files of
+40 MB. Of 4,469 pictures found on a Linux system, one has an anomaly: a camera's preview, its first byte overwritten,
+after the end.
 
 The rules:
 
 - A medium ends where its decoders stop reading: at the first end marker of a JPEG, the end chunk of a PNG, the trailer
   of a GIF, the declared length of a RIFF file, the last row of a BMP, the last box of an ISO file, the end of the
   segment of a WebM. The end of a TIFF is the last byte that a directory points at. A file that is cut off has no end.
-- Bytes behind the end are an anomaly from 16 on: the smallest zip archive has 22, the smallest GIF 26, while stray line
-  ends and doubled end markers have fewer. Padding with one and the same byte (0, FF, space, line end) says nothing and
-  is none, however long; cameras pad to whole sectors.
-- Previews that metadata declare (EXIF, JFIF, Photoshop, XMP, content credentials) are handed out and are no anomaly:
-  nearly every camera writes one. What they show may be, which the caller compares.
-- Pictures that an index or an XMP block announces behind the end (multi-picture files, gain maps, motion photos) are
-  EMBEDDED_PICTURE, with a detail that says that they are announced, and no TRAILING_DATA.
+- 16 or more bytes after the end are an anomaly: the smallest zip archive has 22, the smallest GIF 26, while stray line
+  ends and doubled end markers have fewer. Padding with one repeated byte (0, FF, space, line end) contains nothing and
+  does not count, however long; cameras pad to whole sectors.
+- Previews that metadata declare (EXIF, JFIF, Photoshop, XMP, content credentials) are returned and are not an anomaly:
+  nearly every camera writes one. What they show may be one; the caller compares that.
+- Pictures that an index or an XMP block announces after the end (multi-picture files, gain maps, motion photos) are
+  EMBEDDED_PICTURE, with a detail that says that they are announced, and not TRAILING_DATA.
 - Limits of size: see ``_LIMITS``.
 
-Not found: what is hidden in the pixels themselves (steganography), encrypted, or without its first bytes; what is cut
-into pieces of a scheme of its own; pictures within deflated picture data, brotli-compressed metadata of JPEG XL,
+Not found: anything hidden in the pixels themselves (steganography), encrypted, or without its first bytes; files cut
+into pieces by a custom scheme; pictures within deflated picture data, brotli-compressed metadata of JPEG XL,
 hexadecimal profiles of ImageMagick; unused bytes between two values of a TIFF; samples of a video that no track plays;
-thumbnail items of AVIF and HEIC, which are no files of their own; bitmaps in an icon; anything but a zip archive in
-MPEG, Flash, Ogg and Windows Media files; what is behind the end of a bare JPEG XL or JPEG 2000 codestream, unless it
-has a signature. Archives are named, not opened. Pictures within embedded ones are handed out too where a signature
-shows them, but an embedded file's own metadata are not taken apart. Of a file with hundreds of embedded pictures the
+thumbnail items of AVIF and HEIC, which are not separate files; bitmaps in an icon; anything but a zip archive in
+MPEG, Flash, Ogg and Windows Media files; anything after the end of a bare JPEG XL or JPEG 2000 codestream, unless it
+has a signature. Archives are named, not opened. Pictures within embedded ones are returned too if a signature
+shows them, but an embedded file's own metadata are not parsed. In a file with hundreds of embedded pictures, the
 first 64 are noted.
 """
 
@@ -51,32 +51,32 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_ANOMALIES", "MAX_EMBEDDED", "Content", "Embedded", "Hidden", "find_hidden"]
 
-#: Embedded pictures handed out of one file, previews included: each costs a decode. The largest come first.
+#: Most embedded pictures returned for one file, including previews: each costs a decode. The largest come first.
 MAX_EMBEDDED: Final = 8
-#: Anomalies of one file; nobody reads more.
+#: Most anomalies of one file; a person would not read more.
 MAX_ANOMALIES: Final = 32
 
 _KIBI: Final = 1024
 _MEBI: Final = 1024 * 1024
-# Bytes of one sort of block that metadata have at most, without the pictures found in them. An EXIF block must fit into
+# Largest size of one sort of block in metadata, without the pictures found in it. An EXIF block must fit into
 # one JPEG segment (Exif 2.32 4.7.2); printers' colour profiles reach 2.7 MB; a text of 1 MiB is what Pillow reads of
-# a PNG (MAX_TEXT_CHUNK); the largest block a camera is known to write is a thermal one's samples, 640 x 512 x 2 bytes.
+# a PNG (MAX_TEXT_CHUNK); the largest known block from a camera is a thermal one's samples, 640 x 512 x 2 bytes.
 _LIMITS: Final = dict.fromkeys(Block, _MEBI) | {
     Block.EXIF: 64 * _KIBI,
     Block.JFIF: 64 * _KIBI,
     Block.FURTHER: 64 * _KIBI,
     Block.PROFILE: 4 * _MEBI,
 }
-# Kinds that ``signatures`` cannot find because their signatures are too short: looked for right behind the end.
+# Kinds whose signatures are too short for ``signatures``: searched only directly after the end.
 _SHORT_SIGNATURES: Final = frozenset({sniff.JXL, sniff.JPEG2000, sniff.ICON})
-# Kinds of files without a check of their own in ``attachments``.
+# Kinds of files without their own check in ``attachments``.
 _ATTACHED: Final = frozenset({sniff.ARCHIVE, sniff.AUDIO})
 _SAMSUNG_END: Final = b"SEFT"
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """``anomalies`` ascend by offset, at most MAX_ANOMALIES; of ``embedded`` there are at most MAX_EMBEDDED."""
+    """``anomalies`` ascend by offset, at most MAX_ANOMALIES; ``embedded`` has at most MAX_EMBEDDED."""
 
     anomalies: tuple[Anomaly, ...] = ()
     embedded: tuple[Embedded, ...] = ()
@@ -85,7 +85,7 @@ class Hidden:
 def find_hidden(data: bytes, kind: sniff.Kind, pace: Pace | None = None) -> Hidden:
     """Everything in ``data`` that a viewer of this kind of file does not show. Never raises.
 
-    Where ``pace`` says that the time is up, the rest is not searched, and a FRAMES_LEFT_OUT anomaly says so.
+    Once ``pace`` says that the time is up, the rest is not searched, and a FRAMES_LEFT_OUT anomaly says so.
     """
     return _File(memoryview(data), kind, pace or Pace(Deadline(math.inf))).hidden()
 
@@ -118,9 +118,9 @@ class _File:
         return Hidden(_bounded(anomalies), tuple(one.embedded for one in handed_out))
 
     def _unclaimed(self, found: Sequence[Found], *, announced_only: bool = False) -> list[tuple[int, int]]:
-        """Stretches behind the end that say something and are in none of the embedded files.
+        """Stretches after the end that are not padding and are in none of the embedded files.
 
-        With ``announced_only`` just the files that the medium announces are taken away.
+        With ``announced_only``, excludes only the files that the medium announces.
         """
         taken = [
             (one.embedded.offset - self._end, one.embedded.size)
@@ -131,7 +131,7 @@ class _File:
         return [(at, size) for at, size in stretches if says_something(self._data[at : at + size])]
 
     def _by_its_first_bytes(self) -> Iterator[Found]:
-        """A picture or video right behind the end whose signature is too short to be searched for."""
+        """A picture or video directly after the end whose signature is too short for a search."""
         stretches = self._unclaimed(self._search.found)
         if stretches and stretches[0][0] == self._end:
             at, size = stretches[0]
@@ -163,7 +163,7 @@ class _File:
                 yield _embedded_file(f"{kind.name} {self._search.behind}", at, size)
 
     def _trailing(self, found: Sequence[Found]) -> Iterator[Anomaly]:
-        """One anomaly for all that is behind the end and not announced."""
+        """One anomaly for everything after the end that is not announced."""
         stretches = self._unclaimed(found, announced_only=True)
         if stretches:
             start, size = stretches[0][0], sum(stretches[-1]) - stretches[0][0]
@@ -193,7 +193,7 @@ class _File:
 
 
 def _size(parts: Sequence[Part]) -> int:
-    """Bytes that the parts hold, inflated where they are deflated."""
+    """Size of the parts in bytes; of deflated ones, after inflating."""
     return sum(max(part.size, len(part.joined or b"")) for part in parts)
 
 
@@ -207,15 +207,15 @@ def _embedded_picture(found: Found) -> Anomaly:
 
 
 def _importance(found: Found) -> tuple[bool, bool, bool, int]:
-    """Sorts what is handed out: what is shown in the medium's place, what it does not show, then its previews.
+    """Sort order of results: what is shown instead of the medium, what the medium does not show, then its previews.
 
-    Of each the largest comes first.
+    Within each, the largest comes first.
     """
     return not found.shown, found.nested, found.embedded.what is Content.THUMBNAIL, -found.embedded.size
 
 
 def _bounded(anomalies: list[Anomaly]) -> tuple[Anomaly, ...]:
-    """In the order of the file; those that are too many are counted in the last one."""
+    """In the order of the file; the last one counts those over the limit."""
     ordered = sorted(anomalies, key=lambda anomaly: anomaly.offset or 0)
     if len(ordered) > MAX_ANOMALIES:
         last = ordered[MAX_ANOMALIES - 1]

@@ -1,7 +1,7 @@
-"""Where pictures and videos begin within other bytes: by their signatures, checked by what must follow them.
+"""Finds where pictures and videos begin within other bytes: by their signatures, verified by what must follow them.
 
-Finds beginnings only; where each ends and what it does there is the caller's business. A chance hit on three bytes is
-told from a picture by its first headers, so that noise has none. Not found, because their signatures are too short to
+Finds beginnings only; the caller finds the ends and the meaning. The first headers distinguish a picture from a chance
+match on three bytes, so noise has none. Not found, because their signatures are too short to
 search for: bare JPEG XL and JPEG 2000 codestreams, icons, and video streams without a container.
 """
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from lemmy_safety.media.deadline import Pace
     from lemmy_safety.media.structure.parts import Octets
 
-#: Signatures that are checked in one search. Noise has one hit in 8 MB; who puts more there wants to hide something
-#: behind them, which ``Beginnings.flooded`` says.
+#: Signatures checked in one search. Noise has one match in 8 MB; a file with more may be hiding something
+#: after them, which ``Beginnings.flooded`` reports.
 MAX_CHECKED: Final = 4096
-# Steps that the checks may take in all, 50 ms; directories of TIFF and EXIF are the dearest to check.
+# Steps of all checks together, 50 ms; directories of TIFF and EXIF are the most expensive to check.
 _MAX_STEPS: Final = 100_000
 _MAX_TIFFS: Final = 64
-# The search goes through windows of this size, which bounds its memory.
+# The search uses windows of this size, to limit its memory.
 _WINDOW: Final = 1 << 20
 _HEADER: Final = 1024
 _BRAND_SIZE: Final = 4
-# So much of a file type box is looked at, which is a thousand brands.
+# Bytes of a file type box that are read: a thousand brands.
 _MAX_FILE_TYPE: Final = 4096
-# Brands of JPEG XL and JPEG 2000, whose files begin with a signature box of their own before it.
+# Brands of JPEG XL and JPEG 2000, whose files begin with their own signature box before it.
 _BEHIND_A_SIGNATURE: Final = frozenset({b"jxl ", b"jp2 ", b"jpx ", b"jpm ", b"jph "})
 
 
@@ -67,8 +67,8 @@ def beginnings(
 ) -> Beginnings:
     """Pictures and videos that begin in one of the stretches (offset, size) of ``data``; linear in their lengths.
 
-    ``effort`` is what may be spent on it, and perhaps on other searches. The search ends when ``pace`` says so.
-    TIFF headers before ``tiffs_from`` are passed over: some writers put each page of a TIFF behind one of its own.
+    ``effort`` is the limit for this search, and perhaps for others with it. The search ends when ``pace`` says so.
+    TIFF headers before ``tiffs_from`` are skipped: some writers put each page of a TIFF after its own header.
     """
     found: list[Beginning] = []
     for at in _places(data, stretches, pace):
@@ -85,7 +85,7 @@ def beginnings(
 
 
 class Effort:
-    """What is left of the bounds of a search, or of several that have them together."""
+    """What is left of the limits of one search, or of several that share them."""
 
     def __init__(self) -> None:
         self._places = MAX_CHECKED
@@ -93,7 +93,7 @@ class Effort:
         self.steps = _MAX_STEPS
 
     def spend(self) -> bool:
-        """One more place; False when there may be none."""
+        """Count one more place; False if the limit is reached."""
         self._places -= 1
         return not self.spent
 
@@ -107,7 +107,7 @@ class Effort:
 
 
 def _places(data: Octets, stretches: Iterable[tuple[int, int]], pace: Pace | None) -> Iterator[int]:
-    """Where the first four bytes of any signature stand, ascending within each stretch, as long as there is time."""
+    """Where the first four bytes of any signature are, ascending within each stretch, while there is time."""
     octets = np.frombuffer(data, np.uint8)
     for offset, size in stretches:
         end = min(offset + size, len(data))
@@ -124,8 +124,8 @@ def _places(data: Octets, stretches: Iterable[tuple[int, int]], pace: Pace | Non
 def _hits(window: npt.NDArray[np.uint8], shift: int) -> list[int]:
     """The places in the window at even distances from ``shift``.
 
-    Comparing all bytes pair by pair costs a third of searching signature by signature; what follows a pair is compared
-    only where it stands, but with numpy as well, because flat pixels can be nothing but such pairs.
+    Comparing all bytes pair by pair costs a third of searching signature by signature. What follows a pair is compared
+    only where the pair matches, but also with numpy, because flat pixels can consist entirely of such pairs.
     """
     pairs = window[shift : shift + (len(window) - shift) // 2 * 2].view("<u2")
     match = pairs == _PAIRS[0]
@@ -170,7 +170,7 @@ def _boxed(data: Octets, at: int, _: Effort) -> sniff.Kind:
     if box is None or not box.body + _BRAND_SIZE <= box.end <= len(data) or is_second_box:
         return sniff.UNKNOWN
     kind = sniff.sniff(data[at : min(box.end, at + _MAX_FILE_TYPE)])
-    # The brand is what the file calls itself; its tracks decide whether it is sound alone.
+    # The brand is the file's own label; its tracks decide whether it is only sound.
     return sniff.MP4 if kind is sniff.AUDIO else kind
 
 
@@ -198,7 +198,7 @@ def _jpeg2000(*_: object) -> sniff.Kind:
     return sniff.JPEG2000
 
 
-# By a signature's first two bytes: how far before them the file begins, what the signature is in full, and what must
+# By a signature's first two bytes: how far before them the file begins, the full signature, and what must
 # follow it (UNKNOWN: it does not).
 _CHECKS: Final[dict[bytes, tuple[int, re.Pattern[bytes], Callable[[Octets, int, Effort], sniff.Kind | None]]]] = {
     b"\xff\xd8": (0, re.compile(rb"\xff\xd8\xff"), _jpeg),
@@ -223,5 +223,5 @@ _WORDS: Final = tuple(
     for words in ((b"\x89PNG", b"GIF8", b"RIFF", b"ftyp", b"JXL ", b"jP  "), (b"\x1aE\xdf\xa3",), tiff.STARTS)
     for word in words
 )
-# Bytes behind a signature's first that the search looks at: to the last of BMP's zeros.
+# Bytes after a signature's first byte that the search reads: up to the last of BMP's zeros.
 _REACH: Final = 10

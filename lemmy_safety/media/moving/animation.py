@@ -1,9 +1,9 @@
-"""Animations by Pillow: GIF, APNG, WebP and AVIF as browsers play them, and of them the frames that are worth a look.
+"""Animations by Pillow: GIF, APNG, WebP and AVIF as browsers play them, and the frames worth examining.
 
-Composition, disposal and transparency are Pillow's, which follows the same rules as browsers; how long a frame is shown
-is what browsers make of the file's times. A damaged animation is judged by the frames that come out of it: past a broken
-frame by leaving that one out, and where Pillow gives up at once by FFmpeg's decoders. Whatever the bytes are,
-``MediaError`` is all that leaves.
+Pillow does composition, disposal and transparency by the same rules as browsers; a frame's duration is
+what browsers make of the file's times. A damaged animation is judged by the frames that can be decoded: a broken
+frame is skipped, and where Pillow gives up at once, FFmpeg's decoders are used. Whatever the bytes are, only
+``MediaError`` is raised.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _READERS: Final[Mapping[sniff.Kind, type[ImageFile.ImageFile]]] = {
     sniff.WEBP: WebPImagePlugin.WebPImageFile,
     sniff.AVIF: AvifImagePlugin.AvifImageFile,
 }
-# What FFmpeg plays, too. It has no demuxer for animated WebP.
+# FFmpeg can play these, too. It has no demuxer for animated WebP.
 _SECOND_PLAYER: Final = frozenset({sniff.GIF, sniff.APNG, sniff.AVIF})
 
-#: The picture of an APNG that is not part of its animation: viewers show it that know no APNG.
+#: The picture of an APNG outside its animation: viewers without APNG show it.
 DEFAULT_PICTURE: Final = "picture for viewers without animation"
-# Each broken frame that is left out costs decoding all before it once more.
+# Skipping a broken frame costs decoding all frames before it once more.
 _MOST_TRIES: Final = 6
 _BROKEN: Final = frozenset({AnomalyKind.DAMAGED, AnomalyKind.TRUNCATED})
 
@@ -60,11 +60,11 @@ def decode_animation(
     *,
     deadline: Deadline | None = None,
 ) -> DecodedMedia:
-    """Look at a GIF, APNG, WebP or AVIF over its whole length; a still one gives its one frame.
+    """Examine a GIF, APNG, WebP or AVIF over its whole length; a still one gives its one frame.
 
-    Frames have their number in the file and the second at which they appear. Every frame is looked at where that is
-    cheap, else one every 0.4 s at least (see ``worth_showing``); of those, the different ones are kept (see
-    ``FrameSampler``). TRUNCATED, DAMAGED and FRAMES_LEFT_OUT anomalies say what could not be looked at.
+    Frames have their number in the file and the second at which they appear. Every frame is examined if that is
+    cheap, else at least one every 0.4 s (see ``worth_showing``); of those, the different ones are kept (see
+    ``FrameSampler``). TRUNCATED, DAMAGED and FRAMES_LEFT_OUT anomalies say what could not be examined.
 
     :raises MediaError: UNREADABLE (no frame came out), UNSUPPORTED (a format that is not installed) or TOO_LARGE.
     """
@@ -86,9 +86,9 @@ def decode_animation(
 
 
 def _helped(player: _PillowPlayer) -> DecodedMedia:
-    """What FFmpeg makes of it; what Pillow made of it where FFmpeg does no better.
+    """FFmpeg's result, or Pillow's if FFmpeg does no better.
 
-    :raises MediaError: neither makes anything of it.
+    :raises MediaError: neither can decode it.
     """
     try:
         media = video.decode_video(player.data, player.kind, player.limits, deadline=player.deadline)
@@ -105,16 +105,16 @@ def _helped(player: _PillowPlayer) -> DecodedMedia:
 
 
 class _PillowPlayer:
-    """One playing of one animation, and what was learned of it."""
+    """One playback of one animation, and what it showed."""
 
     def __init__(self, data: bytes, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> None:
         self.data = data
         self.kind = kind
         self.limits = limits
         self.deadline = deadline
-        #: What went wrong first, for a person; empty: nothing.
+        #: The first error, for a person; empty if there was none.
         self.complaint = ""
-        #: Frames that were looked at.
+        #: Number of examined frames.
         self.shown = 0
         self._stored = stored_frames(data, kind)
         self._sampler = FrameSampler(limits.max_frames)
@@ -126,7 +126,7 @@ class _PillowPlayer:
         self._gaps_s = 0.0
         self._too_costly = False
         canvas = None if self._stored is None else (self._stored.width, self._stored.height)
-        if kind is sniff.WEBP:  # which allocates its canvas twice when it is opened, with frames or without
+        if kind is sniff.WEBP:  # WebP allocates its canvas twice when opened, with frames or without
             canvas = containers.webp_canvas(data)
         if canvas is not None:
             costs.refuse_large(*canvas, limits.max_pixels)
@@ -138,17 +138,17 @@ class _PillowPlayer:
         return self._too_costly or (gave_up and not self.deadline.over)
 
     def play(self) -> None:
-        """Look at the frames.
+        """Examine the frames.
 
         :raises MediaError: TOO_LARGE.
-        :raises DecompressionBombError: idem, of a frame.
-        :raises MemoryError: there was not enough of it.
+        :raises DecompressionBombError: the same, for a frame.
+        :raises MemoryError: there was too little memory.
         """
         if self._stored is None:
             self._attempt(self._whole(), tolerant=False)
             return
         if self.kind is sniff.GIF and self._stored.reach > self.limits.max_pixels:
-            # Pillow makes the canvas larger for a frame that does not fit, browsers and FFmpeg cut the frame.
+            # Pillow enlarges the canvas for a frame that does not fit; browsers and FFmpeg crop the frame.
             self._too_costly = True
             return
         self._count, self._duration_s = len(self._stored.frames), self._stored.duration_s
@@ -163,7 +163,7 @@ class _PillowPlayer:
                 numbers
             ):
                 return
-            if tolerant:  # even so: go on without the frame that it stopped at
+            if tolerant:  # it failed even so: continue without the frame at which it stopped
                 del numbers[self.shown]
                 if not numbers:
                     return
@@ -171,7 +171,7 @@ class _PillowPlayer:
             source = mended(only(self.data, self._stored, numbers), self.kind, max_bytes=self.limits.max_bytes)
 
     def _attempt(self, showing: Iterator[None], *, tolerant: bool) -> bool:
-        """Look at what comes; whether it came to its end, or to that of the time."""
+        """Examine what comes; whether it reached its end, or the time limit."""
         try:
             with pillow_guard.tolerate_damage() if tolerant else nullcontext():
                 for _ in showing:
@@ -186,7 +186,7 @@ class _PillowPlayer:
         return True
 
     def _chosen(self, stored: StoredFrames, source: bytes, numbers: Sequence[int]) -> Iterator[None]:
-        """Show these frames of the file, which are all that ``source`` has; those looked at before are passed over."""
+        """Show these frames of the file, which are all that ``source`` has; skips those examined before."""
         starts = [*stored.starts_s, stored.duration_s]
         times = [starts[number] for number in numbers] + [starts[-1]]
         with _READERS[self.kind](io.BytesIO(source)) as image:
@@ -208,7 +208,7 @@ class _PillowPlayer:
                 yield
 
     def _whole(self) -> Iterator[None]:
-        """Show all frames of a file of which the frames are not known beforehand; the library knows their times."""
+        """Show all frames of a file whose frames are not known beforehand; the library knows their times."""
         with _READERS[self.kind](io.BytesIO(self.data)) as image:
             self._refuse_large(image)
             self._count = self._planned = max(1, int(getattr(image, "n_frames", 1)))
@@ -233,7 +233,7 @@ class _PillowPlayer:
         costs.refuse_large(image.width, image.height, self.limits.max_pixels)
 
     def _note(self, image: Image.Image) -> None:
-        """Learn what holds for the whole file from a frame that was decoded: a GIF's frames can enlarge its canvas."""
+        """Update facts about the whole file from a decoded frame: a GIF's frames can enlarge its canvas."""
         self._refuse_large(image)
         if not self.shown:
             self._orientation = rendering.orientation_of(image)
@@ -242,7 +242,7 @@ class _PillowPlayer:
     def _look(
         self, image: Image.Image, at_s: float, shown_s: float, *, number: int = 0, view: str = "", pinned: bool = False
     ) -> None:
-        """Offer one frame that was decoded to the sampler."""
+        """Offer one decoded frame to the sampler."""
         image = animation_pictures.without_needless_alpha(image)
         seen_at = None if view else at_s
 

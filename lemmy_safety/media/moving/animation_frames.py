@@ -1,7 +1,7 @@
-"""The frames of a GIF, APNG or WebP as they are stored, and the same file with only some of them. Decodes nothing.
+"""The stored frames of a GIF, APNG or WebP, and the same file with only some of them. Decodes nothing.
 
-For animations of which decoding everything would take too long, and for those that lie about how many frames they have.
-Every walk is bounded in steps and raises on no input. AVIF is not here: its frames need each other to be decoded.
+For animations that would take too long to decode completely, and for those that misstate their number of frames.
+Every walk has a limited number of steps and raises on no input. AVIF is not here: its frames depend on each other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from lemmy_safety.media.structure.parts import MAX_STEPS, big, little
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-#: Browsers show for a tenth of a second what asks for a hundredth or less (Chromium, Firefox and Safari alike).
+#: Browsers show a frame for a tenth of a second if it asks for a hundredth or less (Chromium, Firefox and Safari
+#: alike).
 _UNWILLING_S: Final = 0.01
 _INSTEAD_S: Final = 0.1
 
@@ -27,8 +28,11 @@ _INSTEAD_S: Final = 0.1
 class StoredFrame:
     """One frame: what it changes, and where it is.
 
-    ``shown_s`` is how long browsers show it, ``pixels`` the area that it changes, which ends at ``right`` and ``bottom``,
-    ``start`` and ``end`` its bytes in the file. One that ``stands_alone`` covers the whole canvas, so that what was there before does not matter.
+    ``shown_s`` is how long browsers show it, ``pixels`` the area that it changes, which ends at ``right`` and
+    ``bottom``,
+    ``start`` and ``end`` its bytes in the file. A frame that ``stands_alone`` covers the whole canvas, so earlier
+    frames
+    do not matter.
     """
 
     shown_s: float
@@ -42,10 +46,10 @@ class StoredFrame:
 
 @dataclass(frozen=True, slots=True)
 class StoredFrames:
-    """All frames of one file. ``announced`` is how many its header says there are, None where headers do not.
+    """All frames of one file. ``announced`` is the number in its header, None for headers without one.
 
     ``cut_off``: the file ends within its last frame, or before its container says. ``endless``: it has more frames or
-    blocks than are walked over.
+    blocks than are read.
     """
 
     kind: sniff.Kind
@@ -63,7 +67,7 @@ class StoredFrames:
 
     @property
     def reach(self) -> int:
-        """Pixels of a canvas that all frames fit on: those of a GIF may be larger than what browsers show of them."""
+        """Pixels of a canvas on which all frames fit: a GIF's frames may be larger than what browsers show of them."""
         right = max(self.width, *(frame.right for frame in self.frames))
         return right * max(self.height, *(frame.bottom for frame in self.frames))
 
@@ -73,19 +77,19 @@ class StoredFrames:
 
 
 def willing_s(seconds: float) -> float:
-    """How long browsers show a frame that asks for so many seconds."""
+    """How long browsers show a frame that asks for this many seconds."""
     return seconds if seconds > _UNWILLING_S else _INSTEAD_S
 
 
 def stored_frames(data: bytes, kind: sniff.Kind) -> StoredFrames | None:
-    """Walk over the frames of a GIF, APNG or WebP; None for other kinds, and where there are none."""
+    """Read the frames of a GIF, APNG or WebP; None for other kinds, and if there are none."""
     read = _READERS.get(kind)
     stored = None if read is None else read(data)
     return stored if stored is not None and stored.frames else None
 
 
 def only(data: bytes, stored: StoredFrames, numbers: Collection[int]) -> bytes:
-    """The file with these frames only, and with headers that say so. Frame 0 has to be among them."""
+    """The file with only these frames, and with matching headers. Frame 0 must be among them."""
     if stored.kind is sniff.APNG:
         return _only_of_png(data, stored, numbers)
     kept = set(numbers)
@@ -101,9 +105,9 @@ def only(data: bytes, stored: StoredFrames, numbers: Collection[int]) -> bytes:
 
 
 def mended(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> bytes:
-    """The file with zeros for what is missing of its last frame, if it is a WebP: its library wants a whole file.
+    """The file with zeros for the missing part of its last frame, if it is a WebP: its library needs a complete file.
 
-    Zeros are read as data, so that the rows that are there come out right and the rest is a smear.
+    Zeros are read as data, so existing rows come out right and the rest is a smear.
     """
     stored = stored_frames(data, kind) if kind is sniff.WEBP else None
     if stored is None:
@@ -175,7 +179,7 @@ class _Chunk:
 
 
 def _png_chunks(data: bytes) -> Iterator[_Chunk]:
-    """Chunks in order, one that is cut off included; ends with IEND, with what is none, or after MAX_STEPS."""
+    """Chunks in order, including a cut-off one; ends with IEND, at anything that is not a chunk, or after MAX_STEPS."""
     at = _SIGNATURE_SIZE
     for _ in range(MAX_STEPS):
         name = data[at + 4 : at + 8]
@@ -197,7 +201,7 @@ def _read_png(data: bytes) -> StoredFrames:
     cut_off = True
     for chunk in _png_chunks(data):
         if chunk.name == b"acTL":
-            # Of two announcements readers take the first or the last: then it is written anew.
+            # Of two announcements, readers use the first or the last: so write it again.
             announced = big(data, chunk.offset + 8, 4) if announced is None else 0
         elif chunk.name == b"fcTL":
             controls.append(chunk)
@@ -234,7 +238,7 @@ def _png_frame(data: bytes, control: _Chunk, end: int, canvas: tuple[int, int], 
 
 
 def _only_of_png(data: bytes, stored: StoredFrames, numbers: Collection[int]) -> bytes:
-    """Counts frames anew, numbers anew what readers check the order of, and writes checksums and an end that fit."""
+    """Updates the frame count, the sequence numbers that readers check, the checksums and the end."""
     kept = set(numbers)
     dropped = [frame for number, frame in enumerate(stored.frames) if number not in kept]
     pieces = [data[:_SIGNATURE_SIZE]]
@@ -295,7 +299,7 @@ def _webp_frame(data: bytes, at: int, end: int, canvas: tuple[int, int]) -> Stor
     left, top, width, height = 2 * left, 2 * top, width + 1, height + 1
     inner = body + _FRAME_HEADER
     codec = data[inner : inner + 4]
-    # Lossless data has its own flag for transparency, behind the sizes of 14 bits each.
+    # Lossless data has its own transparency flag, after the sizes of 14 bits each.
     opaque = codec == b"VP8 " or (codec == b"VP8L" and not little(data, inner + _CHUNK_HEADER + 4, 1) & _HAS_ALPHA)
     return StoredFrame(
         shown_s=willing_s(shown_ms / 1000),

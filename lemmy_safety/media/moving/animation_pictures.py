@@ -1,6 +1,6 @@
-"""One composed frame of an animation, as Pillow holds it, in the two forms that are needed: small to compare, and whole.
+"""One composed frame of an animation from Pillow, in both needed forms: small to compare, and whole.
 
-Takes images, not files; which frames are looked at is decided elsewhere.
+Takes images, not files; other modules decide which frames are examined.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _OPAQUE: Final = (255, 255)
 
 
 def reduced(image: Image.Image) -> Image.Image:
-    """The picture at a size from which scaling to that of a frame is cheap, but for modes that cannot be averaged."""
+    """The picture at a size from which scaling to a frame's size is cheap, except for modes that cannot be averaged."""
     width, height = rendering.frame_size(*image.size)
     factor = min(image.width // width, image.height // height)
     if image.mode in {"P", "PA"}:
@@ -29,14 +29,14 @@ def reduced(image: Image.Image) -> Image.Image:
 
 
 def without_needless_alpha(image: Image.Image) -> Image.Image:
-    """The frame in mode RGB if it hides nothing, as most do of a file with an alpha channel; all that follows is faster."""
+    """The frame in mode RGB if it is opaque, as most are in a file with an alpha channel; this speeds up the rest."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == _OPAQUE:
         return image.convert("RGB")
     return image
 
 
 def miniature(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """What frames are compared by; of one with transparency how it looks on both pages, side by side."""
+    """The copy by which frames are compared; with transparency, its look on both pages, next to each other."""
     if image.has_transparency_data:
         return on_both_pages(np.asarray(_squeezed(image.convert("RGBA"), MINIATURE // 2)))
     return np.asarray(_squeezed(image.convert("RGB"), MINIATURE))

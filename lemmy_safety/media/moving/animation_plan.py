@@ -1,6 +1,6 @@
-"""Which frames of a GIF, APNG or WebP to decode when decoding all of them would take too long. Decodes nothing itself.
+"""Chooses which frames of a GIF, APNG or WebP to decode if decoding all would take too long. Decodes nothing itself.
 
-Every choice is made from the table of stored frames alone, so that the same file is always looked at in the same places.
+Every choice uses only the table of stored frames, so the same file is always examined in the same places.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
     from lemmy_safety.media.moving.animation_frames import StoredFrames
 
-# What showing one frame costs: the pixels that are decoded, half of the canvas for composing and comparing it, and some
-# for being a frame at all, in pixels' worth. On one core of 2.5 GHz 10 ns each.
+# The cost of showing one frame: the decoded pixels, half of the canvas for composing and comparing it, and a fixed
+# cost per frame, in pixels' worth. On one core of 2.5 GHz 10 ns each.
 _FRAME_OVERHEAD: Final = 50_000
-#: Up to this cost every frame is looked at: 200 frames of 1920 x 1080, which take 3 to 7 s.
+#: Up to this cost every frame is examined: 200 frames of 1920 x 1080, which take 3 to 7 s.
 ALL_FRAMES_COST: Final = 600_000_000
-#: What is looked at in no case costs more: 600 frames of that size, the most that fits into the deadline.
+#: Examining never costs more than this: 600 frames of that size, the most that fits into the deadline.
 MOST_COST: Final = 1_800_000_000
 
 
 def showing_cost(width: int, height: int, areas: Collection[int]) -> int:
-    """What showing frames costs that change areas of these numbers of pixels on a canvas, in pixels' worth."""
+    """The cost of showing frames that change areas of these sizes on a canvas, in pixels' worth."""
     return sum(areas) + len(areas) * (width * height // 2 + _FRAME_OVERHEAD)
 
 
 def cost_of(stored: StoredFrames, numbers: Collection[int]) -> int:
-    """What showing these frames costs, in pixels' worth."""
+    """The cost of showing these frames, in pixels' worth."""
     return showing_cost(stored.width, stored.height, [stored.frames[number].pixels for number in numbers])
 
 
 def longest_unseen_s(stored: StoredFrames, numbers: Sequence[int]) -> float:
-    """How long at most the viewer sees frames that are not among these, in one go."""
+    """The longest time in which the viewer sees only frames that are not among these."""
     starts = [*stored.starts_s, stored.duration_s]
     ends = [starts[number + 1] for number in numbers]
     return max(
@@ -43,12 +43,12 @@ def longest_unseen_s(stored: StoredFrames, numbers: Sequence[int]) -> float:
 
 
 def worth_showing(stored: StoredFrames) -> tuple[int, ...]:
-    """Which frames to show so that looking at them takes a bounded time; all of them if that is cheap.
+    """Which frames to show so that examining them takes a limited time; all of them if that is cheap.
 
-    Else frames are left out of which the viewer sees the next but ``LOOK_EVERY_S`` later at most: first those that leave
-    no trace, because a frame that stands alone follows. If that is not enough, also others, the largest of each stretch
-    of time stays; what is shown then has traces of older frames where those in between would have painted over them.
-    At last, if frames are too large and too many even then, those that are shown longest, evenly spread.
+    Else skips frames if the viewer sees the next shown one at most ``LOOK_EVERY_S`` later: first those without a
+    trace, because a frame that stands alone follows. If that is not enough, skips others too, and the largest in each
+    stretch of time stays; shown frames then have traces of older ones that the skipped ones would have painted over.
+    Finally, if frames are still too large and too many, shows those with the longest durations, evenly spread.
     """
     everything = range(len(stored.frames))
     if cost_of(stored, everything) <= ALL_FRAMES_COST:

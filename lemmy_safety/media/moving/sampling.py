@@ -1,14 +1,15 @@
-"""Which frames of a moving picture are looked at: the different ones, a bounded number, spread over the whole length.
+"""Chooses which frames of a moving picture to keep: the different ones, a limited number, spread over the whole length.
 
-Frames are offered one by one, in whatever order a decoder gives them, each with a miniature of it. Frames that look
-alike are one *scene*, wherever in the file they are; of each scene one frame is kept. Only what is kept is rendered, so
-that memory is bounded by ``max_frames`` however long the file is. When there are more scenes than that, those stay that
-are shown longest and that look least like the others.
+Frames are offered one by one, in the decoder's order, each with a miniature of it. Frames that look
+alike are one *scene*, wherever in the file they are; one frame of each scene is kept. Only kept frames are rendered, so
+``max_frames`` limits the memory however long the file is. If there are more scenes than that, those stay that
+are shown longest and look least like the others.
 
-What is promised: the first and the last frame are kept. Every scene that is shown for LONG_S or more is kept as long as
-the file has no more than ``max_frames`` of those, however many shorter ones flash by. Two frames are of one scene only if
-they differ by less than a 16th of the picture's area (or a tenth in brightness all over), so no picture that a classifier
-could see hides in another one's scene.
+Guarantees: the first and the last frame are kept. Every scene that is shown for LONG_S or more is kept, unless
+the file has more than ``max_frames`` of those, however many shorter ones flash by. Two frames are of one scene only if
+they differ by less than a 16th of the picture's area (or a tenth in brightness all over), so no picture that a
+classifier
+could recognise hides in another one's scene.
 
 This module knows no container and no codec, and not what a picture shows.
 """
@@ -35,41 +36,43 @@ if TYPE_CHECKING:
 
 #: Width and height of a miniature; proportions do not matter for comparing.
 MINIATURE: Final = 128
-#: What is shown for so many seconds, in one go or in several, is found however many shorter flashes surround it.
+#: Anything shown for this many seconds in total is found, however many shorter flashes surround it.
 LONG_S: Final = 0.5
-#: Where not every frame can be looked at, two looks are at most this far apart; less than LONG_S, because files that were
-#: converted have times that are off by a few hundredths.
+#: If not every frame can be examined, two examined ones are at most this far apart; less than LONG_S, because converted
+#: files have times that are off by a few hundredths.
 LOOK_EVERY_S: Final = 0.4
 
 _CELLS: Final = 32
 _CELL: Final = MINIATURE // _CELLS
-# Levels of 255 that the average colour and the roughness of a cell may differ by for nothing: what lossy codecs, dithering
-# and film grain do to a picture that stands still.
+# Levels of 255 by which the average colour and the roughness of a cell may differ without effect: the noise that lossy
+# codecs, dithering and film grain add to a still picture.
 _COLOUR_NOISE: Final = 10
 _DETAIL_NOISE: Final = 5
 _DETAIL_WEIGHT: Final = 2
-# Mean excess over that noise from which two frames are of different scenes. Measured: a still scene at h264 crf 45 or in
-# dithered palettes reaches 0.5, a photo pasted over 1/36 of another one 1.8 to 3, over 1/16 3.8 to 7, over 1/9 7 to 13, a
+# Mean excess over that noise from which two frames are of different scenes. Measured: a still scene at h264 crf 45 or
+# in
+# dithered palettes reaches 0.5, a photo pasted over 1/36 of another one 1.8 to 3, over 1/16 3.8 to 7, over 1/9 7 to 13,
+# a
 # shift by 5 of 300 pixels 2 to 20, two photos of one and the same texture 22.
 _DIFFERENT: Final = 3.0
-# In multiples of that: from here on a frame that was left out is reported; a photo pasted over a ninth of the picture.
+# In multiples of that: from here on, a left-out frame is reported; this is a photo pasted over a ninth of the picture.
 _ANOTHER_PICTURE: Final = 2.3
 
-# Scenes that are remembered, of which at most max_frames are kept: those that were dropped keep their time on screen.
+# Scenes to remember, of which at most max_frames are kept: dropped ones keep their time on screen.
 _MIN_REMEMBERED: Final = 256
 _REMEMBERED_PER_FRAME: Final = 2
-# Longer than this nothing is taken to be shown: the length of a frame is whatever its author wrote.
+# Longest time that a frame counts as shown: its author can write any length.
 _MAX_SHOWN_S: Final = 60.0
-# A scene takes another one's place when it is worth this much more, so that two equal ones do not change places forever.
+# A scene replaces another one if it is worth this much more, so that two equal ones do not swap places forever.
 _ADVANTAGE: Final = 1.25
-# The most that two looks can differ by, for one that has nothing to be compared with; a time for frames without one; and
-# how little the clearance of a look counts at least.
+# The largest distance between two looks, for one with nothing to compare; a time for frames without one; and
+# the minimum value of a look's clearance.
 _UNLIKE_ALL: Final = 255.0
 _FLASH_S: Final = 0.001
 _CROWDED: Final = 0.1
-# Where a frame is in time is whatever its author wrote, too: beyond 30 years all is one moment, and sums stay finite.
+# The author can also write any time for a frame: beyond 30 years all times are equal, and sums stay finite.
 _LONGEST_S: Final = 1e9
-# Of rounding, in multiples of what makes another scene.
+# For rounding, in multiples of the distance that makes another scene.
 _COARSE_TOLERANCE: Final = 1.2
 
 
@@ -80,7 +83,7 @@ def spread_order(count: int) -> list[int]:
 
 
 def on_both_pages(half: Pixels) -> Pixels:
-    """A miniature of a frame with transparency: how it looks on a light page, and beside it on a dark one.
+    """A miniature of a frame with transparency: its look on a light page, and next to it on a dark one.
 
     ``half`` has shape (MINIATURE, MINIATURE / 2, 4), RGBA. Either page alone would hide what is drawn in its colour.
     """
@@ -92,7 +95,7 @@ def on_both_pages(half: Pixels) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """One look that is kept, in all its renderings."""
+    """One kept look, in all its renderings."""
 
     scene: int
     at_s: float
@@ -101,7 +104,7 @@ class _Kept:
 
 
 class FrameSampler:
-    """Keeps at most ``max_frames`` of the frames that are offered."""
+    """Keeps at most ``max_frames`` of the offered frames."""
 
     def __init__(self, max_frames: int) -> None:
         self._max_frames = max_frames
@@ -117,13 +120,13 @@ class FrameSampler:
 
     @property
     def frames(self) -> tuple[Frame, ...]:
-        """What was kept, in the order of time."""
+        """The kept frames, in order of time."""
         ordered = sorted(self._kept, key=lambda kept: kept.at_s)
         return tuple(frame for kept in ordered for frame in kept.frames)
 
     @property
     def left_out(self) -> int:
-        """About how many further pictures were offered that look unlike all that were kept."""
+        """About how many more pictures were offered that look unlike all kept ones."""
         kept = self._kept_scenes()
         others = sorted(set(range(self._scenes)) - set(kept))
         if not others:
@@ -141,10 +144,11 @@ class FrameSampler:
         return Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail)
 
     def offer(self, miniature: Pixels, at_s: float, shown_s: float, render: Render, *, pinned: bool = False) -> None:
-        """Look at one frame; ``render`` is called at once if it is kept, and else never.
+        """Examine one frame; calls ``render`` at once if it is kept, and otherwise never.
 
-        ``miniature`` has shape (MINIATURE, MINIATURE, 3), RGB. ``at_s`` orders the frames of a file and is what they are
-        spread over; ``shown_s`` is how long this one is on screen, or until the next one that is offered. Both may be any
+        ``miniature`` has shape (MINIATURE, MINIATURE, 3), RGB. ``at_s`` orders the frames of a file, and kept frames
+        are
+        spread over it; ``shown_s`` is how long this one is on screen, or until the next offered one. Both may be any
         number. A ``pinned`` frame is kept even if its scene has one already.
         """
         at_s = at_s if math.isfinite(at_s) else 0.0
@@ -160,7 +164,7 @@ class FrameSampler:
         return [kept.scene for kept in self._kept]
 
     def _scene_of(self, look: Pixels) -> int:
-        """The scene that a look belongs to, which may be a new one."""
+        """The scene of a look, which may be a new one."""
         if self._current >= 0 and _distances(self._looks[self._current : self._current + 1], look)[0] <= 1:
             return self._current
         coarse = _coarse(look)
@@ -180,13 +184,13 @@ class FrameSampler:
         self._looks[scene] = look
         self._coarse_looks[scene] = coarse
         self._shown_s[scene] = 0.0
-        # The coarse distance is the lesser one, and near enough for those that are not kept.
+        # The coarse distance is never larger, and near enough for scenes that are not kept.
         self._apart[scene, :known] = self._apart[:known, scene] = apart
         self._apart[scene, scene] = np.inf
         return scene
 
     def _forget(self) -> int:
-        """Free the place of a scene that is not kept, the one that was shown least."""
+        """Free the place of the scene that was shown least among those not kept."""
         kept = self._kept_scenes()
         order = self._shown_s.copy()
         order[[*kept, self._current]] = np.inf
@@ -198,7 +202,7 @@ class FrameSampler:
     def _deserves(self, scene: int, at_s: float) -> bool:
         if len(self._kept) < self._max_frames:
             return True
-        # Most scenes of a file that has too many are out after a look at this alone.
+        # In a file with too many scenes, this check alone rules out most of them.
         if self._shown_s[scene] < LONG_S and all(kept.pinned or self._is_long(kept.scene) for kept in self._kept):
             return False
         self._measure(scene)
@@ -206,7 +210,7 @@ class FrameSampler:
         return self._least([*self._kept, newcomer]) < len(self._kept)
 
     def _measure(self, scene: int) -> None:
-        """Note how unlike the kept scenes one is, exactly."""
+        """Compute exactly how unlike the kept scenes one is."""
         others = [kept.scene for kept in self._kept if kept.scene != scene]
         self._apart[scene, others] = self._apart[others, scene] = _distances(self._looks[others], self._looks[scene])
 
@@ -214,9 +218,9 @@ class FrameSampler:
         return bool(self._shown_s[scene] >= LONG_S)
 
     def _least(self, kept: list[_Kept]) -> int:
-        """Index of the look to do without; the last one of ``kept`` is a newcomer, who has to be clearly better.
+        """Index of the look to drop; the last one of ``kept`` is new and has to be clearly better.
 
-        First those of short scenes, then those of long ones, pinned ones at the very end. Among equals the one that is
+        First drops those of short scenes, then those of long ones, pinned ones last. Among equals, the one that is
         worth least: how long it is shown, times how little it looks like the others, times how far it is from them.
         """
         scenes = np.array([one.scene for one in kept])
@@ -230,7 +234,7 @@ class FrameSampler:
 
 
 def _clearance(times: list[float]) -> npt.NDArray[np.float64]:
-    """For each time how much room it has to its neighbours: 1 if as much as all spread evenly would have, else less."""
+    """For each time the distance to its neighbours: 1 if as large as with an even spread, else less."""
     at = np.clip(np.array(times), -_LONGEST_S, _LONGEST_S)
     order = np.argsort(at, kind="stable")
     ordered = at[order]
@@ -245,9 +249,10 @@ def _clearance(times: list[float]) -> npt.NDArray[np.float64]:
 
 
 def _look_of(miniature: Pixels) -> Pixels:
-    """What a frame is compared by: average colour (three planes) and roughness (one) of 32 x 32 cells; shape (4, 32, 32).
+    """What frames are compared by: average colour (three planes) and roughness (one) of 32 x 32 cells; shape (4, 32,
+    32).
 
-    Roughness is what tells a picture from one with the same colours in the same places, such as one of which only the
+    Roughness distinguishes pictures with the same colours in the same places, such as one in which only the
     fine structure was replaced.
     """
     planes = miniature.transpose(2, 0, 1).astype(np.int16, order="C")
@@ -275,7 +280,7 @@ def _coarse(look: Pixels) -> Pixels:
 
 
 def _distances(looks: Pixels, look: Pixels) -> npt.NDArray[np.float32]:
-    """How far a look is from each of several, in multiples of what makes another scene. All in bytes, for speed."""
+    """The distance of a look from each of several; 1 is what makes another scene. All in bytes, for speed."""
     difference = np.maximum(looks, look) - np.minimum(looks, look)
     colour = np.maximum(np.maximum(difference[:, 0], difference[:, 1]), difference[:, 2])
     colour = np.maximum(colour, _COLOUR_NOISE) - np.uint8(_COLOUR_NOISE)

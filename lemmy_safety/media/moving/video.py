@@ -1,11 +1,14 @@
-"""Videos by FFmpeg (PyAV): the frames that are worth a look, over the whole length, in bounded time and memory.
+"""Videos by FFmpeg (PyAV): the frames worth examining, over the whole length, in limited time and memory.
 
-A short video is decoded from beginning to end. Of a longer one first the key frames of the whole length are looked at,
-then what is between them, stretch by stretch in an order that spreads, without the frames that no other frame needs; each
-stretch until two looks are at most 0.4 s apart. That goes on until all is seen or the time is up, and what was seen by
-then is judged. All video streams of a file are looked at, and its cover pictures. Sound and subtitles are not.
+A short video is decoded from beginning to end. In a longer one, the key frames of the whole length come first,
+then what is between them, stretch by stretch in an order that spreads, without the frames that no other frame needs;
+each
+stretch until two examined frames are at most 0.4 s apart. That continues until everything is seen or the time is up,
+and
+what was seen by then is judged. Examines all video streams of a file, and its cover pictures, but not sound and
+subtitles.
 
-Whatever the bytes are, ``MediaError`` is all that leaves. Nothing is written anywhere, and nothing is opened but the bytes.
+Whatever the bytes are, only ``MediaError`` is raised. Nothing is written anywhere, and nothing is opened but the bytes.
 """
 
 from __future__ import annotations
@@ -31,18 +34,20 @@ if TYPE_CHECKING:
 
 #: The view of a picture that players show before or instead of the video.
 COVER: Final = "cover picture"
-#: The view of what an AVIF holds beside its moving picture: its still one, or its transparency.
+#: The view of what an AVIF holds besides its moving picture: its still one, or its transparency.
 STILL_PICTURE: Final = "still picture"
 
-# What looking at one frame costs beside decoding it, in pixels' worth: on one core of 2.5 GHz a pixel takes 2 ns (AV1) to
+# The cost of examining one frame, besides decoding it, in pixels' worth: on one core of 2.5 GHz a pixel takes 2 ns
+# (AV1) to
 # 6 ns (VP9), comparing a frame 1 ms.
 _FRAME_OVERHEAD: Final = 250_000
 #: Up to this cost every frame is decoded: 250 frames of 1920 x 1080, 500 of 1280 x 720; 2 to 4 s.
 ALL_FRAMES_COST: Final = 600_000_000
-# Of a longer one, looks nearer to each other than this teach nothing.
+# In a longer one, examining frames closer together than this is pointless.
 _LOOK_AGAIN_S: Final = 0.1
-# Decoding processes are what keeps several cores busy. Only for what may not end in time more threads are used, and not
-# for frames of which each thread would hold a few hundred megabytes.
+# Decoding processes already keep several cores busy. More threads are used only for videos that may not end in time,
+# and
+# not for frames of which each thread would hold a few hundred megabytes.
 _MOST_THREADS: Final = 4
 _THREADED_PIXELS: Final = 16_000_000
 
@@ -50,14 +55,15 @@ _THREADED_PIXELS: Final = 16_000_000
 def decode_video(
     data: bytes, kind: sniff.Kind, limits: MediaLimits, *, deadline: Deadline | None = None
 ) -> DecodedMedia:
-    """Look at a video of a kind that ``video_streams`` has a demuxer for.
+    """Examine a video of a kind that ``video_streams`` has a demuxer for.
 
-    Frames have their number in the order of showing and the second since the first one. Of the frames that are looked at,
+    Frames have their number in the order of showing and the second since the first one. Of the examined frames,
     the different ones are kept (see ``FrameSampler``); those of a second video stream have a view that says so, and so
-    has a cover picture (``COVER``), unless it shows what the video shows. TRUNCATED, DAMAGED, FRAMES_LEFT_OUT and
+    does a cover picture (``COVER``), unless it shows what the video shows. TRUNCATED, DAMAGED, FRAMES_LEFT_OUT and
     EMBEDDED_PICTURE anomalies say what was odd.
 
-    :raises MediaError: UNREADABLE (no video in it, or no frame came out), UNSUPPORTED (a codec that is not decoded here)
+    :raises MediaError: UNREADABLE (no video in it, or no frame came out), UNSUPPORTED (a codec that is not decoded
+        here)
         or TOO_LARGE.
     """
     deadline = deadline or Deadline(limits.look_s)
@@ -77,7 +83,7 @@ def decode_video(
 
 
 def _is_cut_off(data: bytes, kind: sniff.Kind) -> bool:
-    """Whether the file ends before its container says; a recorder that was never stopped says nothing."""
+    """Whether the file ends before its container says; False for a recorder that was never stopped."""
     return kind in _SAYING_THEIR_END and containers.structure_of(data, kind).end is None
 
 
@@ -85,9 +91,9 @@ _SAYING_THEIR_END: Final = frozenset({sniff.MP4, sniff.QUICKTIME, sniff.THREE_GP
 
 
 def _arranged(tracks: list[Track], kind: sniff.Kind) -> tuple[list[Track], list[Track]]:
-    """The streams, the one that players show first, and the covers; each told what it is to the file."""
+    """The streams, starting with the one that players show, and the covers; each with its role in the file."""
     moving = [track for track in tracks if not track.is_cover]
-    if kind is sniff.AVIF:  # its still picture stands before the moving one
+    if kind is sniff.AVIF:  # its still picture is stored before the moving one
         moving.sort(key=lambda track: -len(track.packets))
     covers = [track for track in tracks if track.is_cover]
     begins_s = 0.0
@@ -103,14 +109,14 @@ def _arranged(tracks: list[Track], kind: sniff.Kind) -> tuple[list[Track], list[
 
 
 class _TooCostlyError(Exception):
-    """Looking at every frame would take too long."""
+    """Examining every frame would take too long."""
 
 
 _FIRST_QUICKLY: Final[tuple[Skip, ...]] = ("NONREF", "DEFAULT")
 
 
 class _Player:
-    """One playing of one file, and what was learned of it."""
+    """One playback of one file, and what it showed."""
 
     def __init__(self, file: VideoFile, kind: sniff.Kind, limits: MediaLimits, deadline: Deadline) -> None:
         self._file = file
@@ -123,16 +129,16 @@ class _Player:
         self._unseen_s = 0.0
 
     def play(self) -> None:
-        """Look at the file.
+        """Examine the file.
 
-        :raises MediaError: there is nothing to look at, or it is too large.
+        :raises MediaError: there is nothing to examine, or it is too large.
         """
         if not self._file.tracks:
             self._refuse_empty()
         for track in self._file.tracks:
             costs.refuse_large(track.width, track.height, self._limits.max_pixels)
         # Decoded first, because they are cheap and the time may run out; offered last, because one that shows what the
-        # video shows teaches nothing.
+        # video shows adds nothing.
         covers = [self._looker.look_at_cover(track) for track in self._covers[: self._limits.max_frames]]
         self._look_at_tracks()
         for offer in chain.from_iterable(covers):
@@ -185,7 +191,7 @@ class _Player:
         """What was seen.
 
         :raises MediaError: UNREADABLE, nothing was.
-        :raises MemoryError: nothing was, and that may be for want of it.
+        :raises MemoryError: nothing was, and a memory shortage may be the reason.
         """
         frames = self._sampler.frames
         if not frames:

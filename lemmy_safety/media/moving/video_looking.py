@@ -1,6 +1,6 @@
-"""Looking at the frames of a video: decodes stretches of it, and offers what comes out to the sampler.
+"""Examines the frames of a video: decodes stretches of it, and offers the frames to the sampler.
 
-In which order, and when to stop, is decided by ``video``; which frames are kept, by ``sampling``.
+``video`` decides the order and when to stop; ``sampling`` decides which frames are kept.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Stretch:
 
 
 def stretches_between(track: Track, keys: list[int]) -> list[Stretch]:
-    """What there is between key frames that are far apart, in an order of which every beginning is spread evenly."""
+    """The stretches between distant key frames; every beginning of the list is spread evenly over the video."""
     stretches = []
     for first, following in pairwise([*keys, len(track.packets)]):
         is_last = following == len(track.packets)
         end = following
         end_time = track.times[-1] + 1 if is_last else track.packets[following].pts or 0
-        # Frames that are shown before a key frame and stored behind it may need both sides of it.
+        # Frames that are shown before a key frame and stored after it may need both sides of it.
         behind = track.packets[following + 1 : following + 1 + _MOST_LEADING]
         leading = sum(1 for _ in takewhile(partial(_is_before, end_time), behind))
         if leading:
@@ -70,7 +70,7 @@ def _is_before(time: int, packet: Packet[VideoStream]) -> bool:
 
 
 def _next_key_s(track: Track) -> list[float]:
-    """For each packet the time of the next one behind it that is said to begin with a key frame; infinite: there is none."""
+    """For each packet the time of the next one after it that is marked as a key frame; infinite: there is none."""
     following_s = math.inf
     next_s: list[float] = []
     for packet in reversed(track.packets):
@@ -81,7 +81,7 @@ def _next_key_s(track: Track) -> list[float]:
 
 
 class Looker:
-    """Looks at the streams of one file."""
+    """Examines the streams of one file."""
 
     def __init__(self, file: VideoFile, limits: MediaLimits, deadline: Deadline) -> None:
         self._file = file
@@ -94,22 +94,22 @@ class Looker:
         self.complaints: list[str] = []
         #: Width and height as shown, by the stream's number.
         self.sizes: dict[int, tuple[int, int]] = {}
-        #: How far the last stretch was looked at.
+        #: How far the last stretch was examined.
         self.seen_until_s = 0.0
-        #: Threads that decoders may use which are not open yet.
+        #: Threads that decoders not yet opened may use.
         self.threads = 1
-        #: Called when a frame is larger than its container says, if set; may raise.
+        #: If set, called when a frame is larger than its container says; may raise.
         self.on_growth: Callable[[], None] | None = None
 
     def look(self, stretch: Stretch, skip: Skip, *, every_s: float = 0.0) -> float:
-        """Offer the frames of a stretch, each for as long as until the next one.
+        """Offer the frames of a stretch, each with the time until the next one.
 
-        The most seconds in a row of which frames were passed over by the decoder.
+        Returns the longest time in seconds in which the decoder skipped frames.
         """
         track = stretch.track
         self.seen_until_s = gap_s = 0.0
         before = stretch.packets[0].pts or 0
-        # The one that is offered when it is known how long it is shown, and a later one that may not be worth it.
+        # The next frame to offer, once its duration is known, and a later one that may not be worth it.
         seen: VideoFrame | None = None
         passed: VideoFrame | None = None
         for frame in self._frames(track, stretch.packets, skip):
@@ -135,10 +135,11 @@ class Looker:
         return max(gap_s, track.passed_over_s(before, stretch.end))
 
     def look_at_keys(self, track: Track) -> list[int]:
-        """Look at key frames, of a dense row of them at one every 0.4 s; the places of their packets, ascending.
+        """Examine key frames, at most one every 0.4 s if they are dense; returns the places of their packets,
+        ascending.
 
-        Where the decoder can tell what a key frame is, the container's word counts for nothing but for which ones of a
-        dense row are passed over: a stream that marks every frame as one, or none, is taken apart all the same.
+        If the decoder can recognise key frames, the container's marks only decide which ones of a dense row are
+        skipped: a stream that marks every frame as one, or none, is still examined.
         """
         if not track.finds_keys:
             return [0]
@@ -169,7 +170,7 @@ class Looker:
         return sorted(found)
 
     def look_at_cover(self, track: Track) -> list[Callable[[], None]]:
-        """Decode a cover picture; what comes back offers it to the sampler when it is called."""
+        """Decode a cover picture; the returned functions offer it to the sampler when called."""
         offers: list[Callable[[], None]] = []
         for frame in self._frames(track, track.packets, "DEFAULT"):
             painter = self._painters[track.number]

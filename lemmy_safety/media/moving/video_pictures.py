@@ -1,13 +1,14 @@
-"""One decoded video frame to what a viewer sees: colours, proportions, rotation, transparency, at a bounded size.
+"""Turns one decoded video frame into what a viewer sees: colours, proportions, rotation, transparency, limited size.
 
-Takes FFmpeg's frames; which of them are looked at is decided elsewhere. What players do is followed where they agree:
+Takes FFmpeg's frames; other modules decide which to examine. This follows players where they agree:
 
-- The colours are those that the frame says (BT.601, BT.709, BT.2020; limited or full range); where it does not say, BT.709
+- The colours are those that the frame states (BT.601, BT.709, BT.2020; limited or full range); if it states none,
+  BT.709
   from 720 rows on and BT.601 below, as browsers guess.
-- HDR (PQ and HLG) is mapped to the range of an ordinary screen: what is as bright as paper stays, highlights are rolled off.
-- Interlaced frames are shown with both fields woven together, as browsers do.
-- Pixels that are not square, and the rotation or mirroring that a phone writes into the container, are obeyed.
-- Transparency (VP8, VP9, ProRes, PNG, ...) is composited as a web page would, light and dark.
+- HDR (PQ and HLG) is mapped to the range of an ordinary screen: paper white stays, highlights are rolled off.
+- Interlaced frames are shown with both fields woven together, as in browsers.
+- Pixels that are not square, and the rotation or mirroring that a phone writes into the container, are applied.
+- Transparency (VP8, VP9, ProRes, PNG, ...) is composited as on a web page, light and dark.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ _UNSPECIFIED: Final = 2
 _HD_ROWS: Final = 720
 _MATRIX_SIZE: Final = 36
 _ANY_TIME_BASE: Final = Fraction(1, 1000)
-# Proportions beyond this are nobody's: the picture is judged as it is stored.
+# No real video has proportions beyond this: the picture is then judged as it is stored.
 _MOST_SQUEEZED: Final = 8
 _HDR_TRANSFERS: Final = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One frame on a light page, and on a dark one where that differs; shape (height, width, 3), RGB, C-contiguous."""
+    """One frame on a light page, and on a dark one if that differs; shape (height, width, 3), RGB, C-contiguous."""
 
     light: Pixels
     dark: Pixels | None
@@ -68,18 +69,18 @@ class FramePainter:
         return (height, width) if self._turn(frame).sideways else (width, height)
 
     def miniature(self, frame: VideoFrame) -> Pixels:
-        """What frames are compared by; not turned."""
+        """The copy by which frames are compared; not turned."""
         if _has_alpha(frame):
             half = self._scaled(self._small, frame, (MINIATURE // 2, MINIATURE), "rgba")
             return on_both_pages(half)
         return self._scaled(self._small, frame, (MINIATURE, MINIATURE), "rgb24")
 
     def paint(self, frame: VideoFrame) -> Picture:
-        """The whole frame as it is seen, scaled down like a still."""
+        """The whole frame as a viewer sees it, scaled down like a still."""
         size = rendering.frame_size(*self._upright_size(frame))
         turn = self._turn(frame)
         if _has_alpha(frame):
-            # At its full size first: scaling would mix in colours from where nothing is seen.
+            # At its full size first: scaling would mix in colours from fully transparent areas.
             whole = self._scaled(self._large, frame, (frame.width, frame.height), "rgba")
             light, dark = rendering.render_on_pages(Image.fromarray(whole), size, 1)
             return Picture(turn.apply(np.asarray(light)), None if dark is None else turn.apply(np.asarray(dark)))
@@ -88,8 +89,9 @@ class FramePainter:
         return Picture(turn.apply(self._scaled(self._large, frame, size, "rgb24")), None)
 
     def _turn(self, frame: VideoFrame) -> _Turn:
-        # Looked up once per angle: what PyAV makes to show side data keeps the frame, its megabytes included, until the
-        # garbage collector comes by.
+        # Looked up once per angle: PyAV's objects for side data keep the frame, with its megabytes, until the garbage
+        # collector
+        # runs.
         if frame.rotation not in self._turns:
             self._turns[frame.rotation] = _turn_of(frame)
         return self._turns[frame.rotation]
@@ -153,9 +155,9 @@ _BY_ANGLE: Final = {
 
 
 def _without_profile(frame: VideoFrame) -> VideoFrame:
-    """The same frame, and nothing copied. PyAV frees a colour profile's name twice when a frame's side data is looked at.
+    """The same frame, without copying. PyAV frees a colour profile's name twice when a frame's side data are read.
 
-    PNG's decoder gives profiles names. FFmpeg's filter takes the profile away from a second reference to the frame.
+    PNG's decoder gives profiles names. FFmpeg's filter removes the profile from a second reference to the frame.
     """
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=_ANY_TIME_BASE)
@@ -166,14 +168,15 @@ def _without_profile(frame: VideoFrame) -> VideoFrame:
 
 
 def _turn_of(frame: VideoFrame) -> _Turn:
-    """What the container's display matrix asks for, to the nearest quarter turn: players know no others."""
+    """The turn in the container's display matrix, to the nearest quarter: players support no others."""
     try:
         matrix = bytes(cast("Mapping[str, Buffer]", _without_profile(frame).side_data)["DISPLAYMATRIX"])
     except KeyError:
         return _UPRIGHT
     except (FFmpegError, ValueError):
-        # An FFmpeg without that filter; or PyAV knows no name for some other side data, and then gives none of it. The
-        # angle it does tell.
+        # An FFmpeg without that filter; or PyAV has no name for some other side data, and then returns none of it. It
+        # still
+        # reports the angle.
         return _BY_ANGLE.get(frame.rotation % 360, _UPRIGHT)
     if len(matrix) < _MATRIX_SIZE:
         return _UPRIGHT
@@ -192,7 +195,7 @@ _PQ_PEAK: Final = 10_000.0
 _HLG_A, _HLG_B, _HLG_C = 0.17883277, 0.28466892, 0.55991073
 _HLG_GAMMA: Final = 1.2
 _HLG_PEAK: Final = 1_000.0
-#: What white paper has in HDR, in candela a square metre (ITU-R BT.2408-7, 2.1).
+#: The brightness of white paper in HDR, in candela a square metre (ITU-R BT.2408-7, 2.1).
 _PAPER: Final = 203.0
 # Highlights above this share of paper white are rolled off instead of being cut.
 _KNEE: Final = 0.75

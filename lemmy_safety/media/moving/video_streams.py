@@ -1,11 +1,11 @@
-"""A video file taken apart: its video streams, their packets in memory, and decoders for them. PyAV, from memory only.
+"""Opens a video file: its video streams, their packets in memory, and decoders for them. PyAV, from memory only.
 
-What an attacker could reach through a container is shut here. The demuxer is the one for the kind that was sniffed, so no
-playlist, picture sequence or concatenation script is ever taken for a video. Anything that a demuxer wants to open
-beside the bytes at hand is refused. Decoders are on a list: FFmpeg has hundreds, most of them for what nobody uploads.
+This module blocks what an attacker could reach through a container. The demuxer is the one for the sniffed kind, so no
+playlist, picture sequence or concatenation script is ever treated as a video. A demuxer's attempts to open anything
+except the given bytes are refused. Decoders are on a list: FFmpeg has hundreds, most of them for unusual formats.
 
-Packets are kept in memory, as many bytes as the file has: going back to a key frame is then a matter of feeding a decoder
-from there, which works in every container, instead of trusting the index that the file brings along.
+Packets are kept in memory, as many bytes as the file has: returning to a key frame then means feeding a decoder
+from there, which works in every container, instead of trusting the file's own index.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-#: What a decoder passes over, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
+#: What a decoder skips, in FFmpeg's words: nothing, frames that no other needs, all but key frames.
 Skip = Literal["DEFAULT", "NONREF", "NONKEY"]
 
 #: Which demuxer reads a kind; the animations are here for those that Pillow gives up on.
@@ -58,28 +58,28 @@ DEMUXERS: Final[Mapping[sniff.Kind, str]] = {
     sniff.APNG: "apng",
     sniff.AVIF: "mov",
 }
-# What FFmpeg may take a file for whose beginning says nothing: containers of videos, and never a playlist.
+# Containers that FFmpeg may detect in a file with an unknown beginning: those of videos, and never a playlist.
 _CONTAINERS: Final = ",".join(sorted({*DEMUXERS.values()} - {"gif", "apng"}))
 _MPEG_WITHOUT_CONTAINER: Final = b"\0\0\1\xb3"
 
-#: Decoders that hostile bytes are given to: what browsers play, what cameras and phones wrote, what cover pictures are.
+#: Decoders that receive hostile bytes: for what browsers play, what cameras and phones wrote, and cover pictures.
 CODECS: Final = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "vvc", "theora", "mpeg1video", "mpeg2video", "mpeg4", "h263", "h263p", "flv1"}
     | {"vp6", "vp6f", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2", "wmv3", "vc1", "mjpeg", "prores", "dnxhd"}
     | {"dvvideo", "ffv1", "png", "apng", "gif", "bmp", "webp", "tiff", "rawvideo", "qtrle", "svq3"}
 )
 _DECODERS: Final = ",".join(sorted(CODECS | {"libdav1d", "flv", "msmpeg4"}))
-# FFmpeg's own decoders of these see no transparency, which WebM keeps beside the picture.
+# FFmpeg's own decoders of these ignore transparency, which WebM stores separately.
 _WITH_ALPHA: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
-# What decoders refuse by themselves is that much larger than what is refused by us, who can say the numbers.
+# Decoders themselves refuse only pictures this much larger than our limit; our own refusal states the numbers.
 _ROOM: Final = 4
-_MOST_PIXELS: Final = 2**31 - 1  # the most that FFmpeg takes for it
-# More packets than this are not looked at: two hours at 30 frames a second, and some 100 MB of bookkeeping.
+_MOST_PIXELS: Final = 2**31 - 1  # the most that FFmpeg accepts for it
+# Packets after this many are ignored: two hours at 30 frames a second, and some 100 MB of bookkeeping.
 _MOST_PACKETS: Final = 200_000
-_LOOKED_AT_THE_CLOCK: Final = 1_000  # packets between two glances at it
+_LOOKED_AT_THE_CLOCK: Final = 1_000  # packets between two checks of the clock
 _SANE_TIME: Final = 2**61
-# How containers name codecs, for those that FFmpeg has no decoder for.
+# Containers' names of codecs for which FFmpeg has no decoder.
 _MATROSKA_CODEC: Final = re.compile(rb"V_[A-Z0-9_/]{2,30}")
 _MOST_NAMES: Final = 8
 _SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
@@ -88,7 +88,7 @@ _SAMPLE_DESCRIPTION: Final = re.compile(rb"stsd.{12}([ -~]{4})", re.DOTALL)
 class VideoFile:
     """One file in memory and the decoders of its streams.
 
-    :raises Exception: on opening; whatever FFmpeg and PyAV raise on bytes that they do not like.
+    :raises Exception: when opening; whatever FFmpeg and PyAV raise on bytes that they cannot read.
     """
 
     def __init__(self, data: bytes, kind: sniff.Kind, *, max_pixels: int, deadline: Deadline) -> None:
@@ -99,9 +99,9 @@ class VideoFile:
         if kind is sniff.MPEG and data.startswith(_MPEG_WITHOUT_CONTAINER):
             self._demuxer = "mpegvideo"
         self._opened: dict[str, InputContainer] = {}
-        #: What went wrong while packets were read, for a person; empty: nothing.
+        #: The first error while reading packets, for a person; empty if there was none.
         self.complaint = ""
-        #: Some packets were not whole, or there are fewer than the file says.
+        #: Some packets were incomplete, or there are fewer than the file says.
         self.is_cut_off = False
         #: There are more packets than are read, or than could be read in time.
         self.is_endless = False
@@ -119,9 +119,10 @@ class VideoFile:
             container.close()
 
     def decoder(self, track: Track, skip: Skip, *, threads: int = 1) -> VideoCodecContext:
-        """The decoder of a stream, ready to begin with any key frame.
+        """The decoder of a stream, ready to start at any key frame.
 
-        There is one decoder per value of ``skip``, because some read it only when they are opened; ``threads`` counts at
+        There is one decoder per value of ``skip``, because some read it only when they are opened; ``threads`` counts
+        only at
         the first call.
         """
         if skip not in self._opened:
@@ -140,9 +141,9 @@ class VideoFile:
 
     @shortage_or_damage()
     def _open(self) -> InputContainer:
-        # What was read in time once is read as fast again, and what comes out of it may be all that is seen.
+        # What was once read in time is read as fast again, and its frames may be all that is seen.
         deadline = None if self._opened else self._deadline
-        # What an edit list leaves out is in the file all the same, and some players show it.
+        # The file still contains what an edit list leaves out, and some players show it.
         return _opened(self._data, self._demuxer, deadline, max_pixels=self._max_pixels, ignore_editlist="1")
 
     def _read_tracks(self) -> list[Track]:
@@ -161,7 +162,7 @@ class VideoFile:
                 self._read_packets(container, tracks)
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - hostile bytes; what was read until here is looked at
+        except Exception as error:  # noqa: BLE001 - hostile bytes; what was read so far is examined
             self.complaint = complaint_of(error)
         for track in tracks.values():
             track.times.sort()
@@ -173,7 +174,7 @@ class VideoFile:
         streams = [container.streams[number] for number in tracks]
         left = _MOST_PACKETS
         for packet in container.demux(*streams) if streams else ():
-            # The empty packets at the end name the first stream, whichever they are for.
+            # The empty packets at the end name the first stream, whichever they belong to.
             track = tracks.get(packet.stream_index) if packet.size else None
             if track is None or (track.is_cover and track.packets):
                 continue
@@ -191,7 +192,7 @@ class VideoFile:
 
     @cached_property
     def _name_in_container(self) -> str:
-        """Of a codec that FFmpeg does not know; looked for once, however many streams have such a one."""
+        """The name of a codec that FFmpeg does not know; searched once, however many streams have one."""
         found = _MATROSKA_CODEC.search(self._data)
         if found is not None:
             return found[0].decode("ascii")
@@ -201,25 +202,25 @@ class VideoFile:
 
 
 class _TimedBytes(io.BytesIO):
-    """Bytes that can be read for so long: FFmpeg reads a header of millions of boxes to its end in one call."""
+    """Bytes with a time limit for reading: FFmpeg reads a header of millions of boxes to its end in one call."""
 
     def __init__(self, data: bytes, deadline: Deadline | None) -> None:
         super().__init__(data)
-        #: None where there is no hurry.
+        #: None if there is no limit.
         self.pace = None if deadline is None else Pace(deadline)
 
     def read(self, size: int | None = -1, /) -> bytes:
         read = super().read(size)
-        # The end of the file is what FFmpeg understands; an error it would forget on its way back.
+        # FFmpeg understands an end of file; it would lose an error on the way back.
         return b"" if self.pace is not None and self.pace.is_over(len(read)) else read
 
 
 def container_of(data: bytes, deadline: Deadline) -> sniff.Kind | None:
-    """The kind of container that FFmpeg finds in a file by looking at all of its beginning; None where it finds none.
+    """The kind of container that FFmpeg finds in a file by reading all of its beginning; None if it finds none.
 
-    For files whose own label says that there is no video in them.
+    For files whose own label says that they contain no video.
 
-    :raises MemoryError: there was not enough of it.
+    :raises MemoryError: there was too little memory.
     """
     try:
         with shortage_or_damage(), _opened(data, None, deadline, format_whitelist=_CONTAINERS) as container:
@@ -234,7 +235,7 @@ def container_of(data: bytes, deadline: Deadline) -> sniff.Kind | None:
 def _opened(data: bytes, demuxer: str | None, deadline: Deadline | None, **more: str) -> InputContainer:
     """The file with its header read.
 
-    :raises TimeoutError: not within the deadline.
+    :raises TimeoutError: the deadline passed.
     """
     source = _TimedBytes(data, deadline)
     try:
@@ -283,9 +284,9 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:  # noqa:
 def decoded(
     decoder: VideoCodecContext, packets: Iterable[Packet[VideoStream]], complain: Callable[[str], None]
 ) -> Iterator[VideoFrame]:
-    """The frames of packets in the order of showing; what cannot be decoded is complained of and passed over.
+    """The frames of packets in the order of showing; reports and skips what cannot be decoded.
 
-    :raises MemoryError: there was not enough of it.
+    :raises MemoryError: there was too little memory.
     """
     for packet in packets:
         yield from _tried(decoder, packet, complain)

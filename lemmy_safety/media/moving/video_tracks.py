@@ -1,6 +1,6 @@
-"""One video stream as its packets tell of it: times, lengths, key frames. Nothing is decoded, and nothing is believed.
+"""One video stream as described by its packets: times, lengths, key frames. Decodes nothing, and trusts nothing.
 
-Times are what the author of a file wrote: each question here has a sane answer for every number that they can be.
+A file's author can write any times: every method here returns a sane answer for all numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-#: Codecs whose decoders skip everything but key frames when told to, by what the packet says and not by the container.
+#: Codecs whose decoders can skip everything but key frames, judged by the packet and not by the container.
 _SKIPPING: Final = frozenset(
     {"h264", "hevc", "vp8", "av1", "mpeg1video", "mpeg2video", "mpeg4", "h263", "flv1", "msmpeg4v2", "msmpeg4v3"}
 )
@@ -28,11 +28,11 @@ _DAYS_S: Final = 1e6
 
 @dataclass(slots=True, eq=False)
 class Track:
-    """One video stream. ``number`` is its place in the container, ``declared`` how many frames the container says.
+    """One video stream. ``number`` is its place in the container, ``declared`` the container's number of frames.
 
-    ``pixels`` is the size of its largest frame, as far as known. The last three say what it is to the file: whether it is
-    the one that players show, what its frames are called if not, and where it begins on the line of time that all streams
-    of a file share, one behind the other.
+    ``pixels`` is the size of its largest frame, as far as known. The last three describe its role in the file: whether
+    players show it, what its frames are called if not, and where it begins on the timeline that all streams
+    of a file share, one after the other.
 
     ``packets`` are in decoding order and have times; ``times`` are those, ascending, in units of ``time_base``.
     """
@@ -56,7 +56,7 @@ class Track:
 
     @property
     def skips(self) -> bool:
-        """Whether its decoder finds the key frames itself when it is told to skip all others."""
+        """Whether its decoder finds the key frames itself when set to skip all others."""
         return self.codec in _SKIPPING and not self.has_alpha
 
     @property
@@ -78,7 +78,7 @@ class Track:
         return self.seconds(self.times[-1]) + self.frame_s if self.times else 0.0
 
     def seconds(self, time: int) -> float:
-        """Seconds since the first frame, of a time of this stream; by counting frames where times are absurd."""
+        """A time of this stream in seconds since the first frame; counts frames if times are absurd."""
         seconds = float((time - self.times[0]) * self.time_base)
         return seconds if 0 <= seconds <= _DAYS_S else self.place(time) * _NOMINAL_S
 
@@ -87,7 +87,7 @@ class Track:
         return bisect_left(self.times, time)
 
     def between_s(self, time: int, following: int) -> float:
-        """How long a frame is shown that another one follows; an average where the times make no sense."""
+        """How long a frame is shown that another one follows; an average if the times make no sense."""
         between_s = float((following - time) * self.time_base)
         return between_s if between_s > 0 else self.frame_s
 

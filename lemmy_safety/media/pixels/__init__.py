@@ -1,5 +1,5 @@
-"""Decoded pictures: what a viewer shows of them, how alike they are, which parts of them are looked at. Knows no file.
+"""Decoded pictures: how a viewer sees them, how similar they are, which parts to examine. Knows no files.
 
-``rendering`` makes a frame of a picture, in the ``colours`` that its profile asks for. ``likeness`` compares,
-``complexity`` finds frames that show nothing, ``views`` cuts the parts that a classifier would not see.
+``rendering`` makes a frame from a picture, in the ``colours`` of its profile. ``likeness`` compares,
+``complexity`` finds frames that show nothing, ``views`` cuts out the parts that a classifier would not see.
 """

@@ -1,7 +1,8 @@
-"""Stored samples to sRGB colours: sample depths, palettes, colour spaces, profiles, gamma. Takes images, not files.
+"""Converts stored samples to sRGB colours: sample depths, palettes, colour spaces, profiles, gamma. Takes images, not
+files.
 
-Two steps, because scaling comes between them: ``plain_samples`` makes modes that can be scaled, ``to_srgb`` makes of
-the scaled result what a screen shows. Transparency, orientation and size are none of its business.
+Two steps, because scaling comes between them: ``plain_samples`` makes modes that can be scaled, ``to_srgb`` turns
+the scaled result into what a screen shows. Other modules handle transparency, orientation and size.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ _WIDE_MODES: Final = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I", "F"})
 _SIXTEEN_BIT: Final = 65_535
 _EIGHT_BIT: Final = 255
 
-# CMYK profiles of print shops reach 2.7 MB; what is larger is not there for its colours.
+# CMYK profiles of print shops reach 2.7 MB; a larger one does not serve colours.
 _MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
-# Few profiles make up nearly all pictures (sRGB, Display P3, Adobe RGB, grey); building a transform takes 3 ms.
+# Nearly all pictures share a few profiles (sRGB, Display P3, Adobe RGB, grey); building a transform takes 3 ms.
 _KEPT_TRANSFORMS: Final = 8
-# A profile that moves no colour by more than this is sRGB for all that follows.
+# A profile that changes no colour by more than this is treated as sRGB.
 _SAME_COLOUR: Final = 2
 # libpng's own rule: a gamma within 5 % of the screen's is not worth a correction.
 _SCREEN_GAMMA: Final = 2.2
@@ -42,7 +43,7 @@ def plain_samples(image: Image.Image) -> Image.Image:
 def to_srgb(samples: Image.Image, original: Image.Image) -> Image.Image:
     """Scaled plain samples as colours of mode RGB, or RGBA where the picture has transparency.
 
-    ``original`` is the image that they were made of; its mode and its metadata say what the samples mean.
+    ``original`` is their source image; its mode and its metadata define what the samples mean.
     """
     if samples.mode == "F":
         samples = _eight_bit(samples, original)
@@ -54,7 +55,7 @@ def to_srgb(samples: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def _wide_samples(image: Image.Image) -> Image.Image:
-    """Grey samples of 16 or more bits as floats; what a PNG's transparent sample marks becomes white."""
+    """Grey samples of 16 or more bits as floats; a PNG's transparent sample becomes white."""
     transparent = image.info.get("transparency")
     wide = image.convert("F") if image.mode != "F" else image
     if image.mode == "F" and not np.isfinite(np.asarray(wide)).all():
@@ -68,9 +69,9 @@ def _wide_samples(image: Image.Image) -> Image.Image:
 def _eight_bit(scaled: Image.Image, original: Image.Image) -> Image.Image:
     """Wide grey samples as L.
 
-    16-bit samples span their whole range, as PNG defines. 32-bit integers and floats have no range of their own:
-    0..1 (floats), 0..255 and 0..65535 are taken for what they look like, anything else is stretched from its least
-    to its greatest value, as viewers do.
+    16-bit samples span their whole range, as PNG defines. 32-bit integers and floats have no defined range:
+    0..1 (floats), 0..255 and 0..65535 are recognised by their values, anything else is stretched from its least
+    to its greatest value, as in viewers.
     """
     samples = np.asarray(scaled, dtype=np.float32)
     low, high = float(samples.min()), float(samples.max())
@@ -86,9 +87,9 @@ def _eight_bit(scaled: Image.Image, original: Image.Image) -> Image.Image:
 
 
 def _managed(colours: Image.Image, image: Image.Image) -> Image.Image:
-    """Colours converted to sRGB by the picture's own profile or gamma, as browsers do; unmanaged where they fail.
+    """Colours converted to sRGB by the picture's own profile or gamma, as in browsers; unmanaged if they fail.
 
-    Not a nicety: a profile or a gamma can be written so that the stored numbers show another picture than the screen.
+    This is necessary: with a crafted profile or gamma, the stored numbers show another picture than the screen.
     """
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and 0 < len(profile) <= _MAX_PROFILE_BYTES:
@@ -101,7 +102,7 @@ def _managed(colours: Image.Image, image: Image.Image) -> Image.Image:
 
 
 def _with_gamma(colours: Image.Image, file_gamma: float) -> Image.Image:
-    """Apply a PNG's gAMA: shown = stored ** (1 / (file gamma x screen gamma)), samples taken as 0..1."""
+    """Apply a PNG's gAMA: shown = stored ** (1 / (file gamma x screen gamma)), samples as 0..1."""
     product = file_gamma * _SCREEN_GAMMA
     if product <= 0 or abs(product - 1) <= _GAMMA_TOLERANCE:
         return colours
@@ -111,7 +112,7 @@ def _with_gamma(colours: Image.Image, file_gamma: float) -> Image.Image:
 
 @lru_cache(maxsize=_KEPT_TRANSFORMS)
 def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The transform from a profile to sRGB; None when it is sRGB itself, damaged, or of another kind of colours."""
+    """The transform from a profile to sRGB; None if it is sRGB itself, damaged, or of another kind of colours."""
     try:
         transform = ImageCms.buildTransform(
             ImageCms.ImageCmsProfile(io.BytesIO(profile)),

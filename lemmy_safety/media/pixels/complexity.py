@@ -1,19 +1,21 @@
-"""Which frames show nothing, so that no classifier has to look at them: spacers, tracking pixels, tiny icons, blank pages.
+"""Finds frames that show nothing, which classifiers can skip: spacers, tracking pixels, tiny icons, blank pages.
 
-The rule has two lines and no threshold of contrast: a frame is *plain* when it has at most ``TINY_PIXELS`` pixels, or
-when all its pixels have exactly the same colour. Whatever else there is on it counts as a picture.
+The rule has two lines and no threshold of contrast: a frame is *plain* if it has at most ``TINY_PIXELS`` pixels, or
+if all its pixels have exactly the same colour. Everything else counts as a picture.
 
 - Tiny: an observer of 32 x 32 colour pixels still names the scene and most of its objects (A. Torralba, "How many
   pixels make an image?", Visual Neuroscience 26, 2009), and NudeNet finds a face that fills a picture of that size, but
-  none at 24 x 24 (``evaluation/plain_pictures.py``). 16 x 16 is well below both, and the size of a favicon. Larger icons
-  are looked at: a picture can be drawn as one. The *area* is bounded, not the shorter side, because a frame of a
-  very long strip is scaled down and its short side then says nothing.
-- One colour: not "nearly one". Neighbouring areas one level of 255 apart can be told from each other on a good screen
-  (that is why gradients show bands), and whoever wants to pass a faint picture on can stretch its contrast. For the
-  same reason smooth gradients count as pictures: to tell one from a gradient with something faint on it would need a
-  threshold. Encoders keep blank pages exactly blank in nearly all cases.
+  none at 24 x 24 (``evaluation/plain_pictures.py``). 16 x 16 is well below both, and the size of a favicon. Larger
+  icons
+  are examined: a picture can be drawn as one. The *area* is limited, not the shorter side, because a frame of a
+  very long strip is scaled down and its short side then means nothing.
+- One colour: not "nearly one". Neighbouring areas one level of 255 apart can be distinguished on a good screen
+  (that is why gradients show bands), and a person who passes on a faint picture can stretch its contrast. For the
+  same reason smooth gradients count as pictures: distinguishing one from a gradient with something faint on it would
+  need
+  a threshold. Encoders keep blank pages exactly blank in nearly all cases.
 
-Detectors that compare fingerprints look at plain frames too; this room only marks them. Nothing here judges a picture.
+Detectors that compare fingerprints also examine plain frames; this room only marks them. Nothing here judges a picture.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ TINY_PIXELS: Final = 16 * 16
 def is_plain(pixels: npt.NDArray[np.uint8]) -> bool:
     """Whether a frame shows nothing that a classifier could judge.
 
-    ``pixels`` has shape (height, width, 3), dtype uint8, and is as a viewer sees it: ask once for each page colour that
-    a transparent picture is rendered on. About 5 microseconds for a photo and 0.2 ms for a blank 512 x 512 frame, where
+    ``pixels`` has shape (height, width, 3), dtype uint8, as a viewer sees it: call this once for each page colour on
+    which a transparent picture is rendered. About 5 microseconds for a photo and 0.2 ms for a blank 512 x 512 frame,
+    where
     every pixel has to be compared.
     """
     height, width, channels = pixels.shape
@@ -40,5 +43,6 @@ def is_plain(pixels: npt.NDArray[np.uint8]) -> bool:
         return True
     rows = pixels.reshape(height, width * channels)
     first = rows[0]
-    # The first row alone, against itself moved by one pixel, tells nearly every picture; it costs next to nothing.
+    # For nearly every picture, comparing the first row with itself shifted by one pixel is enough, and costs almost
+    # nothing.
     return bool((first[channels:] == first[:-channels]).all() and (rows == first).all())

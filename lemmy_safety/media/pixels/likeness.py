@@ -1,6 +1,6 @@
-"""Whether two pictures are one and the same to a classifier: for previews, icons in several sizes, and unchanged parts.
+"""Whether two pictures are the same to a classifier: for previews, icons in several sizes, and unchanged parts.
 
-Compared are small copies of both. Whatever passes for the same has the same large and medium shapes and colours; fine
+Compares small copies of both. Pictures that count as the same have the same large and medium shapes and colours; fine
 text may differ. Nothing here says what a picture shows.
 """
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     Pixels = npt.NDArray[np.uint8]
     Small = npt.NDArray[np.int16]
 
-#: The small copies are squares of so many cells.
+#: The small copies are squares of this many cells.
 GRID: Final = 24
 _COMPARED: Final = 8 * GRID
-# How far two small copies of the same picture are apart, over 17 photos in five sorts of preview each (80 to 320 px long,
-# JPEG quality 15 to 75, sharpened and brightened): up to 10 of 255 levels on average and 39 in nearly every cell, with a
-# correlation of 0.92 or more. Two different photos correlate by 0.55 at most, those of a stereo camera by 0.79.
+# The distance between two small copies of the same picture, over 17 photos in five sorts of preview each (80 to 320 px
+# long, JPEG quality 15 to 75, sharpened and brightened): up to 10 of 255 levels on average and 39 in nearly every cell,
+# with a correlation of 0.92 or more. Two different photos correlate by 0.55 at most, those of a stereo camera by 0.79.
 _SAME_ON_AVERAGE: Final = 18
 _SAME_ALMOST_EVERYWHERE: Final = 72
 _ALMOST_EVERYWHERE: Final = 98.5
@@ -33,7 +33,7 @@ _CORRELATED: Final = 0.85
 _FLAT: Final = 3.0
 # What a lossy video codec does to a part of the picture in which nothing moves.
 _UNCHANGED: Final = 6
-# The bars that make a 3:2 or 16:9 picture fill a 4:3 preview are black, give or take what JPEG does to them.
+# The bars that make a 3:2 or 16:9 picture fill a 4:3 preview are black, apart from JPEG artefacts.
 _FLAT_BAR: Final = 24
 
 
@@ -49,7 +49,7 @@ def unchanged(before: Small, after: Small) -> bool:
 
 
 def same_picture(picture: Pixels, preview: Pixels) -> bool:
-    """Whether ``preview`` shows nothing but ``picture``: all of it or its middle, turned or mirrored, or with black bars."""
+    """Whether ``preview`` shows only ``picture``: all of it or its middle, turned or mirrored, or with black bars."""
     whole = small_copy(preview)
     for turned in _turned(picture):
         if _alike(small_copy(turned), whole):
@@ -64,7 +64,7 @@ def same_picture(picture: Pixels, preview: Pixels) -> bool:
 
 
 def _turned(picture: Pixels) -> Iterator[Pixels]:
-    """The picture, at most _COMPARED pixels long, in its eight positions: a preview is stored as the camera was held."""
+    """The picture, at most _COMPARED pixels long, in all eight positions: previews keep the camera's."""
     image = Image.fromarray(picture)
     image.thumbnail((_COMPARED, _COMPARED), Image.Resampling.BOX)
     small = np.asarray(image)

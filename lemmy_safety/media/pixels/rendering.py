@@ -1,7 +1,7 @@
-"""One loaded Pillow image to the pixels that a viewer shows: eight-bit sRGB, upright, on a page, at a bounded size.
+"""Turns one loaded Pillow image into the pixels that a viewer shows: eight-bit sRGB, upright, on a page, limited size.
 
-Takes images, not files: limits and damage are dealt with before. Order of work: plain samples, scaling, colours,
-transparency, orientation; scaling comes early so that all that follows is cheap.
+Takes images, not files: limits and damage are handled before. Order of steps: plain samples, scaling, colours,
+transparency, orientation; scaling comes early so that all later steps are cheap.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from PIL import ExifTags, Image, ImageChops
 
 from lemmy_safety.media.pixels import colours
 
-#: The shorter side of a frame is at most this many pixels. CLIP looks at 224 x 224, NudeNet at 320 x 320, and PDQ's
+#: The shorter side of a frame is at most this many pixels. CLIP sees 224 x 224, NudeNet 320 x 320, and PDQ's
 #: reference implementation scales to 512 x 512 before it hashes: more pixels cost memory and change no finding.
 SHORT_SIDE: Final = 512
 #: The longer side is at most this: eight squares in a row are 6 MB of pixels, the most one frame can take.
 LONG_SIDE: Final = 8 * SHORT_SIDE
-#: What parts of a strip are cut from may be longer, as long as it has no more pixels than this (48 MB): a strip of up
+#: Strips from which parts are cut may be longer, up to this many pixels (48 MB): a strip of up
 #: to 64:1 keeps its 512 px.
 STRIP_PIXELS: Final = 64 * SHORT_SIDE * SHORT_SIDE
 
-#: The page that pictures are shown on first: white, as in a browser and in Lemmy's light themes.
+#: The first page to show pictures on: white, as in a browser and in Lemmy's light themes.
 LIGHT_PAGE: Final = (255, 255, 255)
 #: The background of Lemmy's dark themes.
 DARK_PAGE: Final = (34, 34, 34)
 #: The view of a second frame of a picture that a dark page shows differently.
 ON_DARK: Final = "on a dark page"
-# The page shows through visibly where a pixel differs by more than this between the two; an alpha of 218 of 255 does.
+# The page visibly shows through if a pixel differs by more than this between the two; an alpha of 218 of 255 does.
 _VISIBLE_STEP: Final = 32
 # The rounded corners and the soft shadow of a screenshot take less than this share of it.
 _VISIBLE_SHARE: Final = 0.005
 
-# A first rough reduction to no less than twice the final size, then Lanczos: within 1.2 of 255 levels on average of
-# doing without, measured on pure noise, the worst case; photos differ less.
+# A first rough reduction to no less than twice the final size, then Lanczos: within 1.2 of 255 levels on average of the
+# result without it, measured on pure noise, the worst case; photos differ less.
 _REDUCING_GAP: Final = 2.0
-# Converting and premultiplying make copies; done by bands of this many pixels they take 16 MB instead of 800 MB for
+# Converting and premultiplying make copies; in bands of this many pixels they take 16 MB instead of 800 MB for
 # a transparent picture of 10,000 x 10,000.
 _BAND_PIXELS: Final = 2_000_000
 
@@ -54,12 +54,12 @@ SIDEWAYS: Final = frozenset({5, 6, 7, 8})
 
 
 def frame_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the frame made of a picture: same proportions, within the bounds, never enlarged."""
+    """Width and height of the frame made from a picture: same proportions, within the limits, never enlarged."""
     return _scaled_size(width, height, min(SHORT_SIDE / min(width, height), LONG_SIDE / max(width, height)))
 
 
 def strip_size(width: int, height: int) -> tuple[int, int]:
-    """The size at which a still is rendered: that of its frame, or longer where it is longer than 8:1."""
+    """The size at which a still is rendered: that of its frame, or longer if it is longer than 8:1."""
     return _scaled_size(width, height, min(SHORT_SIDE / min(width, height), (STRIP_PIXELS / (width * height)) ** 0.5))
 
 
@@ -69,9 +69,9 @@ def _scaled_size(width: int, height: int, scale: float) -> tuple[int, int]:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation 1..8 that browsers obey; 1 where there is none or the EXIF block is damaged.
+    """The EXIF orientation 1..8 that browsers obey; 1 if there is none or the EXIF block is damaged.
 
-    Only the EXIF block counts: Pillow's own ``getexif`` also believes XMP, which no browser does. An AVIF's rotation
+    Only the EXIF block counts: Pillow's own ``getexif`` also uses XMP, which no browser does. An AVIF's rotation
     properties arrive here as EXIF, a TIFF's orientation has been applied while loading.
     """
     block = image.info.get("exif")
@@ -87,17 +87,18 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def render(image: Image.Image, size: tuple[int, int], orientation: int) -> Image.Image:
-    """The picture as a light page shows it, in mode RGB; ``size`` is before ``orientation`` is applied."""
+    """The picture on a light page, in mode RGB; ``size`` is before ``orientation`` is applied."""
     return _upright(_on_page(_coloured(image, size), LIGHT_PAGE), orientation)
 
 
 def render_on_pages(
     image: Image.Image, size: tuple[int, int], orientation: int
 ) -> tuple[Image.Image, Image.Image | None]:
-    """The picture as a light page shows it, and as a dark one does where that differs visibly; both in mode RGB.
+    """The picture on a light page, and on a dark one if that differs visibly; both in mode RGB.
 
-    White drawn on nothing is seen only on a dark page, and what shines through half is its own negative on the other
-    page. They differ visibly when more than 0.5 % of the pixels do so by more than 32 of 255 levels.
+    White on transparency is visible only on a dark page, and a half-transparent picture is its own negative on the
+    other
+    page. They differ visibly if more than 0.5 % of the pixels do so by more than 32 of 255 levels.
     """
     coloured = _coloured(image, size)
     light = _on_page(coloured, LIGHT_PAGE)
@@ -132,7 +133,7 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def _scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Plain samples of ``image`` at ``size``: Pillow's ``resize`` with a reducing gap, its first half done by bands."""
+    """Plain samples of ``image`` at ``size``: Pillow's ``resize`` with a reducing gap, the first half in bands."""
     across, down = (max(1, int(full / wanted / _REDUCING_GAP)) for full, wanted in zip(image.size, size, strict=True))
     if across == 1 and down == 1:
         plain = colours.plain_samples(image)

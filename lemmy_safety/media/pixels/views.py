@@ -1,17 +1,19 @@
-"""Parts of frames that a classifier would not see: the ends of wide and tall pictures, and all between.
+"""Parts of frames that a classifier would not see: the ends of wide and tall pictures, and everything between.
 
-CLIP and most classifiers look at the middle square of a picture. So a frame whose longer side is more than
-``crop_ratio`` times its shorter one is followed by squares of its own height (or width), from end to end, evenly spaced,
-each overlapping the next by at least 30 %: what is no wider than that is whole in one of them, and of a square scene at
-least 65 % is. The two at the very ends are always among them. The one in the middle is left out, being what the frame's own
-middle shows.
+CLIP and most classifiers see only the middle square of a picture. So a frame whose longer side is more than
+``crop_ratio`` times its shorter one is followed by squares of its own height (or width), from end to end, evenly
+spaced,
+each overlapping the next by at least 30 %: anything up to that width is complete in one of them, and at least 65 % of a
+square scene. The two at the very ends are always included. The one in the middle is left out, because the frame's own
+middle shows it.
 
-That is 2 squares up to 2.4:1 (screens, phones, films), 4 up to 3.8:1, 6 up to 5.2:1 and so on, at most ``STILL_PARTS``, which
-is enough up to 17.8:1. Beyond that, the ends remain, and all of the picture is *folded*: cut into rows, which overlap in the
-same way and are laid under each other as a text is, so that they make a square. Everything is in one of these views, the
+That is 2 squares up to 2.4:1 (screens, phones, films), 4 up to 3.8:1, 6 up to 5.2:1 and so on, at most ``STILL_PARTS``,
+which is enough up to 17.8:1. Beyond that, the ends remain, and all of the picture is *folded*: cut into rows that
+overlap
+in the same way and are stacked like lines of text to make a square. Everything is in one of these views, the
 smaller the longer the picture: at 50:1 at half its height, at 1000:1 at a sixth.
 
-Of moving pictures each frame gets fewer (``MOVING_PARTS`` in all, at least 3 a frame), and a part is left out where
+In moving pictures each frame gets fewer (``MOVING_PARTS`` in all, at least 3 a frame), and a part is left out if
 nothing in it has changed since the frame before. Nothing is enlarged, and nothing here judges a picture.
 """
 
@@ -35,14 +37,14 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-#: Parts that one frame of a still has at most. Up to 17.8:1 they are squares, and there the whole frame, limited in
+#: Most parts of one frame of a still. Up to 17.8:1 they are squares, and at that ratio the whole frame, limited in
 #: length, is as high as CLIP's 224 px.
 STILL_PARTS: Final = 24
-#: Parts that all frames of a moving picture have at most together, unless 3 a frame are more.
+#: Most parts of all frames of a moving picture together, unless 3 a frame are more.
 MOVING_PARTS: Final = 64
 _LEAST_PARTS: Final = 3
 
-# From one square to the next, in their own width.
+# From one square to the next, as a share of their width.
 _STEP: Final = 0.7
 _OVERLAP: Final = 1 - _STEP
 
@@ -51,7 +53,7 @@ _OVERLAP: Final = 1 - _STEP
 class Part:
     """One part of a strip, along its longer side: ``rows`` are where its rows begin, each of ``length`` pixels.
 
-    A part with one row is a square. ``number`` counts from 1 to ``of``, the part left out in the middle included.
+    A part with one row is a square. ``number`` counts from 1 to ``of``, including the part left out in the middle.
     """
 
     rows: tuple[int, ...]
@@ -89,7 +91,7 @@ def with_parts(frames: Sequence[Frame], *, crop_ratio: float, moving: bool) -> I
 
 
 def parts(length: int, side: int, most: int) -> Iterator[Part]:
-    """Where the parts of a strip of ``length`` x ``side`` pixels lie; at most ``most`` (3 or more) of them."""
+    """The positions of the parts of a strip of ``length`` x ``side`` pixels; at most ``most`` (3 or more) of them."""
     count = 1 + 2 * math.ceil((length / side - 1) / (2 * _STEP))
     if count - 1 <= most:
         for number in range(count):
@@ -102,7 +104,7 @@ def parts(length: int, side: int, most: int) -> Iterator[Part]:
 
 
 def _folded(length: int, side: int, most: int) -> Iterator[Part]:
-    """All of a strip as ``most`` - 2 parts of several rows, of as few as that takes."""
+    """All of a strip as ``most`` - 2 parts of several rows, with as few rows as possible."""
     rows = 2
     while _span(rows) + (most - 3) * (_span(rows) - _OVERLAP) < length / side:
         rows += 1
@@ -116,7 +118,7 @@ def _folded(length: int, side: int, most: int) -> Iterator[Part]:
 
 
 def _span(rows: int) -> float:
-    """How much of a strip so many rows cover, each as many squares long as there are rows."""
+    """How much of a strip this many rows cover, each as many squares long as there are rows."""
     return (rows - 1) * (rows - _OVERLAP) + rows
 
 
@@ -137,7 +139,7 @@ def _cut(lying: Pixels, part: Part) -> Pixels:
 
 
 def _within(pixels: Pixels, longest: int) -> Pixels:
-    """The same pixels, scaled down where they are longer than ``longest``."""
+    """The same pixels, scaled down if they are longer than ``longest``."""
     height, width, _ = pixels.shape
     scale = longest / max(height, width)
     if scale >= 1:

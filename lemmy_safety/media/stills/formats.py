@@ -1,9 +1,9 @@
-"""The allow-list: each kind of still is read by exactly one reader, and which readers this installation has.
+"""The allow-list: exactly one reader for each kind of still, and which readers this installation has.
 
-Named classes instead of ``Image.open``, because that tries everything that Pillow has or that somebody registered (its
-EPS reader would start Ghostscript), and because it re-reads a JPEG as MPO and so lets a broken MPO index stand in the
-way of the picture that browsers show. Opening reads headers; nothing is decoded before the pages are asked for, but for
-JPEG XL, whose library knows no other way. Limits are not known here.
+Named classes instead of ``Image.open``, because that tries everything in Pillow and all registered plugins (its
+EPS reader would start Ghostscript), and because it re-reads a JPEG as MPO, so that a broken MPO index blocks
+the picture that browsers show. Opening reads headers; decoding starts only when the pages are requested, except for
+JPEG XL, whose library cannot do that. This module knows no limits.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """The pictures of one file. ``count`` is how many it says it holds, at most ``containers.MAX_COUNTED_FRAMES``.
+    """The pictures of one file. ``count`` is the file's own number of them, at most ``containers.MAX_COUNTED_FRAMES``.
 
-    ``images`` opens one after the other, the main one first; each is spent when the next is asked for. It may end before
-    ``count``, and raises whatever a library raises on damaged bytes.
+    ``images`` opens one after the other, the main one first; each becomes invalid when the next is requested. It may
+    end
+    before ``count``, and raises whatever a library raises on damaged bytes.
     """
 
     count: int
@@ -65,12 +66,12 @@ def open_pages(data: bytes, kind: sniff.Kind) -> Pages:
 
 
 def readable(kind: sniff.Kind) -> bool:
-    """Whether this kind is on the list and its library is here."""
+    """Whether this kind is on the list and its library is installed."""
     return kind in _READERS and missing(kind) is None
 
 
 def missing(kind: sniff.Kind) -> str | None:
-    """What would have to be installed to read this kind, for a person; None where nothing is missing."""
+    """What to install to read this kind, for a person; None if nothing is missing."""
     return _MISSING.get(kind)
 
 
@@ -79,7 +80,7 @@ def _single(reader: type[ImageFile.ImageFile]) -> Callable[[bytes], Pages]:
 
 
 def _first_frame(reader: type[ImageFile.ImageFile]) -> Callable[[bytes], Pages]:
-    """What moves is the business of ``animation``; here only its first frame is to be had."""
+    """Reads only the first frame; ``animation`` handles moving pictures."""
 
     def open_first(data: bytes) -> Pages:
         image = reader(io.BytesIO(data))
@@ -89,7 +90,7 @@ def _first_frame(reader: type[ImageFile.ImageFile]) -> Callable[[bytes], Pages]:
 
 
 def _gif(data: bytes) -> Pages:
-    # Counted by ourselves: Pillow's own count takes a quarter of a minute on 64 MB of one-pixel frames.
+    # We count them ourselves: Pillow's own count takes a quarter of a minute on 64 MB of one-pixel frames.
     return Pages(max(1, containers.gif_frame_count(data)), iter((GifImagePlugin.GifImageFile(io.BytesIO(data)),)))
 
 
@@ -111,7 +112,7 @@ def _heic(data: bytes) -> Pages:
 
 
 def _icon(data: bytes) -> Pages:
-    # A cursor differs from an icon by one byte, and by its hot spot where an icon has its depth.
+    # A cursor differs from an icon by one byte, and has its hot spot where an icon has its depth.
     icon = IcoImagePlugin.IcoFile(io.BytesIO(b"\0\0\1\0" + data[4:]))
     return Pages(len(icon.entry), (icon.frame(number) for number in range(len(icon.entry))))
 
@@ -149,7 +150,7 @@ _MISSING: Final[dict[sniff.Kind, str]] = {
     if words is not None
 }
 
-#: The formats at hand that another installation may lack, as the last part of their media types, sorted.
+#: The available formats that another installation may lack, as the last part of their media types, sorted.
 OPTIONAL_FORMATS: Final = tuple(
     sorted(
         kind.media_type.rpartition("/")[2]

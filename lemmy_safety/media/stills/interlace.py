@@ -1,7 +1,7 @@
-"""Interlaced GIFs and PNGs of which only the first passes arrived, filled as browsers fill them.
+"""Fills interlaced GIFs and PNGs of which only the first passes arrived, as browsers do.
 
-An interlaced file begins with a coarse picture of the whole and refines it pass by pass. Browsers draw what is missing
-from the pass before, so a file cut off after a tenth of its bytes shows everything, only coarser, while Pillow leaves the
+An interlaced file begins with a coarse picture of the whole and refines it pass by pass. Browsers draw missing parts
+from the pass before, so a file cut off after a tenth of its bytes shows everything, only coarser. Pillow leaves the
 missing pixels empty: stripes or dots, in which no classifier sees anything. Only for damaged files; knows no limits.
 """
 
@@ -19,10 +19,10 @@ from lemmy_safety.media.structure.parts import big
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# GIF89a appendix E: first row and step of each pass, and for how many rows one stands until the next pass comes.
+# GIF89a appendix E: first row and step of each pass, and how many rows each row fills until the next pass comes.
 _GIF_PASSES: Final = ((0, 8, 8), (4, 8, 4), (2, 4, 2), (1, 2, 1))
 _GIF_INTERLACED: Final = 0x40
-# PNG third edition 8.1: first column and row, steps, and the block that each pixel of a pass stands for.
+# PNG third edition 8.1: first column and row, steps, and the block that each pixel of a pass fills.
 _ADAM7: Final = (
     (0, 0, 8, 8, 8, 8),
     (4, 0, 8, 8, 4, 8),
@@ -35,7 +35,7 @@ _ADAM7: Final = (
 
 
 def filled(image: Image.Image, data: bytes, kind: sniff.Kind) -> Image.Image:
-    """The loaded first frame of a damaged file with its missing passes filled; as it is where nothing is interlaced."""
+    """The loaded first frame of a damaged file with its missing passes filled; unchanged if it is not interlaced."""
     if kind is sniff.GIF and _gif_is_interlaced(data, image):
         return _with_samples(image, _fill_rows(_samples(image)))
     if kind in {sniff.PNG, sniff.APNG} and big(data, 28, 1) == 1 and big(data, 16, 4) == image.width:
@@ -58,7 +58,7 @@ def _with_samples(image: Image.Image, samples: npt.NDArray[np.generic]) -> Image
 
 
 def _gif_is_interlaced(data: bytes, image: Image.Image) -> bool:
-    """Whether the first frame is, and fills the screen: only then does the frame's row order hold for the picture."""
+    """Whether the first frame is interlaced and fills the screen: only then does its row order apply to the picture."""
     for block in gif.blocks(data):
         if block.kind == gif.FRAME:
             place = data[block.offset + 1 : block.offset + 10]
@@ -68,9 +68,9 @@ def _gif_is_interlaced(data: bytes, image: Image.Image) -> bool:
 
 
 def _fill_rows(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Fill rows in the order in which they are stored, from the first that was not decoded on.
+    """Fill rows in the order in which they are stored, starting with the first that was not decoded.
 
-    Those that were not are all of one value, whatever Pillow begins with.
+    All rows that were not decoded have one value, Pillow's initial one.
     """
     height = samples.shape[0]
     order = [(row, reach) for first, step, reach in _GIF_PASSES for row in range(first, height, step)]

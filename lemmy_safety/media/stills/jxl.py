@@ -1,7 +1,7 @@
 """JPEG XL: its header (ISO/IEC 18181-1), and pictures by the optional pillow-jxl-plugin.
 
-The plugin decodes a whole file in one call and asks nobody about its size, so the header is read here first. Of an
-animation it gives only what the last frame changed, which is not what anybody sees; those are refused as unsupported.
+The plugin decodes a whole file in one call without any limit on its size, so we read the header first. From an
+animation it returns only what the last frame changed, which no viewer shows; animations are refused as unsupported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _opener_was_there: Final = "JXL" in Image.OPEN
-#: What to install, for a person; None where the extra ``jxl`` is there, whole.
+#: What to install, for a person; None if the extra ``jxl`` is completely installed.
 MISSING: str | None = None
 try:
     with imported("pillow_jxl", extra="jxl", needed_for="JPEG XL"):
@@ -30,16 +30,16 @@ except MissingExtra as error:
     MISSING = to_install("jxl", error)
 else:
     if not _opener_was_there and "JXL" in Image.OPEN:
-        # Importing the plugin makes every Image.open of this process read JPEG XL; only this room asked for it.
+        # Importing the plugin makes every Image.open of this process read JPEG XL; only this room wants that.
         del Image.OPEN["JXL"]
         Image.ID.remove("JXL")
 
 _CODESTREAM: Final = b"\xff\x0a"
 _INDEX_SIZE: Final = 4  # a codestream in pieces: each begins with its number
-# Enough of the codestream for the header up to the animation flag, and to spare.
+# Enough of the codestream for the header up to the animation flag, with a margin.
 _HEADER_BYTES: Final = 64
 _RATIOS: Final = (None, "1", "6/5", "4/3", "3/2", "16/9", "5/4", "2")
-# U32 fields: (bits, what is added) for each of the four values of the selector in front.
+# U32 fields: (bits, offset) for each of the four values of the selector before them.
 _SIDE: Final = ((9, 1), (13, 1), (18, 1), (30, 1))
 _PREVIEW_SIDE: Final = ((6, 1), (8, 65), (10, 321), (12, 1345))
 _PREVIEW_EIGHTHS: Final = ((0, 16), (0, 32), (5, 1), (9, 33))
@@ -55,7 +55,7 @@ class JxlHeader:
 
 
 class _Bits:
-    """Reads numbers bit by bit, least significant first; zeros behind the end."""
+    """Reads numbers bit by bit, least significant first; zeros after the end."""
 
     def __init__(self, data: bytes) -> None:
         self._number = int.from_bytes(data, "little")
@@ -71,7 +71,7 @@ class _Bits:
 
 
 def read_header(data: bytes) -> JxlHeader | None:
-    """The header of a JPEG XL file, bare or in boxes; None where there is none."""
+    """The header of a JPEG XL file, bare or in boxes; None if there is none."""
     stream = _codestream(data)
     if not stream.startswith(_CODESTREAM):
         return None
@@ -100,7 +100,7 @@ def _codestream(data: bytes) -> bytes:
 
 
 def _size(bits: _Bits, side: Callable[[_Bits, bool], int]) -> tuple[int, int]:
-    """Width and height; a side is written in pixels or in eighths of them, the width often as a ratio."""
+    """Width and height; a side is stored in pixels or in eighths of them, the width often as a ratio."""
     in_eighths = bool(bits.take(1))
     height = side(bits, in_eighths)
     ratio = _RATIOS[bits.take(3)]
@@ -116,9 +116,9 @@ def _preview_side(bits: _Bits, in_eighths: bool) -> int:
 
 
 def open_jxl(data: bytes) -> Image.Image:
-    """The picture, upright already; a JPEG that was packed into a JPEG XL comes back as that JPEG.
+    """The picture, already upright; a JPEG that was packed into a JPEG XL is returned as that JPEG.
 
-    :raises Exception: whatever the library does on a damaged file.
+    :raises Exception: whatever the library raises on a damaged file.
     """
     packed, info, pixels, profile, _ = Decoder(num_threads=1)(data)
     if packed:

@@ -1,6 +1,6 @@
-"""One try at the pages of a still: sizes against limits, the cheapest size that the format can give, rendering.
+"""One try at the pages of a still: sizes against limits, the cheapest size that the format can produce, rendering.
 
-Raises whatever the libraries raise on damaged bytes; what that means, and whether to try again, is for ``stills``.
+Raises whatever the libraries raise on damaged bytes; ``still`` decides what that means, and whether to try again.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
     Pixels = npt.NDArray[np.uint8]
 
-# What a decoder leaves is at least twice the frame in both directions, so that it is Lanczos that shapes the frame.
+# A decoder's output is at least twice the frame in both directions, so that Lanczos determines the frame.
 _DRAFT_GAP: Final = 2
-# From here on the detour over FFmpeg is worth it for a WebP: libwebp would take more than 300 MB.
+# From here on, the detour through FFmpeg is worth it for a WebP: libwebp would take more than 300 MB.
 _LARGE_WEBP: Final = 16_000_000
-# JPEG 2000: how often the picture was halved stands in the "coding style default" marker (ISO/IEC 15444-1 A.6.1), which
-# is in the first part of the codestream's header.
+# JPEG 2000: the "coding style default" marker (ISO/IEC 15444-1 A.6.1) in the first part of the codestream's header
+# says how often the picture was halved.
 _COD: Final = b"\xff\x52"
 _COD_REACH: Final = 4096
 _COD_LEVELS: Final = 9
-# OpenJPEG keeps each sample as 32 bits, twice, beside what it gives; measured with three channels.
+# OpenJPEG keeps each sample as 32 bits, twice, in addition to its output; measured with three channels.
 _JPEG2000_BYTES: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What came out of one try.
+    """The result of one try.
 
-    ``pages`` are each picture as a light page shows it, and as a dark one does where that differs visibly. ``width`` and
-    ``height`` are the first one's own after orientation, ``count`` is how many pictures the file says it holds.
-    ``broken_off`` is the complaint about the one behind the last that came out.
+    ``pages`` are each picture on a light page, and on a dark one if that differs visibly. ``width`` and
+    ``height`` are the first one's own after orientation, ``count`` is the file's own number of pictures.
+    ``broken_off`` is the error about the picture after the last one that could be decoded.
     """
 
     pages: tuple[tuple[Pixels, Pixels | None], ...]
@@ -57,7 +57,7 @@ class Shown:
 def read(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: bool) -> Shown:
     """Decode and render the pictures of a still, up to ``max_frames`` and together up to ``max_pixels``.
 
-    ``tolerant``: the bytes are known to be damaged; fill what an interlaced file lacks.
+    ``tolerant``: the bytes are known to be damaged; fill what is missing in an interlaced file.
 
     :raises MediaError: TOO_LARGE, or UNSUPPORTED.
     :raises Exception: whatever a library raises on damaged bytes, about the first picture.
@@ -96,7 +96,7 @@ def read(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: bool) 
 
 
 def shown(image: Image.Image, full: tuple[int, int], count: int) -> Shown:
-    """One loaded picture, rendered; ``full`` is its size in the file where the image has been scaled down already."""
+    """One loaded picture, rendered; ``full`` is its size in the file if the image has already been scaled down."""
     orientation = rendering.orientation_of(image)
     light, dark = rendering.render_on_pages(image, rendering.strip_size(*full), orientation)
     # Copied at once: a small opaque picture is the opened file itself, which shows another page after the next seek.
@@ -119,7 +119,7 @@ def _is_large_still(data: bytes, canvas: tuple[int, int], limits: MediaLimits) -
 
 
 def _wanted(full: tuple[int, int]) -> tuple[int, int]:
-    """The least size that a decoder may give of a picture; never more than the picture has."""
+    """The smallest acceptable output of a decoder for a picture; never more than the picture has."""
     size = rendering.strip_size(*full)
     return min(full[0], size[0] * _DRAFT_GAP), min(full[1], size[1] * _DRAFT_GAP)
 
@@ -127,7 +127,7 @@ def _wanted(full: tuple[int, int]) -> tuple[int, int]:
 def _read_page(
     image: Image.Image, data: bytes, kind: sniff.Kind, limits: MediaLimits, count: int, *, tolerant: bool
 ) -> Shown:
-    """Load one opened picture at the size that its format can give, and render it."""
+    """Load one opened picture at the size that its format can produce, and render it."""
     full = image.size
     wanted = _wanted(full)
     if kind is sniff.JPEG and isinstance(image, JpegImagePlugin.JpegImageFile):
@@ -145,7 +145,7 @@ def _read_page(
         image.reduce = halvings = 0 if tolerant else _halvings(data, full, wanted)
         costs.refuse_costly(*full, (full[0] * full[1] >> 2 * halvings) * _JPEG2000_BYTES, kind.name)
     image.load()
-    if not scaled and image.size != full:  # some readers learn the true size only now
+    if not scaled and image.size != full:  # some readers find out the true size only now
         full = image.size
         costs.refuse_large(*full, limits.max_pixels)
     return shown(interlace.filled(image, data, kind) if tolerant else image, full, count)

@@ -1,9 +1,9 @@
-"""Damaged files rewritten so that their decoders keep what browsers show of them.
+"""Rewrites damaged files so that their decoders keep what browsers show of them.
 
-Browsers feed a decoder piece by piece and draw what has come out when it stops. Pillow's readers want a whole file first,
-and some give nothing for a part. So the file is made whole: what is missing is filled in, what stands in the way is left
-out, and what is broken is cut off. Nothing is decoded here, and nothing is judged; which of the rewritten files comes out
-best is for the caller to find.
+Browsers feed a decoder piece by piece and draw what has come out when it stops. Pillow's readers need a complete file
+first, and some return nothing for a part. So the file is completed: missing parts are filled in, obstacles are left
+out, and broken parts are cut off. This module decodes and judges nothing; the caller finds out which rewritten file
+gives the best result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lemmy_safety.media.structure.parts import big, little
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# What makes up a picture in a PNG; anything else in it can be left out.
+# The chunks of a picture in a PNG; all others can be left out.
 _PNG_PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"gAMA", b"sRGB", b"iCCP", b"eXIf"})
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS: Final = 100_000
@@ -26,7 +26,7 @@ _WEBP_IMAGE: Final = re.compile(rb"VP8[ L]")
 _LOSSLESS: Final = b"VP8L"
 _MOST_ZEROS: Final = 4 * 1024 * 1024
 _END_OF_IMAGE: Final = b"\xff\xd9"
-# Where a JPEG can be cut so that all before it counts: before a scan, or the tables of one.
+# Where a JPEG can be cut so that everything before remains valid: before a scan, or the tables of one.
 _BEFORE_SCANS: Final = re.compile(rb"\xff[\xc4\xda]")
 #: A progressive JPEG has some ten scans.
 _MAX_CUTS: Final = 24
@@ -38,7 +38,7 @@ def is_cut_off(data: bytes, kind: sniff.Kind) -> bool:
 
 
 def rewritten(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> Iterator[bytes]:
-    """The same picture as other files, the most promising first; none for kinds where nothing is known to help."""
+    """The same picture as other files, the most promising first; none for kinds for which no repair is known."""
     padded = containers.padded_to_declared_length(data, kind, max_bytes=max_bytes)
     if padded is not None:
         yield padded
@@ -51,9 +51,9 @@ def rewritten(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> Iterator[byte
 
 
 def breakable(data: bytes, kind: sniff.Kind, *, max_bytes: int) -> bytes | None:
-    """The file whose picture data may be broken somewhere, to be ``cut``; None for kinds that need no such help.
+    """The file whose picture data may be broken somewhere, to be ``cut``; None for kinds that do not need this.
 
-    WebP and AVIF: their libraries give nothing at all when they meet broken picture data.
+    WebP and AVIF: their libraries return nothing at all if picture data is broken.
     """
     if kind is sniff.WEBP:
         return next(_bare_webp(data, max_bytes), data)
@@ -68,7 +68,7 @@ def cut(data: bytes, at: int) -> bytes:
 
 
 def _bare_png(data: bytes) -> bytes:
-    """Only the chunks that make up the picture, up to the first that is none, with the right checksums and an end."""
+    """Only the chunks of the picture, up to the first that is not one, with the right checksums and an end."""
     chunks = [_PNG_SIGNATURE]
     at = len(_PNG_SIGNATURE)
     for _ in range(_MAX_CHUNKS):
@@ -86,10 +86,10 @@ def _png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _bare_webp(data: bytes, max_bytes: int) -> Iterator[bytes]:
-    """The first picture alone, as a file of its own with at least as many bytes as it declares.
+    """The first picture alone, as a separate file with at least as many bytes as it declares.
 
-    Zeros are no short codes: a lossless picture in which they stand for missing data can need more of them than are
-    missing, up to some for each pixel.
+    Zeros are not short codes: a lossless picture in which they replace missing data can need more of them than are
+    missing, up to a few for each pixel.
     """
     found = _WEBP_IMAGE.search(data)
     if found is None:
@@ -115,7 +115,7 @@ def _shortened_jpegs(data: bytes) -> Iterator[bytes]:
 
 
 def longest_part(size: int, decodes: Callable[[int], bool], *, tries: int) -> int | None:
-    """By halving, how many of ``size`` bytes from the start still decode; None when no try did."""
+    """By bisection, how many of ``size`` bytes from the start still decode; None if no try did."""
     low, high, best = 0, size, None
     for _ in range(tries):
         middle = (low + high) // 2

@@ -1,8 +1,9 @@
-"""What can be shown of a damaged still: the tries, one after the other, until one shows something.
+"""Shows what it can of a damaged still: several tries, one after the other, until one shows something.
 
-The order is that of closeness to what browsers show of such files, as found by comparing with Chromium: Pillow's tolerant
-mode, files rewritten so that Pillow's libraries read them, the part before the break, and a second decoder. Nothing is
-judged here but whether anything can be seen at all.
+The tries are ordered by closeness to what browsers show of such files, found by comparing with Chromium: Pillow's
+tolerant
+mode, files rewritten so that Pillow's libraries read them, the part before the break, and a second decoder. This module
+only judges whether anything can be seen at all.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from lemmy_safety.media.base import MediaLimits
     from lemmy_safety.media.stills.reading import Shown
 
-# What came out of a damaged file counts from this share of a square of the frame's shorter side on: two and a half rows.
+# The output from a damaged file counts from this share of a square of the frame's shorter side on: two and a half rows.
 _PAINTED_SHARE: Final = 0.005
-# libjpeg makes up to four blocks of 16 x 16 of nothing before it gives up and leaves the rest grey; in a small frame those
-# are much, so of a JPEG it is a twentieth there.
+# libjpeg outputs up to four empty blocks of 16 x 16 before it gives up and leaves the rest grey; in a small frame those
+# are a large share, so for a JPEG it is a twentieth there.
 _MADE_UP: Final = 4 * 16 * 16
 _SMALL_SHARE: Final = 0.05
 # Each costs a decode of a damaged WebP or AVIF; eight find the break to a 256th of the file.
@@ -39,7 +40,7 @@ _HALVINGS: Final = 8
 
 
 class Way(StrEnum):
-    """How a damaged file came to be shown."""
+    """How a damaged file was made showable."""
 
     TOLERANT = "tolerant"
     REWRITTEN = "rewritten"
@@ -48,14 +49,14 @@ class Way(StrEnum):
 
 
 class Damage(Exception):
-    """One try at decoding failed on the bytes themselves; the text is the decoder's complaint, one line."""
+    """One try at decoding failed because of the bytes; the text is the decoder's error, in one line."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(complaint_of(error))
 
 
 def attempt(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: bool = False) -> Shown:
-    """Decode once; with ``tolerant``, keep what there is of a damaged file.
+    """Decode once; with ``tolerant``, keep the readable part of a damaged file.
 
     :raises MediaError: TOO_LARGE, UNSUPPORTED, or out of memory.
     :raises Damage: any other failure. Broken files make Pillow raise some ten unrelated exception classes.
@@ -75,10 +76,11 @@ def attempt(data: bytes, kind: sniff.Kind, limits: MediaLimits, *, tolerant: boo
 
 
 def rescue(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> tuple[Way, Shown] | None:
-    """The first try that shows something of a damaged file; None when none does.
+    """The first try that shows something of a damaged file; None if none does.
 
-    A file of which hardly more came out than the colour its decoder fills the canvas with shows nothing, lest "could not
-    be read" be recorded as "looked at and fine".
+    If the output is hardly more than the colour with which its decoder fills the canvas, the file shows nothing;
+    otherwise
+    "could not be read" would be recorded as "checked and fine".
 
     :raises MediaError: out of memory.
     """
@@ -107,7 +109,7 @@ def _ways(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> Iterator[tuple[
 
 
 def _first_part(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> Shown:
-    """What is before the break, which is found by halving.
+    """The part before the break, which is found by bisection.
 
     :raises Damage: no part of it can be decoded.
     """
@@ -132,7 +134,7 @@ def _by_second_decoder(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> Sh
 
 
 def _is_paint(pixels: npt.NDArray[np.uint8], kind: sniff.Kind) -> bool:
-    """Whether hardly anything of a frame has another colour than its first or its last pixel."""
+    """Whether almost all of a frame has the colour of its first or its last pixel."""
     height, width, _ = pixels.shape
     least = _PAINTED_SHARE * min(height, width) ** 2
     if kind is sniff.JPEG:

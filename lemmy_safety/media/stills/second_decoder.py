@@ -1,11 +1,11 @@
-"""Stills by FFmpeg's decoders (PyAV), for two things that Pillow cannot do.
+"""Decodes stills with FFmpeg (PyAV), for two things that Pillow cannot do.
 
-- What Pillow gives up on: FFmpeg's decoders of JPEG, PNG, WebP, BMP, TIFF and JPEG 2000 are written independently of
-  the libraries that Pillow uses, and some damaged files come out of one and not of the other.
-- Large WebP pictures: Pillow has libwebp make 19 bytes a pixel of them (1.9 GB at 100 megapixels with transparency),
+- Files on which Pillow gives up: FFmpeg's decoders of JPEG, PNG, WebP, BMP, TIFF and JPEG 2000 are independent of
+  the libraries that Pillow uses, and some damaged files can be decoded by one and not by the other.
+- Large WebP pictures: for Pillow, libwebp makes 19 bytes a pixel of them (1.9 GB at 100 megapixels with transparency);
   FFmpeg keeps them as 1.5 to 4 bytes and scales them from there, four times as fast.
 
-Nothing here knows of limits but ``max_pixels``, or says what a failure means. No demuxer is involved: one packet is one
+This module knows no limits except ``max_pixels``, and not what a failure means. It uses no demuxer: one packet is one
 file, so nothing is probed and nothing is read from anywhere else.
 """
 
@@ -41,23 +41,23 @@ _CODECS: Final[Mapping[sniff.Kind, str]] = {
 # FFmpeg counts the padding of each row as well.
 _PADDING: Final = 2
 _NO_OPTIONS: Final[Mapping[str, str]] = {}
-# Keep what comes out of a damaged file instead of refusing it.
+# Keep the output from a damaged file instead of refusing it.
 _TOLERANT: Final[Mapping[str, str]] = {"err_detect": "ignore_err", "flags": "+output_corrupt", "flags2": "+showall"}
 
-# Bytes a pixel takes while a WebP is decoded and scaled here: 4:2:0 planes of a simple lossy file; of any other at worst
-# ARGB and a whole RGBA picture beside it, because colours behind alpha 0 must not be mixed in by scaling.
+# Bytes per pixel while a WebP is decoded and scaled here: 4:2:0 planes for a simple lossy file; for any other at worst
+# ARGB plus a whole RGBA picture, because scaling must not mix in colours behind alpha 0.
 _SIMPLE_LOSSY_BYTES: Final = 1.5
 _OTHER_BYTES: Final = 8.0
 _SIMPLE_LOSSY: Final = b"VP8 "
 
 
 class CannotDecode(Exception):
-    """FFmpeg makes no picture of it; the text is its complaint."""
+    """FFmpeg cannot decode it; the text is its error."""
 
 
 @shortage_or_damage()
 def decode_damaged(data: bytes, kind: sniff.Kind, *, max_pixels: int) -> Image.Image:
-    """What FFmpeg makes of a damaged still, in mode RGB or RGBA; turned and coloured as stored.
+    """FFmpeg's result for a damaged still, in mode RGB or RGBA; turned and coloured as stored.
 
     :raises CannotDecode: nothing, or there is no decoder for ``kind`` here.
     """
@@ -68,13 +68,13 @@ def decode_damaged(data: bytes, kind: sniff.Kind, *, max_pixels: int) -> Image.I
 
 
 def webp_memory(data: bytes, pixels: int) -> int:
-    """Bytes that decoding a WebP of so many pixels takes here at worst."""
+    """Bytes that decoding a WebP of this many pixels takes here at worst."""
     return int(pixels * (_SIMPLE_LOSSY_BYTES if data[12:16] == _SIMPLE_LOSSY else _OTHER_BYTES))
 
 
 @shortage_or_damage()
 def decode_large_webp(data: bytes, size: tuple[int, int], *, max_pixels: int) -> Image.Image:
-    """A healthy still WebP, scaled to ``size`` where it is opaque and whole where it is not; profile and EXIF in ``info``.
+    """A healthy still WebP, scaled to ``size`` if opaque and at full size otherwise; profile and EXIF in ``info``.
 
     :raises CannotDecode: it is damaged, or animated.
     """
@@ -114,7 +114,7 @@ def _has_alpha(frame: VideoFrame) -> bool:
 
 
 def _whole(frame: VideoFrame) -> Image.Image:
-    """The frame at its own size; RGBA shares the frame's memory, which at 100 megapixels is 400 MB not taken twice."""
+    """The frame at its own size; RGBA shares the frame's memory, which saves 400 MB at 100 megapixels."""
     if not _has_alpha(frame):
         return Image.fromarray(frame.to_ndarray(format="rgb24", threads=1))
     whole = frame.reformat(format="rgba", threads=1)

@@ -1,7 +1,7 @@
-"""One still to frames, and every failure to a ``MediaError``.
+"""Turns one still into frames, and every failure into a ``MediaError``.
 
-Also the first frame of an animation that cannot be played. Everything is in memory; whatever the bytes are,
-``MediaError`` is all that leaves. What is cut out of the frames afterwards is not decided here, nor whether a picture is
+Also the first frame of an animation that cannot be played. Everything is in memory; whatever the bytes are, only
+``MediaError`` is raised. Other modules decide what is cut out of the frames afterwards, and whether a picture is
 good or bad.
 """
 
@@ -29,8 +29,9 @@ def decode_still(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedM
     """Decode a still of a kind that ``formats`` reads: all pages of a TIFF, all pictures of an icon or a HEIC.
 
     The shorter side of a frame is at most 512 px, and it has at most ``rendering.STRIP_PIXELS``. A page with
-    transparency that a dark page shows differently comes twice, then with the view ``rendering.ON_DARK``. A damaged file is judged
-    by what can be shown of it, as a browser would, with a TRUNCATED or DAMAGED anomaly that has the decoder's complaint.
+    transparency that a dark page shows differently comes twice, the second time with the view ``rendering.ON_DARK``. A
+    damaged file is judged by what can be shown of it, as in a browser, with a TRUNCATED or DAMAGED anomaly that has the
+    decoder's error.
 
     :raises MediaError: UNREADABLE, UNSUPPORTED or TOO_LARGE, with a reason for a person.
     """
@@ -75,7 +76,7 @@ def _count(frames: int) -> str:
 
 
 def _frames(shown: Shown, kind: sniff.Kind, at_s: float | None) -> Iterator[Frame]:
-    """The pages' frames; of an icon, only the sizes that show another picture than a larger one does."""
+    """The pages' frames; for an icon, only the sizes that show another picture than a larger one does."""
     seen: list[npt.NDArray[np.uint8]] = []
     for index, (light, dark) in enumerate(shown.pages):
         if kind is sniff.ICON and any(likeness.same_picture(larger, light) for larger in seen):

@@ -1,5 +1,6 @@
-"""How each container is built: where its medium ends, and what lies in it beside the picture.
+"""The structure of each container: where its medium ends, and what it contains besides the picture.
 
-One module a format, each with one walk over the bytes. No walk raises, whatever the bytes are; each is bounded in steps
-and takes time in proportion to the file. Nothing here decodes a pixel or says whether anything found is good or bad.
+One module per format, each with one walk over the bytes. No walk raises, whatever the bytes are; each has a limited
+number
+of steps and takes time in proportion to the file. Nothing here decodes a pixel or says whether a find is good or bad.
 """

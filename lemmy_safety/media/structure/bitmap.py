@@ -21,7 +21,7 @@ _ICON_ENTRY: Final = 16
 
 
 def is_bmp(data: Octets, at: int) -> bool:
-    """Whether a BMP's headers are at ``at``; the two letters alone begin many an English text, too."""
+    """Whether a BMP's headers are at ``at``; the two letters alone also begin many an English text."""
     header = at + _FILE_HEADER
     size = little(data, header, 4)
     return bytes(data[at : at + 2]) == b"BM" and size in HEADER_SIZES
@@ -38,7 +38,7 @@ def begins_picture(data: Octets, at: int) -> bool:
 
 
 def read_bmp(data: Octets) -> Structure:
-    """Measure a BMP by its rows; the length in its header is what nobody checks."""
+    """Measure a BMP by its rows, because no program checks the length in its header."""
     header = little(data, _FILE_HEADER, 4)
     core = header == _CORE_HEADER
     width, height = little(data, 18, 2 if core else 4), little(data, 20 if core else 22, 2 if core else 4)
@@ -69,7 +69,7 @@ def _palette(data: Octets, header: int, bits: int) -> int:
 
 
 def read_icon(data: Octets) -> Structure:
-    """Which pictures the directory of an icon lists; they are its own."""
+    """List the pictures in the directory of an icon; they are its own."""
     listed = [_ICON_HEADER + _ICON_ENTRY * number for number in range(little(data, 4, 2))]
     own = [(little(data, at + 12, 4), little(data, at + 8, 4)) for at in listed if at + _ICON_ENTRY <= len(data)]
     end = max((at + size for at, size in own), default=len(data) + 1)

@@ -1,6 +1,6 @@
 """ISO base media: MP4, QuickTime, AVIF, HEIC, and the boxed forms of JPEG XL and JPEG 2000 (ISO/IEC 14496-12).
 
-A file is a chain of boxes, each led by its length and a name of four characters.
+A file is a chain of boxes, each preceded by its length and a name of four characters.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _TO_THE_END: Final = 0
 _LENGTH_FOLLOWS: Final = 1
 # Names are ASCII; QuickTime's own text boxes begin with a copyright sign.
 _NAME: Final = re.compile(rb"[ -~\xa9][ -~]{3}")
-# What players take tracks from. FFmpeg, and so Chromium, also opens a box of another name that holds a movie's header.
+# Where players find tracks. FFmpeg, and so Chromium, also opens a box of another name that holds a movie's header.
 _MOVIE: Final = frozenset({b"moov", b"moof"})
 _MOVIE_IN_DISGUISE: Final = frozenset({b"free", b"hoov"})
 _FIRST_IN_MOVIE: Final = frozenset({b"mvhd", b"cmov"})
 _EXIF_OFFSET: Final = 4
 
-# Boxes that make up the medium, and those of the outermost level that are looked into.
+# Boxes that make up the medium, and those of the outermost level that are examined.
 _MEDIUM: Final = frozenset(
     {
         b"ftyp",
@@ -66,9 +66,9 @@ _UUID_SIZE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: ``offset`` is where its header begins, ``body`` its content, ``end`` what is behind it.
+    """One box: ``offset`` is where its header begins, ``body`` its content, ``end`` the offset after it.
 
-    ``end`` is beyond the data where the box is cut off.
+    ``end`` is beyond the data if the box is cut off.
     """
 
     name: bytes
@@ -78,9 +78,9 @@ class Box:
 
 
 def boxes(data: Octets, start: int = 0, end: int | None = None, *, any_name: bool = False) -> Iterator[Box]:
-    """The boxes from ``start`` to ``end``, in order; stops before what is no box and behind one that is cut off.
+    """The boxes from ``start`` to ``end``, in order; stops before anything that is not a box and after a cut-off one.
 
-    ``any_name``: as players do, who pass over boxes whose names no standard knows or that are no text.
+    ``any_name``: accept names in no standard or not even text, which players skip.
     """
     limit = len(data) if end is None else min(end, len(data))
     at = start
@@ -106,9 +106,9 @@ def may_begin(data: Octets) -> bool:
 
 
 def movie(data: Octets) -> Box | None:
-    """The first box that players take tracks from, whatever the file says it is; None where they find none.
+    """The first box from which players take tracks, whatever the file's label; None if they find none.
 
-    Of a file with more boxes than are walked over it is the rest, if a movie may be in there.
+    In a file with more boxes than are read, it is the rest, if that may contain a movie.
     """
     last: Box | None = None
     steps = 0
@@ -126,7 +126,7 @@ def movie(data: Octets) -> Box | None:
 
 
 def read(data: Octets) -> Structure:
-    """Walk the outermost boxes, and those of a movie that describe it."""
+    """Read the outermost boxes, and those of a movie that describe it."""
     parts = Parts()
     own: list[tuple[int, int]] = []
     seen: set[bytes] = set()
@@ -134,14 +134,14 @@ def read(data: Octets) -> Structure:
     steps = Steps()
     for box in boxes(data, any_name=True):
         if seen & _MEDIUM and not _NAME.fullmatch(box.name):
-            break  # the end; before the medium begins, players pass over boxes of any name
+            break  # the end; before the medium begins, players skip boxes of any name
         if not steps.take():
             break
         if box.name == b"ftyp" and seen & {b"ftyp", b"moov", b"meta"}:
-            break  # another file has been put behind this one
+            break  # another file has been appended
         known = box.name in _MEDIUM or box.name in _NAMED or box.name == b"uuid"
         if box.end > len(data):
-            # A known box is cut off; what only looks like one is behind the end.
+            # A known box is cut off; bytes that only look like one are after the end.
             return parts.structure(None if known else at, own=own)
         seen.add(box.name)
         if box.name == b"ftyp":
@@ -156,7 +156,7 @@ def read(data: Octets) -> Structure:
 
 
 def _add_beside(parts: Parts, data: Octets, outer: Box, tables: frozenset[bytes], steps: Steps) -> None:
-    """What in a movie, or in one of its tracks, is none of its own tables."""
+    """Everything in a movie, or in one of its tracks, that is not one of its own tables."""
     for found in boxes(data, outer.body, outer.end):
         if not steps.take():
             return

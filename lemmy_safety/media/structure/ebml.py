@@ -1,4 +1,4 @@
-"""WebM and Matroska: elements led by an identifier and a length, both of variable size (RFC 8794, RFC 9559)."""
+"""WebM and Matroska: elements preceded by an identifier and a length, both of variable size (RFC 8794, RFC 9559)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ _SEGMENT: Final = 0x18538067
 _CLUSTER: Final = 0x1F43B675
 _VOID: Final = 0xEC
 _CHECKSUM: Final = 0xBF
-# The segment's own tables (seek head, info, tracks, cues), and what is in a cluster: times, blocks and positions, which
-# come one by one where a recorder left the cluster's length open.
+# The segment's own tables (seek head, info, tracks, cues), and the content of a cluster: times, blocks and positions,
+# which
+# come one by one if a recorder left the cluster's length open.
 _KNOWN: Final = frozenset(
     {_CLUSTER, _CHECKSUM, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B} | {0xE7, 0xA3, 0xA0, 0xAF, 0xA7, 0xAB, 0x5854}
 )
@@ -24,14 +25,14 @@ _NAMED: Final = {
     0x1254C367: (Block.TAGS, "tags"),
 }
 _MAX_ID_SIZE: Final = 4
-# A header has seven; all that is learned from it is the name of the kind.
+# A header has seven; we need only the name of the kind.
 _MAX_HEADER_ELEMENTS: Final = 1_000
 _BYTE_BITS: Final = 8
 _OPEN: Final = -1
 
 
 def read(data: Octets) -> Structure:
-    """Walk from the EBML header, which ``data`` begins with, through the segment; clusters are stepped over."""
+    """Read from the EBML header, at the start of ``data``, through the segment; skips over clusters."""
     parts = Parts()
     end: int | None = None
     at = 0
@@ -39,7 +40,7 @@ def read(data: Octets) -> Structure:
     while steps.take():
         element = _element(data, at)
         if element is None or (at and element[0] not in {_SEGMENT, _VOID, _CHECKSUM}):
-            break  # what is behind the segment, be it a second file
+            break  # what follows the segment, even a second file
         name, body, size = element
         if name == _SEGMENT:
             stop = len(data) if size == _OPEN else body + size
@@ -58,9 +59,9 @@ def read(data: Octets) -> Structure:
 
 
 def _segment(data: Octets, at: int, stop: int, parts: Parts, steps: Steps, *, is_open: bool) -> tuple[int, bool]:
-    """Step through a segment's elements: where they end, and whether none was cut off.
+    """Step through a segment's elements: returns where they end, and whether none was cut off.
 
-    A segment of open length ends before the first element that belongs to none.
+    A segment of open length ends before the first element that cannot be part of one.
     """
     while steps.take():
         element = _element(data, at) if at < stop else None
@@ -83,7 +84,7 @@ def _segment(data: Octets, at: int, stop: int, parts: Parts, steps: Steps, *, is
 
 
 def begins_file(data: Octets, at: int) -> bool:
-    """Whether an EBML header is at ``at`` that something follows which such files have, whatever it says they are."""
+    """Whether an EBML header is at ``at``, followed by something that such files have, whatever its label."""
     header = _element(data, at)
     if header is None or header[0] != _EBML or header[2] == _OPEN:
         return False
@@ -92,7 +93,7 @@ def begins_file(data: Octets, at: int) -> bool:
 
 
 def doc_type(data: Octets) -> bytes:
-    """What the EBML header says the file is, such as ``webm``; empty where it does not say among its first elements."""
+    """The file type in the EBML header, such as ``webm``; empty if it is not among its first elements."""
     header = _element(data, 0)
     if header is None or header[0] != _EBML:
         return b""
@@ -110,7 +111,7 @@ def doc_type(data: Octets) -> bytes:
 
 
 def _element(data: Octets, at: int) -> tuple[int, int, int] | None:
-    """Identifier, offset and size of the content of the element at ``at``; None where there is none."""
+    """Identifier, offset and size of the content of the element at ``at``; None if there is none."""
     first = data[at] if at < len(data) else 0
     id_size = _BYTE_BITS + 1 - first.bit_length()
     length_at = at + id_size

@@ -31,15 +31,15 @@ _NAMED: Final[dict[int | bytes, tuple[Block, str]]] = {
     b"XMP DataXMP": (Block.XMP, "XMP block"),
     b"ICCRGBG1012": (Block.PROFILE, "colour profile"),
 }
-# The end of a chain is looked for first: else each one would be compared with all lengths.
+# The end of a chain is tested first: otherwise each one would be compared with all lengths.
 _SUB_BLOCKS: Final = rb"(?:(?!\0)" + sized(lambda size: octet(size) + rb".{%d}" % size, range(1, 256)) + rb")*+"
 _CHAIN: Final = re.compile(_SUB_BLOCKS, re.DOTALL)
-# What does not change how a frame is shown: all extensions but the last graphic control before it, and those that have
-# too little in them to be one.
+# Blocks that do not change how a frame is shown: all extensions but the last graphic control before it, and those that
+# are too short to be one.
 _IDLE_EXTENSION: Final = rb"!(?:[^\xf9]|\xf9(?!\x04))" + _SUB_BLOCKS + rb"\0"
 _OVERRULED_CONTROL: Final = rb"!\xf9" + _SUB_BLOCKS + rb"\0(?=!\xf9\x04)"
 _FILLER: Final = re.compile(run(either((_IDLE_EXTENSION, _OVERRULED_CONTROL))), re.DOTALL)
-# Pillow reads on into the next block behind these, and then finds no picture.
+# Pillow reads on into the next block after these, and then finds no picture.
 _EMPTY_EXTENSION: Final = re.compile(rb"![^\xfe]\0", re.DOTALL)
 
 
@@ -47,8 +47,9 @@ _EMPTY_EXTENSION: Final = re.compile(rb"![^\xfe]\0", re.DOTALL)
 class GifBlock:
     """One block: ``kind`` is FRAME, EXTENSION, TRAILER or GARBAGE, ``label`` an extension's label, else 0.
 
-    ``offset`` is where it begins, ``chain`` where its sub-blocks begin, ``end`` is behind it; ``end`` is beyond the
-    data where it is cut off.
+    ``offset`` is where it begins, ``chain`` where its sub-blocks begin, ``end`` the offset after it; ``end`` is beyond
+    the
+    data if it is cut off.
     """
 
     kind: int
@@ -59,9 +60,9 @@ class GifBlock:
 
 
 def blocks(data: Octets) -> Iterator[GifBlock]:
-    """The first ``MAX_STEPS`` blocks behind the header, in order; ends with the trailer, or the data.
+    """The first ``MAX_STEPS`` blocks after the header, in order; ends with the trailer, or the data.
 
-    What is no block is passed over to the next byte that can begin one, as Pillow does and browsers do not.
+    Skips bytes that are not a block up to the next one that can begin a block, as Pillow does and browsers do not.
     """
     at = _HEADER_SIZE + _palette_size(data, 10)
     for _ in range(MAX_STEPS):
@@ -93,14 +94,14 @@ def _palette_size(data: Octets, at: int) -> int:
 
 
 def _chain_end(data: Octets, at: int) -> int:
-    """Where a chain of sub-blocks ends; beyond the data where it is cut off."""
+    """Where a chain of sub-blocks ends; beyond the data if it is cut off."""
     found = _CHAIN.match(data, at) if at < len(data) else None
     end = len(data) if found is None else found.end()
     return end + 1 if end < len(data) and not data[end] else len(data) + 1
 
 
 def lean(data: bytes) -> bytes:
-    """The same frames without the extensions that change nothing about them; ``data`` itself where there are few.
+    """The same frames without the extensions that do not affect them; ``data`` itself if there are few.
 
     Pillow reads each extension, and each of its sub-blocks, in Python.
     """
@@ -134,9 +135,10 @@ def lean(data: bytes) -> bytes:
 
 
 def read(data: Octets) -> Structure:
-    """Walk from the header, which ``data`` begins with.
+    """Read from the header, at the start of ``data``.
 
-    Browsers stop at what is no block; a few stray bytes between two are passed over here, since Pillow reads on.
+    Browsers stop at anything that is not a block; here a few stray bytes between two are skipped, since Pillow reads
+    on.
     """
     parts = Parts()
     end: int | None = None
@@ -165,7 +167,7 @@ def _add_extension(parts: Parts, data: Octets, block: GifBlock) -> None:
 
 
 def _content(data: Octets, at: int, end: int) -> bytes:
-    """The sub-blocks of a chain without the lengths between them, as many as are taken."""
+    """The sub-blocks of a chain without the lengths between them, as many as are used."""
     pieces: list[Octets] = []
     while at < end and data[at] and len(pieces) < _MAX_JOINED:
         pieces.append(data[at + 1 : min(at + 1 + data[at], end)])

@@ -24,16 +24,16 @@ _APPS: Final = range(0xE0, 0xF0)
 # TEM and the restart markers have no length and no content.
 _BARE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
-# Within entropy-coded data a stuffed FF 00 is data, and restart markers belong to it.
+# Within entropy-coded data, a stuffed FF 00 is data, and restart markers are part of it.
 _MARKER_IN_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-# Any number of FF may stand before a marker; more than these few is chance, not a picture's beginning.
+# Any number of FF may precede a marker; more than these few is chance, not a picture's beginning.
 _MARKER_HERE: Final = re.compile(rb"\xff{1,16}[^\x00\xff]")
-# A picture's header has at most this many segments: 255 pieces of a colour profile and as many of an extended XMP
-# block are what those two schemes allow.
+# A picture's header has at most this many segments: the two schemes allow 255 pieces of a colour profile and as many
+# of an extended XMP block.
 _MAX_HEADER_STEPS: Final = 600
 _MIN_LENGTH: Final = 2  # a segment's length counts its own two bytes
 
-# Blocks by the segment they are in and how they begin, and how many bytes of a segment are not content.
+# Blocks by their segment and beginning, and how many bytes of a segment are not content.
 # Sources: JFIF 1.02; Exif 2.32 4.5.4 and 4.7.3; XMP part 3 (2020) 1.1.3; ICC.1:2022 B.4; CIPA DC-007 5.1; ISO 19566-5
 # (JUMBF in APP11); Photoshop's and FLIR's as ExifTool documents them.
 _SCHEMES: Final[tuple[tuple[int, bytes, Block, str, int], ...]] = (
@@ -54,15 +54,16 @@ _SEGMENT_NAME: Final = re.compile(rb"[!-~][ -~]{1,15}")
 # Each further APP11 segment of one box repeats that box's length and type.
 _JUMBF_REPEATED: Final = 8
 
-# What changes how a picture is shown, beside its tables: how its colours are meant, and which way it is turned. Of those
-# in pieces as many as their schemes allow; of Adobe's, libjpeg takes the last.
+# Segments besides the tables that change how a picture is shown: the meaning of its colours, and its orientation. Of
+# those
+# in pieces, as many as their schemes allow; of Adobe's, libjpeg uses the last.
 _ADOBE: Final = b"Adobe"
 _SHOWN: Final = {0xE0: b"JFIF\0", 0xE1: b"Exif\0", 0xE2: b"ICC_PROFILE\0", 0xEE: _ADOBE}
 _MOST_PIECES: Final = 255
 _DHT, _DAC, _DQT, _DNL, _DRI = 0xC4, 0xCC, 0xDB, 0xDC, 0xDD
 _TABLES: Final = frozenset({_DHT, _DAC, _DQT, _DRI})
-# Small segments of applications and comments that are none of ``_SHOWN``, tables without content, markers without
-# length, any number of FF before each, and what is no marker at all.
+# Small segments of applications and comments that are not in ``_SHOWN``, tables without content, markers without
+# length, any number of FF before each, and bytes that are not a marker at all.
 _SMALL_APP: Final = (
     rb"(?!"
     + b"|".join(octet(app) + rb".." + name for app, name in _SHOWN.items())
@@ -72,7 +73,7 @@ _SMALL_APP: Final = (
 _IDLE: Final = either(
     (rb"[^\xff]++", rb"\xff++" + either((rb"[\x00\x01\xd0-\xd7]", rb"[\xc4\xcc\xdb\xdc]\0\x02", _SMALL_APP)))
 )
-# The smallest segment that counts, where another one follows that overrules it.
+# The smallest segment that counts, if a following one overrides it.
 _OVERRULED: Final = rb"\xff\xdd\0\x04..(?=\xff\xdd\0\x04)"
 _FILLER: Final = re.compile(run(either((_IDLE, _OVERRULED))), re.DOTALL)
 _NEXT_MARKER: Final = re.compile(rb"\xff++[^\x00]")
@@ -82,7 +83,7 @@ _LONG_FILL: Final = 1024 * b"\xff"
 
 
 def read(data: Octets) -> Structure:
-    """Walk from the start marker, which ``data`` begins with."""
+    """Read from the start marker, at the start of ``data``."""
     blocks = _Blocks(data)
     end: int | None = None
     at, pattern = 2, _MARKER
@@ -95,7 +96,7 @@ def read(data: Octets) -> Structure:
         body = found.end()
         marker = data[body - 1]
         if marker in (_EOI, _SOI):
-            # A second start marker ends what decoders show, as an end marker does.
+            # For decoders, a second start marker ends the picture, as an end marker does.
             end = body if marker == _EOI else body - 2
             break
         if marker in _BARE:
@@ -114,7 +115,7 @@ def read(data: Octets) -> Structure:
 
 
 class _Blocks:
-    """The segments beside the picture, those of one scheme joined."""
+    """The segments besides the picture; those of one scheme are joined."""
 
     def __init__(self, data: Octets) -> None:
         self.parts = Parts()
@@ -144,9 +145,9 @@ class _Blocks:
 
 
 def begins_picture(data: Octets, at: int, max_steps: int) -> tuple[bool, int]:
-    """Whether a JPEG with a frame and a scan begins at ``at``, and the steps that finding out took.
+    """Whether a JPEG with a frame and a scan begins at ``at``, and the number of steps used to find out.
 
-    Tells pictures from chance and from bare tables; what takes more than ``max_steps`` is none.
+    Distinguishes pictures from chance and from bare tables; False if it takes more than ``max_steps``.
     """
     has_frame = False
     at += 2
@@ -168,10 +169,10 @@ def begins_picture(data: Octets, at: int, max_steps: int) -> tuple[bool, int]:
 
 
 def lean(data: bytes) -> bytes:
-    """The same picture without filler; ``data`` itself where there is little.
+    """The same picture without filler; ``data`` itself if there is little.
 
-    Pillow reads the segments before the first scan in Python, and fill byte by byte. Of tables that are defined over and
-    over before that scan the last definition counts.
+    Pillow reads the segments before the first scan in Python, and filler byte by byte. If tables are defined repeatedly
+    before that scan, the last definition counts.
     """
     header = _LeanHeader()
     at = 2
@@ -212,7 +213,7 @@ class _LeanHeader:
         return self._kept.values()
 
     def take(self, marker: int, data: bytes, body: int, end: int) -> None:
-        """Keep a segment if it counts; ``body`` is where its length is."""
+        """Keep a segment if it has an effect; ``body`` is where its length is."""
         content = body + _MIN_LENGTH
         name = b""
         if marker in _TABLES:

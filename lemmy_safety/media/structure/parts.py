@@ -1,6 +1,6 @@
-"""What a walk over a container reports: its end and its blocks beside the picture. Knows no format.
+"""What a walk over a container returns: its end and its blocks besides the picture. Knows no format.
 
-Walks take ``bytes`` or a ``memoryview`` and hand out offsets: a copy is made only of what a format stores in pieces.
+Walks take ``bytes`` or a ``memoryview`` and return offsets: only data stored in pieces is copied.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 Octets = bytes | memoryview
 
-#: Steps a walk takes at most, a step being one segment, chunk or box: about 0.1 s. A 40 MB file of the usual 8 KB
-#: chunks has 5,000. What is crowded beyond that is reported, and searched by signature alone.
+#: Most steps of a walk, a step being one segment, chunk or box: about 0.1 s. A 40 MB file of the usual 8 KB
+#: chunks has 5,000. If there are more, that is reported, and the rest is searched by signature alone.
 MAX_STEPS: Final = 100_000
-#: Parts that are reported, each of which is searched; a photo has a dozen.
+#: Most parts reported, each of which is searched; a photo has a dozen.
 MAX_PARTS: Final = 1_000
-#: Shorter stretches hold nothing: the smallest GIF has 26 bytes, the smallest zip archive 22.
+#: Shorter stretches cannot contain a file: the smallest GIF has 26 bytes, the smallest zip archive 22.
 MIN_PART: Final = 16
 
 
 class Steps:
-    """Counts the steps of one walk, in all the loops that it has within each other or one behind the other."""
+    """Counts the steps of one walk, in all its nested and consecutive loops."""
 
     def __init__(self) -> None:
         self._left = MAX_STEPS
 
     def take(self) -> bool:
-        """Whether one more may be taken."""
+        """Whether one more is allowed."""
         self._left -= 1
         return self._left >= 0
 
@@ -40,7 +40,7 @@ class Steps:
 
 
 class Block(StrEnum):
-    """What a part holds, as far as its container says. Each has its own limit of size in ``metadata``."""
+    """The content of a part, as far as its container says. Each kind has its own size limit in ``metadata``."""
 
     EXIF = "EXIF block"
     XMP = "XMP block"
@@ -60,10 +60,10 @@ class Block(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One block beside the picture itself.
+    """One block besides the picture itself.
 
-    ``spans`` are its pieces in the file as (offset, size), ascending, never empty; ``name`` fits behind "in the ...".
-    ``joined`` is the content where it does not lie in the file as it is (stored in pieces, deflated), else None.
+    ``spans`` are its pieces in the file as (offset, size), ascending, never empty; ``name`` fits after "in the ...".
+    ``joined`` is the content if the file does not contain it unchanged (stored in pieces, deflated), else None.
     """
 
     block: Block
@@ -77,11 +77,11 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the file."""
+        """Its size in the file, in bytes."""
         return sum(size for _, size in self.spans)
 
     def content(self, data: Octets) -> Octets:
-        """What it holds; ``data`` is the file that it was found in."""
+        """Its content; ``data`` is the file in which it was found."""
         if self.joined is not None:
             return self.joined
         offset, size = self.spans[0]
@@ -89,14 +89,14 @@ class Part:
 
 
 class Parts:
-    """Collects the parts of one walk, as many as are reported."""
+    """Collects the parts of one walk, up to the reported number."""
 
     def __init__(self) -> None:
         self._parts: list[Part] = []
         self._left_out = False
 
     def add(self, block: Block, name: str, spans: Iterable[tuple[int, int]], joined: bytes | None = None) -> None:
-        """Take a part unless it is too short to hold anything."""
+        """Add a part unless it is too short to contain anything."""
         pieces = tuple(spans)
         if self.full:
             self._left_out = True
@@ -110,17 +110,17 @@ class Parts:
     def structure(
         self, end: int | None = None, *, own: Iterable[tuple[int, int]] = (), crowded: bool = False
     ) -> Structure:
-        """What the walk found, that ended at ``end``."""
+        """The result of the walk, which ended at ``end``."""
         return Structure(end, tuple(self._parts), tuple(merged(own)), crowded or self._left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What one walk found.
+    """The result of one walk.
 
-    ``end`` is the offset behind the medium's last byte; None where it cannot be told: the file is cut off or damaged
+    ``end`` is the offset after the medium's last byte; None if it cannot be determined: the file is cut off or damaged
     before it, or the format does not say. ``own`` are stretches (offset, size), ascending and apart, that look like
-    files of their own and belong to the medium. ``crowded``: there was more than ``MAX_STEPS`` or ``MAX_PARTS``.
+    separate files and belong to the medium. ``crowded``: there was more than ``MAX_STEPS`` or ``MAX_PARTS``.
     """
 
     end: int | None = None
@@ -130,7 +130,7 @@ class Structure:
 
 
 def big(data: Octets, at: int, size: int) -> int:
-    """The big-endian number of ``size`` bytes at ``at`` (0 or more); of what there is at the end of the data."""
+    """The big-endian number of ``size`` bytes at ``at`` (0 or more), or of those left at the end of the data."""
     return int.from_bytes(data[at : at + size], "big")
 
 
@@ -140,21 +140,21 @@ def little(data: Octets, at: int, size: int) -> int:
 
 
 def printable(name: Octets) -> str:
-    """The name of a block for a person: ASCII as it is, anything else as a question mark."""
+    """The name of a block for a person: ASCII unchanged, anything else as a question mark."""
     return "".join(chr(byte) if 32 <= byte < 127 else "?" for byte in bytes(name))  # noqa: PLR2004 - printable ASCII
 
 
 def says_something(stretch: Octets) -> bool:
-    """Whether a stretch beside a picture can hold anything: it is not short, and not padding of one byte over and over.
+    """Whether a stretch besides a picture can contain anything: it is not short, and not padding of one repeated byte.
 
-    Zeros and line ends around the rest do not count.
+    Surrounding zeros and line ends do not count.
     """
     octets = bytes(stretch).strip(b"\0\r\n")
     return len(octets) >= MIN_PART and len(octets.strip(octets[:1])) > 0
 
 
 def merged(stretches: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Stretches (offset, size) in order, those that overlap or touch as one."""
+    """Stretches (offset, size) in order; those that overlap or touch are joined."""
     start = end = -1
     for at, size in sorted(stretches):
         if start < 0 or at > end:

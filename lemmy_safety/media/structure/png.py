@@ -1,6 +1,6 @@
-"""PNG and APNG: a chain of chunks (PNG third edition, W3C 2025). Checksums are not looked at, decoders report those.
+"""PNG and APNG: a chain of chunks (PNG third edition, W3C 2025). Checksums are not checked: decoders report those.
 
-What lies behind the deflated stream but inside an IDAT chunk is picture data here: telling them apart would mean
+Bytes after the deflated stream but inside an IDAT chunk count as picture data here: separating them would mean
 inflating the picture a second time.
 """
 
@@ -15,7 +15,7 @@ from lemmy_safety.media.structure.runs import MANY_ELEMENTS, MUCH_FILLER, SMALL,
 
 _SIGNATURE_SIZE: Final = 8
 _CHUNK_OVERHEAD: Final = 12
-# What makes up the picture. Everything else is looked at, whatever it is called and unless it is tiny.
+# Chunks of the picture. All others are examined, whatever their name, unless they are tiny.
 _PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"fcTL", b"fdAT", b"acTL", b"tRNS"})
 _NAMED: Final = {
     b"eXIf": (Block.EXIF, "EXIF block"),
@@ -25,11 +25,11 @@ _NAMED: Final = {
     b"iTXt": (Block.TEXT, "text chunk"),
     b"caBX": (Block.CREDENTIALS, "content credentials"),
 }
-# Ancillary chunks that change what is shown. Browsers take the first of each kind, and of PLTE.
+# Ancillary chunks that change what is shown. Browsers use the first of each kind, and of PLTE.
 _COLOURS: Final = (b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"eXIf", b"acTL")
 _SINGLE: Final = frozenset({b"PLTE", *_COLOURS})
 _MOVING: Final = frozenset({b"fcTL", b"fdAT"})
-# Small chunks of all other ancillary kinds: a lower-case letter comes first.
+# Small chunks of all other ancillary kinds: their names begin with a lower-case letter.
 _FILLER: Final = re.compile(
     run(
         rb"\0\0\0"
@@ -47,13 +47,13 @@ _FILLER: Final = re.compile(
 )
 _SEQUENCE_SIZE: Final = 4
 _XMP_KEYWORD: Final = b"XML:com.adobe.xmp\0"
-#: Deflated blocks are inflated to at most this much in all; it is what a colour profile alone may have before it counts
+#: Deflated blocks are inflated to at most this much in all; a colour profile alone may have this much before it counts
 #: as oversized.
 MAX_INFLATED: Final = 4 * 1024 * 1024
 
 
 def read(data: Octets) -> Structure:
-    """Walk from the signature, which ``data`` begins with."""
+    """Read from the signature, at the start of ``data``."""
     parts = Parts()
     inflatable = MAX_INFLATED
     at = _SIGNATURE_SIZE
@@ -77,11 +77,11 @@ def read(data: Octets) -> Structure:
 
 
 def _inflated(data: Octets, name: bytes, body: int, size: int, limit: int) -> bytes | None:
-    """The content of a chunk that is deflated; None for any other, and where that is broken or over the limit."""
+    """The content of a deflated chunk; None for any other, and if it is broken or over the limit."""
     if name not in {b"zTXt", b"iCCP", b"iTXt"} or limit < 1:
         return None
     rest = bytes(data[body : body + size]).partition(b"\0")[2]
-    if name == b"iTXt":  # a flag, the method, and two more texts stand before the text itself
+    if name == b"iTXt":  # a flag, the method, and two more texts precede the text itself
         deflated = rest[2:].partition(b"\0")[2].partition(b"\0")[2] if rest[:1] == b"\1" else b""
     else:
         deflated = rest[1:]
@@ -92,10 +92,11 @@ def _inflated(data: Octets, name: bytes, body: int, size: int, limit: int) -> by
 
 
 def lean(data: bytes) -> bytes:
-    """The same picture or animation in few chunks; ``data`` itself where it has few.
+    """The same picture or animation in few chunks; ``data`` itself if it has few.
 
-    Pillow reads each chunk in Python. Ancillary chunks that change nothing are dropped, picture data in many chunks come
-    in one, and the frames of an animation are numbered anew. Checksums are made for what was joined, and kept elsewhere.
+    Pillow reads each chunk in Python. Ancillary chunks without effect are dropped, picture data in many chunks are
+    joined
+    into one, and the frames of an animation are renumbered. Joined chunks get new checksums, others keep theirs.
     """
     pieces = [data[:_SIGNATURE_SIZE]]
     seen: set[bytes] = set()
@@ -134,7 +135,7 @@ def lean(data: bytes) -> bytes:
 
 
 def _bodies(data: bytes, at: int, name: bytes, skipped: int) -> tuple[list[bytes], int]:
-    """What chunks of one kind in a row hold, each without its first ``skipped`` bytes, and where they end.
+    """The content of consecutive chunks of one kind, each without its first ``skipped`` bytes, and where they end.
 
     There may be three million of one byte: this loop does nothing else.
     """

@@ -1,4 +1,4 @@
-"""RIFF: WebP (RFC 9649) and AVI. A header with the length of all, then a chain of chunks padded to even offsets."""
+"""RIFF: WebP (RFC 9649) and AVI. A header with the total length, then a chain of chunks padded to even offsets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMED: Final = {
     b"JUNK": (Block.FREE, "free space"),
     b"INFO": (Block.TAGS, "tags"),
 }
-# Of these, libraries read the first.
+# Libraries read the first of each of these.
 _WEBP_SINGLE: Final = frozenset({b"VP8X", b"ANIM", b"ICCP", b"EXIF"})
 _FILLER: Final = re.compile(
     run(
@@ -37,7 +37,7 @@ _FILLER: Final = re.compile(
 
 
 def read_webp(data: Octets) -> Structure:
-    """Walk a WebP, whose header ``data`` begins with."""
+    """Read a WebP, whose header is at the start of ``data``."""
     declared = _CHUNK_HEADER + little(data, 4, 4)
     parts = Parts()
     crowded = _walk(data, (_HEADER_SIZE, min(declared, len(data))), _WEBP_PICTURE, parts, Steps())
@@ -46,7 +46,7 @@ def read_webp(data: Octets) -> Structure:
 
 
 def read_avi(data: Octets) -> Structure:
-    """Walk an AVI, whose header ``data`` begins with, and its further RIFF chunks (OpenDML 1.02)."""
+    """Read an AVI, whose header is at the start of ``data``, and its further RIFF chunks (OpenDML 1.02)."""
     parts = Parts()
     end: int | None = None
     steps = Steps()
@@ -72,7 +72,7 @@ def _riffs(data: Octets) -> Iterator[tuple[int, int]]:
 
 
 def _walk(data: Octets, stretch: tuple[int, int], picture: frozenset[bytes], parts: Parts, steps: Steps) -> bool:
-    """Add the blocks beside the picture, between two offsets; whether there are more chunks than are walked."""
+    """Add the blocks besides the picture between two offsets; returns whether there are more chunks than are read."""
     at, end = stretch
     while steps.take():
         if at + _CHUNK_HEADER > end:
@@ -80,7 +80,7 @@ def _walk(data: Octets, stretch: tuple[int, int], picture: frozenset[bytes], par
         name = bytes(data[at : at + 4])
         size = min(little(data, at + 4, 4), end - at - _CHUNK_HEADER)
         body = at + _CHUNK_HEADER
-        if name == b"LIST":  # its own name stands first in it
+        if name == b"LIST":  # its own name comes first in it
             name = bytes(data[body : body + 4])
         if name not in picture:
             block, title = _NAMED.get(name, (Block.OTHER, f"chunk '{printable(name)}'"))
@@ -90,9 +90,9 @@ def _walk(data: Octets, stretch: tuple[int, int], picture: frozenset[bytes], par
 
 
 def lean_webp(data: bytes) -> bytes:
-    """The same picture or animation without the chunks that change nothing; ``data`` itself where there are few.
+    """The same picture or animation without the chunks that have no effect; ``data`` itself if there are few.
 
-    libwebp passes over millions of them at once; those who look for the frames of an animation in Python do not.
+    libwebp skips millions of them at once; Python code that looks for the frames of an animation does not.
     """
     end = min(len(data), _CHUNK_HEADER + little(data, 4, 4))
     pieces: list[bytes] = []

@@ -1,7 +1,7 @@
 """Runs of small elements, found at the speed of the ``re`` module instead of one by one.
 
-A file of 40 MB holds 20 million elements of two bytes. Browsers walk over them in a second; a loop in Python takes half a
-minute. So walks step over small elements in runs, and look at those alone that are large enough to be few.
+A file of 40 MB holds 20 million elements of two bytes. Browsers read them in a second; a loop in Python takes half a
+minute. So walks skip small elements in runs, and examine only those large enough to be few.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Content of an element that is passed over in a run, in bytes. Of larger ones a file of 40 MB holds half a million.
+#: Largest content of an element that is skipped in a run, in bytes. A file of 40 MB has at most half a million larger
+#: ones.
 SMALL: Final = 64
-#: Bytes of filler, and elements, up to which a file goes to its decoder as it is: some 30 ms of Pillow's loops.
+#: Bytes of filler, and elements, up to which a file goes to its decoder unchanged: some 30 ms of Pillow's loops.
 MUCH_FILLER: Final = 64 * 1024
 MANY_ELEMENTS: Final = 1_000
 
 
 def either(patterns: Iterable[bytes]) -> bytes:
-    """A group that matches one of the patterns, the first that does."""
+    """A group that matches the first of the patterns that fits."""
     return b"(?:" + b"|".join(patterns) + b")"
 
 
@@ -29,10 +30,10 @@ def octet(number: int) -> bytes:
 
 
 def run(element: bytes) -> bytes:
-    """One or more elements in a row. Possessive, so that a long run takes no memory and is never walked back."""
+    """One or more elements in a row. Possessive, so that a long run takes no memory and never backtracks."""
     return b"(?:" + element + b")++"
 
 
 def sized(element: Callable[[int], bytes], sizes: Iterable[int]) -> bytes:
-    """The pattern for an element of one of the sizes; ``element`` gives it for one size."""
+    """The pattern for an element of one of the sizes; ``element`` returns it for one size."""
     return either(map(element, sizes))

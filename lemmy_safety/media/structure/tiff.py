@@ -1,7 +1,7 @@
 """TIFF and EXIF: directories of tagged values that point anywhere in the file (TIFF 6.0, BigTIFF, Exif 2.32).
 
-A TIFF has no end of its own and no order. What can be said is which byte is the last one that a directory points at;
-what lies unused between two values that are pointed at is not seen.
+A TIFF has no end of its own and no order. Only the last byte that a directory points at can be determined;
+unused bytes between two values are not found.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from lemmy_safety.media.structure.parts import Octets, Structure, big, little, m
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: Directories looked at in one file, and entries in one directory: a camera writes a dozen with a hundred each.
+#: Most directories read in one file, and entries in one directory: a camera writes a dozen with a hundred each.
 _MAX_DIRECTORIES: Final = 100
 _MAX_ENTRIES: Final = 1_000
-#: Numbers read in one file, which is the strips or tiles of its pictures; some 0.1 s.
+#: Most numbers read in one file, which are the strips or tiles of its pictures; some 0.1 s.
 _MAX_VALUES: Final = 200_000
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _BIG_TIFF: Final = 43
-#: How TIFF and BigTIFF begin, in either order of bytes.
+#: How TIFF and BigTIFF begin, in either byte order.
 STARTS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _WIDTH: Final = 0x100
@@ -38,7 +38,7 @@ _UNCOMPRESSED: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One value: how many of which type, and where they lie (beyond the data: nowhere)."""
+    """One value: type, count, and where the numbers are (beyond the data: nowhere)."""
 
     kind: int
     count: int
@@ -54,9 +54,10 @@ Directory = dict[int, Entry]
 
 @dataclass(frozen=True, slots=True)
 class Exif:
-    """What an EXIF block says of its thumbnail; offsets are in the data that it was read from.
+    """An EXIF block's description of its thumbnail; offsets are in the data that it was read from.
 
-    ``jpeg`` is where one begins that is a file of its own; ``raw`` is one of RGB samples, as (offset, width, height).
+    ``jpeg`` is the offset of a thumbnail that is a separate file; ``raw`` is one of RGB samples, as (offset, width,
+    height).
     """
 
     jpeg: int | None
@@ -64,7 +65,7 @@ class Exif:
 
 
 class TiffReader:
-    """Reads directories of a TIFF whose header is at ``base``; offsets in and out are those of ``data``."""
+    """Reads directories of a TIFF whose header is at ``base``; all offsets are those of ``data``."""
 
     def __init__(self, data: Octets, base: int = 0) -> None:
         self._data = data
@@ -76,7 +77,7 @@ class TiffReader:
 
     @property
     def first(self) -> int:
-        """Where the first directory is; beyond the data if nowhere."""
+        """Where the first directory is; beyond the data if there is none."""
         return self._base + self.number(self._data, self._base + (8 if self._wide else 4), 8 if self._wide else 4)
 
     def directory(self, at: int) -> tuple[Directory, int]:
@@ -97,13 +98,13 @@ class TiffReader:
         return directory, self.following(at)
 
     def following(self, at: int) -> int:
-        """Where the directory behind the one at ``at`` is; ``base`` when there is none."""
+        """Where the directory after the one at ``at`` is; ``base`` if there is none."""
         count_size, entry_size, offset_size = self._widths
         link = at + count_size + self.number(self._data, at, count_size) * entry_size
         return self._base + self.number(self._data, link, offset_size)
 
     def values(self, directory: Directory, tag: int, *, most: int = _MAX_VALUES) -> list[int]:
-        """The first whole numbers of an entry; empty where there is none, or where it is of another type."""
+        """The first whole numbers of an entry; empty if there is none, or if it is of another type."""
         entry = directory.get(tag)
         if entry is None or entry.kind not in {1, 3, 4, 7, 13, 16, 18}:
             return []
@@ -114,17 +115,17 @@ class TiffReader:
         return [self.number(self._data, entry.at + number * width, width) for number in range(count)]
 
     def value(self, directory: Directory, tag: int) -> int:
-        """The first number of an entry; 0 where there is none."""
+        """The first number of an entry; 0 if there is none."""
         values = self.values(directory, tag, most=1)
         return values[0] if values else 0
 
     def stretches(self, directory: Directory, tags: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """Offset and size of what two entries, one of offsets and one of lengths, point at."""
+        """Offset and size of each stretch, from two entries: one of offsets and one of lengths."""
         for at, size in zip(self.values(directory, tags[0]), self.values(directory, tags[1]), strict=False):
             yield self._base + at, size
 
     def stretch(self, directory: Directory, tags: tuple[int, int]) -> tuple[int, int]:
-        """The first of ``stretches``; of size 0 where there is none."""
+        """The first of ``stretches``; of size 0 if there is none."""
         return self._base + self.value(directory, tags[0]), self.value(directory, tags[1])
 
     def directories(self) -> Iterator[Directory]:
@@ -145,7 +146,7 @@ class TiffReader:
 
 
 def is_tiff(data: Octets, at: int) -> bool:
-    """Whether a TIFF header is at ``at`` that points at a directory with a plausible number of entries."""
+    """Whether there is a TIFF header at ``at`` that points at a directory with a plausible number of entries."""
     reader = TiffReader(data, at)
     if not at < reader.first < len(data):
         return False
@@ -154,7 +155,7 @@ def is_tiff(data: Octets, at: int) -> bool:
 
 
 def read(data: Octets) -> Structure:
-    """What the directories of a TIFF point at; its header is what ``data`` begins with.
+    """Collect what the directories of a TIFF point at; its header is at the start of ``data``.
 
     Strips and tiles are its own: compressed as JPEG, each of them is a JPEG file.
     """
@@ -171,14 +172,14 @@ def read(data: Octets) -> Structure:
 
 
 def holds_picture(data: Octets, at: int) -> bool:
-    """Whether the TIFF at ``at`` has pixels of its own in its first directory, as an EXIF block has not."""
+    """Whether the TIFF at ``at`` has its own pixels in its first directory, unlike an EXIF block."""
     reader = TiffReader(data, at)
     directory, _ = reader.directory(reader.first)
     return reader.value(directory, _WIDTH) > 0 and any(tag in directory for tag in (_STRIPS[0], _TILES[0]))
 
 
 def read_exif(data: Octets, base: int) -> Exif:
-    """Where the thumbnail of the EXIF block at ``base`` lies: its second directory says so."""
+    """Find the thumbnail of the EXIF block at ``base``, from its second directory."""
     reader = TiffReader(data, base)
     following = reader.following(reader.first)
     if following <= base:

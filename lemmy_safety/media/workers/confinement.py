@@ -1,6 +1,6 @@
-"""What a decoding process does to itself before it looks at the first stranger's byte.
+"""Restrictions that a decoding process sets on itself before it reads the first untrusted byte.
 
-Everything here holds for the whole process, so nothing here may be called in the program that does the rest.
+Everything here affects the whole process, so never call it in the main program.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from lemmy_safety.packages import imported
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A medium may reserve address space that it never uses; what it does use is watched from outside (``process``).
-# This bound is for an allocation that would be over before anybody has looked.
+# A medium may reserve address space that it never uses; its real use is watched from outside (``process``).
+# This limit is for an allocation that would be over before the next check.
 _ADDRESS_SPACE_FACTOR: Final = 2
-# Half of the scale: among large processes the kernel takes a decoder before a database.
+# Half of the scale: among large processes the kernel kills a decoder before a database.
 _OOM_SCORE: Final = "500"
-# Numbers of <malloc.h>; the C library refuses a higher threshold, so larger blocks are still given back at once.
+# Numbers of <malloc.h>; the C library refuses a higher threshold, so larger blocks are still returned at once.
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _LARGEST_MMAP_THRESHOLD: Final = 32 * 1024 * 1024
 _LARGEST_INT: Final = 2**31 - 1
 _KEPT_PART: Final = 16
-# Whoever started this process ends a medium that is over its time. This is for when it cannot: killed itself.
+# The parent process ends a medium that is over its time. This is for when it cannot: it was killed itself.
 _OVERTIME_FACTOR: Final = 2
 
 
 def leave_stopping_to_the_parent() -> None:
-    """Ctrl-C, a closed terminal and a service manager speak to all processes of a program; only one may answer.
+    """Ignore signals to stop: Ctrl-C, a closed terminal and a service manager reach all processes; only one may
+    respond.
 
-    Else a stop would look as if the media that are just being decoded had crashed their decoder.
+    Otherwise a stop would look as if the media being decoded had crashed their decoder.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         number = getattr(signal, name, None)
@@ -51,7 +52,7 @@ def leave_stopping_to_the_parent() -> None:
 
 
 def leave_no_core_dump() -> None:
-    """A core dump would write the picture that was being decoded to a disk; on Windows, no dialogue and no report."""
+    """A core dump would write the current picture to a disk; on Windows, this prevents the dialogue and the report."""
     if sys.platform == "win32":
         import msvcrt  # noqa: PLC0415 - exists on Windows only
 
@@ -59,7 +60,8 @@ def leave_no_core_dump() -> None:
         return
     import resource  # noqa: PLC0415 - exists on POSIX only
 
-    # Linux hands dumps to a collecting program whatever the limit is, unless it is exactly 1, and no file is that small.
+    # Linux passes dumps to a collecting program whatever the limit is, unless it is exactly 1, and no file is that
+    # small.
     wanted = 1 if sys.platform == "linux" else 0
     hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -67,9 +69,9 @@ def leave_no_core_dump() -> None:
 
 
 def decode_in_one_thread() -> None:
-    """Libraries start as many threads as there are cores, and there are as many of these processes already.
+    """Libraries start as many threads as there are cores, and there are already as many of these processes.
 
-    For those libraries only that take it for the whole process; others are told with each medium.
+    Only for libraries with a process-wide setting; others get theirs with each medium.
     """
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     with contextlib.suppress(MissingExtra), imported("pillow_heif", extra="heic", needed_for="HEIC"):
@@ -79,16 +81,17 @@ def decode_in_one_thread() -> None:
 
 
 def limit_memory(memory_bytes: int) -> None:
-    """Linux: fail allocations far over ``memory_bytes`` above what is mapped now, and be the first when memory is short.
+    """Linux: fail allocations far over ``memory_bytes`` above the current mapping, and be killed first if memory is
+    short.
 
-    To be called after everything is imported. Other systems do not hold a process to such a limit.
+    Call it after everything is imported. Other systems do not enforce such a limit.
     """
     if sys.platform != "linux":
         return
-    import resource  # noqa: PLC0415 - idem
+    import resource  # noqa: PLC0415 - same reason
 
     mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
-    # Below its limit a process can always have what FFmpeg may ask for at once: what is refused then is no shortage.
+    # Below its limit a process can always have what FFmpeg may ask for at once: a refusal then is not a shortage.
     limit = mapped + max(_ADDRESS_SPACE_FACTOR * memory_bytes, memory_bytes + MOST_AT_ONCE)
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     if hard != resource.RLIM_INFINITY:
@@ -101,8 +104,8 @@ def limit_memory(memory_bytes: int) -> None:
 def keep_freed_memory(memory_bytes: int) -> None:
     """GNU/Linux: keep up to a sixteenth of ``memory_bytes`` for the next medium.
 
-    Else the C library gives each picture's memory back, and every page of it is cleared by the kernel for the next one:
-    that is an eighth of all the time that decoding takes.
+    Otherwise the C library returns each picture's memory, and the kernel clears every page of it for the next one:
+    that is an eighth of all decoding time.
     """
     if sys.platform != "linux":
         return
@@ -115,19 +118,19 @@ def keep_freed_memory(memory_bytes: int) -> None:
 
 
 class Overtime:
-    """Ends this process when one medium takes very much too long, even where the interpreter no longer gets to run."""
+    """Ends this process if one medium takes far too long, even if the interpreter can no longer run."""
 
     def __init__(self, timeout_s: float) -> None:
         self._seconds = timeout_s * _OVERTIME_FACTOR
         if sys.platform == "win32":
-            # Where the traceback goes that faulthandler writes before it ends a process.
+            # faulthandler writes a traceback here before it ends a process.
             self._nowhere = Path(os.devnull).open("wb")  # noqa: SIM115 - open as long as the process is
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """For one medium."""
         if sys.platform != "win32":
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)  # nobody handles SIGALRM, so the system ends us
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)  # SIGALRM has no handler, so the system ends us
             try:
                 yield
             finally:

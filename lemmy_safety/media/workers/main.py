@@ -1,7 +1,7 @@
-"""The inside of a decoding process: takes bytes from its standard input, answers on its standard output.
+"""The inside of a decoding process: reads bytes from its standard input, answers on its standard output.
 
-Started by ``process`` and by nobody else. It imports what decodes and nothing more: no storage, no model, no
-database, no credentials: ``environment`` says what it inherits. When its input ends, so does it.
+Only ``process`` starts it. It imports what decodes and nothing more: no storage, no model, no
+database, no credentials; ``environment`` defines what it inherits. It ends when its input ends.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lemmy_safety.media.base import DecodedMedia, MediaLimits
     from lemmy_safety.media.workers.messages import DecodeFunction, Task
 
-# Jobs come from the program that started us, which has its own limits.
+# Jobs come from our parent process, which has its own limits.
 _ANY_SIZE: Final = sys.maxsize
 
 
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     confinement.leave_no_core_dump()
     confinement.decode_in_one_thread()
     jobs, answers = _take_the_pipes()
-    task: Task = pickle.loads(receive(jobs, max_bytes=_ANY_SIZE)[0])  # noqa: S301 - written by who started us
+    task: Task = pickle.loads(receive(jobs, max_bytes=_ANY_SIZE)[0])  # noqa: S301 - written by our parent process
     overtime = confinement.Overtime(task.timeout_s)
     inbox: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_take_jobs, args=(jobs, inbox), daemon=True).start()
@@ -64,7 +64,7 @@ def main() -> NoReturn:
 
 
 def _take_the_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Keep the pipes for ourselves: what a library prints must not get between the answers."""
+    """Reserve the pipes: what a library prints must not get between the answers."""
     jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -74,7 +74,7 @@ def _take_the_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _take_jobs(jobs: IO[bytes], inbox: SimpleQueue[bytes]) -> None:
-    """Runs beside the decoder, so that the end of the program that started us is noticed in the middle of a medium."""
+    """Runs next to the decoder, to notice the end of the parent process in the middle of a medium."""
     try:
         while True:
             inbox.put(receive(jobs, max_bytes=_ANY_SIZE)[0])
@@ -83,15 +83,15 @@ def _take_jobs(jobs: IO[bytes], inbox: SimpleQueue[bytes]) -> None:
 
 
 def _decode(decode: DecodeFunction, data: bytes, limits: MediaLimits) -> Iterator[Answer]:
-    """The answers to one medium; the last one is no ``Alone``."""
+    """The answers to one medium; only the last one is not an ``Alone``."""
     try:
         yield from _looked_at(decode(data, limits))
     except MediaError as error:
-        # What a decoder takes for damage or for a picture too large can be our limit.
+        # Our limit can look to a decoder like damage or like a too large picture.
         yield OutOfMemory() if ran_out(error) else Refused(error.status, error.reason, error.decoder_broke)
     except MemoryError:
         yield OutOfMemory()
-    except Exception as error:  # noqa: BLE001 - the bytes are chosen by strangers; said to who started us, who logs it
+    except Exception as error:  # noqa: BLE001 - strangers choose the bytes; the parent process logs it
         yield Fault(type(error).__name__, traceback.format_exc())
 
 

@@ -1,11 +1,11 @@
-"""What a decoding process and the program that started it say to each other, over two plain pipes.
+"""The protocol between a decoding process and the program that started it, over two plain pipes.
 
-A message is a number of parts and their sizes, then the parts. The first one is a pickled task; then each is one part, the
-bytes of a medium. An answer is a pickled record, then the pixels of its frames as parts of their own, so that they are copied into the pipe and out of
-it and nowhere else.
+A message is a number of parts and their sizes, then the parts. The first message is a pickled task; after that, each is
+one part, the bytes of a medium. An answer is a pickled record, then the pixels of its frames as separate parts, so that
+they are copied only into the pipe and out of it.
 
-The bytes that a decoder works on are chosen by strangers, so an answer is read as if the decoder had been taken over:
-of bounded size, and made of nothing but the records below and arrays. Nothing here starts or ends a process.
+Strangers choose the bytes that a decoder works on, so an answer is read as if they controlled the decoder:
+with limited size, and made only of the records below and arrays. Nothing here starts or ends a process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MEBI: Final = 1024 * 1024
 _COUNT: Final = struct.Struct("<Q")
 #: One for each frame and one for the record; limits allow 1000 frames, each in a few views.
 _MOST_PARTS: Final = 65_536
-#: Up to here copying a part to its neighbours costs less than waking the reader once more.
+#: Up to this size, copying a part to its neighbours costs less than waking the reader once more.
 _COPIED_BYTES: Final = 128 * 1024
 
 _RECORD_MODULES: Final = frozenset(
@@ -54,15 +54,15 @@ class DecodeFunction(Protocol):
     """A module's function that decodes; the process imports it by name."""
 
     def __call__(self, data: bytes, limits: MediaLimits, /) -> DecodedMedia | Iterator[DecodedMedia]:
-        """One medium, or all that is known of it so far, first of it alone and then with what else the file holds.
+        """One medium, or an iterator: first the medium alone, then with what else the file holds.
 
-        The frames of the first are the beginning of those of the second.
+        The frames of the first come first in the second.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What a process is told once. ``memory_bytes`` is above what it needs to start, ``timeout_s`` is for one medium."""
+    """Sent to a process once. ``memory_bytes`` is above what it needs to start, ``timeout_s`` is for one medium."""
 
     decode: DecodeFunction
     limits: MediaLimits
@@ -92,7 +92,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class OutOfMemory:
-    """The decoder asked for more memory than it may have."""
+    """The decoder asked for more memory than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +105,14 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alone:
-    """What a file itself shows; the answer follows that says what else it holds, unless that costs the process."""
+    """What a file itself shows; an answer with its other content follows, unless the process ends over that."""
 
     media: DecodedMedia
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rest:
-    """Behind ``Alone``: the frames that came to those, one hash each, and what is now known of the whole."""
+    """After ``Alone``: the additional frames, one hash each, and what is now known of the whole."""
 
     info: MediaInfo
     frames: tuple[Frame, ...]
@@ -123,7 +123,7 @@ Answer = DecodedMedia | Alone | Rest | Ready | Refused | OutOfMemory | Fault
 
 
 class BadAnswer(Exception):
-    """What came out of the pipe is not an answer."""
+    """The bytes from the pipe are not an answer."""
 
 
 def send(stream: IO[bytes], parts: Sequence[bytes | memoryview]) -> None:
@@ -186,7 +186,7 @@ def _read(stream: IO[bytes], size: int) -> bytes:
 
 
 def pack(answer: Answer) -> list[bytes | memoryview]:
-    """The parts of an answer; those with the frames' pixels are no copies."""
+    """The parts of an answer; the frames' pixels are not copied."""
     buffers: list[pickle.PickleBuffer] = []
     head = io.BytesIO()
     _AnswerWriter(head, protocol=5, buffer_callback=buffers.append).dump(answer)
@@ -194,14 +194,14 @@ def pack(answer: Answer) -> list[bytes | memoryview]:
 
 
 def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
-    """The answer that ``pack`` took apart; its arrays are views of ``pixels``.
+    """Reverse ``pack``; the answer's arrays are views of ``pixels``.
 
-    :raises BadAnswer: it is none.
+    :raises BadAnswer: not a valid answer.
     """
     try:
         answer = _AnswerReader(io.BytesIO(record), buffers=pixels).load()
     except Exception as error:
-        # Damaged pickles raise whatever the opcodes happen to run into.
+        # A damaged pickle raises whatever its opcodes cause.
         raise BadAnswer(f"{type(error).__name__}: {error}") from error
     if not isinstance(answer, Answer):
         raise BadAnswer(type(answer).__name__)
@@ -214,9 +214,9 @@ def unpack(record: bytes, pixels: Sequence[memoryview]) -> Answer:
 
 
 class _AnswerWriter(pickle.Pickler):
-    """Writes enumerations by their values, which needs their class alone.
+    """Writes enumerations by value, which needs only their class.
 
-    Python before 3.11.4, such as Debian 12's, writes ``getattr`` into a pickle, which no answer may name.
+    Python before 3.11.4, such as Debian 12's, writes ``getattr`` into a pickle, which an answer may not contain.
     """
 
     def reducer_override(self, obj: Any) -> Any:
@@ -224,7 +224,7 @@ class _AnswerWriter(pickle.Pickler):
 
 
 class _AnswerReader(pickle.Unpickler):
-    """Makes nothing but our records and arrays."""
+    """Creates only our records and arrays."""
 
     def find_class(self, module: str, name: str) -> Any:
         plain = module.replace("numpy._core.", "numpy.core.")
@@ -232,7 +232,7 @@ class _AnswerReader(pickle.Unpickler):
             return super().find_class(module, name)
         if module in _RECORD_MODULES:
             found = super().find_class(module, name)
-            # A name may have dots in it and so lead from a module of ours to whatever that imports.
+            # A dotted name could lead from a module of ours to anything that it imports.
             if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
                 return found
         raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")

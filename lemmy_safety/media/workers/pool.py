@@ -1,8 +1,8 @@
 """Decoding in worker processes: a crash, a hang or an endless allocation costs the one object that caused it.
 
-Every process has pipes of its own and is asked by one thread at a time, so that nothing that happens to one of them can
-reach another one's medium. (Pools that share a queue between their processes cannot promise that: one that is killed
-while it holds the queue's lock takes the others with it.) No picture's byte touches a disk: pipes are memory.
+Every process has its own pipes and is used by one thread at a time, so a failure of one of them cannot
+affect another one's medium. (Pools that share a queue between their processes cannot promise that: one that is killed
+while it holds the queue's lock takes the others with it.) No byte of a picture touches a disk: pipes are memory.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How often busy processes are looked at: at most this long over time, and over memory by what is filled meanwhile.
+#: Seconds between checks of busy processes: they exceed their time by at most this, and their memory by what they fill
+#: in it.
 _TICK_S: Final = 0.05
-#: Processes that may fail in a row before their first medium; then it is no accident.
+#: Processes that may fail in a row before their first medium; after that it is not an accident.
 _MOST_STARTS: Final = 3
-#: Seconds between those, so that a system that is out of processes can recover.
+#: Seconds between those, so that a system without free processes can recover.
 _PAUSE_S: Final = 0.5
 #: How long ``close`` waits for killed processes, in all.
 _CLOSE_S: Final = 0.5
@@ -43,9 +44,9 @@ _MADE_WAY: Final = "ended after its share of the time, because others waited"
 
 @dataclass(slots=True)
 class _Slot:
-    """The place of one process. ``lent`` while a caller has it; only that caller asks the process.
+    """The place of one process. ``lent`` while a caller has it; only that caller uses the process.
 
-    ``data`` is what its process decodes then, since ``given_at``; ``made_way`` is whether that was ended for others.
+    ``data`` is what its process then decodes, since ``given_at``; ``made_way``: it was ended to free the place.
     """
 
     worker: WorkerProcess | None = None
@@ -58,7 +59,7 @@ class _Slot:
 class ProcessDecoder(Decoder):
     """Decodes in ``workers`` processes; callers beyond that number wait for their turn.
 
-    The processes start with the first medium, all at once, and stay until ``close``.
+    The processes start with the first medium, all at once, and run until ``close``.
     """
 
     def __init__(
@@ -71,8 +72,9 @@ class ProcessDecoder(Decoder):
         decode: DecodeFunction = looks,
         quiet: bool = True,
     ) -> None:
-        """``timeout_s`` is for one medium, from when a process has it; ``memory_bytes`` is for one process, above what it
-        takes to start. ``decode`` is a module's function that decodes. ``quiet`` discards what libraries print.
+        """``timeout_s`` is for one medium, from when a process has it; ``memory_bytes`` is for one process, above what
+        it
+        needs to start. ``decode`` is a module's function that decodes. ``quiet`` discards what libraries print.
 
         :raises ValueError: a number is not above 0.
         """
@@ -80,14 +82,14 @@ class ProcessDecoder(Decoder):
             raise ValueError("decoding takes at least one process, and time and memory above 0")
         self._inline = InlineDecoder(limits)
         self._task = Task(decode=decode, limits=limits, timeout_s=timeout_s, memory_bytes=memory_bytes)
-        pickle.dumps(self._task)  # a function that is no module's function is refused here, not by every process
+        pickle.dumps(self._task)  # refuses a function that does not belong to a module here, not in every process
         self._quiet = quiet
         self._lock = threading.Lock()
         self._started = False
         self._closing = threading.Event()
         self._lent = threading.Event()
         self._slots = [_Slot() for _ in range(workers)]
-        # Once closed there is a None in it: whoever takes that puts it back for the next one who waits.
+        # Once closed it contains a None: each waiter that takes it puts it back for the next one.
         self._free: SimpleQueue[_Slot | None] = SimpleQueue()
         for slot in self._slots:
             self._free.put(slot)
@@ -98,7 +100,7 @@ class ProcessDecoder(Decoder):
         return f"{self._inline.version} within {task.timeout_s:g} s and {task.memory_bytes / _MEBI:g} MiB"
 
     def start(self) -> None:
-        """Start the processes without waiting for them, for who wants to do something else meanwhile. Twice is fine."""
+        """Start the processes without waiting for them: the caller can do other work meanwhile. Twice is fine."""
         with self._lock:
             if self._started or self._closing.is_set():
                 return
@@ -113,7 +115,8 @@ class ProcessDecoder(Decoder):
     def decode(self, data: bytes) -> DecodedMedia:
         """As in the contract. A medium that breaks its process is UNREADABLE with ``decoder_broke``.
 
-        :raises MediaError: as in the contract, or DETECTOR_FAILED: ``close`` came first, nothing is known of the medium.
+        :raises MediaError: as in the contract, or DETECTOR_FAILED: ``close`` came first, nothing is known of the
+            medium.
         :raises WorkerDied: no process can be started, whatever the medium.
         """
         self.start()
@@ -171,7 +174,7 @@ class ProcessDecoder(Decoder):
         return self._whole(worker.alone, answer)
 
     def _given_to(self, slot: _Slot, data: bytes) -> WorkerProcess:
-        """The process that has the medium now. One that ends before that is no fault of the medium."""
+        """The process that now has the medium. If a process ends before that, the medium is not to blame."""
         for attempt in range(_MOST_STARTS):
             if attempt:
                 self._closing.wait(_PAUSE_S)
@@ -189,7 +192,7 @@ class ProcessDecoder(Decoder):
         raise WorkerDied(f"No decoding process can be started: {lost}.") from lost
 
     def _whole(self, alone: DecodedMedia, rest: Answer) -> DecodedMedia:
-        """What a file shows with what else it holds; whatever is wrong with that costs the file itself nothing."""
+        """What a file shows together with its other content; errors in that content do not affect the file itself."""
         if isinstance(rest, Rest):
             return replace(alone, info=rest.info, frames=(*alone.frames, *rest.frames), pdqs=(*alone.pdqs, *rest.pdqs))
         try:
@@ -228,13 +231,13 @@ class ProcessDecoder(Decoder):
             slot.worker = None
 
     def _replace(self, slot: _Slot) -> None:
-        """The next process starts while others work, so that the next medium waits less for it."""
+        """Start the next process while others work, so that the next medium waits less for it."""
         self._empty(slot)
         with contextlib.suppress(WorkerLost):  # its first medium tries again
             self._filled(slot)
 
     def _watch(self) -> None:
-        """Hold the processes that are asked to their limits."""
+        """Enforce the limits of the processes in use."""
         while not self._closing.is_set():
             self._lent.clear()
             lent = [slot for slot in self._slots if slot.lent]
@@ -248,7 +251,7 @@ class ProcessDecoder(Decoder):
                 self._lent.wait()
 
     def close(self) -> None:
-        """End all processes, whatever they do; who waits for one of them gets DETECTOR_FAILED."""
+        """End all processes, whatever they do; waiting callers get DETECTOR_FAILED."""
         with self._lock:
             self._closing.set()
         self._lent.set()
@@ -258,7 +261,7 @@ class ProcessDecoder(Decoder):
                 worker.end("stopped")
         deadline = time.monotonic() + _CLOSE_S
         with contextlib.suppress(Empty):
-            # Those that are lent are cleared away by the caller who has them.
+            # The caller that has a lent process cleans it up.
             while (idle := self._free.get_nowait()) is not None:
                 if idle.worker is not None:
                     idle.worker.clear_away(max(0.0, deadline - time.monotonic()))

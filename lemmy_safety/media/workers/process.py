@@ -1,8 +1,9 @@
 """One decoding process as seen by the program that started it: start, ask, watch, end.
 
-A process is started anew (never forked: threads and models live here) by ``subprocess`` and not by ``multiprocessing``,
-whose children import the main module of their parent: a web server, a test runner, a script that would start it all
-again. Only one thread may ask at a time; ``check`` and ``end`` may be called from any other.
+A process is started fresh (never forked: threads and models live here) by ``subprocess`` and not by
+``multiprocessing``,
+whose children import the main module of their parent: a web server, a test runner, or a script that would start
+everything again. Only one thread may use it at a time; ``check`` and ``end`` may be called from any other.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ if TYPE_CHECKING:
 
 #: Seconds to start Python and to import the media room: about 0.5 on a quiet machine.
 _START_S: Final = 60.0
-#: How long a process whose pipe is closed is waited for, to learn how it ended.
+#: How long to wait for a process whose pipe is closed, to find out how it ended.
 _LAST_BREATH_S: Final = 1.0
-# A process that keeps this share of its limit after a medium gives the next one less than its due: it is replaced.
+# A process that keeps this share of its limit after a medium leaves too little for the next one: it is replaced.
 _KEPT_SHARE: Final = 0.25
-# The largest pipe that Linux gives to everybody: fewer turns for a picture of a megabyte than with 64 KiB.
+# The largest pipe that Linux allows without privileges: fewer turns for a picture of a megabyte than with 64 KiB.
 _PIPE_BYTES: Final = 1024 * 1024
 #: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
 _LARGEST_EXIT_CODE: Final = 255
 
-#: Signals to stop belong to the parent (``confinement.leave_stopping_to_the_parent``), also before anything is imported.
-#: numpy's OpenBLAS starts a thread for each core when it is imported; ``confinement`` says why there is to be none.
+#: The parent handles signals to stop (``confinement.leave_stopping_to_the_parent``), even before anything is imported.
+#: numpy's OpenBLAS starts a thread for each core at import; ``confinement`` says why it must not.
 _PROGRAM: Final = """
 import os, signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
@@ -58,7 +59,7 @@ main()
 
 
 class WorkerLost(Exception):
-    """The process is no more. Its text says why, for a person; never leaves this room."""
+    """The process has ended. Its text says why, for a person; never leaves this room."""
 
 
 class WorkerProcess:
@@ -67,7 +68,7 @@ class WorkerProcess:
     def __init__(self, task: Task, *, quiet: bool) -> None:
         """``quiet`` discards what libraries print.
 
-        :raises OSError: the system starts no process.
+        :raises OSError: the system cannot start a process.
         :raises pickle.PicklingError: ``decode`` is not a module's function.
         """
         self._task = task
@@ -75,12 +76,12 @@ class WorkerProcess:
         self._deadline: float | None = None
         self._ended_by = ""
         self._ready = False
-        # Stays true when the caller was interrupted (Ctrl-C): the answer that then comes is another medium's.
+        # Stays true if the caller was interrupted (Ctrl-C): the next answer is then another medium's.
         self._owes_answer = False
         self._usage: psutil.Process | None = None
         self._own_bytes = 0
         self._timeout_reason = ""
-        #: What the medium shows that was asked about last, as far as known, also where the process is lost.
+        #: What the current medium shows, as far as known, even if the process is lost.
         self.alone: DecodedMedia | None = None
         first = pickle.dumps(task)
         flags = ["-B"] if sys.dont_write_bytecode else []
@@ -101,17 +102,17 @@ class WorkerProcess:
         finally:
             self._lifeline.hand_over()
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
-        assert self._process.stdout is not None  # noqa: S101 - idem
+        assert self._process.stdout is not None  # noqa: S101 - same reason
         self._jobs = self._process.stdin
         self._answers = io.BufferedReader(cast("io.FileIO", self._process.stdout))
         _widen(self._jobs.fileno())
         _widen(self._answers.fileno())
-        with contextlib.suppress(OSError):  # already gone: wait_until_ready says so
+        with contextlib.suppress(OSError):  # already ended: wait_until_ready reports it
             send(self._jobs, [first])
 
     @property
     def fit(self) -> bool:
-        """Whether it can be asked again: alive, owing no answer, and it gave back the memory of what it decoded before."""
+        """Whether it can be used again: alive, owing no answer, and its memory of earlier media returned."""
         with self._lock:
             if self._ended_by or self._owes_answer or self._process.poll() is not None:
                 return False
@@ -131,14 +132,15 @@ class WorkerProcess:
                 self.end("did not say that it is ready")
                 raise WorkerLost(self._ended_by)
             with self._lock, contextlib.suppress(psutil.Error):
-                # Not the process that we started where that only starts another one, as virtual environments on Windows.
+                # Not the process that we started if that only starts another one, as in virtual environments on
+                # Windows.
                 self._usage = psutil.Process(answer.pid)
                 self._own_bytes = self._used_bytes()
         self._owes_answer = False
         self._ready = True
 
     def give(self, data: bytes) -> None:
-        """Hand over a medium; returns when all of it is on its way.
+        """Send a medium; returns when all of it is on its way.
 
         :raises WorkerLost: the process ended before it had the medium, so not because of it.
         """
@@ -151,7 +153,7 @@ class WorkerProcess:
                 raise WorkerLost(self._how_it_ended()) from error
 
     def answer(self) -> Answer:
-        """Wait for what became of the medium, no longer than it may take; ``alone`` is then what it shows itself.
+        """Wait for the medium's result, no longer than its time limit; ``alone`` is then what it shows itself.
 
         :raises WorkerLost: the process crashed on it, or was ended because of it.
         """
@@ -185,7 +187,7 @@ class WorkerProcess:
                 self._deadline = None
 
     def check(self) -> None:
-        """End the process if it is over its time or its memory; to be called often while somebody asks it."""
+        """End the process if it is over its time or its memory; call this often while it is in use."""
         with self._lock:
             if self._deadline is None or self._ended_by:
                 return
@@ -201,7 +203,7 @@ class WorkerProcess:
 
     def _kill(self, reason: str) -> None:
         self._ended_by = self._ended_by or reason
-        with contextlib.suppress(OSError):  # gone in this moment
+        with contextlib.suppress(OSError):  # it has just ended
             self._process.kill()
 
     def clear_away(self, timeout_s: float = _LAST_BREATH_S) -> None:
@@ -210,7 +212,7 @@ class WorkerProcess:
             self._jobs.close()
         self._answers.close()
         self._lifeline.cut()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel; the system takes it away later
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in the kernel; the system removes it later
             self._process.wait(timeout_s)
 
     def _used_bytes(self) -> int:
@@ -224,7 +226,7 @@ class WorkerProcess:
         try:
             return self._used_bytes() - self._own_bytes
         except (psutil.Error, OSError):
-            return 0  # gone in this moment; whoever waits for it learns that from the pipe
+            return 0  # it has just ended; its waiting caller finds out from the pipe
 
     def _how_it_ended(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
