@@ -117,7 +117,7 @@ class ClipDetector(Detector):
     def faults(self) -> Iterator[LemmySafetyError]:
         try:
             self._see_packages()
-        except LemmySafetyError as error:  # without heads no files can be found
+        except LemmySafetyError as error:  # without its packages no file can be checked
             yield error
             return
         for find in (self._find_device, lambda: self._find_model("cpu"), self._find_for_heads):
