@@ -23,7 +23,7 @@ class Refusal(Enum):
     """Why a caller is refused."""
 
     NETWORK = "its address is in none of the allowed networks"
-    NO_NETWORKS = "it asks to be let in by its address, and HOOK_NETWORKS is not set"
+    NO_NETWORKS = "it asks for access by its address, and HOOK_NETWORKS is not set"
     SECRET = "its secret is missing or wrong"  # noqa: S105 - a sentence
 
 
@@ -69,7 +69,7 @@ class Access:
         """Without a secret, only networks keep strangers out."""
         if not self._networks:
             raise SettingsError(
-                f"Listening on {host} without a secret would let anybody ask what is flagged.",
+                f"Listening on {host} without a secret would let anyone ask what is flagged.",
                 hint=f"Set HOOK_SECRET, or HOOK_HOST=127.0.0.1. {SECRET_HINT}",
             )
         for network in self._networks:

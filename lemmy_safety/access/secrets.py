@@ -61,7 +61,7 @@ def check_secret(secret: str, *, what: str = "The hook's secret") -> None:
     """
     if secret.upper() == BY_ADDRESS:
         raise SettingsError(
-            f"{what} is pictrs-safety's word for access by address, which is no secret.", hint=SECRET_HINT
+            f"{what} is pictrs-safety's word for access by address, which is not a secret.", hint=SECRET_HINT
         )
     if not _SECRET.fullmatch(secret):
         raise SettingsError(

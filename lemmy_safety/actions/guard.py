@@ -118,7 +118,7 @@ class CircuitBreaker:
         if turn.state.decided_at is None and turn.started_in_all() >= limits.first:
             return Limit.FIRST, (
                 f"{_plural(limits.first, 'action')} were carried out with this database, "
-                "and no person has looked at the flags yet"
+                "and no person has reviewed the flags yet"
             )
         if turn.started_since(today) >= limits.per_day:
             return Limit.DAY, f"{_plural(limits.per_day, 'action')} were carried out today (UTC)"

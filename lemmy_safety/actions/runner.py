@@ -167,7 +167,7 @@ class ActionRunner:
         # The storage dates the object by its own clock; the row has the time of a machine like this one.
         judged_at = row.checked_at + min(self.storage.clock_ahead, timedelta(0))
         if current.modified_at > judged_at or current.modified_at <= UNKNOWN_TIME:
-            detail = "modified after the ancestor tool judged it, or without a date; a sweep will judge it again"
+            detail = "modified after the earlier tool judged it, or without a date; a sweep will judge it again"
             self._close_legacy(row, ActionState.REFUSED, detail)
             return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)
         return self.ledger.actions.adopt(row.id, self.storage.name, current, action) or _not_now(row, action)
@@ -196,5 +196,5 @@ def _not_wanted(pending: PendingAction) -> ActionReport:
 
 def _not_now(row: FlaggedRow, action: str) -> ActionReport:
     """The row waits to be judged again, such as one whose object changed."""
-    detail = "changed since it was judged; the next pass judges it anew"
+    detail = "changed since it was judged; the next pass judges it again"
     return ActionReport(key=row.key, action=action, state=ActionState.REFUSED, detail=detail)

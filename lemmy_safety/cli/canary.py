@@ -17,7 +17,7 @@ from lemmy_safety.foreign import foreign
     "-o",
     "--output",
     type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write here; - is stdout, as is leaving this out where stdout is no terminal.",
+    help="Write here; - is stdout, as is leaving this out where stdout is not a terminal.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 def canary(output: str | None, *, force: bool) -> None:

@@ -76,7 +76,7 @@ def db() -> None:
 def upgrade() -> None:
     """Bring the database to this version's schema.
 
-    An ancestor's database is taken over in place, and one that is not there yet is made. Every start does this by
+    A database of the earlier scripts is imported in place, and a missing one is created. Every start does this by
     itself; the command is for upgrades at a time you choose. A SQLite database is copied beside itself before; of a
     PostgreSQL database make a dump before, see 'lemmy-safety db backup'.
     """
@@ -98,7 +98,7 @@ def upgrade() -> None:
 def backup(path: Path | None, *, force: bool) -> None:
     """Copy the SQLite database to PATH, also while a daemon writes to it.
 
-    PATH is a file or a folder; without it the copy lies beside the database, with the time in its name. For PostgreSQL the
+    PATH is a file or a folder; without it the copy lies next to the database, with the time in its name. For PostgreSQL the
     command only says how to call pg_dump. A database that has lost tables is copied too, and then the command ends with 55.
     """
     with as_it_is(current().settings()) as ledger:

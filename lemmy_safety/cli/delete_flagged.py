@@ -89,7 +89,7 @@ def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
     _preview(rows)
     if not someone_is_there():
         raise ActionRefused(
-            f"{plural(len(rows), 'object')} would be deleted, and there is nobody to ask.",
+            f"{plural(len(rows), 'object')} would be deleted, and there is no terminal to ask on.",
             hint=(
                 "Add --yes to delete without asking, or --dry-run to see the list only."
                 if len(rows) <= room

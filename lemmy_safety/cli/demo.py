@@ -202,11 +202,12 @@ def _heading(title: str, command: str = "") -> None:
 
 
 _WHAT_NEXT = """
-All of it went as it should. With your own store:
+Everything worked. With your own store:
   1. Fill in the storage in .env (env_example shows every name), or in the environment.
-  2. lemmy-safety doctor            checks settings, storage, database and models, and says how to mend what is wrong;
-                                    fetches clip's weights (1.7 GB) once, with --quick not
+  2. lemmy-safety doctor            checks settings, storage, database and models, and says how to fix each problem;
+                                    downloads CLIP's weights (1.7 GB) once; --quick skips that
   3. lemmy-safety --all --dry-run   judges everything and deletes nothing
-  4. lemmy-safety flagged           look at the list, then: lemmy-safety review clear, lemmy-safety delete-flagged
-  5. lemmy-safety                   keeps watching what is newly uploaded
+  4. lemmy-safety flagged           lists what was found; then: lemmy-safety review clear, lemmy-safety delete-flagged
+  5. lemmy-safety                   keeps checking new uploads; after 20 deletions it waits until you have reviewed them:
+                                    lemmy-safety resume
 "flagged" means possible, never proven: read docs/privacy-and-law.md before you act on it."""

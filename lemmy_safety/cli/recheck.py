@@ -101,7 +101,7 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 @click.command(short_help="Judge again what is named, without acting on it.")
 @settings_options()
-@click.option("--since", type=Since(), help="What was last looked at from WHEN on: 12h, 7d, or 2026-11-30T08:00 (UTC).")
+@click.option("--since", type=Since(), help="What was last checked from WHEN on: 12h, 7d, or 2026-11-30T08:00 (UTC).")
 @click.option("--detector", "detectors", type=Name(), multiple=True, help="What NAME flagged; repeatable.")
 @click.option("--unreadable", is_flag=True, help="What could not be judged: the list of 'lemmy-safety unreadable'.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -118,7 +118,7 @@ def recheck(
 ) -> None:
     """Read and judge again the KEYs named ("-" reads them from stdin, one a line), or what the filters choose.
 
-    Also what is unchanged. Verdicts are recorded, and nothing is deleted. It works beside the daemon. After an
+    Unchanged objects too. Verdicts are recorded, and nothing is deleted. It works alongside the daemon. After an
     interruption the same command goes on where it stopped.
     """
     choice = Choice(keys=tuple(chosen_keys(keys)), since=since, detectors=frozenset(detectors), unreadable=unreadable)

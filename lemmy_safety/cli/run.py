@@ -161,7 +161,7 @@ def _hint(summary: PassSummary, settings: Settings) -> None:
         click.echo("\nTo see what could not be judged, and why: lemmy-safety unreadable")
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
-        later = "with action delete" if settings.action == "report" else "that is no dry run"
+        later = "with action delete" if settings.action == "report" else "without --dry-run"
         click.echo(
             f"\n{plural(left, 'object')} flagged and left alone. To see them: lemmy-safety flagged; "
             "to act on them: lemmy-safety delete-flagged\n"

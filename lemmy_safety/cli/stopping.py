@@ -92,10 +92,10 @@ class StopSignals:
         if is_news:
             self.event.set()
             self._last_resort.start()
-            _say(b"\nStopping; once more to end at once.\n")
+            _say(b"\nStopping; press Ctrl-C again to quit at once.\n")
 
     def _give_up(self) -> None:
-        _say(b"Something hangs and was left behind; what was decided is recorded.\n")
+        _say(b"Gave up waiting for a stuck task. All decisions made so far are saved.\n")
         self._end(self._exit_code)
 
     def _end(self, code: int) -> NoReturn:
@@ -141,6 +141,6 @@ def _terminal_state() -> list[Any] | None:
 
 def _restore_terminal(state: list[Any] | None) -> None:
     if state is not None:
-        import termios  # noqa: PLC0415 - idem
+        import termios  # noqa: PLC0415 - same reason
 
         termios.tcsetattr(0, termios.TCSANOW, state)

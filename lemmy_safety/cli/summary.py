@@ -23,13 +23,13 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         acted += " (dry run: the storage was left alone)"
     lines = [
         ("seen", f"{summary.seen:,}"),
-        ("skipped, known before", f"{summary.skipped:,}"),
+        ("skipped, unchanged", f"{summary.skipped:,}"),
         ("checked", f"{summary.checked:,}{reused}"),
         ("flagged as possible", f"{summary.flagged:,}"),
         ("acted on", acted),
         ("unreadable", counted(summary.unreadable)),
         *_why(summary, summary.unreadable),
-        ("failed, tried again next time", counted(summary.failed)),
+        ("failed, will retry", counted(summary.failed)),
         *_why(summary, summary.failed),
         ("speed", f"{summary.images_per_s:.1f} images/s over {summary.seconds:.1f} s"),
         ("detectors", ", ".join(summary.detectors)),

@@ -140,7 +140,7 @@ def looks(data: bytes, limits: MediaLimits, *, deadline: Deadline | None = None)
 
 def without_the_rest(alone: DecodedMedia, reason: str) -> DecodedMedia:
     """What a medium shows, if examining its other content failed; the anomaly says so."""
-    detail = f"what else is in the file was not looked at: {reason}"
+    detail = f"other content of the file was not checked: {reason}"
     anomaly = Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail)
     return replace(alone, info=replace(alone.info, anomalies=(*alone.info.anomalies, anomaly)))
 
@@ -318,7 +318,7 @@ class _Inner:
             media = self._decoded(embedded, deadline)
         except MediaError as error:
             if error.status is not ItemStatus.UNREADABLE or error.decoder_broke:
-                detail = f"the {name} was not looked at: {error.reason}"
+                detail = f"the {name} was not checked: {error.reason}"
                 self._note(AnomalyKind.FRAMES_LEFT_OUT, detail, embedded)
             return
         self._pixels_left -= media.info.width * media.info.height

@@ -152,7 +152,7 @@ class Pipeline:
             when_done()
         except PipelineStopped:
             pass
-        except BaseException as error:  # noqa: BLE001 - idem
+        except BaseException as error:  # noqa: BLE001 - same reason
             self.fail(error)
 
     def _one_ended(self) -> None:

@@ -130,9 +130,7 @@ def _take(file: EnvFile, binding: Binding, before: Binding | None) -> None:
         return
     fault = _fault_of_name(binding.key, binding.value) or _fault_of_value(binding.key, binding.value, written)
     if fault is None and binding.value is None and before is not None and before.key in names.OURS and not before.value:
-        fault = (
-            f"this word stands alone below {before.key}=. Write it behind the =, if it is the value; or put # in front."
-        )
+        fault = f"this word is on a line of its own below {before.key}=. Write it behind the =, if it is the value; or put # in front."
     if fault is None and binding.key in names.OURS:
         fault = _contradiction(file, binding.key, binding.value)
     if fault is not None:

@@ -34,7 +34,7 @@ class HookSettings:
     )
     hook_networks: tuple[str, ...] = option(
         (),
-        "Addresses and networks that callers must be in, separated by commas; without any: everybody.",
+        "Comma-separated addresses or networks that may call. Empty: anyone.",
         kind=tuple,
         section=SECTION,
         env=("HOOK_NETWORKS",),
@@ -50,7 +50,7 @@ class HookSettings:
     )
     hook_on_failure: str = option(
         "accept",
-        "What is answered where there is no verdict in time; what was accepted so is judged later, first thing.",
+        "What to answer if no verdict is ready in time. Accepted uploads are checked first in the next pass.",
         kind=str,
         section=SECTION,
         env=("HOOK_ON_FAILURE",),

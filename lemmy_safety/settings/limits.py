@@ -39,7 +39,7 @@ class LimitSettings:
     )
     max_frames: int = option(
         32,
-        "Different frames of an animation or video that are looked at, at most.",
+        "Different frames of an animation or video that are checked, at most.",
         kind=int,
         section=SECTION,
         minimum=1,
@@ -47,7 +47,7 @@ class LimitSettings:
     )
     look_s: float = option(
         20.0,
-        "Seconds spent on looking at one animation or video with all that is in it, at most; what was seen by then is judged."
+        "Seconds spent on one animation or video with everything in it, at most; what was seen by then is judged."
         " Never more than two thirds of LEMMY_SAFETY_DECODE_TIMEOUT_S.",
         kind=float,
         section=SECTION,
@@ -56,7 +56,7 @@ class LimitSettings:
     )
     crop_ratio: float = option(
         1.4,
-        "The ends of pictures wider or taller than this ratio are looked at too; 0: of none.",
+        "Check the ends of pictures wider or taller than this ratio as well; 0: never.",
         kind=float,
         section=SECTION,
         minimum=0,

@@ -223,7 +223,7 @@ class Storage(ABC):
         """
         if self._is_empty():
             raise StorageUnreachable(
-                f"{self.name} is empty, so {key!r} cannot be told to be gone.",
+                f"{self.name} is empty, so it is not certain that {key!r} is gone.",
                 hint="Check that its file system is mounted.",
             )
 

@@ -35,7 +35,7 @@ class Meters:
         self._answers = self._counter("answers", "Uploads answered, by what was answered.", "answer")
         self._unchecked = self._counter("unchecked", "Uploads answered without a verdict, by cause.", "cause")
         self._rejected = self._counter(
-            "rejected", "Requests that were no upload to decide on, by HTTP status.", "status"
+            "rejected", "Requests that were not an upload to decide on, by HTTP status.", "status"
         )
         self._garbled = self._counter("garbled", "Requests that pict-rs cannot have made so, by what is wrong.", "what")
         self._late = self._counter(

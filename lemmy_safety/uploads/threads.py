@@ -71,7 +71,7 @@ class _Call(Generic[T]):
         result: T | None = None
         try:
             result = self._work()
-        except BaseException as caught:  # noqa: BLE001 - handed to whoever waits
+        except BaseException as caught:  # noqa: BLE001 - handed to the caller that waits
             error = caught
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile: no caller waits
             self._loop.call_soon_threadsafe(self._settle, result, error)

@@ -97,7 +97,7 @@ class Doorkeeper:
         refusal = self._access.refusal(caller, offered, by_address=by_address)
         if refusal is None:
             return None
-        self._complain(f"{caller or peer} was not let in: {refusal.value}", offered)
+        self._complain(f"{caller or peer} was refused: {refusal.value}", offered)
         if refusal is Refusal.SECRET:
             return PlainTextResponse("unauthorized", 401, {"WWW-Authenticate": "Bearer"})
         return PlainTextResponse("forbidden", 403)
@@ -138,7 +138,7 @@ def _add_hook(app: FastAPI, parts: HookParts, doorkeeper: Doorkeeper) -> None:
     async def validate(request: Request) -> Response:
         return doorkeeper.turn_away(request) or await _decide(parts, request)
 
-    @route("/validate/{secret}", "Decide on an upload; the secret stands in the path.", parameters=[SECRET])
+    @route("/validate/{secret}", "Decide on an upload; the secret is in the path.", parameters=[SECRET])
     async def validate_with_secret(request: Request) -> Response:
         return doorkeeper.turn_away(request, request.path_params["secret"]) or await _decide(parts, request)
 

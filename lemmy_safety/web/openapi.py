@@ -25,7 +25,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "i
 #: Of the routes that decide on uploads, by status.
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: _text("pict-rs may keep it.", "accepted"),
-    400: _text("The body was empty, cut off or a form that is not one file, or the request was no HTTP."),
+    400: _text("The body was empty, cut off or a form that is not one file, or the request was not HTTP."),
     401: _text("The secret is missing or wrong."),
     403: _text("The caller's address is in none of the allowed networks."),
     406: _text("pict-rs is to refuse it.", "refused"),

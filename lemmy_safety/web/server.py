@@ -94,7 +94,7 @@ def serve(
     for host in hosts:
         access.check_bind(host)
     if not access.needs_secret and not all(map(is_loopback, hosts)):
-        log.warning("no secret is set: whoever asks from HOOK_NETWORKS is answered")
+        log.warning("no secret is set: anyone in HOOK_NETWORKS is answered")
     with listeners(hosts, options.port) as sockets:
         asyncio.run(
             _Service(make_engine, ledger, access, options, make_routers).run(sockets, stop=stop, listening=listening)

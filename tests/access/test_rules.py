@@ -131,7 +131,7 @@ def test_no_address_stands_for_a_secret(address, offered):
 @pytest.mark.parametrize("word", ["IPADDR", "ipaddr", "IpAddr"])
 def test_the_word_for_addresses_is_no_secret(word):
     """Everybody who knows lemmy-ansible knows it."""
-    with pytest.raises(SettingsError, match="no secret"):
+    with pytest.raises(SettingsError, match="not a secret"):
         Access(secrets=[word])
 
 

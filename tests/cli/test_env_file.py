@@ -190,7 +190,7 @@ def test_a_line_that_does_not_parse_ends_with_3_and_doctor_says_so(tmp_path, lin
 def test_a_word_alone_below_an_empty_setting_is_refused(tmp_path, name):
     """It may be the value. A name alone elsewhere is compose's way to pass a variable on."""
     said = refused(written(tmp_path, f"{name}=\n\n# note\nHTTP_PROXY\n"))
-    assert f"line 4: this word stands alone below {name}=" in said
+    assert f"line 4: this word is on a line of its own below {name}=" in said
     assert (
         load_settings(environ={}, env_file=written(tmp_path, f"HTTP_PROXY\n{name}=\nOTHER=1\nHTTP_PROXY\n")) == DEFAULTS
     )

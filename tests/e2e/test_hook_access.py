@@ -55,7 +55,7 @@ def test_networks_alone_admit_by_address(tmp_path):
     for path in (SCAN, "/validate"):
         assert asked(port, path, FRIEND) == 406
         assert asked(port, path, STRANGER) == 403
-    assert "no secret is set: whoever asks from HOOK_NETWORKS is answered" in admin.log()
+    assert "no secret is set: anyone in HOOK_NETWORKS is answered" in admin.log()
 
 
 def test_with_a_secret_no_address_is_enough(tmp_path):

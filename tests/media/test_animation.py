@@ -77,7 +77,7 @@ def test_half_a_second_is_found_among_flashes(file_format):
     assert 50 in [number for number, _ in found(media, scene(99, (64, 48)), tolerance=20)]
     assert len(media.frames) == LIMITS.max_frames
     (anomaly,) = media.info.anomalies
-    assert (anomaly.kind, anomaly.detail) == (AnomalyKind.FRAMES_LEFT_OUT, "looked at 32 of about 70 different frames")
+    assert (anomaly.kind, anomaly.detail) == (AnomalyKind.FRAMES_LEFT_OUT, "checked 32 of about 70 different frames")
 
 
 @pytest.mark.parametrize("file_format", STORED)
@@ -315,7 +315,7 @@ def test_looking_stops_when_the_time_is_up():
     media = look(animation(drifting(40), "webp"), deadline=Deadline(20, lambda: next(ticks) * 1.0))
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail == "only 20 of 40 frames could be looked at within 20 s"
+    assert anomaly.detail == "only 20 of 40 frames could be checked within 20 s"
 
 
 def test_a_gif_of_countless_tiny_frames_is_looked_at_in_bounded_time():

@@ -132,7 +132,7 @@ def test_what_is_inside_a_picture_costs_the_picture_nothing(command):
     assert len(media.pdqs) == 1
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail.startswith("what else is in the file was not looked at: ")
+    assert anomaly.detail.startswith("other content of the file was not checked: ")
     assert LOST[command] in anomaly.detail
 
 
@@ -191,7 +191,7 @@ CRASHES = {
     b"leave": "crashed (exit code 1)",
     b"kill": "crashed (signal 9: killed from outside, most likely by the system for want of memory)",
     b"close the answers": "closed its pipe",
-    b"nonsense": "its answer makes no sense (UnpicklingError: posix.system is no part of an answer)",
+    b"nonsense": "its answer makes no sense (UnpicklingError: posix.system is not part of an answer)",
 }
 
 

@@ -93,7 +93,7 @@ def test_pages_beyond_the_limit_are_reported():
     assert len(media.frames) == 3
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail == "only 3 of 4 frames or pages could be looked at"
+    assert anomaly.detail == "only 3 of 4 frames or pages could be checked"
     few_pixels = decode(data, MediaLimits(max_bytes=10**7, max_pixels=160 * 120 * 2))
     assert len(few_pixels.frames) == 2
 

@@ -108,7 +108,7 @@ def test_hidden_media_share_the_limits():
     assert len(media.frames) == 1 + 2
     left_out = [anomaly for anomaly in media.info.anomalies if anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT]
     assert len(left_out) == 2
-    assert left_out[0].detail.endswith("was not looked at: the limits were reached before it")
+    assert left_out[0].detail.endswith("was not checked: the limits were reached before it")
     tight = decode(cover + hidden, MediaLimits(max_bytes=10**6, max_pixels=160 * 120 * 2))
     assert len(tight.frames) == 1 + 2
 
@@ -131,7 +131,7 @@ def test_all_that_moves_in_a_file_shares_its_time():
     assert {view for view in views_of(media) if not view.endswith(" end")} == {"", *at}
     left_out = [anomaly.detail for anomaly in media.info.anomalies if anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT]
     assert len(left_out) == 4
-    assert all(" of 200 frames could be looked at within " in detail for detail in left_out)
+    assert all(" of 200 frames could be checked within " in detail for detail in left_out)
     assert {detail.split(":")[0] for detail in left_out[1:]} == at
 
 
@@ -150,7 +150,7 @@ def test_what_there_was_no_time_for_is_reported():
     assert {frame.view for frame in media.frames if not frame.view.endswith(" end")} == {""}
     detail = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT][-1]
     assert detail == (
-        f"the picture at byte {len(cover)} was not looked at: looking at what comes before it was not over within 20 s"
+        f"the picture at byte {len(cover)} was not checked: looking at what comes before it was not over within 20 s"
     )
 
 
@@ -161,7 +161,7 @@ def test_a_hidden_video_of_which_no_frame_came_out_in_time_is_reported():
     deadline = Deadline(20, lambda: next(seconds))
     media = decode(jpeg(pictures.quarters()) + hidden, LIMITS, deadline=deadline)
     (detail,) = [one.detail for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]
-    assert "was not looked at: a" in detail
+    assert "was not checked: a" in detail
     assert "no picture came out within" in detail
 
 
@@ -170,7 +170,7 @@ def test_a_hidden_picture_that_is_too_large_is_reported():
     media = decode(jpeg(pictures.quarters()) + pictures.png_bomb(), LIMITS)
     assert views_of(media) == [""]
     (anomaly,) = [one for one in media.info.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT]
-    assert anomaly.detail.endswith("was not looked at: 50000 x 50000 px is over the limit of 10 megapixels")
+    assert anomaly.detail.endswith("was not checked: 50000 x 50000 px is over the limit of 10 megapixels")
 
 
 def test_a_hidden_picture_that_shows_nothing_costs_nothing():

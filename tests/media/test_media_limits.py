@@ -142,7 +142,7 @@ def test_looking_takes_as_long_as_it_may():
     assert media.frames
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert " of 40 frames could be looked at within " in anomaly.detail
+    assert " of 40 frames could be checked within " in anomaly.detail
     assert decode(data, MediaLimits(max_bytes=10**7, max_pixels=10**7)).info.anomalies == ()
 
 

@@ -126,7 +126,7 @@ def test_half_a_second_survives_hundreds_of_flashes(at):
     assert len(film.kept) == 32
     anomaly = film.sampler.anomaly()
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail.startswith("looked at 32 of about ")
+    assert anomaly.detail.startswith("checked 32 of about ")
     assert 850 <= int(anomaly.detail.split("about ")[1].split()[0]) <= 900
 
 
@@ -156,7 +156,7 @@ def test_of_too_many_scenes_those_kept_are_spread_over_the_length():
     gaps = np.diff(film.kept)
     assert len(film.kept) == 32
     assert gaps.max() <= 3 * gaps.mean()
-    assert film.sampler.anomaly().detail == "looked at 32 of about 210 different frames"
+    assert film.sampler.anomaly().detail == "checked 32 of about 210 different frames"
     assert len(film.rendered) < 120
 
 

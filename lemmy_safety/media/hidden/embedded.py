@@ -213,7 +213,7 @@ class EmbeddedSearch:
             # Signed provenance contains thumbnails of the picture and of what it was made from (C2PA 2.1, 10.3).
             what, oddity = Content.THUMBNAIL, ""
         elif part.block is Block.EXIF:
-            what, oddity = Content.THUMBNAIL, f"{oddity} beside its thumbnail, where cameras keep larger previews"
+            what, oddity = Content.THUMBNAIL, f"{oddity} alongside its thumbnail, where cameras keep larger previews"
         elif part.block is Block.MOTION:
             oddity = f"{oddity}, as phones write it"
         # Deflated content takes fewer bytes of the file than it has.
@@ -264,7 +264,7 @@ class EmbeddedSearch:
         if movie is not None:
             offset, size = movie
             beside = "still one" if self.main == "picture" else "others"
-            oddity = f"moving pictures beside the {beside}, which players show"
+            oddity = f"moving pictures alongside the {beside}, which players show"
             embedded = Embedded(offset, size, Content.VIDEO, self._data, sniff.MP4, "in the same container")
             self.found.append(Found(embedded, oddity, shown=True))
 

@@ -112,7 +112,7 @@ class _File:
             *self._too_many(),
         ]
         if self._pace.is_over():
-            detail = f"what lies beside the {self._search.main} could not all be looked at {self._pace}"
+            detail = f"what lies alongside the {self._search.main} could not all be checked {self._pace}"
             anomalies.append(Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail))
         handed_out = sorted(found, key=_importance)[:MAX_EMBEDDED]
         return Hidden(_bounded(anomalies), tuple(one.embedded for one in handed_out))
@@ -185,7 +185,7 @@ class _File:
 
     def _too_many(self) -> Iterator[Anomaly]:
         if self._search.flooded:
-            detail = "more beginnings of pictures than are looked at"
+            detail = "more beginnings of pictures than are checked"
             yield Anomaly(kind=AnomalyKind.EMBEDDED_PICTURE, detail=detail)
         if self._structure.crowded:
             detail = f"more than {MAX_PARTS} blocks; the others were searched for pictures only"

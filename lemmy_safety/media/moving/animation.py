@@ -294,11 +294,11 @@ class _PillowPlayer:
         unseen = ""
         if self.shown < self._planned:
             why = f" {self.deadline}" if self.deadline.over else ""
-            unseen = f"only {self.shown} of {count} frames could be looked at{why}"
+            unseen = f"only {self.shown} of {count} frames could be checked{why}"
         elif self._gaps_s > LONG_S:
-            unseen = f"looked at {self.shown} of {count} frames, at most {self._gaps_s:.1f} s were passed over at once"
+            unseen = f"checked {self.shown} of {count} frames, at most {self._gaps_s:.1f} s were passed over at once"
         elif count != f"{self._count}":
-            unseen = f"looked at the beginning of {count} frames"
+            unseen = f"checked the beginning of {count} frames"
         if unseen:
             yield Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=unseen)
         left_out = self._sampler.anomaly()

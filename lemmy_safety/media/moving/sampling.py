@@ -140,7 +140,7 @@ class FrameSampler:
         if not left_out:
             return None
         looks = len(self._kept)
-        detail = f"looked at {looks} of about {looks + left_out} different frames"
+        detail = f"checked {looks} of about {looks + left_out} different frames"
         return Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail)
 
     def offer(self, miniature: Pixels, at_s: float, shown_s: float, render: Render, *, pinned: bool = False) -> None:

@@ -235,17 +235,17 @@ class _Player:
     def _left_out(self) -> Iterator[str]:
         if self._unseen_s > LONG_S:
             total_s = sum(track.duration_s for track in self._tracks)
-            yield f"{self._unseen_s:.1f} of {total_s:.1f} s could not be looked at {self._deadline}"
+            yield f"{self._unseen_s:.1f} of {total_s:.1f} s could not be checked {self._deadline}"
         if self._file.is_endless:
             yield f"only the first {sum(len(track.packets) for track in self._tracks)} frames were read"
         for codec in sorted(set(self._file.foreign_codecs)):
-            yield f"a video stream in the codec {codec}, which is not decoded here, was not looked at"
+            yield f"a video stream in the codec {codec}, which is not decoded here, was not checked"
 
     def _embedded(self) -> Iterator[Anomaly]:
         for cover in self._covers:
             width, height = self._looker.sizes.get(cover.number, (cover.width, cover.height))
             packet = cover.packets[0]
-            detail = f"a cover picture of {width} x {height} px beside the video"
+            detail = f"a cover picture of {width} x {height} px alongside the video"
             yield Anomaly(kind=AnomalyKind.EMBEDDED_PICTURE, detail=detail, offset=packet.pos, size=packet.size)
         if self._kind is not sniff.AVIF:
             for track in self._tracks[1:]:

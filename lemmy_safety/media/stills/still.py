@@ -54,7 +54,7 @@ def decode_still(data: bytes, kind: sniff.Kind, limits: MediaLimits) -> DecodedM
     if shown.broken_off:
         anomalies.append(Anomaly(kind=AnomalyKind.DAMAGED, detail=shown.broken_off))
     if shown.count > len(shown.pages):
-        detail = f"only {_first(len(shown.pages))} of {_count(shown.count)} frames or pages could be looked at"
+        detail = f"only {_first(len(shown.pages))} of {_count(shown.count)} frames or pages could be checked"
         anomalies.append(Anomaly(kind=AnomalyKind.FRAMES_LEFT_OUT, detail=detail))
     info = MediaInfo(
         media_type=kind.media_type,

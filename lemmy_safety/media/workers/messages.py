@@ -235,4 +235,4 @@ class _AnswerReader(pickle.Unpickler):
             # A dotted name could lead from a module of ours to anything that it imports.
             if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, name):
                 return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of an answer")

@@ -109,15 +109,13 @@ def _add_pop(router: APIRouter, gate: _Gate, judging: RelayJudging, hung_up: Hun
             return _said(404, "No image found waiting for this result.")
         return JSONResponse({"message": "OK", "late": late}, 201, _OF_RELAY)
 
-    media: _Responses = {
-        200: {"description": "A medium; its name stands in Content-Disposition.", "content": {"*/*": {}}}
-    }
+    media: _Responses = {200: {"description": "A medium; its name is in Content-Disposition.", "content": {"*/*": {}}}}
     nothing: _Responses = {204: {"description": "Nothing to do."}}
     router.get(POP_PATH, summary="An upload to judge, for a worker.", responses={**media, **nothing, **_ERRORS})(
         gate.guarded(pop)
     )
-    nobody: _Responses = {404: {"description": "Nobody asked about it, or nobody is left who did."}}
-    router.post(POP_PATH, summary="What a worker found out.", status_code=201, responses={**nobody, **_ERRORS})(
+    gone: _Responses = {404: {"description": "No caller asked about it, or none waits any more."}}
+    router.post(POP_PATH, summary="What a worker found out.", status_code=201, responses={**gone, **_ERRORS})(
         gate.guarded(answer)
     )
 
@@ -194,7 +192,7 @@ class _Gate:
     def _complain(self, offered: str) -> None:
         if self._complaints.due() is not None:
             shown = fingerprint(offered) if offered else "none"
-            log.warning("a worker was not let in: its key is wrong (by SHA-256: %s)", shown)
+            log.warning("a worker was refused: its key is wrong (by SHA-256: %s)", shown)
 
 
 class _Books:

@@ -90,7 +90,7 @@ class Answering:
                 in_time = await self._client.answer(message)
             except ServerTrouble as error:
                 if self._loop.time() >= worth_until:
-                    log.warning("an answer could not be told: %s", error)
+                    log.warning("an answer could not be delivered: %s", error)
                     return False
                 await self._backoff.after(error)
             else:

@@ -85,7 +85,7 @@ class UncheckedMirror:
                 log.info("%d uploads were accepted unchecked at %s", len(new), self._client.url)
             if len(taken) < len(page):
                 log.warning(
-                    "%d unchecked uploads wait to be judged; no more are taken over from %s until some are",
+                    "%d unchecked uploads wait to be judged; no more are accepted from %s until some are",
                     _MOST_OPEN,
                     self._client.url,
                 )

@@ -106,7 +106,7 @@ class LocalStorage(Storage):
             with os.fdopen(folder.open_file(name), "rb", buffering=0) as file:
                 facts = os.fstat(file.fileno())
                 if not stat.S_ISREG(facts.st_mode):
-                    raise ObjectGone(f"{key!r} is no regular file any more.")
+                    raise ObjectGone(f"{key!r} is not a regular file any more.")
                 if facts.st_size > max_bytes:
                     raise too_large(key, max_bytes)
                 data = bytearray()

@@ -110,7 +110,7 @@ class LocalTree:
         if stat.S_ISLNK(facts.st_mode):
             raise BadKey(f"{key!r} is a symbolic link.", hint="Links in the store are never followed.")
         if not stat.S_ISREG(facts.st_mode):
-            raise ObjectGone(f"{key!r} is no regular file.")
+            raise ObjectGone(f"{key!r} is not a regular file.")
         return facts
 
     def remove_empty_parents(self, key: str) -> None:

@@ -200,9 +200,9 @@ def storage_error(error: Exception, place: str, key: str | None = None) -> Stora
     if isinstance(error, ResponseParserError) or not isinstance(error, VENDOR_ERRORS):
         return StorageError(f"{subject}: the answer is not one of an S3 server.", hint=_ENDPOINT_HINT)
     if isinstance(error, boto.ParamValidationError) and key is None:
-        return StorageMissing(f"{place}: that is no bucket name.", hint=_BUCKET_HINT)
+        return StorageMissing(f"{place}: that is not a bucket name.", hint=_BUCKET_HINT)
     kind, hint = next(
-        (CLASSES[ancestor] for ancestor in type(error).__mro__ if ancestor in CLASSES),
+        (CLASSES[base] for base in type(error).__mro__ if base in CLASSES),
         # Not botocore's: a broken connection, as the operating system or urllib3 names it.
         (StorageError, None) if isinstance(error, boto.BotoCoreError) else (StorageUnreachable, None),
     )

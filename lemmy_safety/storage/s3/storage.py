@@ -248,7 +248,7 @@ class S3Storage(Storage):
         try:
             key.encode("utf-8")
         except UnicodeEncodeError:
-            raise BadKey(f"{key!r} is no key an S3 server can hold.", hint="Keys are UTF-8.") from None
+            raise BadKey(f"{key!r} is not a key that an S3 server can hold.", hint="Keys are UTF-8.") from None
 
     def details(self) -> str:
         with_versions = versions_kept(self._requests.client, self._requests.bucket, self._place)

@@ -177,7 +177,7 @@ def _something_else(path: Path, content: bytes) -> PrivateKeyError | None:
         (
             b"-cert-v01@openssh.com" in head,
             "it is a certificate",
-            "Set SSH_PRIVKEY to its private key; a certificate beside it is found by its name, KEYFILE-cert.pub.",
+            "Set SSH_PRIVKEY to its private key; a certificate next to it is found by its name, KEYFILE-cert.pub.",
         ),
         (b"PUBLIC KEY" in head, "it is a public key", _where_the_private_half_is(path)),
         (b"BEGIN CERTIFICATE" in head, "it is a TLS certificate", _NEEDED),

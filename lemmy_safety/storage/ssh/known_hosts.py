@@ -94,7 +94,7 @@ class KnownHosts:
             expected = ", ".join(fingerprint(line.key) for line in known)
             raise HostKeyChanged(
                 f"The SSH server {where} shows the host key {shown} ({key_type}), but {self._path} has {expected}.",
-                hint="Somebody may be listening in. Only if you know why the key changed (the server was set up anew): "
+                hint="Someone may be listening in. Only if you know why the key changed (the server was set up again): "
                 f"remove the old one with  ssh-keygen -R {shlex.quote(self._name)} -f {_quoted(self._path)}  and add "
                 f"the new one with  {self._scan(key_type)}",
             )

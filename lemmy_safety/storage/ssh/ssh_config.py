@@ -186,7 +186,7 @@ class SshConfig:
         def replaced(match: re.Match[str]) -> str:
             said = tokens.get(match[1])
             if said is None:
-                raise self._fault(f"{match[0]!r} in {value!r} stands for nothing here", keyword, value)
+                raise self._fault(f"{match[0]!r} in {value!r} has no meaning here", keyword, value)
             return said
 
         return _TOKEN.sub(replaced, value)

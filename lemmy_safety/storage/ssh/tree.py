@@ -84,7 +84,7 @@ class SshTree:
         if is_kind(stat.S_ISLNK, facts):
             raise BadKey(f"{key!r} is a symbolic link.", hint=_HINT_LINK)
         if not is_kind(stat.S_ISREG, facts):
-            raise ObjectGone(f"{key!r} is no regular file.")
+            raise ObjectGone(f"{key!r} is not a regular file.")
         if facts.size is None:
             raise StorageError(f"{key!r} in {self._name}: the server does not say how large it is.", hint="")
         return facts
@@ -151,7 +151,7 @@ class SshTree:
             if facts is None:
                 missing.append(folder)
             elif not is_kind(stat.S_ISDIR, facts):
-                raise BadKey(f"{key!r} leads through something that is no folder.", hint=_HINT_LINK)
+                raise BadKey(f"{key!r} leads through something that is not a folder.", hint=_HINT_LINK)
         session.make_folders(missing)
 
     def move(self, session: SftpSession, key: str, path: bytes, new_key: str, new_path: bytes) -> None:

@@ -58,7 +58,7 @@ def test_the_largest_pictures_are_handed_out_and_the_number_is_bounded():
     ],
 )
 def test_a_flood_of_signatures_is_reported(flood):
-    """Who writes more beginnings of pictures than are looked at is found out by that."""
+    """Who writes more beginnings of pictures than are checked is found out by that."""
     hidden = hidden_in(JPEG + flood * 6_000)
     assert any("more beginnings of pictures" in anomaly.detail for anomaly in hidden.anomalies) or (
         "oddities" in hidden.anomalies[-1].detail

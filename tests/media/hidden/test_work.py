@@ -97,7 +97,7 @@ def test_a_search_ends_with_its_time_and_says_so(tail):
     data = JPEG + tail
     hidden = find_hidden(data, sniff.JPEG, Pace(Deadline(20, lambda: next(clock)), 0.25))
     assert [one.detail for one in hidden.anomalies if one.kind is AnomalyKind.FRAMES_LEFT_OUT] == [
-        "what lies beside the picture could not all be looked at within 0 s"
+        "what lies alongside the picture could not all be checked within 0 s"
     ]
     in_time = find_hidden(data, sniff.JPEG)
     assert AnomalyKind.FRAMES_LEFT_OUT not in {one.kind for one in in_time.anomalies}

@@ -70,7 +70,7 @@ def test_half_a_second_is_found_among_flashes():
     assert len(media.frames) == 32
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail.startswith("looked at 32 of about ")
+    assert anomaly.detail.startswith("checked 32 of about ")
 
 
 def test_frames_that_no_other_frame_needs_are_not_a_hiding_place(skimming):
@@ -127,7 +127,7 @@ def test_looking_stops_when_the_time_is_up():
     media = look(video(drifting(COUNT)), deadline=ticking(1.0))
     (anomaly,) = media.info.anomalies
     assert anomaly.kind is AnomalyKind.FRAMES_LEFT_OUT
-    assert anomaly.detail.endswith(" of 2.4 s could not be looked at within 20 s")
+    assert anomaly.detail.endswith(" of 2.4 s could not be checked within 20 s")
 
 
 def test_when_the_time_is_short_looks_are_spread_over_the_length(skimming):
@@ -138,7 +138,7 @@ def test_when_the_time_is_short_looks_are_spread_over_the_length(skimming):
     seconds = [frame.at_s for frame in media.frames]
     assert {int(second) for second in seconds} == set(range(12))
     (anomaly,) = media.info.anomalies
-    assert " of 12.0 s could not be looked at within 20 s" in anomaly.detail
+    assert " of 12.0 s could not be checked within 20 s" in anomaly.detail
 
 
 def test_without_any_time_it_is_unreadable_because_of_the_decoder():

@@ -175,7 +175,7 @@ def test_a_cover_picture_is_looked_at_and_told_of(cost, monkeypatch):
     (anomaly,) = media.info.anomalies
     assert (anomaly.kind, anomaly.detail) == (
         AnomalyKind.EMBEDDED_PICTURE,
-        "a cover picture of 80 x 60 px beside the video",
+        "a cover picture of 80 x 60 px alongside the video",
     )
     assert anomaly.size == len(pictures.encode(scene(99, (80, 60)), "jpeg"))
     assert media.info.frame_count == 20

@@ -83,7 +83,7 @@ def test_a_pipe_is_no_object_and_blocks_nothing(backend: SshBackend, storage: Ss
     backend.put("a.jpg", b"x")
     os.mkfifo(backend.root / "pipe.jpg")
     assert keys_of(storage) == ["a.jpg"]
-    with pytest.raises(ObjectGone, match="no regular file"):
+    with pytest.raises(ObjectGone, match="not a regular file"):
         storage.read("pipe.jpg", max_bytes=10)
     assert storage.delete("pipe.jpg") is False
     assert backend.exists("pipe.jpg")

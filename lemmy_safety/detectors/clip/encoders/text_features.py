@@ -85,10 +85,10 @@ class TextFeatureCache:
                 fits = file.metadata() == self._identity(word_lists)
                 features = {words: file.get_tensor(_name(place)).clone() for place, words in enumerate(word_lists)}
         except (SafetensorError, OSError, ValueError) as error:
-            logger.warning("The cache of text features %s is damaged (%s); it is computed anew.", path, error)
+            logger.warning("The cache of text features %s is damaged (%s); it is computed again.", path, error)
             return None
         if not fits or not all(_sound(tensor, words) for words, tensor in features.items()):
-            logger.warning("The cache of text features %s is damaged; it is computed anew.", path)
+            logger.warning("The cache of text features %s is damaged; it is computed again.", path)
             return None
         return features
 

@@ -190,7 +190,7 @@ def _encoder(name: str, reference: ClipImageEncoder, request: StageRequest) -> P
             )
         except (RuntimeError, MemoryError) as error:
             raise DeviceError(
-                f"No room for {name} on '{reference.device}' beside the reference ({foreign(error)})."
+                f"No room for {name} on '{reference.device}' next to the reference model ({foreign(error)})."
             ) from error
     folder = _model_folder(precision, request)
     return load_openvino_encoder(folder, reference.preparation, precision=precision, batch_size=request.batch_size)

@@ -82,7 +82,7 @@ def weights_digest(path: Path) -> str:
 
     Hashing all of 1.7 GB takes seconds. This one covers the size and the first and last MiB, which hold the index of
     a safetensors file (the directory of a zip) and the first and last tensors. Two trainings of one architecture
-    differ in every tensor, so it distinguishes them; it is no defence against a forger, who could equally replace the
+    differ in every tensor, so it distinguishes them; it is not a defence against a forger, who could equally replace the
     cache it guards.
 
     :raises WeightsInvalid: the file cannot be read.
