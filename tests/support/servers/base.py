@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
 import socket
 import tempfile
@@ -32,11 +34,18 @@ def not_tested(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+#: Below the ports that Linux, macOS and Windows give to clients: one of those may be taken by any connection before the
+#: server that it was found for is up.
+_PORTS = range(12_000, 32_000)
+
+
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free on every address of this machine."""
+    for port in random.SystemRandom().sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))  # noqa: S104 - bound, and never listened on
+            return port
+    raise AssertionError(f"no port from {_PORTS.start} to {_PORTS.stop} is free")
 
 
 def server_builds() -> Path:
