@@ -111,10 +111,6 @@ class Pipeline:
         self._channels.append(made)  # type: ignore[arg-type]
         return made
 
-    def detached_channel(self, capacity: int) -> Channel[T]:
-        """A channel that outlives a stop, so that its reader can finish what is already in it."""
-        return Channel(capacity)
-
     def stage(self, name: str, work: Callable[[], None], *, workers: int, when_done: Callable[[], None]) -> None:
         """Start ``workers`` threads that each run ``work`` to its end; then ``when_done`` runs once.
 
