@@ -70,15 +70,16 @@ def present(error: BaseException, *, debug: bool, redaction: Redaction) -> int:
 def code_after_output(code: str | int | None, failure: OSError | None) -> str | int | None:
     """The exit code of a process that lost some of its output: the work is done, but its output may be unseen.
 
-    A code for another error is kept.
+    A code for another error is kept, and the loss is reported all the same.
     """
-    if failure is None or code not in (0, None):
+    if failure is None:
         return code
-    return present(
+    lost = present(
         OutputFailed(f"Not everything could be written to the output: {failure.strerror or type(failure).__name__}."),
         debug=False,
         redaction=Redaction(),
     )
+    return lost if code in (0, None) else code
 
 
 def warn(text: str) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lemmy_safety.cli.failures import code_after_output
 from lemmy_safety.cli.stopping import StopSignals
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import OutputFailed
@@ -286,3 +287,11 @@ def test_nohup_keeps_its_promise() -> None:
             assert not signals.event.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("code", "ends_with"), [(0, 61), (None, 61), (62, 62), (7, 7)])
+def test_lost_output_is_reported_whichever_code_wins(code, ends_with, capsys):
+    """A tripped breaker keeps its code, and the reader still learns that the summary is not all there."""
+    assert code_after_output(code, OSError(28, "No space left on device")) == ends_with
+    assert "Not everything could be written to the output: No space left on device" in capsys.readouterr().err
+    assert code_after_output(code, None) == code
