@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
@@ -41,7 +41,7 @@ from lemmy_safety.relay.worker.transport import (
 from lemmy_safety.uploads.bodies import BadBody, BodyFault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
     from lemmy_safety.uploads.bodies import BodyReader
@@ -143,7 +143,7 @@ class WorkerClient:
         :raises ServerTrouble: it did not come, came too late, or was not valid HTTP.
         """
         patience = httpx.Timeout(_ANSWER_S + wait_s, connect=_CONNECT_S, pool=None)
-        with trouble_by_way_of(self._proxy):
+        with _trouble_with_messages(), trouble_by_way_of(self._proxy):
             async with (
                 asyncio.timeout(2 * _ANSWER_S + wait_s + medium_s),
                 self._http.stream(method, path, timeout=patience, **question) as response,
@@ -229,3 +229,11 @@ class WorkerClient:
         if self._proxy is None or not may_be_its or not self.url.startswith("http://"):
             return ""
         return f" Or {self._proxy.refusal(_FORBIDDEN)}. {self._proxy.hint}"
+
+
+@contextmanager
+def _trouble_with_messages() -> Iterator[None]:
+    try:
+        yield
+    except BadMessage as error:
+        raise ServerTrouble(f"it sent {error}") from error

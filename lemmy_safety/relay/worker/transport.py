@@ -12,7 +12,6 @@ import httpx
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
 from lemmy_safety.installing import how_to_install
-from lemmy_safety.relay.protocol import BadMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,8 +85,6 @@ def trouble_by_way_of(proxy: Proxy | None) -> Iterator[None]:
         raise ServerTrouble(_by_way_of(proxy, error)) from error
     except TimeoutError as error:
         raise ServerTrouble("it took too long for its answer") from error
-    except BadMessage as error:
-        raise ServerTrouble(f"it sent {error}") from error
 
 
 def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
