@@ -39,6 +39,7 @@ ALWAYS_NEEDED = {
     "botocore": "botocore",
     "boto3": "boto3",
     "cryptography": "cryptography",
+    "httpx": "httpx",
     "paramiko": "paramiko",
     "sqlalchemy": "sqlalchemy",
     "alembic": "alembic",
