@@ -25,7 +25,7 @@ from lemmy_safety.cli.text import plural
 from lemmy_safety.errors import LemmySafetyError, StorageError
 from lemmy_safety.foreign import keep_secret
 from lemmy_safety.ledger.database.faults import translated
-from lemmy_safety.relay.worker.transport import ServerTrouble, _by_way_of
+from lemmy_safety.outgoing import ServerTrouble, _by_way_of
 from lemmy_safety.settings import OPTIONS, load_settings
 from lemmy_safety.storage.s3.errors import CODES, storage_error
 from lemmy_safety.storage.ssh.errors import translate

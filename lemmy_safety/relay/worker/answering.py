@@ -7,9 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.ledger import UploadAnswer, UploadResult
+from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.records import Assessment, ItemStatus
 from lemmy_safety.relay.messages import encode_answer
-from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.lookups import Learned
 
 if TYPE_CHECKING:

@@ -15,6 +15,13 @@ import httpx
 from lemmy_safety import __version__
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
+from lemmy_safety.outgoing import (
+    PROXY_LOGIN,
+    ServerTrouble,
+    login_wanted,
+    transport_by,
+    trouble_by_way_of,
+)
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.relay.bounded_json import read_json
 from lemmy_safety.relay.messages import decode_unchecked_page
@@ -31,13 +38,6 @@ from lemmy_safety.relay.protocol import (
     name_in,
 )
 from lemmy_safety.relay.worker.server_address import checked_url
-from lemmy_safety.relay.worker.transport import (
-    PROXY_LOGIN,
-    ServerTrouble,
-    login_wanted,
-    transport_by,
-    trouble_by_way_of,
-)
 from lemmy_safety.uploads.bodies import BadBody, BodyFault
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import LedgerError
+from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES
 from lemmy_safety.relay.messages import decode_unchecked, encode_judged
 from lemmy_safety.relay.protocol import BadMessage
-from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.threads import WorkerThreads
 
 if TYPE_CHECKING:

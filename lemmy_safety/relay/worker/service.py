@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.relay.worker.answering import WORTH_TELLING_S, Answering
 from lemmy_safety.relay.worker.backoff import Backoff
 from lemmy_safety.relay.worker.client import WorkerClient
 from lemmy_safety.relay.worker.mirror import UncheckedMirror
 from lemmy_safety.relay.worker.server_address import is_open_to_listeners
 from lemmy_safety.relay.worker.slots import Slots
-from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 from lemmy_safety.uploads.judging import UploadJudging
 from lemmy_safety.uploads.probe import LedgerProbe

@@ -19,13 +19,13 @@ from support.web.service import until
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES
 from lemmy_safety.relay.protocol import PAGE
 from lemmy_safety.relay.worker import client as worker_client
 from lemmy_safety.relay.worker import mirror as unchecked_mirror
 from lemmy_safety.relay.worker.client import WorkerClient
 from lemmy_safety.relay.worker.mirror import UncheckedMirror
-from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 
 #: What is read of an endless answer: the limit, and what kernels hold of it on the way.

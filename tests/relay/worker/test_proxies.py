@@ -11,8 +11,8 @@ from support.web.pictrs_safety import KEY
 from support.web.relay import running_relay
 
 from lemmy_safety.errors import SettingsError
+from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.relay.worker.client import WorkerClient
-from lemmy_safety.relay.worker.transport import ServerTrouble
 from lemmy_safety.uploads.bodies import BodyLimits, BodyReader
 
 SERVER = "http://relay.example.invalid:14051"

@@ -1,4 +1,4 @@
-"""How a worker reaches its server: through a proxy or directly, and how failures on the way are named."""
+"""How a server is reached over HTTP: through a proxy or directly, and how failures on the way are named."""
 
 from __future__ import annotations
 
