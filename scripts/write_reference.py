@@ -5,29 +5,17 @@
 
 from __future__ import annotations
 
-import itertools
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lemmy_safety import errors
-from lemmy_safety.settings import ENV_FILE_NAME, OPTIONS, Option
+from lemmy_safety.settings import ENV_FILE_NAME
+from lemmy_safety.settings.template import default_text, env_example, sections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
-
-ENV_EXAMPLE_HEAD = f"""\
-# Copy this file to .env and fill in one storage; the rest can stay as it is.
-# A line counts once its leading # is gone. Flags win over the environment, the environment wins over this file.
-# {ENV_FILE_NAME} names another file than .env in the working folder.
-#
-# One NAME=value a line, comments on lines of their own, and no quotes: a value is taken exactly as it is written, with
-# every $, # and backslash in it. A line that cannot be taken so stops the start, and the message has its number.
-# Docker compose changes values of this file unless it is told not to, as docker-compose.yml does with "format: raw"
-# (Compose 2.30 or later). Without that, compose makes the value of a variable out of $x and ${{x}}; write $$ for each $ then.
-"""
 
 OPTIONS_HEAD = f"""\
 # Options
@@ -77,45 +65,15 @@ OTHER_CODES = {
 }
 
 
-def _default_text(item: Option) -> str:
-    if item.secret or item.default is None:
-        return ""
-    if item.kind is bool:
-        return "true" if item.default else "false"
-    if item.kind is tuple:
-        return ",".join(item.default)
-    if item.kind is float:
-        return f"{item.default:g}"
-    return item.default.as_posix() if isinstance(item.default, Path) else str(item.default)
-
-
-def _sections() -> Iterator[tuple[str, list[Option]]]:
-    for section, items in itertools.groupby(OPTIONS.values(), key=lambda item: item.section):
-        yield section, list(items)
-
-
-def render_env_example() -> str:
-    lines = [ENV_EXAMPLE_HEAD]
-    for section, items in _sections():
-        lines.append(f"\n### {section}\n")
-        for item in items:
-            allowed = f" Allowed: {item.allowed}." if item.allowed else ""
-            lines += [f"# {line}" for line in textwrap.wrap(item.help + allowed, 110)]
-            # A secret is never prefilled: a copied placeholder would be sent to a real server.
-            value = "" if item.secret else (_default_text(item) or item.example)
-            lines.append(f"#{item.env[0]}={value}\n")
-    return "\n".join(lines).replace("\n\n\n", "\n\n")
-
-
 def render_options() -> str:
     lines = [OPTIONS_HEAD]
-    for section, items in _sections():
+    for section, items in sections():
         lines += [f"## {section}", "", "| setting | flag | default | allowed | what it does |", "|---|---|---|---|---|"]
         for item in items:
             names = "<br>".join(f"`{name}`" for name in item.env)
             flag = f"`--{item.name.replace('_', '-')}`" if item.flag else ""
             short = f", `{item.short}`" if item.short else ""
-            default = f"`{_default_text(item)}`" if _default_text(item) else ""
+            default = f"`{default_text(item)}`" if default_text(item) else ""
             secret = " Secret." if item.secret else ""
             lines.append(f"| {names} | {flag}{short} | {default} | {item.allowed} | {item.help}{secret} |")
         lines.append("")
@@ -139,7 +97,7 @@ def render_errors() -> str:
 
 
 RENDERINGS = {
-    "env_example": render_env_example,
+    "env_example": env_example,
     "docs/options.md": render_options,
     "docs/errors.md": render_errors,
 }

@@ -15,6 +15,7 @@ from lemmy_safety.cli.database import db
 from lemmy_safety.cli.delete_flagged import delete_flagged
 from lemmy_safety.cli.demo import demo
 from lemmy_safety.cli.doctor import doctor
+from lemmy_safety.cli.env_example import env_example_command
 from lemmy_safety.cli.failures import present, understood, warn
 from lemmy_safety.cli.flagged import flagged
 from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
@@ -132,6 +133,7 @@ for command in (
     serve,
     worker,
     doctor,
+    env_example_command,
     canary,
     demo,
     db,

@@ -203,7 +203,7 @@ def _heading(title: str, command: str = "") -> None:
 
 _WHAT_NEXT = """
 Everything worked. With your own store:
-  1. Fill in the storage in .env (env_example shows every name), or in the environment.
+  1. lemmy-safety env-example -o .env   writes a template of the settings; fill in one storage in it
   2. lemmy-safety doctor            checks settings, storage, database and models, and says how to fix each problem;
                                     downloads CLIP's weights (1.7 GB) once; --quick skips that
   3. lemmy-safety --all --dry-run   judges everything and deletes nothing

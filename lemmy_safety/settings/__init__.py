@@ -19,6 +19,7 @@ from lemmy_safety.settings.loading import (
 from lemmy_safety.settings.names import ENV_FILE_NAME
 from lemmy_safety.settings.option import ENV_PREFIX, Option
 from lemmy_safety.settings.table import OPTIONS, Settings
+from lemmy_safety.settings.template import env_example
 
 __all__ = [
     "ENV_FILE_NAME",
@@ -30,6 +31,7 @@ __all__ = [
     "UnknownSetting",
     "check_complete",
     "choose_storage",
+    "env_example",
     "env_file_in_use",
     "filled_storages",
     "load_settings",

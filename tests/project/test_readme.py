@@ -49,7 +49,14 @@ def test_the_first_commands_work_in_their_order(tmp_path):
     """All under "Start with your own storage" but installation and daemon, on the sample store; --yes for the question."""
     section = _section("Start with your own storage")
     commands = re.findall(r"^(lemmy-safety +[^#\n]*[^#\s])", section, re.MULTILINE)
-    assert [command.split()[1] for command in commands] == ["doctor", "--all", "flagged", "review", "delete-flagged"]
+    assert [command.split()[1] for command in commands] == [
+        "env-example",
+        "doctor",
+        "--all",
+        "flagged",
+        "review",
+        "delete-flagged",
+    ]
     store = build_store(tmp_path / "files")
     kept = min(store.canaries)
     for command in commands:
