@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "check_container.sh"
+ENGINE = ROOT / "scripts" / "container_engine.sh"
 FLAGS = runpy.run_path(str(ROOT / "scripts" / "compose_flags.py"))["flags"]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a bash script for Linux")
@@ -28,6 +29,7 @@ def history(tmp_path):
     """A git repository with the script, to which commits can be added; answers what the script says of them."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(SCRIPT, tmp_path / "scripts")
+    shutil.copy(ENGINE, tmp_path / "scripts")
     git = [
         "git",
         "-C",
