@@ -8,12 +8,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from lemmy_safety.cli.text import amount, duration
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.progress import Progress, TaskID
-
-    from lemmy_safety.scan.progress import PassCounts, ProgressListener
+    from lemmy_safety.cli.progress_bar import PassBar
+    from lemmy_safety.scan.progress import Outlook, PassCounts, ProgressListener
 
 log = logging.getLogger("lemmy_safety.progress")
 
@@ -21,19 +22,59 @@ log = logging.getLogger("lemmy_safety.progress")
 LINE_EVERY_S = 60.0
 
 
-def in_words(counts: PassCounts) -> str:
+def in_words(counts: PassCounts, outlook: Outlook) -> str:
     """The progress of a pass in one line."""
-    parts = [
-        f"{counts.seen:,} seen",
-        f"{counts.skipped:,} known",
-        f"{counts.checked:,} checked",
-        f"{counts.flagged:,} flagged",
-    ]
+    parts = (how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook), what_is_left(outlook))
+    return "; ".join(part for part in parts if part)
+
+
+def how_far(counts: PassCounts, outlook: Outlook) -> str:
+    """``1,200 of about 5,000 objects (24 %)``, or what was seen so far while the total is unknown."""
+    total = outlook.total
+    if total is None:
+        return f"{counts.seen:,} seen"
+    return f"{_finished(counts):,} of {'' if total.is_exact else 'about '}{total.objects:,} objects ({share(counts, outlook):.0%})"
+
+
+def share(counts: PassCounts, outlook: Outlook) -> float:
+    """The part of all objects that is finished, from 0 to 1; 0 while the total is unknown."""
+    if outlook.total is None or not outlook.total.objects:
+        return 0.0
+    return min(1.0, _finished(counts) / outlook.total.objects)
+
+
+def _finished(counts: PassCounts) -> int:
+    return counts.skipped + counts.waiting + counts.done
+
+
+def what_was_found(counts: PassCounts) -> str:
+    """``1,000 known, 200 checked, 3 flagged, 2 unreadable``."""
+    parts = [f"{counts.skipped:,} known", f"{counts.checked:,} checked", f"{counts.flagged:,} flagged"]
     if unreadable := sum(counts.unreadable.values()):
         parts.append(f"{unreadable:,} unreadable")
     if failed := sum(counts.failed.values()):
         parts.append(f"{failed:,} failed")
-    return ", ".join(parts) + f" ({counts.images_per_s:.1f} images/s)"
+    return ", ".join(parts)
+
+
+def how_fast(counts: PassCounts, outlook: Outlook) -> str:
+    """``1.2 GB of 4.0 GB read; 20.0 images/s, 8.1 Mbit/s``."""
+    to_read = outlook.total.size_to_read if outlook.total else None
+    read = amount(counts.bytes_read) + (f" of {amount(max(to_read, counts.bytes_read))}" if to_read else "")
+    speed = f"{counts.images_per_s:.1f} images/s"
+    if outlook.bytes_per_s is not None:
+        speed += f", {outlook.bytes_per_s * 8 / 1e6:.1f} Mbit/s"
+    return f"{read} read, {speed}"
+
+
+def what_is_left(outlook: Outlook) -> str:
+    """``about 5 h 20 min left, limited by judging``."""
+    parts = []
+    if outlook.seconds_left is not None:
+        parts.append(f"about {duration(outlook.seconds_left)} left")
+    if outlook.bottleneck is not None:
+        parts.append(f"limited by {outlook.bottleneck}")
+    return ", ".join(parts)
 
 
 class LogProgress:
@@ -44,28 +85,29 @@ class LogProgress:
         self._every_s = every_s
         self._last = clock()
 
-    def update(self, counts: PassCounts) -> None:
+    def update(self, counts: PassCounts, outlook: Outlook) -> None:
         now = self._clock()
         if now - self._last >= self._every_s:
             self._last = now
-            log.info("%s", in_words(counts))
+            log.info("%s", in_words(counts, outlook))
 
 
 class BarProgress:
-    """Feeds a rich bar. A pass lists lazily, so the total is unknown: the bar shows motion and numbers.
+    """Feeds a bar (``PassBar``).
 
     It appears with the first counts, so that it does not disturb a passphrase prompt or a download's own bar.
     """
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: PassBar) -> None:
         self._bar = bar
-        self._task: TaskID | None = None
 
-    def update(self, counts: PassCounts) -> None:
-        if self._task is None:
-            self._task = self._bar.add_task("", total=None)
-            self._bar.start()
-        self._bar.update(self._task, description=in_words(counts), completed=counts.seen)
+    def update(self, counts: PassCounts, outlook: Outlook) -> None:
+        self._bar.show(
+            finished=_finished(counts),
+            total=outlook.total.objects if outlook.total else None,
+            left=what_is_left(outlook),
+            numbers=(how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook)),
+        )
 
 
 @contextmanager
@@ -74,11 +116,9 @@ def progress() -> Iterator[ProgressListener]:
     if not sys.stderr.isatty():
         yield LogProgress()
         return
-    from rich.console import Console  # noqa: PLC0415 - rich costs a tenth of a second
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from lemmy_safety.cli.progress_bar import PassBar  # noqa: PLC0415 - rich costs a tenth of a second
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = PassBar()
     try:
         yield BarProgress(bar)
     finally:

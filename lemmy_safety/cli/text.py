@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+_THOUSAND = 1000
+_TEN = 10
+_MINUTE_S = 60
+
 #: Unicode categories: control and format characters, separators of lines and paragraphs.
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
@@ -63,6 +67,30 @@ def counted(numbers: Mapping[Any, int]) -> str:
         )
         or "0"
     )
+
+
+def amount(size: float) -> str:
+    """Bytes, such as ``950 bytes``, ``1.3 MB``, ``120 GB`` (of 1,000 each, as disks and lines are sold)."""
+    units = iter(("bytes", "kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while round(size, 1) >= _THOUSAND and (larger := next(units, None)):
+        size, unit = size / _THOUSAND, larger
+    return f"{size:,.0f} {unit}" if unit == "bytes" or size >= _TEN else f"{size:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time in two units at most, such as ``40 s``, ``12 min``, ``5 h 20 min``, ``3 d 4 h``."""
+    if round(seconds) < 2 * _MINUTE_S:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / _MINUTE_S)
+    if minutes < 2 * 60:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    if hours < 2 * 24:
+        whole, rest = divmod(minutes, 60) if minutes < 24 * 60 else (hours, 0)
+        return f"{whole} h {rest} min" if rest else f"{whole} h"
+    days, rest = divmod(hours, 24)
+    return f"{days} d {rest} h" if rest else f"{days} d"
 
 
 def json_text(value: Any) -> str:

@@ -1,12 +1,13 @@
 """One pass: list, skip what is known, fetch, decode, judge, record, act."""
 
 from lemmy_safety.scan.engines import EngineLimits, ThreadsEngine
-from lemmy_safety.scan.progress import PassCounts, PassSummary, ProgressListener
+from lemmy_safety.scan.progress import Outlook, PassCounts, PassSummary, ProgressListener
 from lemmy_safety.scan.requests import PassRequest, ScanOptions
 from lemmy_safety.scan.scanner import Scanner
 
 __all__ = [
     "EngineLimits",
+    "Outlook",
     "PassCounts",
     "PassRequest",
     "PassSummary",

@@ -80,6 +80,11 @@ class Channel(Generic[T]):
             batch.append(item)
         return batch
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a ``put`` would wait now."""
+        return len(self._items) >= self._capacity
+
     def close(self) -> None:
         """No more items will come; what is inside is still handed out."""
         with self._changed:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, PassSoFar
@@ -44,9 +45,10 @@ _COUNTED: Mapping[ActionState, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassCounts:
-    """A snapshot of a running pass. All are numbers of objects, except ``bytes_read`` and ``seconds``.
+    """A snapshot of a running pass. All are numbers of objects, except ``seconds`` and those of bytes.
 
-    ``seen`` were listed, ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
+    ``seen`` were listed, and have ``bytes_seen`` together; ``bytes_read`` were read, ``bytes_done`` is the size of what is
+    ``done``; ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
     of which ``reused`` have that of the same bytes under another key. ``acted`` were deleted (or found gone).
     ``unreadable`` counts by reason class, ``failed`` by status; the latter are retried in the next pass. ``reasons``
     has the most common reason of each status in these two, except for objects that were gone. ``waiting`` were still
@@ -72,8 +74,20 @@ class PassCounts:
     failed: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, Reason] = field(default_factory=dict)
     flagged_by: Mapping[str, int] = field(default_factory=dict)
+    bytes_seen: int = 0
     bytes_read: int = 0
+    bytes_done: int = 0
     seconds: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Objects that this pass has finished, with or without a verdict; without those that it skipped."""
+        return self.checked + sum(self.unreadable.values()) + sum(self.failed.values())
+
+    @property
+    def under_way(self) -> int:
+        """Objects that were listed and have to be read, and are not finished."""
+        return max(0, self.seen - self.skipped - self.waiting - self.done)
 
     @property
     def images_per_s(self) -> float:
@@ -88,7 +102,7 @@ class PassSummary(PassCounts):
 
     ``screen`` is what the fast screen did in this pass; None without one, or if no frame reached it. ``notes`` are
     sentences about the behaviour of the storage's server that an admin should know. ``stuck`` counts open actions that
-    were repeatedly refused as changed, although the bytes are the same.
+    were repeatedly refused as changed, although the bytes are the same. Only keys that start with ``prefix`` were listed.
     """
 
     run_id: int
@@ -100,6 +114,7 @@ class PassSummary(PassCounts):
     screen: ScreenStatistics | None = None
     notes: tuple[str, ...] = ()
     stuck: int = 0
+    prefix: str = ""
 
     @property
     def not_carried_out(self) -> int:
@@ -144,6 +159,8 @@ class PassSummary(PassCounts):
             "unreadable": dict(self.unreadable),
             "failed": dict(self.failed),
             "reasons": {status: reason._asdict() for status, reason in self.reasons.items()},
+            "prefix": self.prefix,
+            "bytes_seen": self.bytes_seen,
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.images_per_s, 3),
@@ -152,10 +169,47 @@ class PassSummary(PassCounts):
         }
 
 
+class Bottleneck(StrEnum):
+    """The stage that the rest of a pass waits for."""
+
+    LISTING = "listing"
+    FETCHING = "fetching"
+    DECODING = "decoding"
+    JUDGING = "judging"
+    RECORDING = "recording"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """How much a pass lists, and how much of that it has to read: ``to_read`` is None if unknown.
+
+    ``is_exact``: counted for this pass; otherwise the numbers are those of an earlier one.
+    """
+
+    objects: int
+    size: int
+    to_read: int | None
+    size_to_read: int | None
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What is still to come. ``total`` and ``seconds_left`` are None while unknown.
+
+    ``bytes_per_s`` is the recent rate of reading, ``bottleneck`` the stage that has lately limited the pass.
+    """
+
+    total: Total | None = None
+    seconds_left: float | None = None
+    bytes_per_s: float | None = None
+    bottleneck: Bottleneck | None = None
+
+
 class ProgressListener(Protocol):
     """Watches a pass. Called several times a second from one thread; must return quickly."""
 
-    def update(self, counts: PassCounts) -> None: ...
+    def update(self, counts: PassCounts, outlook: Outlook) -> None: ...
 
 
 class PassCounter:
@@ -179,6 +233,7 @@ class PassCounter:
         """Count one recorded object."""
         verdict, status = result.assessment.verdict, result.assessment.status
         with self._lock:
+            self._numbers["bytes_done"] += result.obj.size
             if verdict is not None:
                 self._numbers["checked"] += 1
                 self._numbers["reused"] += result.reused_from is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,10 +24,11 @@ from lemmy_safety.scan.items import RecordChannel
 from lemmy_safety.scan.leftovers import Leftovers
 from lemmy_safety.scan.lost_uploads import settle_lost_uploads, waiting_uploads
 from lemmy_safety.scan.pipeline import Pipeline
-from lemmy_safety.scan.progress import PassCounter, PassSummary
+from lemmy_safety.scan.progress import Bottleneck, PassCounter, PassSummary
 from lemmy_safety.scan.reuse import FromLedger, judge_all
 from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import RecordedPass, Recorder
+from lemmy_safety.scan.watch import Watch
 from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
@@ -194,17 +195,26 @@ class Scanner:
             workers=1,
             when_done=to_fetch.close,
         )
-        while not pipeline.wait(_TICK_S):
-            if self._listener is not None:
-                self._listener.update(counter.snapshot(time.monotonic() - started))
-            if halted():
-                pipeline.stop()
-                engine.abort()
-                pipeline.wait(_JUDGE_GRACE_S)
-                # A model may run longer than a stop may take: its batch is given up, and what was judged is recorded.
-                to_record.close()
-                pipeline.wait(_RECORD_GRACE_S)
-                break
+        watch = Watch(
+            self._listener,
+            request,
+            storage=self.storage,
+            prefix=self._options.prefix,
+            ledger=self.ledger,
+            ruleset=engine.ruleset,
+        )
+        with closing(watch):
+            while not pipeline.wait(_TICK_S):
+                behind = Bottleneck.RECORDING if to_record.is_full else engine.bottleneck()
+                watch.update(counter.snapshot(time.monotonic() - started), behind, listed=lister.is_done)
+                if halted():
+                    pipeline.stop()
+                    engine.abort()
+                    pipeline.wait(_JUDGE_GRACE_S)
+                    # A model may run longer than a stop may take: its batch is given up, and what was judged is recorded.
+                    to_record.close()
+                    pipeline.wait(_RECORD_GRACE_S)
+                    break
         pipeline.raise_error()
         lease.check()
         if lister.refused is not None:
@@ -244,4 +254,5 @@ class Scanner:
             stopped=self._stop.is_set(),
             screen=screen if screen and screen.screened else None,
             notes=self.storage.learned.notes,
+            prefix=self._options.prefix,
         )

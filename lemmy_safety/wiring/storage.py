@@ -40,7 +40,8 @@ def build_storage(
             session_token=settings.s3_session_token,
             region=settings.s3_region,
             addressing=settings.s3_addressing,
-            connections=settings.threads + 2,  # the lister and the recorder use it besides the fetchers
+            connections=settings.threads
+            + 5,  # besides the fetchers: the recorder, the lister, and what counts (up to 3)
         )
     root = settings.files_directory or ""
     if kind == "ssh":

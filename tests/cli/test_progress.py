@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import logging
 
+import pytest
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from lemmy_safety.cli.progress import BarProgress, LogProgress, in_words
+from lemmy_safety.cli.progress_bar import PassBar
 from lemmy_safety.cli.summary import show_summary, summary_lines
+from lemmy_safety.cli.text import amount, duration
 from lemmy_safety.records import ScreenStatistics, StageStatistics
-from lemmy_safety.scan.progress import PassCounts, PassSummary, Reason
+from lemmy_safety.scan.progress import Bottleneck, Outlook, PassCounts, PassSummary, Reason, Total
 
-COUNTS = PassCounts(seen=1234, skipped=1000, checked=200, flagged=3, unreadable={"unreadable": 2}, seconds=10.1)
+COUNTS = PassCounts(
+    seen=1234, skipped=1000, checked=200, flagged=3, unreadable={"unreadable": 2}, bytes_read=1_300_000, seconds=10.1
+)
+TOTAL = Total(objects=5000, size=9_000_000_000, to_read=4000, size_to_read=8_000_000_000, is_exact=True)
+OUTLOOK = Outlook(total=TOTAL, seconds_left=19_000.0, bytes_per_s=1_012_500.0, bottleneck=Bottleneck.JUDGING)
 
 
 def _summary(**changed) -> PassSummary:
@@ -42,25 +48,90 @@ def test_a_line_is_logged_once_a_minute(caplog):
     with caplog.at_level(logging.INFO, logger="lemmy_safety.progress"):
         for second in range(185):
             now[0] = float(second)
-            progress.update(COUNTS)
+            progress.update(COUNTS, OUTLOOK)
     assert len(caplog.messages) == 3
-    assert caplog.messages[0] == in_words(COUNTS)
+    assert caplog.messages[0] == in_words(COUNTS, OUTLOOK)
 
 
-def test_a_line_says_where_a_pass_is():
-    """Seen, known, checked, flagged, what could not be read, and the speed."""
-    assert in_words(COUNTS) == "1,234 seen, 1,000 known, 200 checked, 3 flagged, 2 unreadable (20.0 images/s)"
+def test_a_line_says_how_far_a_pass_is_and_what_is_left():
+    """Finished of all, known, checked, flagged, unreadable, bytes, speed, time left, and the slowest stage."""
+    assert in_words(COUNTS, OUTLOOK) == (
+        "1,202 of 5,000 objects (24%); 1,000 known, 200 checked, 3 flagged, 2 unreadable; "
+        "1.3 MB of 8.0 GB read, 20.0 images/s, 8.1 Mbit/s; about 5 h 17 min left, limited by judging"
+    )
 
 
-def test_the_bar_shows_the_same_words():
-    """On a terminal the bar carries the line."""
+def test_a_line_claims_nothing_that_is_not_known():
+    """Without a total there is no share and no time; the total of an earlier pass is marked."""
+    assert in_words(COUNTS, Outlook()) == (
+        "1,234 seen; 1,000 known, 200 checked, 3 flagged, 2 unreadable; 1.3 MB read, 20.0 images/s"
+    )
+    earlier = Total(objects=5000, size=9_000_000, to_read=None, size_to_read=None, is_exact=False)
+    assert in_words(COUNTS, Outlook(total=earlier)).startswith("1,202 of about 5,000 objects (24%); ")
+
+
+def test_more_finished_than_the_last_pass_had_is_not_more_than_everything():
+    """The earlier total is a guess: a store that has grown does not show 130%."""
+    earlier = Total(objects=1000, size=1, to_read=None, size_to_read=None, is_exact=False)
+    assert "1,202 of about 1,000 objects (100%)" in in_words(COUNTS, Outlook(total=earlier))
+
+
+def test_the_bar_shows_the_share_the_time_left_and_the_numbers():
+    """On a terminal: a bar with the percentage and the time left, and the numbers below it; nothing before them."""
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    bar = Progress(TextColumn("{task.description}", markup=False), console=console, auto_refresh=False)
+    bar = PassBar(console)
     listener = BarProgress(bar)
     assert not console.file.getvalue()
-    listener.update(COUNTS)
+    listener.update(COUNTS, OUTLOOK)
+    bar.stop()
+    shown = console.file.getvalue()
+    for text in ("24%", "about 5 h 17 min left, limited by judging", "1,202 of 5,000 objects", "200 checked"):
+        assert text in shown
+
+
+def test_the_bar_shows_no_share_while_the_total_is_unknown():
+    """It only moves; the numbers are there."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    bar = PassBar(console)
+    BarProgress(bar).update(COUNTS, Outlook())
     bar.stop()
     assert "1,234 seen" in console.file.getvalue()
+    assert "%" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7190, "2 h"),
+        (19_000, "5 h 17 min"),
+        (86_000, "23 h 53 min"),
+        (100_000, "28 h"),
+        (200_000, "2 d 8 h"),
+        (864_000, "10 d"),
+    ],
+)
+def test_durations_are_in_units_that_a_person_uses(seconds, words):
+    """Two units at most, and no minutes once it takes days."""
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1_300_000, "1.3 MB"),
+        (999_970_000, "1.0 GB"),
+        (182_400_000_000, "182 GB"),
+        (2_500_000_000_000, "2.5 TB"),
+    ],
+)
+def test_amounts_are_in_decimal_units(size, words):
+    """As disks and lines are sold."""
+    assert amount(size) == words
 
 
 def test_the_summary_names_every_count(capsys):

@@ -50,7 +50,7 @@ def test_the_listener_sees_the_pass_grow(store, database):
     shown = []
 
     class Listener:
-        def update(self, counts):
+        def update(self, counts, _outlook):
             shown.append(counts)
 
     class Slow(Recognizer):

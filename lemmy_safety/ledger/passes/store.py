@@ -15,7 +15,7 @@ from sqlalchemy import select
 from lemmy_safety.errors import LedgerError, PassRunning
 from lemmy_safety.ledger.passes import leases
 from lemmy_safety.ledger.schema.storages import ensure_storage, new_id
-from lemmy_safety.ledger.schema.tables import cursors, runs
+from lemmy_safety.ledger.schema.tables import cursors, runs, storages
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -91,6 +91,18 @@ class Passes:
         with self._database.writing() as connection:
             if connection.execute(runs.update().where(runs.c.id == run_id).values(values)).rowcount == 0:
                 raise LedgerError(f"There is no run {run_id} in the ledger.", hint="")
+
+    def last_counts(self, storage: str, kind: str) -> RunCounts | None:
+        """What the latest complete pass of this kind counted; None if there was none."""
+        query = (
+            select(runs.c.counts)
+            .join(storages, storages.c.id == runs.c.storage_id)
+            .where(storages.c.name == storage, runs.c.kind == kind, runs.c.complete)
+            .order_by(runs.c.id.desc())
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
 
     def cursor(self, scope: str, name: str) -> datetime | None:
         """A time that a pass saved for the next one, such as up to when everything was seen; None before the first.

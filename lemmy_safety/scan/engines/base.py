@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lemmy_safety.records import ItemResult, Ruleset, ScreenStatistics, StoredObject
     from lemmy_safety.scan.items import RecordChannel
     from lemmy_safety.scan.pipeline import Channel, Pipeline
-    from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.scan.progress import Bottleneck, PassCounter
 
     #: A result for an object whose bytes have this SHA-256, if they were judged before and that is still valid; else
     #: None.
@@ -61,6 +61,9 @@ class EnginePass(Protocol):
         """Add the stages to the pipeline. The returned channel takes the objects. When it is closed and the last result
         is in ``to_record``, that is closed too.
         """
+
+    def bottleneck(self) -> Bottleneck:
+        """The stage that the others wait for at this moment; LISTING if none of the engine's is behind."""
 
     def abort(self) -> None:
         """After a stop: wake all stages that wait for memory. The pipeline aborts the channels."""

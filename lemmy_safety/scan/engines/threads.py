@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.scan.budget import ByteBudget
+from lemmy_safety.scan.progress import Bottleneck
 from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lemmy_safety.detectors.base import Detector
     from lemmy_safety.media import Decoder
@@ -111,6 +112,8 @@ class ThreadsPass:
             skip_plain=engine.skip_plain,
         )
         self.ruleset = self._judge.ruleset
+        #: Whether each stage is behind, the last stage first. If a stage is, the ones before it have to wait for it.
+        self._behind: dict[Bottleneck, Callable[[], bool]] = {}
 
     @property
     def batch_size(self) -> int:
@@ -134,6 +137,12 @@ class ThreadsPass:
             to_record=to_record,
         )
 
+        self._behind = {
+            Bottleneck.JUDGING: lambda: to_judge.is_full or self._frames.waiting > 0,
+            Bottleneck.DECODING: lambda: to_decode.is_full or self._bytes.waiting > 0,
+            Bottleneck.FETCHING: lambda: to_fetch.is_full,
+        }
+
         def fetched_all() -> None:
             try:
                 fetcher.retry_postponed()
@@ -147,6 +156,9 @@ class ThreadsPass:
         )
         pipeline.stage("fetch", lambda: fetcher.run(to_fetch), workers=limits.threads, when_done=fetched_all)
         return to_fetch
+
+    def bottleneck(self) -> Bottleneck:
+        return next((stage for stage, is_behind in self._behind.items() if is_behind()), Bottleneck.LISTING)
 
     def abort(self) -> None:
         self._bytes.abort()

@@ -22,7 +22,7 @@ from lemmy_safety.scan.pipeline import PipelineStopped
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import Ruleset, StoredObject
@@ -79,6 +79,8 @@ class Lister:
         self.left_out = False
         #: The latest modification time listed, by the store's own clock and not in its future; None without any.
         self.newest: datetime | None = None
+        #: Whether everything was listed.
+        self.is_done = False
 
     def run(
         self, request: PassRequest, prefix: str, *, to_fetch: Channel[StoredObject], to_record: RecordChannel
@@ -86,14 +88,15 @@ class Lister:
         """List all objects under the request's prefix, or only its ``keys``."""
         if request.keys is not None:
             self._list_again(request.keys, to_fetch=to_fetch, to_record=to_record)
-            return
-        self._list_all(
-            since=request.since,
-            prefix=prefix,
-            exhaustive=request.exhaustive,
-            to_fetch=to_fetch,
-            to_record=to_record,
-        )
+        else:
+            self._list_all(
+                since=request.since,
+                prefix=prefix,
+                exhaustive=request.exhaustive,
+                to_fetch=to_fetch,
+                to_record=to_record,
+            )
+        self.is_done = True
 
     def _list_all(
         self,
@@ -118,7 +121,7 @@ class Lister:
             self._raise_if_stopped()
             failed_before.difference_update(obj.key for obj in listed)
             batch = [obj for obj in listed if obj.key not in self._gone_first]
-            self._counter.add("seen", len(batch))
+            self._count_seen(batch)
             stable: list[StoredObject] = []
             for obj in batch:
                 self._note_time(obj)
@@ -167,7 +170,7 @@ class Lister:
             wanted = self._ledger.uploads.unchecked_among(batch)
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_recent(obj)]
             self._gone_first.update(obj.key for obj in urgent)
-            self._counter.add("seen", len(urgent))
+            self._count_seen(urgent)
             for obj in urgent:
                 self._note_time(obj)
             self._pass_on(urgent, to_fetch, to_record)
@@ -196,6 +199,10 @@ class Lister:
             unchecked = self._ledger.uploads.unchecked_among(new)
             for obj in sorted(new, key=lambda obj: obj.key not in unchecked):
                 to_fetch.put(obj)
+
+    def _count_seen(self, objects: Sequence[StoredObject]) -> None:
+        self._counter.add("seen", len(objects))
+        self._counter.add("bytes_seen", sum(obj.size for obj in objects))
 
     def _note_time(self, obj: StoredObject) -> None:
         # A date in the future is wrong, and does not show what was uploaded until then.
@@ -262,7 +269,7 @@ class Lister:
             if is_health_check(key, obj.size):  # recorded by a version that did not know its name
                 to_record.put_result(_without_verdict(obj, ItemStatus.GONE, "no upload: pict-rs's own health check"))
                 continue
-            self._counter.add("seen")
+            self._count_seen([obj])
             yield obj
 
 
