@@ -90,7 +90,7 @@ def test_without_go_the_gate_fails_and_a_laptop_goes_on(build, program, ci, code
     """Either way it says what is missing."""
     done = build(compiler=False, CI=ci)
     assert done.returncode == code
-    assert "Go was not found" in done.stderr
+    assert "go was not found" in done.stderr
     assert not program.exists()
 
 

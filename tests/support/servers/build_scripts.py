@@ -8,7 +8,7 @@ from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
-_NEEDED = ("bash", "sh", "mktemp", "rm", "mkdir", "touch", "chmod", "cat", "find", "mv")
+_NEEDED = ("bash", "dirname", "sh", "mktemp", "rm", "mkdir", "touch", "chmod", "cat", "find", "mv")
 
 
 class BuildScript:
