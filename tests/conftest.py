@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from typing import TYPE_CHECKING
 
+import botocore.session
 import hypothesis
 import pytest
 from support.servers.s3 import running
@@ -58,6 +60,14 @@ def _a_hangup_counts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _boto3_reads_its_files_once() -> Iterator[None]:
+    """Each client reads a megabyte of JSON that describes S3, which takes 0.1 s; tests make thousands of clients."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", functools.cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")

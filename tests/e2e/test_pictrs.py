@@ -258,7 +258,7 @@ def test_what_allowing_local_connections_opens(pictrs, name, option, status, ask
     """With it pict-rs fetches pictures from internal addresses for whoever gives it a link, as the docs warn."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Origin) as origin:
         origin.asked = 0
-        threading.Thread(target=origin.serve_forever, daemon=True).start()
+        threading.Thread(target=origin.serve_forever, args=(0.02,), daemon=True).start()
         try:
             server = pictrs({ALLOW_LOCAL: option})
             answer = server.get("/image/download", url=f"http://{name}:{origin.server_port}/secret.png")

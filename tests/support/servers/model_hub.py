@@ -35,6 +35,7 @@ class ModelHub(ThreadingHTTPServer):
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # with it, a body waits 40 ms for the client to acknowledge its headers
     server: ModelHub
 
     def do_HEAD(self) -> None:
@@ -73,7 +74,7 @@ class _Answer(BaseHTTPRequestHandler):
 def running_hub(files: dict[str, bytes], *, silent: bool = False) -> Iterator[ModelHub]:
     """A hub that serves for the length of a ``with`` block."""
     hub = ModelHub(files, silent=silent)
-    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread = threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield hub

@@ -42,7 +42,7 @@ def refusing_proxy(status: int) -> Iterator[int]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
         server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
             yield server.server_address[1]

@@ -133,6 +133,7 @@ class PictrsSafetyServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # with it, a body waits 40 ms for the client to acknowledge its headers
 
             def log_message(self, *_: object) -> None: ...
 
