@@ -2,6 +2,7 @@
 
 from lemmy_safety.scan.engines import EngineLimits, ThreadsEngine
 from lemmy_safety.scan.progress import Outlook, PassCounts, PassSummary, ProgressListener
+from lemmy_safety.scan.rate import RateLimit
 from lemmy_safety.scan.requests import PassRequest, ScanOptions
 from lemmy_safety.scan.scanner import Scanner
 
@@ -12,6 +13,7 @@ __all__ = [
     "PassRequest",
     "PassSummary",
     "ProgressListener",
+    "RateLimit",
     "ScanOptions",
     "Scanner",
     "ThreadsEngine",

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class PipelineStopped(Exception):
-    """Raised inside workers that wait on a channel when the run is stopped; never leaves this room."""
+    """Raised inside workers that wait when the run is stopped; never leaves this room."""
 
 
 class Channel(Generic[T]):

@@ -37,6 +37,16 @@ class LimitSettings:
         minimum=1,
         maximum=1_048_576,
     )
+    max_mbit: float | None = option(
+        None,
+        "Megabits a second that passes read from the storage, at most, all together; without it there is no limit.",
+        kind=float,
+        section=SECTION,
+        flag=True,
+        minimum=0.1,
+        maximum=100_000,
+        example="20",
+    )
     max_frames: int = option(
         32,
         "Different frames of an animation or video that are checked, at most.",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from types import TracebackType
 
+    from lemmy_safety.storage.pace import Pace
+
 
 #: How often an object is read whose bytes do not match its description.
 _READS = 3
@@ -129,7 +131,9 @@ class Storage(ABC):
         None if the storage does not list in that order.
         """
 
-    def read(self, key: str, *, max_bytes: int, expected: StoredObject | None = None) -> bytes:
+    def read(
+        self, key: str, *, max_bytes: int, expected: StoredObject | None = None, pace: Pace | None = None
+    ) -> bytes:
         """The whole object, in memory.
 
         With ``expected``, the bytes are compared with that description, by size and, if its tag is an MD5, by tag. If
@@ -138,16 +142,19 @@ class Storage(ABC):
         bytes come twice and only the tag differs, the tag is not an MD5: returns the bytes, and notes it in
         ``learned``.
 
+        ``pace`` is asked before bytes can arrive, each time that the object is read. While it waits, no answer of the
+        server is awaited, so no time-out runs.
+
         :raises StorageError: ObjectGone, AccessDenied, StorageUnreachable (also if other bytes come each time), BadKey,
             ObjectChanged if it is not the expected object, or ObjectTooLarge if it holds more than
             ``max_bytes`` (at most ``max_bytes`` + 1 bytes are fetched to find out).
         """
         self.check_key(key)
         if expected is None:
-            return self._read(key, max_bytes)
+            return self._read(key, max_bytes, pace)
         digests: set[bytes] = set()
         for _ in range(_READS):
-            data = self._read_described(key, max_bytes, expected)
+            data = self._read_described(key, max_bytes, expected, pace)
             if self._wholeness.fits(data, expected):
                 return data
             digest = hashlib.sha256(data).digest()
@@ -169,8 +176,14 @@ class Storage(ABC):
         self._wholeness.note_misfit(self.name, key)
         return data
 
-    def _read_described(self, key: str, max_bytes: int, expected: StoredObject) -> bytes:  # noqa: ARG002 - for those that differ
-        return self._read(key, max_bytes)
+    def _read_described(
+        self,
+        key: str,
+        max_bytes: int,
+        expected: StoredObject,  # noqa: ARG002 - for those that differ
+        pace: Pace | None = None,
+    ) -> bytes:
+        return self._read(key, max_bytes, pace)
 
     def stat(self, key: str) -> StoredObject:
         """Describe one object.
@@ -294,7 +307,7 @@ class Storage(ABC):
     ) -> Iterator[StoredObject]: ...
 
     @abstractmethod
-    def _read(self, key: str, max_bytes: int) -> bytes: ...
+    def _read(self, key: str, max_bytes: int, pace: Pace | None) -> bytes: ...
 
     @abstractmethod
     def _stat(self, key: str) -> StoredObject: ...

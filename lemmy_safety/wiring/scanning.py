@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,17 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Iterator
 
-    from lemmy_safety.scan import EngineLimits, ProgressListener, Scanner
+    from lemmy_safety.scan import EngineLimits, ProgressListener, RateLimit, Scanner
     from lemmy_safety.scan.inspection import Inspector
     from lemmy_safety.settings import Settings
     from lemmy_safety.wiring.storage import AskPassphrase
+
+_BYTES_PER_MBIT = 1_000_000 / 8
+
+#: Megabits a second that each simultaneous read should get at least. Servers cut off clients that take nothing for long
+#: (nginx: 60 s); and fewer reads are enough to use such a line.
+_MBIT_PER_THREAD = 0.5
+_FEWEST_THREADS = 3
 
 
 @contextmanager
@@ -58,6 +66,7 @@ def open_scanner(
                 decoder=decoder,
                 limits=engine_limits(settings),
                 skip_plain=settings.skip_plain,
+                rate=_rate(settings),
             ),
             runner=build_runner(settings, storage, ledger),
             options=ScanOptions(
@@ -88,8 +97,20 @@ def engine_limits(settings: Settings) -> EngineLimits:
     from lemmy_safety.scan import EngineLimits
 
     return EngineLimits(
-        threads=settings.threads,
+        threads=_threads(settings),
         decode_workers=decode_workers(settings),
         max_bytes=max_bytes(settings),
         memory_bytes=memory_bytes(settings),
     )
+
+
+def _threads(settings: Settings) -> int:
+    if settings.max_mbit is None:
+        return settings.threads
+    return min(settings.threads, max(_FEWEST_THREADS, math.ceil(settings.max_mbit / _MBIT_PER_THREAD)))
+
+
+def _rate(settings: Settings) -> RateLimit | None:
+    from lemmy_safety.scan import RateLimit
+
+    return None if settings.max_mbit is None else RateLimit(settings.max_mbit * _BYTES_PER_MBIT)

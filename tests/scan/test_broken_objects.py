@@ -56,10 +56,10 @@ def test_an_object_that_may_not_be_read_is_recorded_as_denied_and_tried_again(st
     class Refusing(WatchedStorage):
         refuses = True
 
-        def _read(self, key_asked, max_bytes):
+        def _read(self, key_asked, max_bytes, pace):
             if key_asked == key and self.refuses:
                 raise AccessDenied("no permission")
-            return super()._read(key_asked, max_bytes)
+            return super()._read(key_asked, max_bytes, pace)
 
     storage = Refusing(store)
     with scanner_over(store, database, storage=storage) as scanner:

@@ -40,11 +40,11 @@ def test_another_folder_in_the_middle_of_a_pass_ends_it(store, database):
     put(other, "stray.txt", b"somebody put this into the mount point")
 
     class Unmounted(WatchedStorage):
-        def _read(self, key, max_bytes):
+        def _read(self, key, max_bytes, pace):
             if other.exists():
                 store.rename(store.with_name("away"))
                 other.rename(store)
-            return super()._read(key, max_bytes)
+            return super()._read(key, max_bytes, pace)
 
     storage = Unmounted(store)
     with scanner_over(store, database, storage=storage, threads=1) as scanner:

@@ -520,3 +520,57 @@ def test_closing_twice_is_fine(backend: StorageBackend) -> None:
     storage.open()
     storage.close()
     storage.close()
+
+
+class Interrupted(Exception):
+    """What a pace raises in these tests."""
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, 300_000, 3_000_000])
+def test_a_pace_is_asked_for_every_byte_in_small_pieces(backend: StorageBackend, storage: Storage, size: int) -> None:
+    """One large object does not come in one burst, and what comes is the object. SFTP asks for a byte more, to notice growth."""
+    data = random.Random(size).randbytes(size)
+    backend.put("a/b.jpg", data)
+    (listed,) = storage.list()
+    asked: list[int] = []
+    assert storage.read("a/b.jpg", max_bytes=max(size, 1), expected=listed, pace=asked.append) == data
+    assert size <= sum(asked) <= size + 1
+    assert max(asked, default=0) <= 100_000
+
+
+def test_bytes_come_only_after_the_pace_let_them(backend: StorageBackend, storage: Storage) -> None:
+    """The pace is asked first, and an object that is not read any further costs nothing more."""
+    backend.put("a/b.jpg", bytes(3_000_000))
+    (listed,) = storage.list()
+    asked: list[int] = []
+
+    def interrupt(number: int) -> None:
+        asked.append(number)
+        if len(asked) == 3:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        storage.read("a/b.jpg", max_bytes=3_000_000, expected=listed, pace=interrupt)
+    assert len(asked) == 3
+    assert sum(asked) <= 300_000
+
+
+def test_a_read_that_its_pace_ended_leaves_the_storage_usable(backend: StorageBackend, storage: Storage) -> None:
+    """A stop amid a large object, many times over: no session or connection is left in the middle of an answer."""
+    data = random.Random(7).randbytes(600_000)
+    backend.put("a/b.jpg", data)
+    (listed,) = storage.list()
+
+    def read_until(last: int) -> None:
+        left = iter(range(last))
+
+        def interrupt(_: int) -> None:
+            if next(left, None) is None:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            storage.read("a/b.jpg", max_bytes=len(data), expected=listed, pace=interrupt)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_until, [0, 1, 2, 4] * 5))
+    assert storage.read("a/b.jpg", max_bytes=len(data), expected=listed) == data

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.progress import Bottleneck
+from lemmy_safety.scan.rate import PassPace
 from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
 from lemmy_safety.scan.stages.judge import Judge
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.items import Decoded, Fetched, RecordChannel
     from lemmy_safety.scan.pipeline import Channel, Pipeline
     from lemmy_safety.scan.progress import PassCounter
+    from lemmy_safety.scan.rate import RateLimit
     from lemmy_safety.storage.base import Storage
 
 log = logging.getLogger(__name__)
@@ -59,14 +61,16 @@ class ThreadsEngine:
         decoder: Decoder,
         limits: EngineLimits,
         skip_plain: bool = True,
+        rate: RateLimit | None = None,
     ) -> None:
-        """``skip_plain``: blank frames are not passed to classifiers."""
+        """``skip_plain``: blank frames are not passed to classifiers. ``rate``: of reading, for all passes together."""
         self.storage = storage
         self.detectors = tuple(detectors)
         self.policy = policy
         self.decoder = decoder
         self.limits = limits
         self.skip_plain = skip_plain
+        self.rate = rate
 
     @property
     def detector_names(self) -> tuple[str, ...]:
@@ -104,6 +108,7 @@ class ThreadsPass:
         self._reuse = reuse
         self._bytes = ByteBudget(engine.limits.memory_bytes)
         self._frames = ByteBudget(engine.limits.memory_bytes)
+        self._pace = PassPace(engine.rate) if engine.rate else None
         self._judge = Judge(
             detectors=engine.detectors,
             policy=engine.policy,
@@ -135,6 +140,7 @@ class ThreadsPass:
             reuse=lambda obj, sha256: self._reuse(obj, sha256, self.ruleset),
             to_decode=to_decode,
             to_record=to_record,
+            pace=self._pace,
         )
 
         self._behind = {
@@ -163,3 +169,5 @@ class ThreadsPass:
     def abort(self) -> None:
         self._bytes.abort()
         self._frames.abort()
+        if self._pace is not None:
+            self._pace.abort()

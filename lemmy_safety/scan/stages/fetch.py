@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.storage.base import Storage
+    from lemmy_safety.storage.pace import Pace
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Fetcher:
         reuse: Callable[[StoredObject, str], ItemResult | None],
         to_decode: Channel[Fetched],
         to_record: RecordChannel,
+        pace: Pace | None = None,
     ) -> None:
         """``reuse`` takes an object and the SHA-256 of its bytes, and returns an earlier result valid for it."""
         self._storage = storage
@@ -70,6 +72,7 @@ class Fetcher:
         self._counter = counter
         self._to_decode = to_decode
         self._to_record = to_record
+        self._pace = pace
         self._lock = threading.Lock()
         self._failed_in_a_row = 0
         self._postponed: list[StoredObject] = []
@@ -163,7 +166,7 @@ class Fetcher:
     def _read(self, obj: StoredObject) -> Fetched | ItemResult:
         """:raises StorageUnreachable: the read may succeed later."""
         try:
-            data = self._storage.read(obj.key, max_bytes=max(obj.size, 1), expected=obj)
+            data = self._storage.read(obj.key, max_bytes=max(obj.size, 1), expected=obj, pace=self._pace)
         except ObjectGone:
             self._storage.see_that_it_is_mounted(obj.key)
             self._note_answer()

@@ -34,11 +34,14 @@ from lemmy_safety.storage.local.tree import LocalTree
 from lemmy_safety.storage.local.walk import LocalWalk
 from lemmy_safety.storage.local.writing import write_file
 from lemmy_safety.storage.names import to_key
+from lemmy_safety.storage.pace import PacedStream
 from lemmy_safety.storage.wanted_keys import WantedKeys
 from lemmy_safety.storage.wrong_folder import refuse, refuse_wrong_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from lemmy_safety.storage.pace import Pace
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_9999_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -99,7 +102,7 @@ class LocalStorage(Storage):
             for key, _ in LocalWalk(WantedKeys(prefix=keys.V7_ROOT)).files(root):
                 yield key
 
-    def _read(self, key: str, max_bytes: int) -> bytes:
+    def _read(self, key: str, max_bytes: int, pace: Pace | None) -> bytes:
         with self._tree.at(key) as (folder, name):
             # Checked before it is opened: opening a pipe or a device can have side effects.
             self._tree.regular(key, folder, name)
@@ -109,10 +112,12 @@ class LocalStorage(Storage):
                     raise ObjectGone(f"{key!r} is not a regular file any more.")
                 if facts.st_size > max_bytes:
                     raise too_large(key, max_bytes)
-                data = bytearray()
+                data, stream = bytearray(), PacedStream(pace, facts.st_size)
                 # pict-rs may still be writing it, so there can be more than its size said.
                 while chunk := file.read(
-                    min(max_bytes + 1, max(facts.st_size + 1, len(data) + _CHUNK_BYTES)) - len(data)
+                    stream.piece(
+                        len(data), min(max_bytes + 1, max(facts.st_size + 1, len(data) + _CHUNK_BYTES)) - len(data)
+                    )
                 ):
                     data += chunk
                     if len(data) > max_bytes:

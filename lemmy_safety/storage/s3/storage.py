@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lemmy_safety.records import StoredObject
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.s3.answers import Entry, Page
 
 # Enough for the first time-ordered key to be on the page even with a few odd objects before it.
@@ -195,11 +196,11 @@ class S3Storage(Storage):
     def _described(self, entry: Entry) -> StoredObject:
         return entry.described(self._stat(entry.key).size if entry.size is None else entry.size)
 
-    def _read(self, key: str, max_bytes: int) -> bytes:
-        return transferred(self._requests, key, max_bytes, None)
+    def _read(self, key: str, max_bytes: int, pace: Pace | None) -> bytes:
+        return transferred(self._requests, key, max_bytes, None, pace)
 
-    def _read_described(self, key: str, max_bytes: int, expected: StoredObject) -> bytes:
-        return transferred(self._requests, key, max_bytes, expected.size)
+    def _read_described(self, key: str, max_bytes: int, expected: StoredObject, pace: Pace | None = None) -> bytes:
+        return transferred(self._requests, key, max_bytes, expected.size, pace)
 
     def _stat(self, key: str) -> StoredObject:
         return describe(self._requests, key)

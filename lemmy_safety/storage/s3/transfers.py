@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.foreign import foreign
 from lemmy_safety.storage.base import too_large
+from lemmy_safety.storage.pace import PacedStream
 from lemmy_safety.storage.s3.errors import translated
 
 if TYPE_CHECKING:
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.s3.requests import BucketRequests
 
 _log = logging.getLogger(__name__)
@@ -27,10 +29,11 @@ _ANY_HEADER = 32
 _TRANSFERS = 3
 
 
-def transferred(requests: BucketRequests, key: str, max_bytes: int, size: int | None) -> bytes:
+def transferred(requests: BucketRequests, key: str, max_bytes: int, size: int | None, pace: Pace | None) -> bytes:
+    """``size`` is the size in the listing, if known."""
     for transfer in range(1, _TRANSFERS + 1):
         try:
-            return _transfer(requests, key, max_bytes, size)
+            return _transfer(requests, key, max_bytes, size, PacedStream(pace, max_bytes if size is None else size))
         except StorageUnreachable as error:
             if transfer == _TRANSFERS:
                 raise
@@ -38,8 +41,8 @@ def transferred(requests: BucketRequests, key: str, max_bytes: int, size: int | 
     raise AssertionError  # the loop returns or raises
 
 
-def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | None) -> bytes:
-    """``size`` is the size in the listing, if known."""
+def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | None, stream: PacedStream) -> bytes:
+    stream.wait()
     with translated(requests.place, key):
         answer = requests.client.get_object(Bucket=requests.bucket, Key=key)
         with contextlib.closing(answer["Body"]) as body:
@@ -50,7 +53,7 @@ def _transfer(requests: BucketRequests, key: str, max_bytes: int, size: int | No
                 raise too_large(key, max_bytes)
             data = bytearray()
             # Up to the empty read: there botocore compares the received length with the announced one.
-            while chunk := body.read(min(_CHUNK_BYTES, limit + 1 - len(data))):
+            while chunk := body.read(stream.piece(len(data), min(_CHUNK_BYTES, limit + 1 - len(data)))):
                 data += chunk
                 if len(data) > limit:
                     raise too_large(key, max_bytes)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     import paramiko
 
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.ssh.sftp_wire import Entry
 
 # Of OPEN: draft-ietf-secsh-filexfer-02, section 6.3.
@@ -171,7 +172,16 @@ class SftpSession:
         """
         return self._seen(self._ask_to_look(folder, parents, path))
 
-    def read(self, folder: bytes, parents: Sequence[bytes], path: bytes, *, size: int, limit: int) -> Reading:
+    def read(
+        self,
+        folder: bytes,
+        parents: Sequence[bytes],
+        path: bytes,
+        *,
+        size: int,
+        limit: int,
+        pace: Pace | None = None,
+    ) -> Reading:
         """The content, at most ``limit`` bytes of it. ``size`` is its probable size, used to request ahead.
 
         The path is checked after the file was opened, without an additional round trip.
@@ -180,7 +190,7 @@ class SftpSession:
         first = self._wire.ask(FSTAT, handle)
         others = self._ask_to_look(folder, parents, path)
         try:
-            content = read_handle(self._wire, handle, size, limit)
+            content = read_handle(self._wire, handle, size, limit, pace)
             opened = self._attributes(first)
         except SftpRefusal:
             for request in (first, *others):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lemmy_safety.storage.ssh.sftp_wire import DATA, EOF, READ, WRITE, SftpBroken, SftpRefusal
 
 if TYPE_CHECKING:
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.ssh.sftp_wire import SftpWire
 
 #: The largest read that every server must answer completely, and the largest write that it must accept (the draft,
@@ -23,8 +24,11 @@ READS_IN_FLIGHT = 64
 WRITES_IN_FLIGHT = 16
 
 
-def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
-    """The content of an open file, at most ``limit`` bytes of it. ``size`` is its probable size."""
+def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int, pace: Pace | None) -> bytes:
+    """The content of an open file, at most ``limit`` bytes of it. ``size`` is its probable size.
+
+    ``pace`` is asked before each piece is requested.
+    """
     content = bytearray()
     pending: deque[tuple[int, int]] = deque()
     offset = 0
@@ -33,8 +37,7 @@ def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
     while True:
         while offset < end and len(pending) < READS_IN_FLIGHT:
             length = min(PIECE_BYTES, end - offset)
-            position = struct.pack(">Q", offset)
-            pending.append((length, wire.ask(READ, handle, position, length, raw=1)))
+            pending.append((length, _ask_for(wire, handle, offset, length, pace)))
             offset += length
         if not pending:
             if end >= limit:
@@ -56,6 +59,13 @@ def read_handle(wire: SftpWire, handle: bytes, size: int, limit: int) -> bytes:
         # A short piece before the end: servers may read less at a time. Continue from there.
         pending.clear()
         offset = len(content)
+
+
+def _ask_for(wire: SftpWire, handle: bytes, offset: int, length: int, pace: Pace | None) -> int:
+    if pace is not None:
+        wire.flush()  # so that earlier pieces arrive one by one, not all after the last wait
+        pace(length)
+    return wire.ask(READ, handle, struct.pack(">Q", offset), length, raw=1)
 
 
 def write_handle(wire: SftpWire, handle: bytes, content: bytes) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.ssh.found import FoundFile
     from lemmy_safety.storage.ssh.sftp import SftpSession
     from lemmy_safety.storage.ssh.tree import SshTree
@@ -199,9 +200,9 @@ class SshStorage(Storage):
             for found in self._listings()[1].files(start, wanted, at_once=1):
                 yield to_key(found.path)
 
-    def _read(self, key: str, max_bytes: int) -> bytes:
+    def _read(self, key: str, max_bytes: int, pace: Pace | None) -> bytes:
         path = from_key(key)
-        content = self._run(key, lambda session: self._tree.read(session, key, path, max_bytes))
+        content = self._run(key, lambda session: self._tree.read(session, key, path, max_bytes, pace))
         if len(content) > max_bytes:
             raise too_large(key, max_bytes)
         return content

@@ -28,6 +28,7 @@ from lemmy_safety.storage.ssh.sftp_wire import BAD_MESSAGE, FAILURE, NO_SUCH_FIL
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lemmy_safety.storage.pace import Pace
     from lemmy_safety.storage.ssh.sftp import Look, SftpSession
     from lemmy_safety.storage.ssh.sftp_wire import Attributes
 
@@ -102,7 +103,7 @@ class SshTree:
             raise self.refused(key, refusal) from refusal
         return self._without_links(key, folder, look)
 
-    def read(self, session: SftpSession, key: str, path: bytes, max_bytes: int) -> bytes:
+    def read(self, session: SftpSession, key: str, path: bytes, max_bytes: int, pace: Pace | None) -> bytes:
         """The content of a file, at most ``max_bytes`` and one byte; BadKey if a link got in the way.
 
         :raises StorageUnreachable: the file was replaced or written to while it was opened.
@@ -113,7 +114,7 @@ class SshTree:
         full = self.full(path)
         folder = posixpath.dirname(full)
         doubtful = self._doubtful(session, path)
-        reading = session.read(folder, doubtful, full, size=before.file_size, limit=max_bytes + 1)
+        reading = session.read(folder, doubtful, full, size=before.file_size, limit=max_bytes + 1, pace=pace)
         after = self._without_links(key, folder, reading.look)
         if reading.opened not in (before, after) or not is_kind(stat.S_ISREG, reading.opened):
             raise StorageUnreachable(f"{key!r} changed in the moment in which it was opened.", hint="")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lemmy_safety.records import StoredObject
+    from lemmy_safety.storage.pace import Pace
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -52,7 +53,7 @@ class WatchedStorage(LocalStorage):
         self.down = False
         self._diary = threading.Lock()
 
-    def _read(self, key: str, max_bytes: int) -> bytes:
+    def _read(self, key: str, max_bytes: int, pace: Pace | None) -> bytes:
         with self._diary:
             self.reads.append(key)
             left = self.failures_left.get(key, 0)
@@ -61,7 +62,7 @@ class WatchedStorage(LocalStorage):
             raise StorageUnreachable("the line is cut")
         if key in self.refused:
             raise self.refused[key]
-        return super()._read(key, max_bytes)
+        return super()._read(key, max_bytes, pace)
 
     def _list(self, **how):
         if self.down and self.reads:
@@ -96,6 +97,7 @@ def scanner_over(
     ledger=None,
     limits: ActionLimits = UNLIMITED,
     policy=None,
+    rate=None,
     **options,
 ):
     """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
@@ -125,6 +127,7 @@ def scanner_over(
                 decoder=InlineDecoder(MediaLimits(max_bytes=settings["max_bytes"], max_pixels=40_000_000)),
                 limits=EngineLimits(**settings),
                 skip_plain=skip_plain,
+                rate=rate,
             ),
             runner=ActionRunner(
                 storage=storage,
