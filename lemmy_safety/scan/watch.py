@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """For one pass; used by one thread. Does nothing if nobody listens.
+    """For one pass; used by one thread. Does nothing without a listener.
 
     What there is to do is counted once the engine is behind: a pass that only lists, because all objects are known, or
     that ends at once, is not slowed down by a second listing.
