@@ -3,6 +3,7 @@
 # make bench  some measurements, small; benchmarks/README.md and evaluation/README.md name them all
 # make check  format, lint, types, import directions
 # make container  build the container image and run it as docker-compose.yml says (root on Debian or Ubuntu; no docker)
+# make release    make dist/: wheel, source, image, bill of materials, checksums; refuses a commit that is not ready
 # Everything is installed into .venv; PYTHON=python3.12 picks another interpreter, VENV=path another place.
 
 PYTHON ?= python3
@@ -27,7 +28,7 @@ INSTALL := $(BIN)/python -m uv pip install --python $(BIN)/python --compile-byte
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check container format docs dev clean
+.PHONY: help demo test bench check container release format docs dev clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -56,6 +57,10 @@ check: $(STAMPS)/dev
 container: $(STAMPS)/dev
 	VENV="$(VENV)" bash scripts/check_container.sh
 
+# docs/releasing.md; RELEASE_ARGS=--without-image where no image can be built.
+release: $(STAMPS)/release
+	$(BIN)/python scripts/release.py $(RELEASE_ARGS)
+
 format: $(STAMPS)/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -80,6 +85,10 @@ $(STAMPS)/venv:
 # No torch and no model weights: what the demo needs comes inside the packages.
 $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	$(INSTALL) --quiet -e '.[nudenet]'
+	touch "$@"
+
+$(STAMPS)/release: $(STAMPS)/venv pyproject.toml
+	$(INSTALL) --quiet -e '.[release]'
 	touch "$@"
 
 $(STAMPS)/test: $(STAMPS)/venv pyproject.toml scripts/prepare_system.sh
