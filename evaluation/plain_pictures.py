@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from support.media import pictures
 from support.storage import sample_store as corpus
 
-from lemmy_safety.cli.demo_pictures import sample_pictures as drawings
+from lemmy_safety.cli.demo.pictures import sample_pictures as drawings
 from lemmy_safety.detectors.hashes.canary import canary_image
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.detectors.nudenet import NudenetDetector

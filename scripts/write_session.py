@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lemmy_safety.cli.demo_store import build_store
+from lemmy_safety.cli.demo.store import build_store
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from lemmy_safety import __version__
-from lemmy_safety.cli.asking import someone_is_there
-from lemmy_safety.cli.canary import canary
-from lemmy_safety.cli.completion import completion
-from lemmy_safety.cli.database import db
-from lemmy_safety.cli.delete_flagged import delete_flagged
-from lemmy_safety.cli.demo import demo
-from lemmy_safety.cli.doctor import doctor
-from lemmy_safety.cli.env_example import env_example_command
-from lemmy_safety.cli.failures import present, understood, warn
-from lemmy_safety.cli.flagged import flagged
-from lemmy_safety.cli.invocation import Invocation, current, settings_options, shown_default
-from lemmy_safety.cli.processor import too_old
-from lemmy_safety.cli.recheck import recheck
-from lemmy_safety.cli.resume import resume
-from lemmy_safety.cli.review import review
-from lemmy_safety.cli.run import run
-from lemmy_safety.cli.serve import serve
-from lemmy_safety.cli.starting import START_UP
-from lemmy_safety.cli.unreadable import unreadable
-from lemmy_safety.cli.waiting import forget_fault, wait_to_be_stopped
-from lemmy_safety.cli.worker import worker
+from lemmy_safety.cli.checks.processor import too_old
+from lemmy_safety.cli.commands.canary import canary
+from lemmy_safety.cli.commands.completion import completion
+from lemmy_safety.cli.commands.database import db
+from lemmy_safety.cli.commands.delete_flagged import delete_flagged
+from lemmy_safety.cli.commands.demo import demo
+from lemmy_safety.cli.commands.doctor import doctor
+from lemmy_safety.cli.commands.env_example import env_example_command
+from lemmy_safety.cli.commands.flagged import flagged
+from lemmy_safety.cli.commands.recheck import recheck
+from lemmy_safety.cli.commands.resume import resume
+from lemmy_safety.cli.commands.review import review
+from lemmy_safety.cli.commands.run import run
+from lemmy_safety.cli.commands.serve import serve
+from lemmy_safety.cli.commands.unreadable import unreadable
+from lemmy_safety.cli.commands.worker import worker
+from lemmy_safety.cli.input.asking import someone_is_there
+from lemmy_safety.cli.input.invocation import Invocation, current, settings_options, shown_default
+from lemmy_safety.cli.output.failures import present, understood, warn
+from lemmy_safety.cli.process.starting import START_UP
+from lemmy_safety.cli.process.waiting import forget_fault, wait_to_be_stopped
 from lemmy_safety.errors import LemmySafetyError
 from lemmy_safety.settings import OPTIONS
 

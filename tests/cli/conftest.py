@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from lemmy_safety.cli.app import app
-from lemmy_safety.cli.demo_pictures import encoded, sample_pictures, thumbnail
+from lemmy_safety.cli.demo.pictures import encoded, sample_pictures, thumbnail
 from lemmy_safety.detectors.hashes.canary import canary_image, canary_png
 
 if TYPE_CHECKING:

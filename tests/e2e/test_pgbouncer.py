@@ -13,7 +13,7 @@ from support.servers import pgbouncer as pgbouncer_support
 from support.servers import postgres as postgres_support
 from support.servers.base import free_port, not_tested
 
-from lemmy_safety.cli.demo_pictures import sample_pictures
+from lemmy_safety.cli.demo.pictures import sample_pictures
 from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [

@@ -14,7 +14,7 @@ PACKAGE = Path(lemmy_safety.__file__).parent
 #: Decoders run in processes that have no secret (tests/media/test_decoder_environment.py); their texts come from there.
 WITHOUT_SECRETS = {"media", "detectors/clip/encoders/openvino_build.py"}
 #: It searches for secrets itself.
-THE_EXIT = "cli/redaction.py"
+THE_EXIT = "cli/output/redaction.py"
 
 
 def classes_of_ours(trees):

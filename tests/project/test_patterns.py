@@ -16,7 +16,7 @@ PACKAGE = Path(lemmy_safety.__file__).parent
 #: There are more patterns than this; fewer would mean that they are not found.
 MANY = 40
 #: What calls ``re`` on the spot: on patterns and texts that the admin or this package wrote.
-OWN_TEXTS = {"storage/ssh/known_hosts.py", "cli/doctor_checks.py"}
+OWN_TEXTS = {"storage/ssh/known_hosts.py", "cli/checks/all.py"}
 #: Reads the admin's own settings file and nothing else.
 OWN_SETTINGS = "settings"
 

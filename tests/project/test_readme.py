@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lemmy_safety.cli.demo_store import build_store, present_keys
+from lemmy_safety.cli.demo.store import build_store, present_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SESSION = runpy.run_path(str(ROOT / "scripts" / "write_session.py"))

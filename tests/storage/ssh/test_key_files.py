@@ -217,7 +217,7 @@ def test_the_fix_for_a_missing_key_is_by_what_lies_beside_it(
 
 @pytest.mark.skipif("os.name != 'posix' or os.geteuid() == 0", reason="root may read everything")
 def test_a_key_that_may_not_be_read_names_the_command_that_helps(tmp_path: Path) -> None:
-    """Here it is the mode; of another owner tests/cli/test_hints_in_the_image.py tells."""
+    """Here it is the mode; of another owner tests/cli/environment/test_hints_in_the_image.py tells."""
     path = write(tmp_path / "key", client_key("ed25519").read_bytes())
     path.chmod(0)
     assert f"keep its own user {os.geteuid()} out: chmod 600 {path}" in refusal(path).hint

@@ -1,0 +1,1 @@
+"""What ``doctor`` checks, and what other commands check before they start."""

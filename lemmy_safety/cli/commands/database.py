@@ -1,0 +1,165 @@
+"""``lemmy-safety db``: the database's version, its upgrade, and what it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lemmy_safety.cli.input.invocation import current, settings_options
+from lemmy_safety.cli.output.text import counted, printable, write_json
+from lemmy_safety.errors import LedgerError
+
+if TYPE_CHECKING:
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.settings import Settings
+
+
+def existing_ledger(settings: Settings) -> Ledger:
+    """The ledger for commands that only read: a mistyped file name must not create an empty database.
+
+    :raises LedgerError: it does not exist yet, or cannot be opened.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
+
+    _check_exists(settings)
+    return wiring.open_ledger(settings)
+
+
+def as_it_is(settings: Settings) -> Ledger:
+    """The ledger without any upgrade: to read a database that may be of another version.
+
+    :raises LedgerError: it does not exist yet, cannot be opened, or is of a newer version.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - as above
+    from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
+
+    _check_exists(settings)
+    return open_ledger(wiring.ledger_url(settings), upgrade=False)
+
+
+def shown_name(settings: Settings) -> str:
+    """The database's name in messages; a URL may hold a password and is not repeated."""
+    return "the database of DATABASE_URL" if settings.database_url else str(settings.sqlite_filename)
+
+
+def is_missing(file: Path) -> bool:
+    """Whether the file does not exist. An inaccessible one counts as existing: opening it reports the error."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
+
+
+def _check_exists(settings: Settings) -> None:
+    from lemmy_safety import wiring  # noqa: PLC0415 - as above
+
+    wiring.ledger_url(settings)  # an unusable name is an error: a first pass could not create it
+    if settings.database_url is None and is_missing(wiring.database_path(settings)):
+        raise LedgerError(
+            f"There is no database {wiring.database_path(settings).absolute()} yet.",
+            hint="The first pass makes it: lemmy-safety --all --dry-run. Is SQLITE_FILENAME right, or the folder?",
+        )
+
+
+@click.group()
+def db() -> None:
+    """The database: upgrade, backup, version, statistics."""
+
+
+@db.command()
+@settings_options()
+def upgrade() -> None:
+    """Bring the database to this version's schema.
+
+    A database of the earlier scripts is imported in place, and a missing one is created. Every start does this by
+    itself; the command is for upgrades at a time you choose. A SQLite database is copied beside itself before; of a
+    PostgreSQL database make a dump before, see 'lemmy-safety db backup'.
+    """
+    from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
+
+    settings = current().settings()
+    with wiring.open_ledger(settings) as ledger:
+        present, _ = ledger.maintenance.schema_version()
+        copied_to = ledger.copied_to
+    click.echo(f"{shown_name(settings)} is at schema {present}.")
+    if copied_to is not None:
+        click.echo(f"As it was before: {printable(str(copied_to))}")
+
+
+@db.command()
+@settings_options()
+@click.option("--force", is_flag=True, help="Overwrite PATH if it exists.")
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def backup(path: Path | None, *, force: bool) -> None:
+    """Copy the SQLite database to PATH, also while a daemon writes to it.
+
+    PATH is a file or a folder; without it the copy lies next to the database, with the time in its name. For PostgreSQL the
+    command only says how to call pg_dump. A database that has lost tables is copied too, and then the command ends with 55.
+    """
+    with as_it_is(current().settings()) as ledger:
+        copy = ledger.maintenance.back_up(path, overwrite=force)
+        click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
+        # Only now: the copy of a damaged database may be the only one left.
+        ledger.maintenance.check_whole()
+
+
+@db.command()
+@settings_options()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def version(*, as_json: bool) -> None:
+    """Show which schema the database has and which this version needs; changes nothing.
+
+    Ends with 55 where tables or columns of its schema are missing.
+    """
+    settings = current().settings()
+    with as_it_is(settings) as ledger:
+        present, needed = ledger.maintenance.schema_version()
+        if as_json:
+            write_json({"present": present or None, "needed": needed})
+        else:
+            click.echo(f"{shown_name(settings)} is at schema {present or 'none of ours'}; this version needs {needed}.")
+        ledger.maintenance.check_whole()
+        dump = ledger.maintenance.dump_command()
+    if present != needed and not as_json:
+        click.echo("The next start upgrades it, or now: lemmy-safety db upgrade")
+        if dump is not None:
+            click.echo(f"To be able to go back, make a dump before: {dump}")
+
+
+@db.command()
+@settings_options()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def stats(*, as_json: bool) -> None:
+    """Count what the database holds."""
+    with existing_ledger(current().settings()) as ledger:
+        numbers = ledger.maintenance.stats()
+    if as_json:
+        write_json(
+            {
+                "objects": numbers.objects,
+                "by_status": dict(numbers.by_status),
+                "by_outcome": dict(numbers.by_outcome),
+                "flagged_open": numbers.flagged_open,
+                "acted": numbers.acted,
+                "runs": numbers.runs,
+                "bytes_on_disk": numbers.bytes_on_disk,
+            }
+        )
+        return
+    rows = [
+        ("objects", f"{numbers.objects:,}"),
+        ("by status", counted(numbers.by_status)),
+        ("by verdict", counted(numbers.by_outcome)),
+        ("flagged and open", f"{numbers.flagged_open:,}"),
+        ("acted on", f"{numbers.acted:,}"),
+        ("passes", f"{numbers.runs:,}"),
+    ]
+    if numbers.bytes_on_disk is not None:
+        rows.append(("size", f"{numbers.bytes_on_disk / 1_000_000:,.1f} MB"))
+    for label, text in rows:
+        click.echo(f"  {label.ljust(16)}  {text}")
