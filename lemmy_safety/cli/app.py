@@ -67,7 +67,7 @@ class Application(click.Group):
             file = invocation.fault_file()
             # A person at a terminal has already seen the error.
             if file is not None and invocation.is_service and _is_lasting(reason) and not someone_is_there():
-                wait_to_be_stopped(file, fault=invocation.redaction.said_by(reason), code=code)
+                wait_to_be_stopped(file, fault=invocation.redaction.said_by(reason), code=code, warn=warn)
         sys.exit(code if isinstance(code, int) else 0)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.cli.checks.check import Check, fault
-from lemmy_safety.cli.commands.database import as_it_is, is_missing, shown_name
+from lemmy_safety.cli.input.database import as_it_is, is_missing, shown_name
 from lemmy_safety.cli.output.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,

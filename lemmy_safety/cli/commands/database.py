@@ -3,67 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from lemmy_safety.cli.input.database import as_it_is, existing_ledger, shown_name
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.text import counted, printable, write_json
-from lemmy_safety.errors import LedgerError
-
-if TYPE_CHECKING:
-    from lemmy_safety.ledger import Ledger
-    from lemmy_safety.settings import Settings
-
-
-def existing_ledger(settings: Settings) -> Ledger:
-    """The ledger for commands that only read: a mistyped file name must not create an empty database.
-
-    :raises LedgerError: it does not exist yet, or cannot be opened.
-    """
-    from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
-
-    _check_exists(settings)
-    return wiring.open_ledger(settings)
-
-
-def as_it_is(settings: Settings) -> Ledger:
-    """The ledger without any upgrade: to read a database that may be of another version.
-
-    :raises LedgerError: it does not exist yet, cannot be opened, or is of a newer version.
-    """
-    from lemmy_safety import wiring  # noqa: PLC0415 - as above
-    from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
-
-    _check_exists(settings)
-    return open_ledger(wiring.ledger_url(settings), upgrade=False)
-
-
-def shown_name(settings: Settings) -> str:
-    """The database's name in messages; a URL may hold a password and is not repeated."""
-    return "the database of DATABASE_URL" if settings.database_url else str(settings.sqlite_filename)
-
-
-def is_missing(file: Path) -> bool:
-    """Whether the file does not exist. An inaccessible one counts as existing: opening it reports the error."""
-    try:
-        file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
-
-
-def _check_exists(settings: Settings) -> None:
-    from lemmy_safety import wiring  # noqa: PLC0415 - as above
-
-    wiring.ledger_url(settings)  # an unusable name is an error: a first pass could not create it
-    if settings.database_url is None and is_missing(wiring.database_path(settings)):
-        raise LedgerError(
-            f"There is no database {wiring.database_path(settings).absolute()} yet.",
-            hint="The first pass makes it: lemmy-safety --all --dry-run. Is SQLITE_FILENAME right, or the folder?",
-        )
 
 
 @click.group()

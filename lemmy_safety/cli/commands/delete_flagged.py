@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.commands.database import existing_ledger
-from lemmy_safety.cli.commands.flagged import why
-from lemmy_safety.cli.commands.resume import show_counts
 from lemmy_safety.cli.input.asking import agree, asker, someone_is_there, typed
+from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.output.failures import warn
+from lemmy_safety.cli.output.flag_reasons import show_counts
 from lemmy_safety.cli.output.logs import set_up_logging
+from lemmy_safety.cli.output.rows import why
 from lemmy_safety.cli.output.telling import Teller
 from lemmy_safety.cli.output.text import plural, printable, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED

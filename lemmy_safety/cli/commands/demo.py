@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lemmy_safety.cli.commands.delete_flagged import carry_out, open_rows
-from lemmy_safety.cli.commands.flagged import show_rows
 from lemmy_safety.cli.commands.run import sweep
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.failures import BUG
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.output.rows import show_rows
 from lemmy_safety.cli.output.summary import show_summary
 from lemmy_safety.cli.output.text import plural, printable
 from lemmy_safety.cli.process.starting import INTERRUPTED

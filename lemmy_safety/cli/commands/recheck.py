@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lemmy_safety.cli.commands.database import existing_ledger
 from lemmy_safety.cli.input.asking import asker
-from lemmy_safety.cli.input.flag_reasons import Name, reasons
+from lemmy_safety.cli.input.database import existing_ledger
+from lemmy_safety.cli.input.flag_filter import Name
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.input.since import Since
 from lemmy_safety.cli.output.failures import warn
+from lemmy_safety.cli.output.flag_reasons import reasons
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.output.progress import progress
 from lemmy_safety.cli.output.text import counted, plural, write_json

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.commands.database import existing_ledger
 from lemmy_safety.cli.input.asking import confirmed, someone_is_there
-from lemmy_safety.cli.input.flag_reasons import counted_by
+from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
+from lemmy_safety.cli.output.flag_reasons import counted_by, show_counts
 from lemmy_safety.cli.output.text import iso, plural, write_json
 from lemmy_safety.errors import ActionRefused
 from lemmy_safety.records import ActionState, Review
@@ -85,18 +85,6 @@ def approve(ledger: Ledger, rows: Sequence[FlaggedRow]) -> int:
     while piece := list(islice(ids, _PIECE)):
         approved += ledger.actions.approve(piece)
     return approved
-
-
-def show_counts(rows: Sequence[FlaggedRow], policy: Policy) -> None:
-    """What would be acted on, by detector, by label and by score: a wrong list or threshold is visible there."""
-    flagged = [row for row in rows if row.assessment.outcome is not None]
-    click.echo(f"{plural(len(flagged), 'flagged object')} waiting to be deleted", err=True)
-    for by in ("detector", "label", "score"):
-        _, counts = counted_by(flagged, by, policy)
-        for name, number in counts.items():
-            click.echo(f"  {f'by {by}':12}  {number:>9,}  {name}", err=True)
-    if unreadable := len(rows) - len(flagged):
-        click.echo(f"{plural(unreadable, 'unreadable object')} waiting to be deleted", err=True)
 
 
 def _show_state(state: BreakerState) -> None:

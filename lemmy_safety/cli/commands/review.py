@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lemmy_safety.cli.commands.database import existing_ledger
-from lemmy_safety.cli.commands.flagged import storage_filter, why
 from lemmy_safety.cli.input.asking import agree, someone_is_there
-from lemmy_safety.cli.input.flag_reasons import FlagFilter, filter_options
+from lemmy_safety.cli.input.database import existing_ledger, storage_filter
+from lemmy_safety.cli.input.flag_filter import FlagFilter, filter_options
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
+from lemmy_safety.cli.output.rows import why
 from lemmy_safety.cli.output.text import plural, printable
 from lemmy_safety.errors import ActionRefused
 from lemmy_safety.records import Review

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.commands.resume import approve, held_rows, show_counts
+from lemmy_safety.cli.commands.resume import approve, held_rows
 from lemmy_safety.cli.input.asking import asker, confirmed, someone_is_there
 from lemmy_safety.cli.output.failures import warn
+from lemmy_safety.cli.output.flag_reasons import show_counts
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
 from lemmy_safety.cli.output.progress import progress
 from lemmy_safety.cli.output.summary import show_summary

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lemmy_safety.cli.commands.database import existing_ledger
-from lemmy_safety.cli.commands.flagged import as_json, state, storage_filter
+from lemmy_safety.cli.input.database import existing_ledger, storage_filter
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
+from lemmy_safety.cli.output.rows import as_json, state
 from lemmy_safety.cli.output.tables import form_options, show_table, write_csv
 from lemmy_safety.cli.output.text import counted, iso, plural, write_json
 from lemmy_safety.records import ActionState, ItemStatus, Review

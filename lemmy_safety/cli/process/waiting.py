@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import re
 import stat
 from typing import TYPE_CHECKING
 
-from lemmy_safety.cli.output.failures import warn
 from lemmy_safety.cli.process.stopping import StopSignals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 #: On Windows Ctrl-C cannot interrupt an endless wait.
 _WAKE_S = 0.5
@@ -29,7 +26,7 @@ _LAST_LINE = re.compile(rb"^exit code \d{1,3}\n\Z", re.MULTILINE)
 _LONGEST_NOTE = 65_536
 
 
-def wait_to_be_stopped(file: Path, *, fault: str, code: int) -> None:
+def wait_to_be_stopped(file: Path, *, fault: str, code: int, warn: Callable[[str], None]) -> None:
     """Write the error and its exit code to ``file``, wait until the process is asked to stop, and remove the file.
 
     A health check looks for the file. If it cannot be written, the wait is the same.
