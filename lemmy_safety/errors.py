@@ -32,6 +32,15 @@
       ActionRefused                 60
       OutputFailed                  61
       WorkerDied                    70
+      PictrsError                   80
+        PictrsUnreachable           81   (passing: a retry can help)
+        PictrsLoginRefused          82
+        NotPictrs                   83   (another service answers)
+        PictrsReadOnly              84
+        PictrsTooOld                85   (it cannot answer this)
+        PictrsTablesUnknown         86   (its database is of another version)
+        PictrsElsewhere             87   (it does not write to this storage)
+        PictureUnknown              88
 
 Vendor errors become one of these at the edge of the room that imports the vendor's library. Messages name what is
 wrong and where; they never hold a credential. A person sees ``message`` and ``hint``; ``--debug`` adds the traceback.
@@ -386,3 +395,80 @@ class WorkerDied(LemmySafetyError):
 
     exit_code = 70
     default_hint = "Run again with --debug for the traceback; what was checked before is recorded."
+
+
+class PictrsError(LemmySafetyError):
+    """Any failure of pict-rs's own interfaces that is not one of the classes below, such as its status 500."""
+
+    exit_code = 80
+    default_hint = "See pict-rs's own log; 'lemmy-safety doctor' checks its interfaces step by step."
+
+
+class PictrsUnreachable(PictrsError):
+    """pict-rs, or its database, cannot be reached or broke off. A later try can succeed."""
+
+    exit_code = 81
+    default_hint = (
+        "Check that pict-rs is up and that PICTRS_URL is its address as seen from this machine. Lemmy's compose files "
+        "do not publish pict-rs's port."
+    )
+
+
+class PictrsLoginRefused(PictrsError):
+    """The API key, or the login of pict-rs's database, is wrong."""
+
+    exit_code = 82
+    lasting = True
+    default_hint = (
+        "Set PICTRS_API_KEY to the value that pict-rs has as PICTRS__SERVER__API_KEY or server.api_key. A pict-rs "
+        "without a key refuses every key."
+    )
+
+
+class NotPictrs(PictrsError):
+    """Another service answers at the address of PICTRS_URL."""
+
+    exit_code = 83
+    lasting = True
+    default_hint = "Set PICTRS_URL to the address of pict-rs itself (port 8080 by default), not to that of Lemmy or of a proxy before it."
+
+
+class PictrsReadOnly(PictrsError):
+    """pict-rs is in read-only mode and removes nothing."""
+
+    exit_code = 84
+    default_hint = "End its read-only mode (PICTRS__SERVER__READ_ONLY, server.read_only) and start it again."
+
+
+class PictrsTooOld(PictrsError):
+    """Only a newer pict-rs can answer that."""
+
+    exit_code = 85
+    lasting = True
+    default_hint = "Upgrade pict-rs; Lemmy's own compose files use version 0.5."
+
+
+class PictrsTablesUnknown(PictrsError):
+    """The database of PICTRS_DATABASE_URL has not the tables of a pict-rs that this version knows (schema 14 and 15)."""
+
+    exit_code = 86
+    lasting = True
+    default_hint = (
+        "Set PICTRS_DATABASE_URL to the database that pict-rs names in repo.url, not to Lemmy's. With a pict-rs that is "
+        "newer than this program, leave it out."
+    )
+
+
+class PictrsElsewhere(PictrsError):
+    """The pict-rs at PICTRS_URL does not write to the storage of these settings."""
+
+    exit_code = 87
+    lasting = True
+    default_hint = "Set PICTRS_URL and the storage to those of the same pict-rs."
+
+
+class PictureUnknown(PictrsError):
+    """pict-rs has no such picture, or it could not be found with the interfaces that are set."""
+
+    exit_code = 88
+    default_hint = ""

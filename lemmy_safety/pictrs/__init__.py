@@ -1,1 +1,1 @@
-"""Knowledge about pict-rs: how it names what it stores, and what that can be. No storage, no network, no settings."""
+"""pict-rs: how it names what it stores, and how it is asked about its pictures. No storage, no settings."""

@@ -23,6 +23,7 @@ EXTRAS_OF_ROOMS = {
     "detectors": ["clip", "nudenet", "openvino"],
     "media": ["heic", "jxl"],
     "ledger": ["postgres"],
+    "pictrs": ["postgres"],
 }
 
 #: Where the standard library's type stubs are not installed as a package.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from lemmy_safety.access.addresses import is_loopback
-from lemmy_safety.errors import SettingsError
+from lemmy_safety.server_urls import checked_url as checked_server_url
 
 
 def checked_url(text: str, *, what: str = "PICTRS_SAFETY_URL") -> str:
@@ -13,16 +13,7 @@ def checked_url(text: str, *, what: str = "PICTRS_SAFETY_URL") -> str:
 
     :raises SettingsError: it is not the address of an HTTP server, or has a login, a query or a fragment.
     """
-    try:
-        parts = urlsplit(text.strip())
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or parts.query or parts.fragment or "@" in text:
-        raise SettingsError(
-            f"{what} is not the address of a server.", hint="Write it as https://relay.example.org, without a login."
-        )
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+    return checked_server_url(text, what=what, example="https://relay.example.org")
 
 
 def is_open_to_listeners(url: str) -> bool:

@@ -136,12 +136,19 @@ class Pictrs:
         self.stop()
         raise AssertionError(f"pict-rs {self.version} did not start:\n{self.log()}")
 
-    def stop(self) -> None:
-        """End it; its data stays."""
+    def stop(self, *, gently: bool = False) -> None:
+        """End it; its data stays, but sled may lose the last half second if it is not done gently."""
         if self._process is not None:
-            self._process.kill()
+            if gently:
+                self._process.terminate()
+            else:
+                self._process.kill()
             self._process.wait()
             self._process = None
+
+    def change(self, **settings: str) -> None:
+        """Other environment variables from the next start on."""
+        self._environment.update(settings)
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,0 +1,97 @@
+"""Look-ups in pict-rs's database: which picture a key or an alias belongs to, and everything that belongs to it.
+
+Source of tables and encodings: pict-rs src/repo/postgres/migrations, V0000 to V0015;
+``tests/e2e/test_pictrs_pictures.py`` runs them on databases that real servers filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from lemmy_safety.pictrs.hashes import StoredHash
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy.engine import Connection
+
+_BY_KEYS: Final = text(
+    "SELECT hash, identifier AS key, 'original' AS part FROM hashes WHERE identifier = ANY(:keys)"
+    " UNION ALL SELECT hash, motion_identifier, 'motion' FROM hashes WHERE motion_identifier = ANY(:keys)"
+    # No index: one read of the whole table, whatever the number of keys.
+    " UNION ALL SELECT hash, identifier, 'variant ' || variant FROM variants WHERE identifier = ANY(:keys)"
+)
+_BY_ALIAS: Final = text("SELECT hash FROM aliases WHERE alias = :alias")
+
+_ROWS: Final = text("SELECT hash, identifier, motion_identifier, created_at FROM hashes WHERE hash = ANY(:hashes)")
+_ALIASES: Final = text(
+    "SELECT a.hash, a.alias, p.url FROM aliases a LEFT JOIN proxies p ON p.alias = a.alias"
+    " WHERE a.hash = ANY(:hashes) ORDER BY a.alias"
+)
+_VARIANTS: Final = text("SELECT hash, variant, identifier FROM variants WHERE hash = ANY(:hashes) ORDER BY variant")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """What a key is: ``original``, ``motion`` (the still of a moving picture), or ``variant`` and its operation."""
+
+    hash: StoredHash
+    part: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AliasRow:
+    """An alias, and the URL that it is a copy of if it was proxied."""
+
+    alias: str
+    origin_url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureRow:
+    """Everything that pict-rs has about some bytes. ``variants``: their keys, by operation."""
+
+    hash: StoredHash
+    original: str
+    motion: str | None
+    created_at: datetime
+    aliases: tuple[AliasRow, ...]
+    variants: dict[str, str]
+
+
+def parts_of(connection: Connection, keys: Collection[str]) -> dict[str, KeyRow]:
+    """By key; keys that pict-rs does not know are missing."""
+    rows = connection.execute(_BY_KEYS, {"keys": list(keys)})
+    return {row.key: KeyRow(hash=StoredHash.from_base64(row.hash), part=row.part) for row in rows}
+
+
+def hash_of_alias(connection: Connection, alias: str) -> StoredHash | None:
+    row = connection.execute(_BY_ALIAS, {"alias": alias}).one_or_none()
+    return None if row is None else StoredHash.from_base64(row.hash)
+
+
+def pictures(connection: Connection, hashes: Collection[StoredHash]) -> dict[StoredHash, PictureRow]:
+    """By hash; those that are gone meanwhile are missing."""
+    given = {"hashes": [each.base64 for each in hashes]}
+    aliases: dict[str, list[AliasRow]] = {}
+    for row in connection.execute(_ALIASES, given):
+        aliases.setdefault(row.hash, []).append(AliasRow(alias=row.alias, origin_url=row.url))
+    variants: dict[str, dict[str, str]] = {}
+    for row in connection.execute(_VARIANTS, given):
+        variants.setdefault(row.hash, {})[row.variant] = row.identifier
+    found = {}
+    for row in connection.execute(_ROWS, given):
+        stored = StoredHash.from_base64(row.hash)
+        found[stored] = PictureRow(
+            hash=stored,
+            original=row.identifier,
+            motion=row.motion_identifier,
+            created_at=row.created_at.replace(tzinfo=UTC),
+            aliases=tuple(aliases.get(row.hash, ())),
+            variants=variants.get(row.hash, {}),
+        )
+    return found

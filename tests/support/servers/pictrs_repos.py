@@ -1,0 +1,47 @@
+"""Every kind of repository that a real pict-rs can have here, by a name for test parameters."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.servers.pictrs_process import COMING, STABLE, Pictrs, require_pictrs
+from support.servers.postgres import create_database, missing_postgres, postgres_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: The kinds, with the version that is tested with each.
+REPOS = {
+    "0.5-sled": (STABLE, "sled"),
+    "0.5-postgres": (STABLE, "postgres"),
+    "0.6-fjall": (COMING, "fjall"),
+    "0.6-postgres": (COMING, "postgres"),
+}
+
+#: No external programs, and anything is taken for a PNG; what such a pict-rs cannot do are variants.
+DUMMY = {"PICTRS__SERVER__DANGER_DUMMY_MODE": "true"}
+
+
+@contextmanager
+def pictrs_with(kind: str, folder: Path, settings: dict[str, str] | None = None) -> Iterator[tuple[Pictrs, str | None]]:
+    """Start a pict-rs on this kind of repository; yields it and the SQLAlchemy URL of its database, if it has one."""
+    version, repo = REPOS[kind]
+    require_pictrs(version)
+    if repo != "postgres":
+        variables = {"PICTRS__REPO__TYPE": repo, "PICTRS__REPO__FJALL_PATH": str(folder / "fjall")}
+        with Pictrs(folder, version, {**variables, **(settings or {})}) as server:
+            yield server, None
+        return
+    if missing := missing_postgres():
+        pytest.skip(missing)
+    with postgres_server() as base:
+        url = create_database(base, "pictrs")
+        variables = {
+            "PICTRS__REPO__TYPE": "postgres",
+            "PICTRS__REPO__URL": url.replace("postgresql+psycopg", "postgres"),
+        }
+        with Pictrs(folder, version, {**variables, **(settings or {})}) as server:
+            yield server, url
