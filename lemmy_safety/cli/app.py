@@ -16,6 +16,7 @@ from lemmy_safety.cli.commands.delete_flagged import delete_flagged
 from lemmy_safety.cli.commands.demo import demo
 from lemmy_safety.cli.commands.doctor import doctor
 from lemmy_safety.cli.commands.env_example import env_example_command
+from lemmy_safety.cli.commands.estimate import estimate
 from lemmy_safety.cli.commands.flagged import flagged
 from lemmy_safety.cli.commands.recheck import recheck
 from lemmy_safety.cli.commands.resume import resume
@@ -133,6 +134,7 @@ for command in (
     serve,
     worker,
     doctor,
+    estimate,
     env_example_command,
     canary,
     demo,

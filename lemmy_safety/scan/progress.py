@@ -174,6 +174,8 @@ class Bottleneck(StrEnum):
 
     LISTING = "listing"
     FETCHING = "fetching"
+    RATE = "LEMMY_SAFETY_MAX_MBIT"
+    """Fetching, which may not be faster."""
     DECODING = "decoding"
     JUDGING = "judging"
     RECORDING = "recording"

@@ -37,6 +37,11 @@ class RateLimit:
             self._reserved_until = begins + number / self._bytes_per_s
             return max(0.0, self._reserved_until - now)
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether a read would have to wait now."""
+        return self._reserved_until > self._clock()
+
 
 class PassPace:
     """The pace of one pass: waits for each reservation, until the pass ends."""

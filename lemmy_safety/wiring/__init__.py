@@ -19,6 +19,7 @@ from lemmy_safety.wiring.detection import (
     build_detectors,
     build_policy,
 )
+from lemmy_safety.wiring.estimating import open_estimator
 from lemmy_safety.wiring.folders import (
     cache_dir,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "media_limits",
     "memory_bytes",
     "open_daemon",
+    "open_estimator",
     "open_inspector",
     "open_ledger",
     "open_runner",

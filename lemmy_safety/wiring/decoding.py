@@ -9,6 +9,7 @@ from lemmy_safety.packages import DECODING_PACKAGES, check_whole
 
 if TYPE_CHECKING:
     from lemmy_safety.media import Decoder, MediaLimits
+    from lemmy_safety.media.workers.pool import ProcessDecoder
     from lemmy_safety.settings import Settings
 
 
@@ -48,18 +49,23 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 def start_decoder(settings: Settings) -> Decoder:
     """Decodes in separate processes; a context manager. They start in the background: models take longer to load."""
+    decoder = build_decoder(settings)
+    decoder.start()
+    return decoder
+
+
+def build_decoder(settings: Settings) -> ProcessDecoder:
+    """As ``start_decoder``; its processes start with the first medium."""
     check_whole(*DECODING_PACKAGES, needed_for="Decoding")
     from lemmy_safety.media.workers.pool import ProcessDecoder
 
-    decoder = ProcessDecoder(
+    return ProcessDecoder(
         media_limits(settings),
         workers=decode_workers(settings),
         timeout_s=settings.decode_timeout_s,
         memory_bytes=int(settings.decode_memory_mb * _MIB),
         quiet=not settings.debug,
     )
-    decoder.start()
-    return decoder
 
 
 def memory_bytes(settings: Settings) -> int:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 
 def build_detectors(
-    settings: Settings, names: Collection[str] = (), *, lazy: bool = False, stop: threading.Event | None = None
+    settings: Settings,
+    names: Collection[str] = (),
+    *,
+    lazy: bool = False,
+    fetch: bool = True,
+    stop: threading.Event | None = None,
 ) -> tuple[Detector, ...]:
     """The detectors given by ``names``, or else by the settings, cheapest first, not yet opened.
 
-    With ``lazy``, opening only checks that models exist; the first picture loads them. ``stop`` ends long preparations.
+    With ``lazy``, opening only checks that models exist; the first picture loads them. Without ``fetch``, weights that
+    are not on this machine are an error, and are not downloaded. ``stop`` ends long preparations.
     """
     made: list[Detector] = []
     names = names or settings.detectors
@@ -45,11 +51,13 @@ def build_detectors(
             device=settings.device,
             batch_size=settings.clip_batch,
             cache_dir=caches,
+            fetch=fetch,
         )
         horde = HordeHead(
             use_new_safety=settings.use_new_safety,
             danbooru=settings.danbooru,
             danbooru_weights=at_home(settings.danbooru_weights, "DANBOORU_WEIGHTS"),
+            fetch=fetch,
         )
         screen = "off" if settings.exact else settings.clip_screen
         made.append(ClipDetector(model, [horde], screen=screen, lazy=lazy, stop=stop))

@@ -66,7 +66,7 @@ def open_scanner(
                 decoder=decoder,
                 limits=engine_limits(settings),
                 skip_plain=settings.skip_plain,
-                rate=_rate(settings),
+                rate=rate_limit(settings),
             ),
             runner=build_runner(settings, storage, ledger),
             options=ScanOptions(
@@ -110,7 +110,14 @@ def _threads(settings: Settings) -> int:
     return min(settings.threads, max(_FEWEST_THREADS, math.ceil(settings.max_mbit / _MBIT_PER_THREAD)))
 
 
-def _rate(settings: Settings) -> RateLimit | None:
+def rate_limit(settings: Settings) -> RateLimit | None:
+    """The limit on reading, for all passes together; None without one."""
     from lemmy_safety.scan import RateLimit
 
-    return None if settings.max_mbit is None else RateLimit(settings.max_mbit * _BYTES_PER_MBIT)
+    bytes_per_s = most_bytes_per_s(settings)
+    return None if bytes_per_s is None else RateLimit(bytes_per_s)
+
+
+def most_bytes_per_s(settings: Settings) -> float | None:
+    """The rate at which passes may read; None without a limit."""
+    return None if settings.max_mbit is None else settings.max_mbit * _BYTES_PER_MBIT

@@ -93,6 +93,15 @@ def duration(seconds: float) -> str:
     return f"{days} d {rest} h" if rest else f"{days} d"
 
 
+def time_range(low_s: float, high_s: float) -> str:
+    """Two times in one unit, such as ``about 6 to 8 hours``, ``about 40 minutes``, ``about 2.5 to 3.1 days``."""
+    units = (("day", 24 * 3600), ("hour", 3600), ("minute", 60))
+    unit, length_s = next((one for one in units if high_s >= 2 * one[1]), ("second", 1))
+    low, high = (f"{value:.0f}" if value >= _TEN else f"{value:.2g}" for value in (low_s / length_s, high_s / length_s))
+    number = high if low == high else f"{low} to {high}"
+    return f"about {number} {unit}{'' if number == '1' else 's'}"
+
+
 def json_text(value: Any) -> str:
     """One JSON document. ASCII only, because the output encoding may lack a key's characters; no control characters."""
     return json.dumps(value, indent=2).replace("\x7f", "\\u007f")  # the only one that json leaves unescaped

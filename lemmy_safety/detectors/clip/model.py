@@ -28,7 +28,7 @@ class ClipModel:
 
     ``name`` is an open_clip architecture, ``weights`` a file or prepared folder (None: cache or hub), ``device`` ``auto``,
     ``cuda``, ``mps``, ``xpu`` or ``cpu``, ``batch_size`` pictures per batch (0: by device and precision), ``cache_dir``
-    the folder for text features, quantised models and error bounds.
+    the folder for text features, quantised models and error bounds. Without ``fetch``, weights are not downloaded.
     """
 
     name: str
@@ -36,6 +36,7 @@ class ClipModel:
     device: str = "auto"
     batch_size: int = 0
     cache_dir: Path
+    fetch: bool = True
 
     @property
     def version(self) -> str:
@@ -54,7 +55,7 @@ class ClipModel:
         :raises WeightsMissing: there are none and they cannot be fetched.
         :raises WeightsInvalid: it is unclear which file of a folder is meant.
         """
-        weights = find_weights(self.name, self.weights, caches=caches)
+        weights = find_weights(self.name, self.weights, caches=caches, fetch=self.fetch)
         return FoundModel(
             name=self.name, weights=weights, device=device, batch_size=self.batch_size, cache_dir=self.cache_dir
         )

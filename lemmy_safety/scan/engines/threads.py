@@ -125,7 +125,7 @@ class ThreadsPass:
         return self._judge.batch_size
 
     def start(self, pipeline: Pipeline, to_record: RecordChannel) -> Channel[StoredObject]:
-        limits, judge = self._engine.limits, self._judge
+        limits, judge, rate = self._engine.limits, self._judge, self._engine.rate
         to_fetch: Channel[StoredObject] = pipeline.channel(4 * limits.threads)
         to_decode: Channel[Fetched] = pipeline.channel(2 * limits.decode_workers)
         to_judge: Channel[Decoded] = pipeline.channel(2 * judge.batch_size)
@@ -146,6 +146,7 @@ class ThreadsPass:
         self._behind = {
             Bottleneck.JUDGING: lambda: to_judge.is_full or self._frames.waiting > 0,
             Bottleneck.DECODING: lambda: to_decode.is_full or self._bytes.waiting > 0,
+            Bottleneck.RATE: lambda: rate is not None and to_fetch.is_full and rate.is_used_up,
             Bottleneck.FETCHING: lambda: to_fetch.is_full,
         }
 

@@ -37,12 +37,13 @@ def pretrained_config(model: str) -> dict[str, Any]:
     return dict(open_clip.get_pretrained_cfg(model, tag)) if tag else {}
 
 
-def find_weights(model: str, configured: Path | None, *, caches: Sequence[Path] = ()) -> Path:
+def find_weights(model: str, configured: Path | None, *, caches: Sequence[Path] = (), fetch: bool = True) -> Path:
     """The weights file for ``model``.
 
     ``configured`` is a file or a prepared folder. Without it, searches the hub's cache and ``caches`` (further folders
     in
-    the hub's layout), then downloads the file into the hub's cache, with progress on a terminal.
+    the hub's layout), then downloads the file into the hub's cache, with progress on a terminal, unless ``fetch`` is
+    False.
 
     :raises WeightsMissing: there is none and it cannot be fetched.
     :raises WeightsInvalid: the folder holds several files and no name shows which is meant.
@@ -58,6 +59,8 @@ def find_weights(model: str, configured: Path | None, *, caches: Sequence[Path] 
     if repo is None:
         raise WeightsMissing(f"open_clip knows no weights for CLIP {model}.", hint="Set CLIP_WEIGHTS to a file.")
     found = _in_hub_caches(repo, [None, *caches]) or _own_archive(model, caches)
+    if found is None and not fetch:
+        raise WeightsMissing(f"The weights of CLIP {model} are not on this machine.", hint=ways_out(model))
     return found or _download(model, repo)
 
 

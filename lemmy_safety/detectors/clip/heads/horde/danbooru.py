@@ -34,15 +34,17 @@ _WAYS_OUT = (
 )
 
 
-def find_danbooru(configured: Path | None) -> Path:
+def find_danbooru(configured: Path | None, *, fetch: bool = True) -> Path:
     """The configured file, or horde_safety's own download, which is fetched first if it is missing.
 
-    :raises WeightsMissing: there is no file and it cannot be fetched.
+    :raises WeightsMissing: there is no file, and it cannot be fetched or, without ``fetch``, must not be.
     """
     path: Path = configured.expanduser() if configured else default_deep_danbooru_model_path
     if not os.path.isfile(path):  # noqa: PTH113 - Path's own fails on a name that is too long
         if configured:
             raise WeightsMissing(f"The DeepDanbooru weights file {path} does not exist.", hint=_WAYS_OUT)
+        if not fetch:
+            raise WeightsMissing("The DeepDanbooru weights are not on this machine.", hint=_WAYS_OUT)
         _download()
     return path
 

@@ -32,14 +32,20 @@ class HordeHead(Head):
     mild = frozenset({NSFW})
 
     def __init__(
-        self, *, use_new_safety: bool = True, danbooru: bool = False, danbooru_weights: Path | None = None
+        self,
+        *,
+        use_new_safety: bool = True,
+        danbooru: bool = False,
+        danbooru_weights: Path | None = None,
+        fetch: bool = True,
     ) -> None:
         """``use_new_safety`` selects the present rules, else the older ones. ``danbooru`` also uses DeepDanbooru for
-        drawings, with the weights of this file (None: fetched once).
+        drawings, with the weights of this file (None: fetched once, if ``fetch``).
         """
         self._use_new_safety = use_new_safety
         self._danbooru = danbooru
         self._danbooru_weights = danbooru_weights
+        self._fetch = fetch
         self._rules: HordeRules | None = None
 
     @property
@@ -62,7 +68,7 @@ class HordeHead(Head):
         if self._danbooru:
             from lemmy_safety.detectors.clip.heads.horde.danbooru import find_danbooru  # noqa: PLC0415
 
-            find_danbooru(self._danbooru_weights)
+            find_danbooru(self._danbooru_weights, fetch=self._fetch)
 
     @property
     def weights_folders(self) -> Sequence[Path]:

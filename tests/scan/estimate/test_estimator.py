@@ -1,0 +1,189 @@
+"""An estimate with the real engine over a folder of real pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from support.scan.passes import WatchedStorage, put
+from support.scan.scanned_store import CANARIES, Recognizer, picture
+
+from lemmy_safety.detectors.hashes.detector import HashesDetector
+from lemmy_safety.errors import AccessDenied, StorageUnreachable, WeightsMissing
+from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.policy import build_policy
+from lemmy_safety.scan import EngineLimits, RateLimit, ThreadsEngine
+from lemmy_safety.scan.estimate import Estimator
+from lemmy_safety.scan.estimate.survey import Stopped
+from lemmy_safety.scan.estimate.trial import try_out
+from lemmy_safety.scan.progress import Bottleneck
+
+SLOW_S = 0.02
+
+
+class Slow(Recognizer):
+    """Takes a known time for each object, so that the true rate is known."""
+
+    batch_size = 1
+
+    def detect(self, batch):
+        time.sleep(SLOW_S * len(batch))  # stands for a model's arithmetic
+        return super().detect(batch)
+
+
+class Broken(Recognizer):
+    def open(self):
+        raise WeightsMissing("The weights are not on this machine.")
+
+
+@pytest.fixture
+def many(store):
+    for number in range(40):
+        put(store, f"more/{number:03}.png", picture(100 + number))
+    put(store, "more/text", b"not a picture")
+    return store
+
+
+def estimator_over(root, detectors, *, storage=None, stop=None, rate=None, **options):
+    storage = storage or WatchedStorage(root)
+
+    def engine_with(some):
+        return ThreadsEngine(
+            storage=storage,
+            detectors=some,
+            policy=build_policy(nudenet_flags=False),
+            decoder=InlineDecoder(MediaLimits(max_bytes=10_000_000, max_pixels=40_000_000)),
+            limits=EngineLimits(threads=4, decode_workers=2, max_bytes=10_000_000, memory_bytes=50_000_000),
+            rate=rate,
+        )
+
+    return Estimator(
+        storage=storage, detectors=detectors, engine_with=engine_with, stop=stop or threading.Event(), **options
+    )
+
+
+def test_the_rate_of_a_slow_detector_is_measured_and_named_as_the_limit(many):
+    """Each object takes 20 ms in the detector; everything else runs beside it."""
+    estimator = estimator_over(many, [HashesDetector(), Slow()])
+    counted = estimator.count(sample=30)
+    estimator.start(counted.sample)
+    found = estimator.measure(["hashes", "clip"], counted, most_s=60.0)
+    assert found.everything is not None
+    assert found.everything.per_s == pytest.approx(1 / SLOW_S, rel=0.25)
+    assert found.everything.low_s < 53 * SLOW_S * 1.2
+    assert found.everything.high_s > 53 * SLOW_S * 0.9
+    assert (found.trial.bottleneck, found.trial.finished) == (Bottleneck.JUDGING, 30)
+    fast = estimator.measure(["hashes"], counted, most_s=60.0)
+    assert fast.everything.per_s > 2 * found.everything.per_s
+    estimator.close()
+
+
+def test_an_estimate_deletes_nothing_and_reports_nothing(many):
+    """Also with canaries in the sample: they are judged, and that is all."""
+    storage = WatchedStorage(many)
+    estimator = estimator_over(many, [HashesDetector()], storage=storage)
+    before = {path: path.stat() for path in many.rglob("*") if path.is_file()}
+    counted = estimator.count(sample=100)
+    estimator.start(counted.sample)
+    found = estimator.measure(["hashes"], counted, most_s=60.0)
+    assert found.trial.counts.flagged == len(CANARIES)
+    assert storage.deletes == []
+    after = {path: path.stat() for path in many.rglob("*") if path.is_file()}
+    assert {path: (one.st_size, one.st_mtime_ns) for path, one in after.items()} == {
+        path: (one.st_size, one.st_mtime_ns) for path, one in before.items()
+    }
+
+
+def test_what_cannot_be_read_is_counted(many):
+    """A text, a refused file; and one whose line is cut again and again is not waited for."""
+    storage = WatchedStorage(many)
+    storage.refused["more/001.png"] = AccessDenied("not for you")
+    storage.refused["more/002.png"] = StorageUnreachable("the line is cut")
+    estimator = estimator_over(many, [HashesDetector()], storage=storage)
+    counted = estimator.count(sample=100)
+    estimator.start(counted.sample)
+    trial = estimator.measure(["hashes"], counted, most_s=60.0).trial
+    assert dict(trial.counts.unreadable) == {"unreadable": 1}
+    assert dict(trial.counts.failed) == {"denied": 1}
+    assert trial.objects - trial.finished == 1
+
+
+def test_a_storage_that_is_down_ends_the_estimate(many):
+    """As it ends a pass."""
+    storage = WatchedStorage(many)
+    estimator = estimator_over(many, [HashesDetector()], storage=storage)
+    counted = estimator.count(sample=100)
+    storage.reads.append("the first")
+    storage.down = True
+    with pytest.raises(StorageUnreachable):
+        estimator.measure(["hashes"], counted, most_s=60.0)
+
+
+def test_a_detector_that_cannot_be_loaded_does_not_stop_the_others(many):
+    """Its fault is kept for the report."""
+    estimator = estimator_over(many, [HashesDetector(), Broken()])
+    counted = estimator.count(sample=20)
+    estimator.start(counted.sample)
+    assert type(estimator.faults["clip"]) is WeightsMissing
+    assert set(estimator.start_up_s) == {"decoders", "hashes"}
+    assert estimator.measure(["hashes"], counted, most_s=60.0).everything is not None
+
+
+def test_a_slow_model_is_given_up_after_its_time_and_gives_a_rate_all_the_same(many):
+    """A fraction of the sample; the spread says how little that is."""
+    estimator = estimator_over(many, [Slow()])
+    counted = estimator.count(sample=53)
+    estimator.start(counted.sample)
+    found = estimator.measure(["clip"], counted, most_s=0.4)
+    assert 0 < found.trial.finished < 53
+    assert found.everything.per_s == pytest.approx(1 / SLOW_S, rel=0.4)
+
+
+def test_only_what_is_not_judged_yet_counts_as_the_rest(many):
+    """The rate is that of everything."""
+    estimator = estimator_over(many, [Slow()])
+    counted = estimator.count(sample=20, known=lambda batch: {obj.key for obj in batch if obj.key.startswith("more/")})
+    estimator.start(counted.sample)
+    found = estimator.measure(["clip"], counted, most_s=60.0)
+    assert found.rest.high_s / found.everything.high_s == pytest.approx((counted.objects - 41) / counted.objects)
+
+
+def test_a_stop_ends_a_trial_at_once(many):
+    """Even if a batch in the model takes a minute."""
+
+    class Stuck(Recognizer):
+        def detect(self, batch):
+            stop.set()
+            assert done.wait(60.0)
+            return super().detect(batch)
+
+    stop, done = threading.Event(), threading.Event()
+    estimator = estimator_over(many, [Stuck()], stop=stop)
+    counted = estimator.count(sample=20)
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        estimator.measure(["clip"], counted, most_s=60.0)
+    assert time.monotonic() - began < 30.0
+    done.set()
+
+
+def test_no_object_of_a_trial_is_left_in_memory_budgets(many):
+    """One trial after the other with the same detectors, as an estimate does it."""
+    estimator = estimator_over(many, [HashesDetector()])
+    counted = estimator.count(sample=53)
+    estimator.start(counted.sample)
+    for _ in range(3):
+        trial = try_out(estimator._engine(["hashes"]), counted.sample, most_s=60.0, stop=threading.Event())
+        assert trial.finished == 53
+
+
+def test_the_limit_on_reading_is_named_and_bounds_the_time(many):
+    """16 kB at 10 kB a second, and nothing else is slow."""
+    rate = RateLimit(10_000)
+    estimator = estimator_over(many, [HashesDetector()], rate=rate, most_bytes_per_s=10_000)
+    counted = estimator.count(sample=53)
+    estimator.start(counted.sample)
+    found = estimator.measure(["hashes"], counted, most_s=60.0)
+    assert found.trial.bottleneck is Bottleneck.RATE
+    assert found.everything.low_s >= counted.size / 10_000
