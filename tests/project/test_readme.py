@@ -52,6 +52,7 @@ def test_the_first_commands_work_in_their_order(tmp_path):
     assert [command.split()[1] for command in commands] == [
         "env-example",
         "doctor",
+        "estimate",
         "--all",
         "flagged",
         "review",
