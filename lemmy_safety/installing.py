@@ -1,6 +1,7 @@
-"""How to add packages to this installation: with pip or, for our container image, by building it again.
+"""How to add packages to this installation: with pip, uv or pipx or, for our container image, by building it again.
 
-The image is read-only and its user owns nothing in it, so a hint to run pip there would not help.
+The image is read-only and its user owns nothing in it, so a hint to run pip there would not help. An environment of
+"uv tool" has no pip, and one of pipx is not on anyone's path.
 """
 
 from __future__ import annotations
@@ -22,11 +23,21 @@ def extras_of_the_image() -> list[str] | None:
     return [name for name in (part.strip() for part in text.split(",")) if name]
 
 
+def _install(arguments: str) -> str:
+    """The command that adds packages to this environment, as its own tool spells it."""
+    environment = Path(sys.prefix)
+    if (environment / "uv-receipt.toml").is_file():
+        return f"uv pip install --python {shlex.quote(str(environment))} {arguments}"
+    if (environment / "pipx_metadata.json").is_file():
+        return f"pipx runpip {shlex.quote(environment.name)} install {arguments}"
+    return f"pip install {arguments}"
+
+
 def how_to_install_extra(extra: str) -> str:
     """One sentence for a person: how to add the packages of one of our extras."""
     extras = extras_of_the_image()
     if extras is None:
-        return f"Install them with: pip install 'lemmy-safety[{extra}]'"
+        return "Install them with: " + _install(f"'lemmy-safety[{extra}]'")
     wanted = ",".join(dict.fromkeys([*extras, extra]))
     return f"Build the image again with them: docker compose build --build-arg EXTRAS={wanted}"
 
@@ -34,7 +45,7 @@ def how_to_install_extra(extra: str) -> str:
 def how_to_install(package: str) -> str:
     """One sentence for a person: how to add a package that none of our extras has."""
     if extras_of_the_image() is None:
-        return f"Install it with: pip install {shlex.quote(package)}"
+        return "Install it with: " + _install(shlex.quote(package))
     return (
         "Add it to the image with a Dockerfile of your own: FROM lemmy-safety, USER root, "
         f"RUN /usr/local/bin/python -m pip --python {sys.executable} install {shlex.quote(package)}, USER lemmy-safety"
@@ -44,7 +55,8 @@ def how_to_install(package: str) -> str:
 def how_to_install_again(package: str, *, alone: bool = False) -> str:
     """One sentence for a person: how to replace a damaged package; ``alone``: without its own dependencies."""
     if extras_of_the_image() is None:
-        return f"Install it again: pip install --force-reinstall {'--no-deps ' if alone else ''}{shlex.quote(package)}"
+        without_others = "--no-deps " if alone else ""
+        return "Install it again: " + _install(f"--force-reinstall {without_others}{shlex.quote(package)}")
     return "Build the image again from the start: docker compose build --no-cache"
 
 
@@ -52,5 +64,5 @@ def how_to_install_all_again(extra: str = "") -> str:
     """One sentence for a person: how to replace this program with all its dependencies, or with an extra's."""
     if extras_of_the_image() is None:
         wanted = f"'lemmy-safety[{extra}]'" if extra else "lemmy-safety"
-        return f"Install them again: pip install --force-reinstall {wanted}"
+        return "Install them again: " + _install(f"--force-reinstall {wanted}")
     return "Build the image again from the start: docker compose build --no-cache"

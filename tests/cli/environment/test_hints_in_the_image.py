@@ -42,6 +42,27 @@ def test_outside_of_the_image_a_missing_extra_is_installed_by_pip():
 
 
 @pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("uv-receipt.toml", "uv pip install --python '{}' "),
+        ("pipx_metadata.json", "pipx runpip 'lemmy safety' install "),
+        ("pyvenv.cfg", "pip install "),
+    ],
+)
+def test_outside_of_the_image_the_tool_that_made_the_environment_adds_packages(tmp_path, monkeypatch, file, command):
+    """uv's environments have no pip, and a shell's pip is not pipx's. Both mark their environments by a file."""
+    environment = tmp_path / "lemmy safety"
+    environment.mkdir()
+    (environment / file).touch()
+    monkeypatch.setattr(sys, "prefix", str(environment))
+    command = command.format(environment)
+    assert installing.how_to_install_extra("web") == f"Install them with: {command}'lemmy-safety[web]'"
+    assert installing.how_to_install("oracledb") == f"Install it with: {command}oracledb"
+    assert installing.how_to_install_again("av") == f"Install it again: {command}--force-reinstall av"
+    assert installing.how_to_install_all_again() == f"Install them again: {command}--force-reinstall lemmy-safety"
+
+
+@pytest.mark.parametrize(
     ("extras", "missing", "wanted"),
     [
         ("clip,web", "postgres", "clip,web,postgres"),
