@@ -13,6 +13,9 @@ from pathlib import Path
 #: The Dockerfile writes the image's extras here, separated by commas, in the folder of the environment (``sys.prefix``).
 IMAGE_EXTRAS_FILE = "image-extras"
 
+#: An extra of gigabytes that is in the default settings and not in a release's image: how to do without it.
+_WITHOUT = {"clip": " (to flag only what is on hash lists, without it: DETECTORS=hashes,nudenet)"}
+
 
 def extras_of_the_image() -> list[str] | None:
     """The extras that the container image was built with; None if this is not our image."""
@@ -34,12 +37,15 @@ def _install(arguments: str) -> str:
 
 
 def how_to_install_extra(extra: str) -> str:
-    """One sentence for a person: how to add the packages of one of our extras."""
+    """For a person: how to add the packages of one of our extras, or how to do without."""
     extras = extras_of_the_image()
     if extras is None:
-        return "Install them with: " + _install(f"'lemmy-safety[{extra}]'")
+        return "Install them with: " + _install(f"'lemmy-safety[{extra}]'") + _WITHOUT.get(extra, "")
     wanted = ",".join(dict.fromkeys([*extras, extra]))
-    return f"Build the image again with them: docker compose build --build-arg EXTRAS={wanted}"
+    return (
+        "Build the image again with them, in a clone or in a release's unpacked source: "
+        f"docker compose build --build-arg EXTRAS={wanted}{_WITHOUT.get(extra, '')}"
+    )
 
 
 def how_to_install(package: str) -> str:

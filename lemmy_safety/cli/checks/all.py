@@ -54,7 +54,7 @@ _DAY_S = 24 * 60 * 60
 _CHOSEN = "chosen"
 
 #: Extras that combine others or are for developers.
-_NOT_FOR_USERS = {"all", "test", "dev"}
+_NOT_FOR_USERS = {"all", "test", "release", "dev"}
 
 
 def check_all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:

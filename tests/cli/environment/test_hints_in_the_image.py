@@ -79,6 +79,16 @@ def test_in_the_image_a_missing_extra_is_built_in_beside_the_others(image, extra
     assert "pip" not in hint
 
 
+def test_the_image_of_a_release_says_how_to_do_without_clip(image):
+    """The image has none, though the default settings ask for it."""
+    image("nudenet,heic,jxl,web,postgres")
+    hint = MissingExtra("clip", needed_for="The clip detector").hint
+    assert "docker compose build --build-arg EXTRAS=nudenet,heic,jxl,web,postgres,clip " in hint
+    assert "in a release's unpacked source" in hint
+    assert hint.endswith("(to flag only what is on hash lists, without it: DETECTORS=hashes,nudenet)")
+    assert "DETECTORS" not in MissingExtra("web", needed_for="The upload hook").hint
+
+
 def test_no_hint_in_the_image_says_only_pip_install(image):
     """Neither for a package that no extra has, nor for one that is damaged."""
     image("web")
