@@ -249,6 +249,19 @@ def test_the_files_of_a_release_are_named_alike_everywhere():
     assert "{" not in texts[0]
 
 
+def test_the_first_commands_are_those_of_the_repositorys_readme():
+    """Up to the dry run and its list, in the same order; tests/project/test_readme.py runs them."""
+    text = RELEASE["readme"]("1.2.3")
+    shown = re.findall(
+        r"^(lemmy-safety +[^#\n]*[^#\s]) +#", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    first = shown[: shown.index("lemmy-safety flagged") + 1]
+    assert len(first) > 3
+    positions = [text.find(command) for command in first]
+    assert -1 not in positions
+    assert positions == sorted(positions)
+
+
 def test_small_extras_are_all_but_those_with_torch():
     """A new extra is either among them or named here."""
     import tomllib  # noqa: PLC0415
