@@ -7,6 +7,7 @@ out: the identifiers (``pkg:pypi/...``) name each package without them, and no p
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,8 @@ def bill(environment: Path) -> str:
     """
     made = subprocess.run(  # noqa: S603 - a program of our own environment
         [sys.executable, "-m", "cyclonedx_py", "environment", str(environment), *_OPTIONS],
+        # Packages on this path would count as installed.
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         capture_output=True,  # it warns of the validation that is left out
         encoding="utf-8",
         check=False,
