@@ -18,6 +18,7 @@ from lemmy_safety.cli.commands.doctor import doctor
 from lemmy_safety.cli.commands.env_example import env_example_command
 from lemmy_safety.cli.commands.estimate import estimate
 from lemmy_safety.cli.commands.flagged import flagged
+from lemmy_safety.cli.commands.picture import picture
 from lemmy_safety.cli.commands.recheck import recheck
 from lemmy_safety.cli.commands.resume import resume
 from lemmy_safety.cli.commands.review import review
@@ -127,6 +128,7 @@ def _is_lasting(error: BaseException) -> bool:
 for command in (
     flagged,
     unreadable,
+    picture,
     recheck,
     delete_flagged,
     resume,

@@ -5,8 +5,9 @@ from lemmy_safety.ledger.actions.records import BreakerState, PendingAction
 from lemmy_safety.ledger.actions.store import Actions
 from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.database.file_locks import check_locks
-from lemmy_safety.ledger.database.urls import parse_url, sqlite_file, sqlite_url
+from lemmy_safety.ledger.database.urls import is_sqlite, parse_url, sqlite_file, sqlite_url
 from lemmy_safety.ledger.maintenance import LedgerStats
+from lemmy_safety.ledger.objects.records import OnRecord
 from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
 from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
 from lemmy_safety.ledger.repository import Ledger, open_ledger
@@ -39,6 +40,7 @@ __all__ = [
     "Lease",
     "Ledger",
     "LedgerStats",
+    "OnRecord",
     "Origin",
     "Passes",
     "PendingAction",
@@ -50,6 +52,7 @@ __all__ = [
     "UploadRow",
     "Uploads",
     "check_locks",
+    "is_sqlite",
     "open_ledger",
     "parse_url",
     "sqlite_file",

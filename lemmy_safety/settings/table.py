@@ -11,6 +11,7 @@ from lemmy_safety.settings.detecting import DetectorSettings
 from lemmy_safety.settings.hook import HookSettings
 from lemmy_safety.settings.limits import LimitSettings
 from lemmy_safety.settings.option import ENV_PREFIX, Option
+from lemmy_safety.settings.pictrs import PictrsSettings
 from lemmy_safety.settings.run import RunSettings
 from lemmy_safety.settings.storage import StorageSettings
 from lemmy_safety.settings.worker import WorkerSettings
@@ -21,7 +22,14 @@ DEFAULT_FILE = Path(".env")
 # Fields are collected from the last base to the first: the documentation begins with the storage.
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    WorkerSettings, HookSettings, DatabaseSettings, LimitSettings, DetectorSettings, RunSettings, StorageSettings
+    WorkerSettings,
+    HookSettings,
+    PictrsSettings,
+    DatabaseSettings,
+    LimitSettings,
+    DetectorSettings,
+    RunSettings,
+    StorageSettings,
 ):
     """All settings of one run, validated one by one; combinations are checked where they are used."""
 

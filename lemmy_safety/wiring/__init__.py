@@ -30,6 +30,7 @@ from lemmy_safety.wiring.ledger import (
     open_ledger,
     open_upload_ledger,
 )
+from lemmy_safety.wiring.pictrs import build_pictrs_api, build_pictrs_repo, open_finder
 from lemmy_safety.wiring.scanning import (
     engine_limits,
     open_inspector,
@@ -45,6 +46,8 @@ __all__ = [
     "build_access",
     "build_action_plan",
     "build_detectors",
+    "build_pictrs_api",
+    "build_pictrs_repo",
     "build_policy",
     "build_runner",
     "build_storage",
@@ -59,6 +62,7 @@ __all__ = [
     "memory_bytes",
     "open_daemon",
     "open_estimator",
+    "open_finder",
     "open_inspector",
     "open_ledger",
     "open_runner",

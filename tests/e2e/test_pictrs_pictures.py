@@ -207,7 +207,7 @@ def test_the_right_storage_is_known_from_another_one(place, api):
 def test_the_tables_are_those_that_are_expected(repo):
     with repo.reading() as connection:
         assert check_tables(connection) in (14, 15)
-        assert writable_tables(connection) == ["aliases", "hashes", "proxies", "variants"]
+        assert writable_tables(connection) == ["aliases", "hashes", "proxies", "refinery_schema_history", "variants"]
 
 
 def test_nothing_can_be_written_even_by_the_owner(repo):
@@ -226,6 +226,9 @@ def test_a_reader_is_enough_and_may_not_write(place, repo):
         with pytest.raises(PictrsLoginRefused, match="refuses this role") as caught, reader.reading() as connection:
             DatabaseFinder(reader).by_alias("x")
         assert "GRANT SELECT" in caught.value.hint
+        may_not = pytest.raises(PictrsLoginRefused, match="may not read pict-rs's tables aliases")
+        with may_not, reader.reading() as connection:
+            check_tables(connection)
         with as_owner(place.url) as owner:
             owner.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO safety_reader"))
         with reader.reading() as connection:

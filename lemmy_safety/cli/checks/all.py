@@ -21,6 +21,7 @@ from lemmy_safety.cli.checks.exposed_files import (
     steering_files,
 )
 from lemmy_safety.cli.checks.libraries import library_faults
+from lemmy_safety.cli.checks.pictrs import check_pictrs
 from lemmy_safety.cli.checks.process_limits import too_few_files, too_few_threads
 from lemmy_safety.cli.checks.services import HOOK_CHECKS, WORKER_CHECKS, faults, key_of_workers
 from lemmy_safety.cli.input.asking import asker
@@ -95,7 +96,7 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     if fatal:
-        for area in ("Upload hook", "Worker", "Storage", "Database", "Detectors"):
+        for area in ("Upload hook", "Worker", "Storage", "pict-rs", "Database", "Detectors"):
             yield Check(area=area, name="not checked", ok=None, detail=f"first install {fatal} again")
         return
     yield from _unless_damaged("Settings", _permissions(settings))
@@ -105,6 +106,7 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     yield from _unless_damaged("Worker", _check_worker(reading))
     for area, checks in (
         ("Storage", _check_chosen_storage(reading)),
+        ("pict-rs", _check_pictrs(reading)),
         ("Database", check_database(_section_of(reading, "database_url"))),
         ("Detectors", check_detectors(_section_of(reading, "detectors"), load=load)),
     ):
@@ -152,6 +154,11 @@ def _check_hook(reading: Reading) -> Iterator[Check]:
     yield from found
     if not found and {"hook_secret", "hook_networks", "relay_apikey"} & reading.sources.keys():
         yield Check(area="Upload hook", name="access", ok=True, detail="only those may ask who are meant to")
+
+
+def _check_pictrs(reading: Reading) -> Iterator[Check]:
+    hook_in_use = bool({"hook_secret", "hook_networks"} & reading.sources.keys())
+    return check_pictrs(_section_of(reading, "pictrs_url"), hook_in_use=hook_in_use)
 
 
 def _check_worker(reading: Reading) -> Iterator[Check]:

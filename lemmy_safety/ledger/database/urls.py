@@ -52,7 +52,7 @@ def sqlite_url(path: Path) -> str:
     return text
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str, *, what: str = "DATABASE_URL") -> URL:
     """Parse a URL, and choose its driver, which must be installed.
 
     :raises SettingsError: not a URL, or one that cannot be used, of another kind of database, or for another driver.
@@ -65,10 +65,10 @@ def parse_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         # Not chained: older versions of the library put the whole text, including the password, into their message.
         hint = f"{ENCODING_HINT} {_URL_HINT}" if "@" in url else _URL_HINT
-        raise SettingsError("DATABASE_URL is not a database URL.", hint=hint) from None
+        raise SettingsError(f"{what} is not a database URL.", hint=hint) from None
     driver = _DRIVERS.get(parsed.drivername)
     if driver is None:
-        raise _unsupported(parsed.drivername)
+        raise _unsupported(parsed.drivername, what)
     parsed = parsed.set(drivername=driver)
     if is_sqlite(parsed):
         if parsed.database in {None, "", ":memory:"}:
@@ -76,16 +76,16 @@ def parse_url(url: str) -> URL:
         return parsed
     if not _login_ends_at_the_last_at(url, parsed):
         # Otherwise part of the password is taken for the host, looked up in DNS, and shown in messages.
-        raise SettingsError("It is not clear where the password in DATABASE_URL ends.", hint=ENCODING_HINT)
+        raise SettingsError(f"It is not clear where the password in {what} ends.", hint=ENCODING_HINT)
     host, name = parsed.host or "", parsed.database or ""
     if "=" in host or any(map(str.isspace, host)) or ("=" in name and any(map(str.isspace, name))):
         # A libpq connection string after the scheme: its password would be taken for a host and shown.
         raise SettingsError(
-            "DATABASE_URL is not a database URL: there is a blank or '=' in it.", hint=f"{ENCODING_HINT} {_URL_HINT}"
+            f"{what} is not a database URL: there is a blank or '=' in it.", hint=f"{ENCODING_HINT} {_URL_HINT}"
         )
     if parsed.port is not None and not 0 < parsed.port <= _HIGHEST_PORT:
         raise SettingsError(
-            f"The port in DATABASE_URL, {parsed.port}, is not one: they go from 1 to {_HIGHEST_PORT}.",
+            f"The port in {what}, {parsed.port}, is not one: they go from 1 to {_HIGHEST_PORT}.",
             hint="PostgreSQL listens on 5432, where no other is set; that one can be left out.",
         )
     with imported("psycopg", extra="postgres", needed_for="A PostgreSQL database"):
@@ -93,15 +93,15 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
-def _unsupported(scheme: str) -> SettingsError:
+def _unsupported(scheme: str, what: str) -> SettingsError:
     kind = scheme.partition("+")[0]
     if kind in _DRIVERS:
         return SettingsError(
-            f"DATABASE_URL begins with {scheme}://, a driver that is not supported.",
+            f"{what} begins with {scheme}://, a driver that is not supported.",
             hint=f"Write {kind}:// without a driver. {_URL_HINT}",
         )
     return SettingsError(
-        f"DATABASE_URL begins with {scheme}://, a database that is not supported; SQLite and PostgreSQL are.",
+        f"{what} begins with {scheme}://, a database that is not supported; SQLite and PostgreSQL are.",
         hint=f"{_URL_HINT} How to move: docs/upgrading.md.",
     )
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from lemmy_safety.records import Assessment
 
 
 class FailingObject(NamedTuple):
@@ -20,3 +25,11 @@ class FailingObjects:
 
     number: int
     first: tuple[FailingObject, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnRecord:
+    """What a pass recorded about an object, and when."""
+
+    assessment: Assessment
+    checked_at: datetime

@@ -9,12 +9,12 @@ from sqlalchemy import and_, func, or_, select
 from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
-from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects
+from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects, OnRecord
 from lemmy_safety.ledger.rules import Known, PassTerms, standing
-from lemmy_safety.ledger.schema.codec import checked_keys, object_of
+from lemmy_safety.ledger.schema.codec import assessment_of, checked_keys, object_of
 from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
-from lemmy_safety.ledger.schema.tables import images
+from lemmy_safety.ledger.schema.tables import images, storages
 from lemmy_safety.ledger.schema.values import LEGACY
 from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.ledger.verdicts.lookups import verdict_for
@@ -144,6 +144,22 @@ class Objects:
             query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
             row = connection.execute(query).one_or_none()
         return None if row is None else object_of(row)
+
+    def on_record(self, keys: Sequence[str]) -> dict[str, OnRecord]:
+        """What is recorded about keys, in whichever storage they are; of several, the last that was checked.
+
+        Keys of which nothing is recorded are missing.
+        """
+        checked_keys(keys)
+        found: dict[str, OnRecord] = {}
+        with self._database.reading() as connection:
+            places = connection.execute(select(storages.c.id)).scalars().all()
+            for chunk in chunks(keys):
+                # With the storages named, their index finds the keys.
+                query = select(images).where(images.c.storage_id.in_(places), images.c.key.in_(list(chunk)))
+                for row in connection.execute(query.order_by(images.c.checked_at)):
+                    found[row.key] = OnRecord(assessment=assessment_of(row), checked_at=row.checked_at)
+        return found
 
     def record(
         self,

@@ -29,7 +29,8 @@ _CONNECT_S: Final = 10
 #: Connections. pict-rs itself opens up to 8 a core, and the server's number is limited.
 _CONNECTIONS: Final = 2
 
-_HINT = (
+#: How to make a role that is enough.
+READER_HINT = (
     "Set PICTRS_DATABASE_URL to pict-rs's repo.url, with a role that may only read:\n"
     "  CREATE ROLE safety_reader LOGIN PASSWORD '...'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO safety_reader;"
 )
@@ -99,7 +100,7 @@ class Repo:
         # libpq gives no SQLSTATE for a login that the server refuses while connecting.
         refused = state.startswith(_INVALID_LOGIN) or (not state and any(words in said for words in _REFUSALS))
         if refused or state == _NO_RIGHT:
-            return PictrsLoginRefused(f"pict-rs's database {self.name} refuses this role ({said}).", hint=_HINT)
+            return PictrsLoginRefused(f"pict-rs's database {self.name} refuses this role ({said}).", hint=READER_HINT)
         if state in _MISSING:
             return PictrsTablesUnknown(f"pict-rs's tables are not in {self.name} as expected ({said}).")
         if state == _TIMED_OUT:

@@ -30,6 +30,7 @@ COMMANDS = [("--all", "--dry-run"), *_paths(app)]
 ARGUMENTS = {
     ("review", "clear"): ("KEY",),
     ("review", "confirm"): ("KEY",),
+    ("picture",): ("a.png",),
     ("completion",): ("bash",),
     ("canary",): ("-o", "-"),
     ("doctor",): ("--quick",),

@@ -220,6 +220,17 @@ def test_described_gives_the_object_as_last_recorded(ledger) -> None:
     assert ledger.objects.described(STORAGE, "b") is None
 
 
+def test_what_is_on_record_about_keys_is_told_from_any_storage(ledger) -> None:
+    """Of a key in two storages, what was checked last."""
+    record(ledger, [flagged("a"), failed("b")])
+    record(ledger, [checked("a")], storage="elsewhere")
+    found = ledger.objects.on_record(["a", "b", "c"])
+    assert set(found) == {"a", "b"}
+    assert found["a"].assessment.outcome is Outcome.CLEAR
+    assert found["b"].assessment.outcome is None
+    assert found["a"].checked_at >= found["b"].checked_at
+
+
 @pytest.mark.parametrize("key", ["", "a\0b", "lone \udc80 surrogate"])
 def test_keys_that_no_database_holds_are_refused_by_name(ledger, key) -> None:
     """With our error, before anything is asked or written."""

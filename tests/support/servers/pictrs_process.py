@@ -150,6 +150,11 @@ class Pictrs:
         """Other environment variables from the next start on."""
         self._environment.update(settings)
 
+    def forget(self, *names: str) -> None:
+        """Start without these environment variables from now on."""
+        for name in names:
+            self._environment.pop(name, None)
+
     def __enter__(self) -> Self:
         self.start()
         return self

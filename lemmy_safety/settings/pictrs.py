@@ -1,0 +1,41 @@
+"""Options: the running pict-rs, and its database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lemmy_safety.settings.option import option
+
+SECTION = "pict-rs's own interfaces (lemmy-safety picture)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictrsSettings:
+    """How pict-rs itself is asked about its pictures."""
+
+    pictrs_url: str | None = option(
+        None,
+        "URL of pict-rs itself. Only 'picture' and 'doctor' ask it; nothing is removed through it.",
+        kind=str,
+        section=SECTION,
+        env=("PICTRS_URL",),
+        example="http://127.0.0.1:8080",
+    )
+    pictrs_api_key: str | None = option(
+        None,
+        "API key of pict-rs (its PICTRS__SERVER__API_KEY).",
+        kind=str,
+        section=SECTION,
+        env=("PICTRS_API_KEY",),
+        secret=True,
+        example="key-of-pictrs",
+    )
+    pictrs_database_url: str | None = option(
+        None,
+        "URL of pict-rs's PostgreSQL database, if it has one. It is only read, to find a picture's other sizes.",
+        kind=str,
+        section=SECTION,
+        env=("PICTRS_DATABASE_URL",),
+        secret=True,
+        example="postgresql://reader:password@host/pictrs",
+    )
