@@ -30,7 +30,7 @@ _PATIENCE_S = 120
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d")
 _KEY = re.compile(r"\b[0-9a-f]{2}/(?:[0-9a-f]{2}/)+[0-9a-f]+")
-_MEASURED = re.compile(r"\d[\d.,]*(?= (?:[a-z]+/s|s|min|h)\b)")
+_MEASURED = re.compile(r"\d[\d.,]*(?= (?:[a-z]+/s|s|min|h|bytes|[kMGT]B)\b)")
 
 
 def shown() -> str:

@@ -64,10 +64,12 @@ class Counting:
     def _run(self) -> None:
         try:
             self._count()
-        except LemmySafetyError as error:
-            log.info("the objects could not be counted: %s", error.message)
-        except Exception:
-            if not self._stopped.is_set():  # else the storage may have been closed meanwhile
+        except Exception as error:  # whatever it is, it must not fail the pass
+            if self._stopped.is_set():  # the pass has ended, and may have closed storage and ledger
+                return
+            if isinstance(error, LemmySafetyError):
+                log.info("the objects could not be counted: %s", error.message)
+            else:
                 log.warning("the objects could not be counted", exc_info=True)
 
     def _count(self) -> None:

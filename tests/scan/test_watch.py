@@ -205,3 +205,19 @@ def test_what_was_read_before_the_count_began_is_part_of_what_is_to_be_read():
     )
     counting._run()
     assert counting.total == Total(objects=1200, size=12_000, to_read=1100, size_to_read=11_000, is_exact=True)
+
+
+def test_a_count_that_is_cut_off_by_the_end_of_the_pass_is_no_news(caplog):
+    """The storage is closed while it lists: whatever that raises is expected then, and is a warning otherwise."""
+
+    def closed():
+        if stops:
+            counting.stop()
+        raise AttributeError("closed")
+        yield
+
+    for stops in (True, False):
+        counting = Counting(closed, lambda _: set(), done=0, bytes_done=0)
+        counting._run()
+        assert counting.total is None
+        assert len(caplog.records) == (0 if stops else 1)

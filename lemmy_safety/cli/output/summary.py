@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.output.text import counted, plural, printable
+from lemmy_safety.cli.output.text import amount, counted, plural, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +31,7 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         *_why(summary, summary.unreadable),
         ("failed, will retry", counted(summary.failed)),
         *_why(summary, summary.failed),
+        ("read", amount(summary.bytes_read)),
         ("speed", f"{summary.images_per_s:.1f} images/s over {summary.seconds:.1f} s"),
         ("detectors", ", ".join(summary.detectors)),
     ]

@@ -36,6 +36,7 @@ def _summary(**changed) -> PassSummary:
         "acted": 3,
         "unreadable": {"unreadable": 2, "too_large": 1},
         "failed": {"fetch_failed": 4},
+        "bytes_read": 12_340_000,
         "seconds": 4.0,
     }
     return PassSummary(**(values | changed))
@@ -139,7 +140,7 @@ def test_the_summary_names_every_count(capsys):
     show_summary(_summary())
     shown = capsys.readouterr().out
     assert "Pass 7: complete" in shown
-    for text in ("1 too large, 2 unreadable", "4 fetch failed", "10.8 images/s over 4.0 s", "clip, hashes"):
+    for text in ("1 too large, 2 unreadable", "4 fetch failed", "12 MB", "10.8 images/s over 4.0 s", "clip, hashes"):
         assert text in shown
 
 
