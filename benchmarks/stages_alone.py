@@ -16,12 +16,15 @@ import psutil
 
 from lemmy_safety import wiring
 from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.pauses import Pauses
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import PassRequest, Scanner, ScanOptions, ThreadsEngine
 from lemmy_safety.scan.budget import ByteBudget
 from lemmy_safety.scan.items import RecordChannel
+from lemmy_safety.scan.pausing import PauseGate
 from lemmy_safety.scan.pipeline import Channel, Pipeline
 from lemmy_safety.scan.progress import PassCounter
+from lemmy_safety.scan.requests import InPause
 from lemmy_safety.scan.reuse import FromLedger
 from lemmy_safety.scan.stages.decode import DecodeStage
 from lemmy_safety.scan.stages.fetch import Fetcher
@@ -115,6 +118,7 @@ class Bench:
             ruleset=judge.ruleset,
             counter=counter,
             stop=threading.Event(),
+            gate=PauseGate(Pauses(), InPause.GO_ON, counter),
         )
         turns["list"] = _alone(lambda: lister.run(PassRequest(kind="sweep"), "", to_fetch=listed, to_record=judged))
         listed.close()

@@ -32,8 +32,9 @@ from lemmy_safety.errors import (
     StorageUnreachable,
 )
 from lemmy_safety.ledger import DAEMON
+from lemmy_safety.pauses import Pauses
 from lemmy_safety.pictrs.deletions import what_remains
-from lemmy_safety.scan import PassRequest
+from lemmy_safety.scan import InPause, PassRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class DaemonOptions:
     """Times in their own units: ``minutes`` back, ``interval_s`` of rest, hours between exhaustive listings.
 
     Models that judged nothing for ``model_ttl_s`` seconds are freed; 0 keeps them. ``flagged_action``: what passes do
-    about flagged objects; None if they only report.
+    about flagged objects; None if they only report. In ``pauses`` only what is new is listed and checked.
     """
 
     minutes: int
@@ -84,6 +85,7 @@ class DaemonOptions:
     full_listing_hours: float
     model_ttl_s: float = 0
     flagged_action: str | None = None
+    pauses: Pauses = Pauses()
 
 
 class Daemon:
@@ -108,6 +110,7 @@ class Daemon:
         self._failures = 0
         self._worked = False
         self._has_freed_models = False
+        self._told_of_pause = False
 
     def announce(self) -> None:
         """Log what is watched, and what earlier passes flagged and did not act on."""
@@ -186,7 +189,7 @@ class Daemon:
         if self._failures:
             log.warning("storage, database and models are back after %d failed passes", self._failures)
         self._failures = 0
-        _tell("pass done", summary)
+        _tell("pass done" if summary.complete or summary.stopped else "pass ended by a pause", summary)
         return self._options.interval_s
 
     def _rest_after(self, error: LemmySafetyError) -> float:
@@ -236,9 +239,19 @@ class Daemon:
             hours=self._options.full_listing_hours
         ):
             return PassRequest(kind=DAEMON, since=since, exhaustive=False)
+        if self._pauses_full_listing(now):
+            return PassRequest(kind=DAEMON, since=since, exhaustive=False)
         if listed_at is not None:
             since = min(since, listed_at - OVERLAP)
-        return PassRequest(kind=DAEMON, since=since, exhaustive=True)
+        return PassRequest(kind=DAEMON, since=since, exhaustive=True, in_pause=InPause.END)
+
+    def _pauses_full_listing(self, now: datetime) -> bool:
+        """Whether a listing of every key that is due has to wait; logged once for each pause."""
+        until = self._options.pauses.until(now)
+        if until is not None and not self._told_of_pause:
+            log.info("paused until %s: new uploads are checked, listing every key waits", f"{until:%H:%M}")
+        self._told_of_pause = until is not None
+        return until is not None
 
 
 def _tell(how: str, summary: PassSummary) -> None:

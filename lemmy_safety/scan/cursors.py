@@ -67,7 +67,12 @@ class Cursors:
 
         Up to the newest object listed, or to where an earlier pass got; without either, no further than the start of
         the pass's window. Never to a time in the future by the slower of the two clocks.
+
+        Until every key was listed once, a pass that lists only what can be new moves nothing: keys outside pict-rs's
+        scheme may be older than what it saw, and the first listing of every key must begin where this one did.
         """
+        if not request.exhaustive and self.last_full_listing() is None:
+            return
         covered = self.watermark()
         known = [time for time in (newest, covered) if time is not None]
         reached = min(self.in_storage_time(began), max(known, default=request.since or began))

@@ -85,6 +85,15 @@ class Channel(Generic[T]):
         """Whether a ``put`` would wait now."""
         return len(self._items) >= self._capacity
 
+    def wait_for_abort(self, timeout_s: float) -> None:
+        """Wait for so long, without putting or getting anything.
+
+        :raises PipelineStopped: the channel was aborted.
+        """
+        with self._changed:
+            if self._changed.wait_for(lambda: self._aborted, timeout_s):
+                raise PipelineStopped
+
     def close(self) -> None:
         """No more items will come; what is inside is still handed out."""
         with self._changed:

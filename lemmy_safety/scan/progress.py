@@ -14,6 +14,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome, PassSoFar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import time
 
     from lemmy_safety.actions import ActionReport
     from lemmy_safety.records import Assessment, Finding, ItemResult, ScreenStatistics
@@ -45,7 +46,7 @@ _COUNTED: Mapping[ActionState, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassCounts:
-    """A snapshot of a running pass. All are numbers of objects, except ``seconds`` and those of bytes.
+    """A snapshot of a running pass. All are numbers of objects, except those of bytes and of seconds.
 
     ``seen`` were listed, and have ``bytes_seen`` together; ``bytes_read`` were read, ``bytes_done`` is the size of what is
     ``done``; ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
@@ -55,7 +56,8 @@ class PassCounts:
     being written when the pass ended. Of the other objects with an action, ``refused`` had changed since they were
     judged, ``action_failed`` were refused by the storage (permissions, object lock), and ``action_postponed`` could not
     be reached; all are retried. ``held`` wait for a person: the circuit breaker is tripped. ``flagged_by`` counts
-    flagged objects by detector.
+    flagged objects by detector. ``paused_s`` of the ``seconds`` were spent in pauses; ``paused_until`` is the local time
+    at which the one that lasts now ends.
     """
 
     seen: int = 0
@@ -78,6 +80,8 @@ class PassCounts:
     bytes_read: int = 0
     bytes_done: int = 0
     seconds: float = 0.0
+    paused_s: float = 0.0
+    paused_until: time | None = None
 
     @property
     def done(self) -> int:
@@ -91,9 +95,10 @@ class PassCounts:
 
     @property
     def images_per_s(self) -> float:
-        """Objects judged or found unreadable per second of the whole pass."""
+        """Objects judged or found unreadable per second of the whole pass, without its pauses."""
         done = self.checked + sum(self.unreadable.values())
-        return done / self.seconds if self.seconds > 0 else 0.0
+        worked_s = self.seconds - self.paused_s
+        return done / worked_s if worked_s > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +168,7 @@ class PassSummary(PassCounts):
             "bytes_seen": self.bytes_seen,
             "bytes_read": self.bytes_read,
             "seconds": round(self.seconds, 3),
+            "paused_s": round(self.paused_s, 3),
             "images_per_s": round(self.images_per_s, 3),
             "screen": asdict(self.screen) if self.screen else None,
             "notes": list(self.notes),
@@ -225,11 +231,22 @@ class PassCounter:
         self._unreadable: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._reasons: dict[str, dict[str, Reason]] = {}
+        self._paused_s = 0.0
+        self._paused_until: time | None = None
 
     def add(self, name: str, number: int = 1) -> None:
         """``name`` is one of the integer fields of ``PassCounts``."""
         with self._lock:
             self._numbers[name] += number
+
+    def pause(self, until: time | None) -> None:
+        """A pause lasts until this local time; None: it is over."""
+        with self._lock:
+            self._paused_until = until
+
+    def add_pause(self, seconds: float) -> None:
+        with self._lock:
+            self._paused_s += seconds
 
     def add_result(self, result: ItemResult) -> None:
         """Count one recorded object."""
@@ -281,4 +298,6 @@ class PassCounter:
                 },
                 flagged_by=dict(self._flagged_by),
                 seconds=seconds,
+                paused_s=self._paused_s,
+                paused_until=self._paused_until,
             )

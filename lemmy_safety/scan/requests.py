@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
+
+from lemmy_safety.pauses import Pauses
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -11,9 +14,17 @@ if TYPE_CHECKING:
     from lemmy_safety.records import ActionPlan
 
 
+class InPause(Enum):
+    """What a pass does in the hours in which long work pauses."""
+
+    GO_ON = "go on"
+    WAIT = "wait"
+    END = "end"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What does not change from pass to pass. A ``dry_run`` has the empty plan.
+    """What does not change from pass to pass. A ``dry_run`` has the empty plan. ``pauses`` concern passes that heed them.
 
     :raises ValueError: a dry run has a plan with actions.
     """
@@ -21,6 +32,7 @@ class ScanOptions:
     dry_run: bool
     plan: ActionPlan
     prefix: str = ""
+    pauses: Pauses = Pauses()
 
     def __post_init__(self) -> None:
         if self.dry_run and self.plan:
@@ -36,6 +48,8 @@ class PassRequest:
     Such a pass is not exhaustive.
 
     With ``hold`` all wanted actions are recorded and none is carried out.
+
+    ``in_pause``: a pass that waits keeps its lease and continues after the pause. One that ends is not complete.
     """
 
     kind: str
@@ -43,3 +57,4 @@ class PassRequest:
     exhaustive: bool = True
     keys: tuple[str, ...] | None = None
     hold: bool = False
+    in_pause: InPause = InPause.GO_ON

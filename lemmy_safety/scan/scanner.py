@@ -23,6 +23,7 @@ from lemmy_safety.scan.cursors import Cursors
 from lemmy_safety.scan.items import RecordChannel
 from lemmy_safety.scan.leftovers import Leftovers
 from lemmy_safety.scan.lost_uploads import settle_lost_uploads, waiting_uploads
+from lemmy_safety.scan.pausing import PauseGate
 from lemmy_safety.scan.pipeline import Pipeline
 from lemmy_safety.scan.progress import Bottleneck, PassCounter, PassSummary
 from lemmy_safety.scan.reuse import FromLedger, judge_all
@@ -33,6 +34,7 @@ from lemmy_safety.storage.incremental import IncrementalListing
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.ledger import Lease, Ledger
@@ -72,7 +74,9 @@ class Scanner:
         options: ScanOptions,
         stop: threading.Event,
         listener: ProgressListener | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        """``clock`` decides when pauses begin and end."""
         self.storage = storage
         self._incremental = IncrementalListing(storage)
         self.ledger = ledger
@@ -81,6 +85,7 @@ class Scanner:
         self._options = options
         self._stop = stop
         self._listener = listener
+        self._clock = clock
         self._leftovers = Leftovers(ledger=ledger, runner=runner, options=options, stop=stop)
         self.cursors = Cursors(
             storage=storage, ledger=ledger, detector_names=engine.detector_names, prefix=options.prefix
@@ -162,7 +167,7 @@ class Scanner:
     def _run_stages(
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
     ) -> Lister | None:
-        """Returns the lister once everything it listed was processed; None if a stop came first."""
+        """Returns the lister once everything it listed was processed; None if a stop or a pause came first."""
         pipeline = Pipeline()
 
         def halted() -> bool:
@@ -185,6 +190,7 @@ class Scanner:
             ruleset=engine.ruleset,
             counter=counter,
             stop=self._stop,
+            gate=PauseGate(self._options.pauses, request.in_pause, counter, self._clock),
         )
         # Last stage first, so that no stage puts into a channel without a reader.
         pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)
@@ -219,7 +225,7 @@ class Scanner:
         lease.check()
         if lister.refused is not None:
             raise lister.refused
-        return None if self._stop.is_set() else lister
+        return None if self._stop.is_set() or lister.ended_by_pause else lister
 
     def _counter(self) -> PassCounter:
         return PassCounter(self.engine.policy.flags)

@@ -22,6 +22,8 @@ _FALSE = {"0", "false", "no", "off"}
 #: "format: raw" and word processors leave them in the value.
 QUOTES = tuple("\"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb")
 
+_TAKEN_AS_IT_IS = "Remove that; values are taken exactly as they are."
+
 #: Unicode categories: control and format characters, separators of lines and paragraphs.
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
@@ -43,8 +45,9 @@ class Option:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     example: str = ""
-    #: Describes the error in a text, as the end of a sentence that begins with "the value".
+    #: Describes the error in a text, as the end of a sentence that begins with "the value"; and how to fix it.
     refuse: Callable[[str], str | None] | None = None
+    refuse_hint: str = _TAKEN_AS_IT_IS
     #: Whether it decides if something is deleted. Such an option must not be left empty: its default may delete.
     brake: bool = False
     #: Whether it is text that names files, whose names need not be UTF-8. Every path counts as well.
@@ -81,10 +84,8 @@ class Option:
                 raise complaint
             return text.lower() in _TRUE
         written = text if self.kind is tuple else str(raw)
-        if self.is_free_text and (why := self._cannot_be_meant(written) or (self.refuse and self.refuse(written))):
-            raise SettingsError(
-                f"{source}: the value {why}.", hint="Remove that; values are taken exactly as they are."
-            )
+        if self.is_free_text:
+            self._check_text(written, source)
         if self.kind is tuple:
             items = tuple(part.strip() for part in text.split(",") if part.strip())
             unknown = [item for item in items if self.choices and item not in self.choices]
@@ -105,6 +106,12 @@ class Option:
         if self.kind in (int, float) and not low <= value <= high:
             raise complaint
         return value
+
+    def _check_text(self, text: str, source: str) -> None:
+        if why := self._cannot_be_meant(text):
+            raise SettingsError(f"{source}: the value {why}.", hint=_TAKEN_AS_IT_IS)
+        if self.refuse and (why := self.refuse(text)):
+            raise SettingsError(f"{source}: the value {why}.", hint=self.refuse_hint)
 
     def _cannot_be_meant(self, text: str) -> str | None:
         """The error in a free text: something in it that its author does not see or did not mean to include."""

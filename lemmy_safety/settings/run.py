@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lemmy_safety.pauses import why_no_pauses
 from lemmy_safety.settings.option import option
 
 SECTION = "What a run does"
@@ -46,6 +47,16 @@ class RunSettings:
         section=SECTION,
         minimum=0.01,
         maximum=8760,
+    )
+    pause: tuple[str, ...] = option(
+        (),
+        "Hours in which sweeps and the daemon's listings of every key pause, as 22:00-07:00, separated by commas; local "
+        "time, that of TZ if it is set. New uploads are checked all the same.",
+        kind=tuple,
+        section=SECTION,
+        refuse=why_no_pauses,
+        refuse_hint="Write local times as in 22:00-07:00, several periods separated by commas.",
+        example="22:00-07:00",
     )
     dry_run: bool = option(
         False,

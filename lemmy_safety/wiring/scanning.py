@@ -10,6 +10,7 @@ from lemmy_safety.wiring.acting import build_action_plan, build_runner
 from lemmy_safety.wiring.decoding import decode_workers, max_bytes, memory_bytes, start_decoder
 from lemmy_safety.wiring.detection import build_detectors, build_policy
 from lemmy_safety.wiring.ledger import open_ledger
+from lemmy_safety.wiring.pausing import build_pauses
 from lemmy_safety.wiring.storage import build_storage
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def open_scanner(
     from lemmy_safety.storage.names import typed_key
 
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
+    pauses = build_pauses(settings)
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))
         if settings.all:
@@ -70,7 +72,10 @@ def open_scanner(
             ),
             runner=build_runner(settings, storage, ledger),
             options=ScanOptions(
-                dry_run=settings.dry_run, plan=build_action_plan(settings), prefix=typed_key(settings.prefix)
+                dry_run=settings.dry_run,
+                plan=build_action_plan(settings),
+                prefix=typed_key(settings.prefix),
+                pauses=pauses,
             ),
             stop=stop,
             listener=listener,

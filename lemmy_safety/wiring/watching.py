@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lemmy_safety.wiring.acting import build_action_plan
+from lemmy_safety.wiring.pausing import build_pauses
 from lemmy_safety.wiring.scanning import open_scanner
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def open_daemon(
         full_listing_hours=settings.full_listing_hours,
         model_ttl_s=settings.model_ttl,
         flagged_action=build_action_plan(settings).flagged,
+        pauses=build_pauses(settings),
     )
     with open_scanner(settings, stop=stop, listener=listener, ask_passphrase=ask_passphrase) as scanner:
         yield Daemon(scanner, options, stop=stop)

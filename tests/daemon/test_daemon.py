@@ -26,19 +26,20 @@ from lemmy_safety.errors import (
     StorageUnreachable,
     WorkerDied,
 )
-from lemmy_safety.scan import PassSummary
+from lemmy_safety.pauses import Pauses, Period
+from lemmy_safety.scan import InPause, PassSummary
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PATIENCE_S = 20.0
 
 
-def summary(*, acted: int = 0) -> PassSummary:
+def summary(*, acted: int = 0, complete: bool = True) -> PassSummary:
     return PassSummary(
         run_id=1,
         kind="daemon",
         dry_run=False,
         detectors=("hashes",),
-        complete=True,
+        complete=complete,
         stopped=False,
         seconds=0.1,
         acted=acted,
@@ -49,6 +50,7 @@ class DiaryScanner:
     """Ends each pass as the list says (an error or None), then stops the daemon."""
 
     broken_pass = None
+    complete = True
 
     @property
     def cursors(self):
@@ -95,7 +97,7 @@ class DiaryScanner:
             self._stop.set()
         if ending is not None:
             raise ending
-        return summary(acted=self._acted)
+        return summary(acted=self._acted, complete=self.complete)
 
 
 def daemon_with(*endings, minutes=20, clock=lambda: NOW, model_ttl_s=0, **state):
@@ -364,3 +366,36 @@ def test_what_no_waiting_mends_ends_the_daemon_also_later(error):
     daemon, scanner = daemon_with(None, error, None, clock=real_clock)
     assert run(daemon) is error
     assert len(scanner.requests) == 2
+
+
+def test_in_a_pause_the_listing_of_every_key_waits_and_new_uploads_do_not(caplog):
+    """A night by a simulated clock, the listing due since midnight: cheap passes until seven, one line; then the listing."""
+    now = NOW.replace(hour=21)
+    pauses = Pauses((Period(22 * 60, 7 * 60),), UTC)
+    stop = threading.Event()
+    scanner = DiaryScanner(stop, watermark=now, listed_at=now - timedelta(hours=21))
+    options = DaemonOptions(minutes=20, interval_s=0.01, full_listing_hours=24, pauses=pauses)
+    daemon = Daemon(scanner, options, stop=stop, clock=lambda: now)
+    listings = {}
+    with caplog.at_level(logging.INFO):
+        for _ in range(24):
+            listings[now.hour] = daemon.next_request()
+            now += timedelta(hours=1)
+    assert [hour for hour, request in listings.items() if request.exhaustive] == [*range(7, 21)]
+    assert all(listings[hour].since <= NOW.replace(hour=21) - OVERLAP for hour in (0, 6))
+    assert listings[7].since == NOW - timedelta(hours=12) - OVERLAP
+    assert listings[7].in_pause is InPause.END
+    assert listings[0].in_pause is InPause.GO_ON
+    assert [text for text in caplog.messages if "paused" in text] == [
+        "paused until 07:00: new uploads are checked, listing every key waits"
+    ]
+
+
+def test_a_pass_that_a_pause_ended_is_told_as_such(caplog):
+    """It is no failure, and no pass that is done."""
+    daemon, scanner = daemon_with(None, None, clock=real_clock)
+    scanner.complete = False
+    with caplog.at_level(logging.INFO):
+        assert run(daemon) is None
+    assert any(text.startswith("pass ended by a pause: ") for text in caplog.messages)
+    assert not any(text.startswith("pass done") for text in caplog.messages)

@@ -14,9 +14,12 @@ from support.ledger.uploads import judged, upload
 from support.scan.passes import WatchedStorage, minutes_ago, put
 
 from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.pauses import Pauses
 from lemmy_safety.records import Outcome
 from lemmy_safety.scan import PassRequest
+from lemmy_safety.scan.pausing import PauseGate
 from lemmy_safety.scan.progress import PassCounter
+from lemmy_safety.scan.requests import InPause
 from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.storage.incremental import IncrementalListing
 
@@ -62,6 +65,7 @@ class Pass:
             ruleset=RULES,
             counter=counter,
             stop=threading.Event(),
+            gate=PauseGate(Pauses(), InPause.GO_ON, counter),
         )
         lister.run(PassRequest(kind="sweep", since=since), "", to_fetch=self.to_fetch, to_record=self.to_record)
         self.counts = counter.snapshot(1.0)

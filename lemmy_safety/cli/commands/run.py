@@ -105,7 +105,7 @@ def sweep(
     from lemmy_safety import wiring  # noqa: PLC0415 - brings in the storage and detector libraries
     from lemmy_safety.actions import Limit  # noqa: PLC0415
     from lemmy_safety.ledger import SWEEP  # noqa: PLC0415
-    from lemmy_safety.scan import PassRequest  # noqa: PLC0415
+    from lemmy_safety.scan import InPause, PassRequest  # noqa: PLC0415
 
     scanner: Scanner | None = None
     try:
@@ -117,7 +117,7 @@ def sweep(
         ):
             log.info("sweep of %s begins with %s", scanner.storage.name, ", ".join(scanner.engine.detector_names))
             hold = ask is not None and scanner.ledger.breaker.is_untouched()
-            summary = scanner.run(PassRequest(kind=SWEEP, hold=hold))
+            summary = scanner.run(PassRequest(kind=SWEEP, hold=hold, in_pause=InPause.WAIT))
             if ask is None or not hold or not summary.held or summary.stopped:
                 return summary
             shown.close()  # a visible bar would occupy the question's line

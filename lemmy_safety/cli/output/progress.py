@@ -24,7 +24,7 @@ LINE_EVERY_S = 60.0
 
 def in_words(counts: PassCounts, outlook: Outlook) -> str:
     """The progress of a pass in one line."""
-    parts = (how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook), what_is_left(outlook))
+    parts = (how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook), what_is_left(counts, outlook))
     return "; ".join(part for part in parts if part)
 
 
@@ -67,8 +67,10 @@ def how_fast(counts: PassCounts, outlook: Outlook) -> str:
     return f"{read} read, {speed}"
 
 
-def what_is_left(outlook: Outlook) -> str:
-    """``about 5 h 20 min left, limited by judging``."""
+def what_is_left(counts: PassCounts, outlook: Outlook) -> str:
+    """``about 5 h 20 min left, limited by judging``, or ``paused until 07:00``."""
+    if counts.paused_until is not None:
+        return f"paused until {counts.paused_until:%H:%M}"
     parts = []
     if outlook.seconds_left is not None:
         parts.append(f"about {duration(outlook.seconds_left)} left")
@@ -86,6 +88,8 @@ class LogProgress:
         self._last = clock()
 
     def update(self, counts: PassCounts, outlook: Outlook) -> None:
+        if counts.paused_until is not None:  # the beginning and the end of a pause are in the log
+            return
         now = self._clock()
         if now - self._last >= self._every_s:
             self._last = now
@@ -105,7 +109,7 @@ class BarProgress:
         self._bar.show(
             finished=_finished(counts),
             total=outlook.total.objects if outlook.total else None,
-            left=what_is_left(outlook),
+            left=what_is_left(counts, outlook),
             numbers=(how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook)),
         )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.ledger import Known
 from lemmy_safety.pictrs.keys import is_health_check
 from lemmy_safety.records import UNKNOWN_TIME, Assessment, ItemResult, ItemStatus
+from lemmy_safety.scan.pausing import PauseBegan
 from lemmy_safety.scan.pipeline import PipelineStopped
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.records import Ruleset, StoredObject
     from lemmy_safety.scan.items import RecordChannel
+    from lemmy_safety.scan.pausing import PauseGate
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.scan.requests import PassRequest
@@ -47,6 +51,9 @@ _PICTRS_BEGAN = datetime(2020, 1, 1, tzinfo=UTC)
 #: Storages give times in whole seconds, and their clock is compared to ours just as coarsely.
 _CLOCK_GRAIN = timedelta(seconds=1)
 
+#: Keys passed on last that are remembered: at least as many objects as the later stages hold.
+_REMEMBERED = 2000
+
 #: Failures of earlier passes that a daemon pass retries; more wait for the next pass.
 _RETRY_LIMIT = 1000
 
@@ -63,6 +70,7 @@ class Lister:
         ruleset: Ruleset,
         counter: PassCounter,
         stop: threading.Event,
+        gate: PauseGate,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._storage = storage
@@ -71,8 +79,15 @@ class Lister:
         self._ruleset = ruleset
         self._counter = counter
         self._stop = stop
+        self._gate = gate
         self._clock = clock
         self._gone_first: set[str] = set()
+        self._recent: list[StoredObject] = []
+        self._listed = 0
+        self._listed_again = 0
+        self._counted_before: set[str] = set()
+        self._last_fed: deque[str] = deque(maxlen=_REMEMBERED)
+        self._fed_before: frozenset[str] = frozenset()
         #: Set if some of the storage could not be listed; raised once the rest of the pass is done.
         self.refused: AccessDenied | ListingIncomplete | None = None
         #: Whether a listed object was left to the next pass.
@@ -81,6 +96,8 @@ class Lister:
         self.newest: datetime | None = None
         #: Whether everything was listed.
         self.is_done = False
+        #: Whether the pass has to end before its listing does, because of a pause.
+        self.ended_by_pause = False
 
     def run(
         self, request: PassRequest, prefix: str, *, to_fetch: Channel[StoredObject], to_record: RecordChannel
@@ -89,13 +106,17 @@ class Lister:
         if request.keys is not None:
             self._list_again(request.keys, to_fetch=to_fetch, to_record=to_record)
         else:
-            self._list_all(
-                since=request.since,
-                prefix=prefix,
-                exhaustive=request.exhaustive,
-                to_fetch=to_fetch,
-                to_record=to_record,
-            )
+            try:
+                self._list_all(
+                    since=request.since,
+                    prefix=prefix,
+                    exhaustive=request.exhaustive,
+                    to_fetch=to_fetch,
+                    to_record=to_record,
+                )
+            except PauseBegan:
+                self.ended_by_pause = True
+                return
         self.is_done = True
 
     def _list_all(
@@ -111,23 +132,23 @@ class Lister:
         gone.
         """
         failed_before = set(self._ledger.objects.retryable(self._storage.name, _RETRY_LIMIT))
-        recent: list[StoredObject] = []
+        self._go_on(to_fetch)
         self._let_unchecked_go_first(since, prefix, to_fetch, to_record)
         if since is None or exhaustive:
-            listing = self._storage.list(since=since, prefix=prefix)
+            listing = partial(self._storage.list, since=since, prefix=prefix)
         else:
-            listing = self._incremental.new_since(since, prefix=prefix)
-        for listed in _batches(self._all_that_may_be_listed(listing)):
-            self._raise_if_stopped()
+            listing = partial(self._incremental.new_since, since, prefix=prefix)
+        for listed in self._listed_through_pauses(listing):
+            self._go_on(to_fetch)
             failed_before.difference_update(obj.key for obj in listed)
             batch = [obj for obj in listed if obj.key not in self._gone_first]
-            self._count_seen(batch)
+            self._count_batch(batch)
             stable: list[StoredObject] = []
             for obj in batch:
                 self._note_time(obj)
-                (recent if self._is_recent(obj) else stable).append(obj)
+                (self._recent if self._is_recent(obj) else stable).append(obj)
             self._pass_on(stable, to_fetch, to_record)
-        self._pass_on(self._settle(recent), to_fetch, to_record)
+        self._pass_on(self._settle(self._recent), to_fetch, to_record)
         self._pass_on(self._found_again(failed_before, prefix, to_record), to_fetch, to_record)
 
     def _list_again(self, keys: Iterable[str], *, to_fetch: Channel[StoredObject], to_record: RecordChannel) -> None:
@@ -166,7 +187,7 @@ class Lister:
         earliest = min(max(accepted, _PICTRS_BEGAN), self._clock()) - _STORED_BEFORE + behind
         earliest = earliest if since is None else max(since, earliest)
         for batch in _batches(self._all_that_may_be_listed(self._incremental.new_since(earliest, prefix=prefix))):
-            self._raise_if_stopped()
+            self._go_on(to_fetch)
             wanted = self._ledger.uploads.unchecked_among(batch)
             urgent = [obj for obj in batch if obj.key in wanted and not self._is_recent(obj)]
             self._gone_first.update(obj.key for obj in urgent)
@@ -182,6 +203,14 @@ class Lister:
         if self._stop.is_set():
             raise PipelineStopped
 
+    def _go_on(self, to_fetch: Channel[StoredObject]) -> None:
+        """Wait for the end of a pause, if this pass waits.
+
+        :raises PauseBegan: the pass has to end.
+        """
+        self._raise_if_stopped()
+        self._gate.go_through(to_fetch)
+
     def _pass_on(
         self,
         objects: Iterable[StoredObject],
@@ -191,14 +220,42 @@ class Lister:
         for batch in _batches(objects):
             self._raise_if_stopped()
             known = self._ledger.objects.known(self._storage.name, batch, self._ruleset)
-            new = [obj for obj in batch if obj.key not in known]
+            new = [obj for obj in batch if obj.key not in known and obj.key not in self._fed_before]
             for key, state in known.items():
-                self._counter.add("skipped")
+                if key not in self._counted_before:
+                    self._counter.add("skipped")
                 if state is Known.PENDING:
                     to_record.put_open_action(key)
             unchecked = self._ledger.uploads.unchecked_among(new)
             for obj in sorted(new, key=lambda obj: obj.key not in unchecked):
+                self._go_on(to_fetch)
                 to_fetch.put(obj)
+                self._last_fed.append(obj.key)
+
+    def _listed_through_pauses(self, begin: Callable[[], Iterator[StoredObject]]) -> Iterator[list[StoredObject]]:
+        """The listing in batches. A connection that was lost in a pause, such as a home line has every night, is no
+        outage: then everything is listed again, and what was judged is known by now.
+        """
+        while True:
+            waited = self._gate.waited
+            try:
+                yield from _batches(self._all_that_may_be_listed(begin()))
+            except StorageUnreachable as error:
+                if self._gate.waited == waited:
+                    raise
+                log.info("listing again, the connection was lost in the pause: %s", error.message)
+                self._listed_again, self._listed = self._listed, 0
+                self._fed_before = frozenset(self._last_fed)
+                self._recent.clear()
+            else:
+                return
+
+    def _count_batch(self, batch: Sequence[StoredObject]) -> None:
+        """As ``_count_seen``, except what was counted before the listing began again. Listings mostly keep their order."""
+        again = max(0, min(self._listed_again - self._listed, len(batch)))
+        self._listed += len(batch)
+        self._counted_before = {obj.key for obj in batch[:again]}
+        self._count_seen(batch[again:])
 
     def _count_seen(self, objects: Sequence[StoredObject]) -> None:
         self._counter.add("seen", len(objects))

@@ -19,7 +19,9 @@ def texts_for(item: Option) -> st.SearchStrategy[str]:
     if item.kind is bool:
         return st.sampled_from(["true", "false", "1", "0", "yes", "no", "on", "off", "TRUE", "No"])
     if item.kind is tuple:
-        return st.lists(st.sampled_from(item.choices or ("10.0.0.0/8", "::1")), min_size=1).map(",".join)
+        periods = ("22:00-07:00", "12:30-13:00") if item.name == "pause" else ()
+        parts = st.sampled_from(item.choices or periods or ("10.0.0.0/8", "::1"))
+        return st.lists(parts, min_size=1, unique=bool(periods)).map(",".join)
     if item.choices:
         return st.sampled_from(item.choices)
     if item.kind in (int, float):
@@ -95,7 +97,8 @@ def test_so_is_the_folder_of_a_local_storage():
 @pytest.mark.parametrize("item", OPTIONS.values(), ids=OPTIONS)
 def test_each_name_of_an_option_works(item):
     """All names of an option lead to it, the ancestor's and those with our prefix."""
-    text = as_text(item.choices[-1] if item.choices else "true" if item.kind is bool else item.maximum or "1")
+    free = item.example if item.refuse else "1"
+    text = as_text(item.choices[-1] if item.choices else "true" if item.kind is bool else item.maximum or free or "1")
     text = text.removesuffix(".0")
     values = {getattr(load_settings(environ={name: text}), item.name) for name in item.env}
     assert len(values) == 1

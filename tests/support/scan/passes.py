@@ -13,6 +13,7 @@ from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import StorageUnreachable
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
+from lemmy_safety.pauses import Pauses
 from lemmy_safety.policy import build_policy
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.scan import EngineLimits, Scanner, ScanOptions, ThreadsEngine
@@ -83,6 +84,9 @@ class WatchedStorage(LocalStorage):
 UNLIMITED = ActionLimits(first=1_000_000, per_day=1_000_000, share=100.0)
 
 
+NO_PAUSES = Pauses()
+
+
 @contextmanager
 def scanner_over(
     root: Path,
@@ -98,6 +102,8 @@ def scanner_over(
     limits: ActionLimits = UNLIMITED,
     policy=None,
     rate=None,
+    pauses: Pauses = NO_PAUSES,
+    clock=lambda: datetime.now(UTC),
     **options,
 ):
     """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
@@ -135,9 +141,10 @@ def scanner_over(
                 actions={DeleteAction.name: DeleteAction()},
                 guard=CircuitBreaker(ledger, limits),
             ),
-            options=ScanOptions(dry_run=dry_run, plan=plan, prefix=prefix),
+            options=ScanOptions(dry_run=dry_run, plan=plan, prefix=prefix, pauses=pauses),
             stop=stop or threading.Event(),
             listener=listener,
+            clock=clock,
         )
         for detector in detectors:
             detector.close()
