@@ -243,7 +243,7 @@ class ObjectsUnchecked(StorageError):
     """Some objects could not be read or judged in this pass; all others were. The next pass tries them again."""
 
     exit_code = 25
-    default_hint = "See them, and why: lemmy-safety unreadable. When that is fixed, to read them now: lemmy-safety recheck --unreadable"
+    default_hint = "See them, and why: lemmy-safety unreadable. Fix the cause. Then read them again: lemmy-safety recheck --unreadable"
 
 
 class StorageFull(StorageError):
@@ -337,14 +337,19 @@ class LedgerDamaged(LedgerError):
 
     exit_code = 55
     lasting = True
-    default_hint = "Set SQLITE_FILENAME to a lemmy-safety database, or to a new file name."
+    default_hint = (
+        "If SQLITE_FILENAME names another file by mistake, correct it. Else put a backup in its place, or set "
+        "SQLITE_FILENAME to a new file name; then everything is judged again."
+    )
 
 
 class LedgerReplaced(LedgerError):
     """The database in use was deleted, moved, emptied or replaced; what is written to it now would be lost."""
 
     exit_code = 56
-    default_hint = "Start again; a service manager does that. Put the file back first, if it was moved by mistake."
+    default_hint = (
+        "If the file was moved by mistake, put it back first. Then start again; a service manager does that by itself."
+    )
 
 
 class PassRunning(LedgerError):
@@ -387,7 +392,10 @@ class BreakerTripped(LemmySafetyError):
     """The circuit breaker tripped: more was to be deleted than the limits allow without a person. Nothing more is deleted."""
 
     exit_code = 62
-    default_hint = "See what waits, clear what is innocent ('lemmy-safety review clear'), then: lemmy-safety resume"
+    default_hint = (
+        "See what waits: lemmy-safety flagged. Keep false positives: lemmy-safety review clear KEY. Then approve the rest: "
+        "lemmy-safety resume"
+    )
 
 
 class WorkerDied(LemmySafetyError):

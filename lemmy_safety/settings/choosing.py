@@ -28,7 +28,10 @@ def choose_storage(settings: Settings) -> str:
             "  s3     OBJECT_STORAGE_ENDPOINT, PICTRS_BUCKET, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY\n"
             "  ssh    SSH_HOSTNAME, SSH_USERNAME, SSH_PRIVKEY, PICTRS_FILES_DIRECTORY\n"
             "  local  PICTRS_FILES_DIRECTORY",
-            hint="To look around first, without any settings: lemmy-safety demo",
+            hint=(
+                "Write a template of .env: lemmy-safety env-example -o .env. Fill in one storage, then: lemmy-safety doctor. "
+                "To look around first, without any settings: lemmy-safety demo"
+            ),
         )
     kind = settings.storage or filled[0]
     check_complete(settings, kind)

@@ -54,6 +54,8 @@ _DAY_S = 24 * 60 * 60
 #: The name of the check which storage the settings choose.
 _CHOSEN = "chosen"
 
+_FIRST_CORRECT = "First correct the settings above."
+
 #: Extras that combine others or are for developers.
 _NOT_FOR_USERS = {"all", "test", "release", "dev"}
 
@@ -92,7 +94,7 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
     settings = reading.settings
     for line in "\n".join(reading.faults).splitlines():
         where = "" if line.startswith(f"{env_file}, line ") else " or the environment"
-        yield fault("Settings", "fault", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
+        yield fault("Settings", "values", SettingsError(line, hint=f"Correct it in {env_file}{where}."))
     if not reading.faults:
         yield Check(area="Settings", name="values", ok=True, detail="all names are known and all values allowed")
     if fatal:
@@ -185,7 +187,8 @@ def _check_chosen_storage(reading: Reading) -> Iterator[Check]:
     for check in check_storage(_section_of(reading, "storage")):
         # The storage or SSH user that is missing here may be in an unreadable line of .env.
         is_missing = check.name in {_CHOSEN, "ssh"} and check.ok is False and check.exit_code == SettingsError.exit_code
-        yield dataclasses.replace(check, ok=None, exit_code=0) if reading.faults and is_missing else check
+        is_hidden = reading.faults and is_missing
+        yield dataclasses.replace(check, ok=None, fix=_FIRST_CORRECT, exit_code=0) if is_hidden else check
 
 
 def check_extras() -> Iterator[Check]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.cli.checks.check import Check, fault
-from lemmy_safety.cli.input.database import as_it_is, is_missing, shown_name
+from lemmy_safety.cli.input.database import as_it_is, has_no_database, shown_name
 from lemmy_safety.cli.output.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,
@@ -42,8 +42,8 @@ _MANY_PASSES = 3
 _NAMED_FAILING = 3
 
 _HINT_STUCK = (
-    "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock; then: "
-    "lemmy-safety delete-flagged. To keep one: lemmy-safety review clear KEY"
+    "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock. Keep false positives: "
+    "lemmy-safety review clear KEY. Then: lemmy-safety delete-flagged"
 )
 
 
@@ -56,8 +56,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
     name = shown_name(settings)
     database = wiring.database_file(settings)
     try:
-        wiring.ledger_url(settings)  # raises if the file's name is unusable
-        if settings.database_url is None and is_missing(wiring.database_path(settings)):
+        if has_no_database(settings):
             _check_can_be_made(wiring.database_path(settings))
             check_locks(wiring.database_path(settings))
             yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
@@ -162,7 +161,7 @@ def _check_can_be_made(file: Path) -> None:
     folder = file.absolute().parent
     if not folder.is_dir():
         raise LedgerError(
-            f"The folder {folder} of the database does not exist.", hint="Make it, or set SQLITE_FILENAME."
+            f"The folder {folder} of the database does not exist.", hint="Create it, or set SQLITE_FILENAME."
         )
     if not os.access(folder, os.W_OK):
         raise LedgerReadOnly(f"The database cannot be made in {folder}: no permission.")

@@ -113,7 +113,7 @@ def _has_key_of_workers(settings: Settings, _written: Written) -> None:
 
 def _has_server(settings: Settings, _written: Written) -> None:
     if not settings.pictrs_safety_url:
-        raise SettingsError("It is not said which server to work for.", hint="Give --url, or set PICTRS_SAFETY_URL.")
+        raise SettingsError("No server is set.", hint="Give --url, or set PICTRS_SAFETY_URL.")
 
 
 def _server(settings: Settings, written: Written) -> None:

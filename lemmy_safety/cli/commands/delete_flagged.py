@@ -14,6 +14,7 @@ from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
 from lemmy_safety.cli.output.failures import warn
 from lemmy_safety.cli.output.flag_reasons import show_counts
 from lemmy_safety.cli.output.logs import set_up_logging
+from lemmy_safety.cli.output.next_steps import DELETE_REST, KEEP, RESUME, SEE, after_deletion, as_hint, show_next
 from lemmy_safety.cli.output.rows import why
 from lemmy_safety.cli.output.telling import Teller
 from lemmy_safety.cli.output.text import plural, printable, write_json
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 #: The name of the action, whatever ACTION says: this command always deletes.
 DELETE = "delete"
-
-#: What to do about it.
-BREAKER_HELP = "the circuit breaker is tripped. To see why, and to go on: lemmy-safety resume"
 
 #: How many rows are shown before the question; the rest is in ``lemmy-safety flagged``.
 _SHOWN = 10
@@ -75,10 +73,11 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
             outcome = carry_out(runner, rows, stop=signals.event, quiet=as_json, approved=not yes)
     if as_json:
         write_json(outcome.as_dict())
+    elif not outcome.stopped:
+        show_next(after_deletion(held=outcome.held, left=outcome.left))
     if outcome.stopped:
         ctx.exit(INTERRUPTED)
     if outcome.held:
-        warn(f"{plural(outcome.held, 'object')} not deleted: {BREAKER_HELP}")
         ctx.exit(BreakerTripped.exit_code)
     if outcome.left:
         ctx.exit(ActionRefused.exit_code)
@@ -91,19 +90,23 @@ def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
         raise ActionRefused(
             f"{plural(len(rows), 'object')} would be deleted, and there is no terminal to ask on.",
             hint=(
-                "Add --yes to delete without asking, or --dry-run to see the list only."
+                "To see the whole list: add --dry-run. To delete without asking: add --yes."
                 if len(rows) <= room
-                else f"Without a person the limits let {plural(room, 'object')} through. See: lemmy-safety resume"
+                else f"{_allowed(room)}. Run the command at a terminal, or:\n{as_hint((SEE, KEEP, RESUME))}"
             ),
         )
     if len(rows) <= room:
         agree(f"Delete {plural(len(rows), 'object')} for good?")
         return
     show_counts(rows, policy)
-    click.echo(f"The limits let {plural(room, 'object')} through without a person.", err=True)
+    click.echo(f"{_allowed(room)}.", err=True)
     number = typed(f"To delete {plural(len(rows), 'object')} for good, type their number")
     if number.replace(",", "").strip() != str(len(rows)):
         raise ActionRefused("Another number was typed; nothing was deleted.", hint="Repeat the command to try again.")
+
+
+def _allowed(room: int) -> str:
+    return f"The limits allow {plural(room, 'deletion') if room else 'no deletion'} without a person's decision"
 
 
 @dataclass(slots=True)
@@ -174,14 +177,16 @@ def carry_out(
     if rows:
         _sum_up(outcome)
     else:
-        click.echo("Nothing is flagged and left to delete.")
+        click.echo("Nothing is left to delete.")
     return outcome
 
 
 def _sum_up(outcome: DeletionOutcome) -> None:
     done = len(outcome.reports) - outcome.left
-    tail = f", {outcome.left:,} left: see 'lemmy-safety flagged'" if outcome.left else ""
+    tail = f", {outcome.left:,} left" if outcome.left else ""
     click.echo(f"{plural(done, 'object')} deleted{tail}.")
+    if outcome.held:
+        warn(f"The circuit breaker is tripped, so {plural(outcome.held, 'object')} had to stay.")
     if done:
         click.echo(f"\n{what_remains(done)}")
 
@@ -211,10 +216,12 @@ def _dry_run(settings: Settings, keys: Sequence[str] | None, *, as_json: bool) -
         return
     _preview(rows, most=len(rows))
     click.echo(f"Dry run: {plural(len(rows), 'object')} would be deleted, none was.", err=True)
+    if rows:
+        show_next((KEEP, DELETE_REST), err=True)
 
 
 def _preview(rows: Sequence[FlaggedRow], *, most: int = _SHOWN) -> None:
     for row in rows[:most]:
         click.echo(f"  {printable(row.key)}  ({printable(why(row))})", err=True)
     if len(rows) > most:
-        click.echo(f"  and {len(rows) - most:,} more; see 'lemmy-safety flagged'", err=True)
+        click.echo(f"  and {len(rows) - most:,} more; to see all: lemmy-safety flagged", err=True)

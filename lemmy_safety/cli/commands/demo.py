@@ -19,6 +19,7 @@ from lemmy_safety.cli.commands.run import sweep
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.failures import BUG
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.output.next_steps import FIRST_EVENING, show_next
 from lemmy_safety.cli.output.rows import show_rows
 from lemmy_safety.cli.output.summary import show_summary
 from lemmy_safety.cli.output.text import plural, printable
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from lemmy_safety.cli.demo.store import SampleStore
     from lemmy_safety.cli.input.invocation import Invocation
     from lemmy_safety.scan.progress import PassSummary
+
+_LAST_WORDS = """
+"lemmy-safety doctor" downloads CLIP's weights once (1.7 GB); --quick skips that. After 20 deletions the program waits until
+you have decided about the flags. "Flagged" means possible, not proven: read docs/privacy-and-law.md before you delete."""
 
 #: Independent of the environment and the table's defaults: see ``demo_settings``.
 _DETECTORS_HELP = (
@@ -65,7 +70,9 @@ def demo(ctx: click.Context, folder: Path | None) -> None:
         Demo(ctx, settings, signals, place).run()
         if folder is not None:
             click.echo(f"\nThe sample store is in {place / 'files'}, its database in {place / 'lemmy_safety.db'}.")
-    click.echo(_WHAT_NEXT)
+    click.echo("\nEverything worked. With your own store:")
+    show_next(FIRST_EVENING)
+    click.echo(_LAST_WORDS)
 
 
 def demo_settings(invocation: Invocation, place: Path) -> Settings:
@@ -199,15 +206,3 @@ class Demo:
 def _heading(title: str, command: str = "") -> None:
     click.echo()
     click.echo(click.style(title, bold=True) + (f"   $ {command}" if command else ""))
-
-
-_WHAT_NEXT = """
-Everything worked. With your own store:
-  1. lemmy-safety env-example -o .env   writes a template of the settings; fill in one storage in it
-  2. lemmy-safety doctor            checks settings, storage, database and models, and says how to fix each problem;
-                                    downloads CLIP's weights (1.7 GB) once; --quick skips that
-  3. lemmy-safety --all --dry-run   judges everything and deletes nothing
-  4. lemmy-safety flagged           lists what was found; then: lemmy-safety review clear, lemmy-safety delete-flagged
-  5. lemmy-safety                   keeps checking new uploads; after 20 deletions it waits until you have reviewed them:
-                                    lemmy-safety resume
-"flagged" means possible, never proven: read docs/privacy-and-law.md before you act on it."""

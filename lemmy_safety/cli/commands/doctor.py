@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lemmy_safety.cli.input.database import has_no_database
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.logs import set_up_logging
+from lemmy_safety.cli.output.next_steps import CHECK_AGAIN, DRY_RUN, ESTIMATE, FIX, SEE, show_next
 from lemmy_safety.cli.output.text import plural, printable, without_controls, write_json
 from lemmy_safety.settings import env_file_in_use
 
@@ -50,7 +52,13 @@ def doctor(ctx: click.Context, *, quick: bool, as_json: bool) -> None:
         write_json({"ok": not faults, "checks": [check.as_dict() for check in checks]})
     else:
         click.echo()
-        click.echo(f"{plural(len(faults), 'fault')} found." if faults else "All is well.")
+        remarks = sum(check.ok is None and bool(check.fix) for check in checks)
+        well = f"All is well; {plural(remarks, 'remark')} with a fix." if remarks else "All is well."
+        click.echo(f"{plural(len(faults), 'fault')} found." if faults else well)
+        if faults:
+            show_next([FIX, CHECK_AGAIN])
+        elif has_no_database(invocation.settings()):
+            show_next([ESTIMATE, DRY_RUN, SEE])
     ctx.exit(faults[0].exit_code if faults else 0)
 
 

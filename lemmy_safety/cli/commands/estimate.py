@@ -15,6 +15,7 @@ from lemmy_safety.cli.input.database import as_it_is, is_missing
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.estimate import Report, as_json, show
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.output.next_steps import DRY_RUN, show_next
 from lemmy_safety.cli.output.status import Status
 from lemmy_safety.cli.output.text import plural, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED
@@ -79,6 +80,8 @@ def estimate(ctx: click.Context, *, objects: int, json: bool) -> None:
         write_json(as_json(report))
     else:
         show(report, settings)
+        if report.configured not in report.faults and report.counted.refused is None:
+            show_next([DRY_RUN])
     if (fault := report.faults.get(report.configured)) is not None:
         ctx.exit(fault.exit_code)
     if report.counted.refused is not None:

@@ -14,6 +14,7 @@ import click
 from lemmy_safety.cli.input.database import existing_ledger, storage_filter
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.flag_reasons import counted_by
+from lemmy_safety.cli.output.next_steps import after_list, show_next
 from lemmy_safety.cli.output.rows import as_json, show_rows, why
 from lemmy_safety.cli.output.tables import form_options, show_table, write_csv
 from lemmy_safety.cli.output.text import iso, plural, printable, write_json
@@ -54,6 +55,7 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
         unchecked = ledger.uploads.count_unchecked()
         unjudged = ledger.reviews.unjudged(storage=storage_filter(invocation)) if settled and form is None else ()
         reasons = Counter(row.assessment.reason for row in unjudged)
+        breaker_is_tripped = ledger.breaker.state().is_tripped
     if form == "json":
         write_json([as_json(row) for row in rows])
     elif form == "csv":
@@ -61,16 +63,15 @@ def flagged(form: str | None, limit: int | None, by: By | None, *, settled: bool
     else:
         show_rows(rows)
         if unchecked:
-            click.echo(
-                f"{plural(unchecked, 'upload')} accepted unchecked and not judged yet; the next pass looks first."
-            )
+            click.echo(f"{plural(unchecked, 'upload')} accepted unchecked; the next pass checks them first.")
         if reasons:
             _show_unjudged(reasons)
+        show_next(after_list(rows, breaker_is_tripped=breaker_is_tripped))
 
 
 def _show_unjudged(reasons: Counter[str]) -> None:
     """So that "nothing is flagged" is not mistaken for "all is clear"."""
-    click.echo(f"{plural(reasons.total(), 'object')} could not be judged (see lemmy-safety unreadable):")
+    click.echo(f"{plural(reasons.total(), 'object')} could not be judged; to list them: lemmy-safety unreadable")
     for reason, number in reasons.most_common(_MOST_REASONS):
         click.echo(f"  {number:,}: {printable(reason)}")
     if (others := len(reasons) - _MOST_REASONS) > 0:

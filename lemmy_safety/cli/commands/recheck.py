@@ -20,6 +20,7 @@ from lemmy_safety.cli.input.since import Since
 from lemmy_safety.cli.output.failures import warn
 from lemmy_safety.cli.output.flag_reasons import reasons
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.output.next_steps import after_recheck, show_next
 from lemmy_safety.cli.output.progress import progress
 from lemmy_safety.cli.output.text import counted, plural, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED
@@ -205,9 +206,11 @@ def _show(outcome: Outcome) -> None:
     ]
     click.echo(f"{plural(outcome.rechecked, 'object')} judged again: {', '.join(part for part in parts if part)}.")
     if outcome.flagged:
-        click.echo(
-            "Nothing was done about them. To see them: lemmy-safety flagged; to act on them: lemmy-safety delete-flagged\n"
-            "A later pass with action delete deletes them as well. To keep one: lemmy-safety review clear KEY"
-        )
+        click.echo("This command deletes nothing. A later pass with action delete deletes what is flagged.")
     if not outcome.complete:
-        warn("Stopped before the end. The same command goes on where it stopped.")
+        warn("Stopped before the end.")
+    show_next(
+        after_recheck(
+            flagged=outcome.flagged, unread=len(outcome.unreadable) + len(outcome.failed), complete=outcome.complete
+        )
+    )

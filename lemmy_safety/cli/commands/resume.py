@@ -11,6 +11,7 @@ from lemmy_safety.cli.input.asking import confirmed, someone_is_there
 from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.flag_reasons import counted_by, show_counts
+from lemmy_safety.cli.output.next_steps import DELETE_APPROVED, DELETE_REST, KEEP, RESUME, SEE, Step, as_hint, show_next
 from lemmy_safety.cli.output.text import iso, plural, write_json
 from lemmy_safety.errors import ActionRefused
 from lemmy_safety.records import ActionState, Review
@@ -32,8 +33,9 @@ _PIECE = 500
 def resume(*, yes: bool, as_json: bool) -> None:
     """Show what the circuit breaker holds back, approve it, and let actions through again.
 
-    Exactly what is listed is approved, and nothing that is flagged later. Look first: lemmy-safety flagged. To keep what is
-    innocent: lemmy-safety review clear. The next pass carries out what was approved; so does delete-flagged.
+    First see what is flagged: lemmy-safety flagged. Then keep the false positives: lemmy-safety review clear KEY. This
+    command approves exactly what it counts, and nothing that is flagged later. The next pass carries it out, and so does
+    delete-flagged.
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
@@ -47,7 +49,10 @@ def resume(*, yes: bool, as_json: bool) -> None:
             return
         if not as_json:
             _show_state(state)
-            show_counts(rows, policy)
+            if rows:
+                show_counts(rows, policy)
+            else:
+                click.echo("Nothing waits for your approval.", err=True)
         if not rows and not state.is_tripped:
             if as_json:
                 write_json(_as_dict(state, rows, policy, approved=0))
@@ -61,11 +66,9 @@ def resume(*, yes: bool, as_json: bool) -> None:
         return
     click.echo(f"{plural(approved, 'action')} approved. The circuit breaker is armed again.")
     if approved and settings.action == "report":
-        click.echo(
-            "Passes delete nothing while LEMMY_SAFETY_ACTION is report. To do it now: lemmy-safety delete-flagged"
-        )
-    elif approved:
-        click.echo("The next pass carries them out. To do it now: lemmy-safety delete-flagged")
+        click.echo("Passes delete nothing while LEMMY_SAFETY_ACTION is report.")
+    if approved:
+        show_next([DELETE_APPROVED if settings.action != "report" else DELETE_REST])
 
 
 def held_rows(ledger: Ledger, storage: str | None = None) -> list[FlaggedRow]:
@@ -96,13 +99,14 @@ def _show_state(state: BreakerState) -> None:
 
 def _ask(number: int) -> None:
     if not someone_is_there():
+        without_asking = Step("lemmy-safety resume --yes", "approve the rest without asking")
         raise ActionRefused(
-            f"{plural(number, 'action')} would be approved, and no terminal is there to ask on.",
-            hint="Look at 'lemmy-safety flagged' first. Then add --yes to approve without asking.",
+            f"{plural(number, 'action')} would be approved, and there is no terminal to ask on.",
+            hint=as_hint((SEE, KEEP, without_asking)) if number else "To reset it without asking, add --yes.",
         )
-    question = f"Approve the deletion of {plural(number, 'object')}?" if number else "Arm it again?"
+    question = f"Approve the deletion of {plural(number, 'object')}?" if number else "Reset the circuit breaker?"
     if not confirmed(question):
-        raise ActionRefused("Nothing was approved.", hint="To keep what is innocent: lemmy-safety review clear")
+        raise ActionRefused("Nothing was approved.", hint=as_hint((SEE, KEEP, RESUME)))
 
 
 def _as_dict(state: BreakerState, rows: Sequence[FlaggedRow], policy: Policy, *, approved: int) -> dict[str, object]:

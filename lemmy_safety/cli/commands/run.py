@@ -13,12 +13,20 @@ from lemmy_safety.cli.input.asking import asker, confirmed, someone_is_there
 from lemmy_safety.cli.output.failures import warn
 from lemmy_safety.cli.output.flag_reasons import show_counts
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
+from lemmy_safety.cli.output.next_steps import after_pass, show_next
 from lemmy_safety.cli.output.progress import progress
 from lemmy_safety.cli.output.summary import show_summary
 from lemmy_safety.cli.output.text import plural, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED, START_UP
 from lemmy_safety.cli.process.stopping import StopSignals
-from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError, ObjectsUnchecked, PassRunning
+from lemmy_safety.errors import (
+    ActionRefused,
+    BreakerTripped,
+    LedgerError,
+    LemmySafetyError,
+    ObjectsUnchecked,
+    PassRunning,
+)
 from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
@@ -56,12 +64,14 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
         return 0
     from lemmy_safety import wiring  # noqa: F401, PLC0415 - heavy: until it is here, a signal ends the process at once
 
-    def show(summary: PassSummary) -> None:
+    def show(summary: PassSummary, error: LemmySafetyError | None = None) -> None:
         if as_json:
             write_json(summary.as_dict())
-        else:
-            show_summary(summary)
-            _hint(summary, settings)
+            return
+        show_summary(summary)
+        _show_consequences(summary, settings)
+        if not isinstance(error, LedgerError):  # without the database, no command can show what was found
+            show_next(after_pass(summary, action=settings.action))
 
     with StopSignals() as signals:
         ask = None if yes or as_json or settings.dry_run or not someone_is_there() else confirm_first_deletions
@@ -91,13 +101,13 @@ def sweep(
     settings: Settings,
     signals: StopSignals,
     *,
-    show_broken: Callable[[PassSummary], None] = lambda _: None,
+    show_broken: Callable[[PassSummary, LemmySafetyError], None] = lambda *_: None,
     ask: Callable[[Sequence[FlaggedRow], Policy], bool] | None = None,
 ) -> PassSummary:
     """One pass over everything in the storage.
 
-    ``show_broken`` receives what a pass had done before an error ended it: its deletions remain. With ``ask``, the
-    first pass that would delete anything with this database judges everything before it deletes; then ``ask`` receives
+    ``show_broken`` receives what a pass had done before an error ended it, and the error: its deletions remain. With
+    ``ask``, the first pass that would delete anything with this database judges everything before it deletes; then ``ask`` receives
     what would be deleted. After a no, nothing is deleted until a person resumes.
 
     :raises LemmySafetyError: the error that ended the pass; what was checked before is recorded.
@@ -128,18 +138,16 @@ def sweep(
             approve(scanner.ledger, rows)
             scanner.ledger.breaker.note_decision()
             return scanner.carry_out_held(summary)
-    except LemmySafetyError:
+    except LemmySafetyError as error:
         if scanner is not None and scanner.broken_pass is not None:
-            show_broken(scanner.broken_pass)
+            show_broken(scanner.broken_pass, error)
         raise
 
 
 def confirm_first_deletions(rows: Sequence[FlaggedRow], policy: Policy) -> bool:
     """Ask a person whether to delete what was flagged: once, before the first deletion with a database."""
     show_counts(rows, policy)
-    click.echo(
-        "Most flags are innocent. To look first, say no: lemmy-safety flagged; then lemmy-safety resume", err=True
-    )
+    click.echo("Most flags are innocent. To see these before you decide, answer no.", err=True)
     return confirmed(f"Delete {plural(len(rows), 'object')} now?")
 
 
@@ -155,26 +163,18 @@ def _watch(settings: Settings) -> None:
         daemon.run()
 
 
-def _hint(summary: PassSummary, settings: Settings) -> None:
+def _show_consequences(summary: PassSummary, settings: Settings) -> None:
+    """What the numbers mean for the admin; what to do about it comes after."""
     if summary.acted:
         click.echo(f"\n{what_remains(summary.acted)}")
-    if summary.reasons:
-        click.echo("\nTo see what could not be judged, and why: lemmy-safety unreadable")
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
         later = "with action delete" if settings.action == "report" else "without --dry-run"
-        click.echo(
-            f"\n{plural(left, 'object')} flagged and left alone. To see them: lemmy-safety flagged; "
-            "to act on them: lemmy-safety delete-flagged\n"
-            f"A later pass {later} deletes them as well. To keep one: lemmy-safety review clear KEY"
-        )
+        click.echo(f"\n{plural(left, 'object')} flagged and left alone. A later pass {later} deletes them.")
     elif summary.held:
-        warn(
-            f"{plural(summary.held, 'object')} {'waits' if summary.held == 1 else 'wait'} for a person: the circuit breaker "
-            "is tripped, and nothing more is deleted. To see why, and to go on: lemmy-safety resume. "
-            "To see them first: lemmy-safety flagged"
-        )
-    elif left > 0 and not summary.stopped:
-        warn(f"{plural(left, 'flagged object')} could not be acted on. To see why: lemmy-safety flagged")
+        waiting = f"{plural(summary.held, 'object')} {'waits' if summary.held == 1 else 'wait'} for your decision"
+        warn(f"The circuit breaker is tripped: nothing more is deleted, and {waiting}.")
     elif summary.not_carried_out:
-        warn(f"{plural(summary.not_carried_out, 'action')} could not be carried out. To see why: lemmy-safety flagged")
+        warn(f"{plural(summary.not_carried_out, 'deletion')} could not be carried out.")
+    elif left > 0 and not summary.stopped:
+        warn(f"{plural(left, 'flagged object')} not deleted yet. The next pass tries again.")

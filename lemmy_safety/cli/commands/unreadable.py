@@ -13,6 +13,7 @@ import click
 from lemmy_safety.cli.input.database import existing_ledger, storage_filter
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
+from lemmy_safety.cli.output.next_steps import READ_AGAIN, TAKE_OFF, show_next
 from lemmy_safety.cli.output.rows import as_json, state
 from lemmy_safety.cli.output.tables import form_options, show_table, write_csv
 from lemmy_safety.cli.output.text import counted, iso, plural, write_json
@@ -59,7 +60,7 @@ def unreadable(keys: tuple[str, ...], form: str | None, limit: int | None, *, se
     elif form == "csv":
         write_csv(_CSV_HEADER, (_csv_cells(row) for row in rows))
     else:
-        _show(rows)
+        _show(rows, retry=retry)
     if retry:
         click.echo(f"{plural(asked, 'object')} will be read again by the next pass.", err=form is not None)
 
@@ -111,7 +112,7 @@ def _csv_cells(row: FlaggedRow) -> tuple[str | None, ...]:
     )
 
 
-def _show(rows: Sequence[FlaggedRow]) -> None:
+def _show(rows: Sequence[FlaggedRow], *, retry: bool) -> None:
     if not rows:
         click.echo("Nothing is unreadable.")
         return
@@ -134,3 +135,5 @@ def _show(rows: Sequence[FlaggedRow]) -> None:
     for row in rows:
         numbers[row.assessment.status.value] = numbers.get(row.assessment.status.value, 0) + 1
     click.echo(f"{plural(len(rows), 'object')} without a verdict: {counted(numbers)}.")
+    if not retry:
+        show_next((READ_AGAIN, TAKE_OFF))

@@ -62,12 +62,25 @@ def is_missing(file: Path) -> bool:
     return False
 
 
-def _check_exists(settings: Settings) -> None:
+def has_no_database(settings: Settings) -> bool:
+    """Whether the SQLite file does not exist yet. A database of DATABASE_URL counts as existing.
+
+    :raises LedgerError: the file's name is unusable.
+    """
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
 
     wiring.ledger_url(settings)  # an unusable name is an error: a first pass could not create it
-    if settings.database_url is None and is_missing(wiring.database_path(settings)):
+    return settings.database_url is None and is_missing(wiring.database_path(settings))
+
+
+def _check_exists(settings: Settings) -> None:
+    from lemmy_safety import wiring  # noqa: PLC0415 - as above
+
+    if has_no_database(settings):
         raise LedgerError(
             f"There is no database {wiring.database_path(settings).absolute()} yet.",
-            hint="The first pass makes it: lemmy-safety --all --dry-run. Is SQLITE_FILENAME right, or the folder?",
+            hint=(
+                "If there was a pass before, correct SQLITE_FILENAME, or go to the folder in which it ran. "
+                "If not, begin with a dry run: lemmy-safety --all --dry-run"
+            ),
         )

@@ -136,7 +136,7 @@ def test_beyond_the_limits_the_number_is_typed(call, swept, monkeypatch, answer,
     monkeypatch.setenv("LEMMY_SAFETY_MAX_FIRST_ACTIONS", "1")
     result = call("delete-flagged", stdin=answer)
     assert "2  hashes: canary" in result.output
-    assert "The limits let 1 object through without a person" in result.output
+    assert "The limits allow 1 deletion without a person" in result.output
     assert result.exit_code == code
     assert swept.present() == swept.pictures | (swept.canaries if code else set())
 
@@ -148,7 +148,7 @@ def test_deleting_takes_exactly_what_is_flagged(call, swept):
     assert "2 objects deleted." in result.output
     assert "pict-rs does not know that 2 objects are gone" in result.output
     assert swept.present() == swept.pictures
-    assert "Nothing is flagged and left to delete" in call("delete-flagged").output
+    assert "Nothing is left to delete" in call("delete-flagged").output
 
 
 def test_a_dry_run_of_deleting_only_shows(call, swept):

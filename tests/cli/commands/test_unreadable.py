@@ -72,7 +72,7 @@ def test_the_whole_list_of_flagged_objects_says_that_there_are_such(call, swept)
     """An empty list is not all clear. ``--json`` and ``--csv`` stay what scripts know."""
     reasons = {row["reason"] for row in _rows(call).values()}
     shown = call("flagged", "--all").stdout
-    assert "2 objects could not be judged (see lemmy-safety unreadable):" in shown
+    assert "2 objects could not be judged; to list them: lemmy-safety unreadable" in shown
     assert all(f"  1: {reason}" in shown for reason in reasons)
     assert "could not be judged" not in call("flagged").stdout
     assert {row["key"] for row in json.loads(call("flagged", "--all", "--json").stdout)}.isdisjoint(BROKEN)
