@@ -1,5 +1,7 @@
 # make demo   look around: sample pictures, a dry run, a list, a deletion; touches nothing of yours
+# make quick  while you work: the tests that need no server, no other program and no model, in a minute
 # make test   run the tests against real servers started for them
+# make slow   before a release: what proves rarely changing things with much time, and the coming pict-rs
 # make bench  some measurements, small; benchmarks/README.md and evaluation/README.md name them all
 # make check  format, lint, types, import directions
 # make container  build the container image and run it as docker-compose.yml says (root on Debian or Ubuntu; no docker)
@@ -28,7 +30,7 @@ INSTALL := $(BIN)/python -m uv pip install --python $(BIN)/python --compile-byte
 STAMPS := $(VENV)/stamps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check container release format docs dev clean
+.PHONY: help demo quick test slow bench check container release format docs dev clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,10 +38,20 @@ help:
 demo: $(STAMPS)/demo
 	$(BIN)/lemmy-safety demo
 
+quick: $(STAMPS)/packages
+	$(BIN)/python -m pytest --hypothesis-profile=quick -m "not (external_service or process or model or slow)" $(PYTEST_ARGS)
+
 test: $(STAMPS)/test
 	bash scripts/build_pictrs.sh
 	bash scripts/build_versitygw.sh
-	$(BIN)/python -m pytest --durations=25 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --durations=25 -m "not slow" $(PYTEST_ARGS)
+
+# CI=true: a server that cannot be started fails its tests instead of skipping them.
+slow: $(STAMPS)/test
+	bash scripts/build_pictrs.sh
+	bash scripts/build_pictrs.sh 0.6.0-rc.6
+	bash scripts/build_versitygw.sh
+	CI=true $(BIN)/python -m pytest --durations=25 -m slow $(PYTEST_ARGS)
 
 bench: $(STAMPS)/test
 	cd benchmarks && ../$(BIN)/python decode_isolation.py --files 100
@@ -91,10 +103,13 @@ $(STAMPS)/release: $(STAMPS)/venv pyproject.toml
 	$(INSTALL) --quiet -e '.[release]'
 	touch "$@"
 
-$(STAMPS)/test: $(STAMPS)/venv pyproject.toml scripts/prepare_system.sh
-	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer strace pictrs versitygw nginx
+$(STAMPS)/packages: $(STAMPS)/venv pyproject.toml
 	$(INSTALL) --quiet -e '.[all,test]'
 	touch "$@" "$(STAMPS)/demo"
+
+$(STAMPS)/test: $(STAMPS)/packages scripts/prepare_system.sh
+	bash scripts/prepare_system.sh "$(PYTHON)" sshd postgres pgbouncer strace pictrs versitygw nginx
+	touch "$@"
 
 $(STAMPS)/dev: $(STAMPS)/test
 	$(INSTALL) --quiet -e '.[all,dev]'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import botocore.session
 import hypothesis
 import pytest
+from support.needs import ProgramsSeen, marks_of
 from support.servers.s3 import running
 from support.servers.swift import SwiftServer, SwiftUnavailable
 from support.servers.versitygw import Versitygw, VersitygwUnavailable
@@ -18,15 +19,39 @@ from lemmy_safety.foreign import keep_secret
 from lemmy_safety.settings import ENV_PREFIX, OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 # How long an example takes says something of the machine, and nothing of what is tested.
 hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
 hypothesis.settings.load_profile("suite")
 
 #: Every setting's names; the ancestor's, and those that S3 clients know, have no prefix of ours.
 _NAMES = {name for item in OPTIONS.values() for name in item.env}
+
+
+_programs = ProgramsSeen()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark each test by what its code uses."""
+    fixtures = item._fixtureinfo.name2fixturedefs
+    code = [item.function, *(definition.func for name in item.fixturenames for definition in fixtures.get(name, ()))]
+    for mark in sorted(marks_of(code)):
+        item.add_marker(mark)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Where tests that start programs are left out, as by `make quick`, one that does so all the same fails."""
+    _programs.seen.clear()
+    _programs.watching = "process" in item.config.option.markexpr
+    try:
+        yield
+    finally:
+        _programs.watching = False
+    assert not _programs.seen, f"it starts programs; put @needs('process') on what starts them: {_programs.seen}"
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from support.needs import needs
 
 from lemmy_safety.cli.app import app
 from lemmy_safety.cli.demo.pictures import encoded, sample_pictures, thumbnail
@@ -107,6 +108,7 @@ def command() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
+@needs("process")  # those that decode its pictures
 def store(tmp_path, monkeypatch) -> LocalStore:
     """A small local store, chosen by the environment, judged by hashes alone."""
     made = LocalStore(tmp_path / "files")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.admin import Admin, kill_the_rest
 from support.scan.passes import LONG_AGO, keys_in
+from support.servers.pictrs_process import COMING
+from support.servers.pictrs_repos import REPOS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 #: Where Debian, Fedora and others keep the stand-alone SFTP server, which can write what it is asked into a log.
 _SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 _OPENED = re.compile(r'open "(.*)" flags READ ')
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The coming version of pict-rs is built, and tested, before a release."""
+    values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if any(isinstance(value, str) and REPOS.get(value, (value,))[0] == COMING for value in values):
+        item.add_marker(pytest.mark.slow)
 
 
 @dataclass

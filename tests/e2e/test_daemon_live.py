@@ -14,7 +14,6 @@ from support.storage.sample_store import sample_pictures
 from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here"),
 ]
 

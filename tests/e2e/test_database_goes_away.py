@@ -14,7 +14,6 @@ from support.web.pictrs_client import ask, get
 from lemmy_safety.detectors.hashes.canary import canary_png
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open database be deleted"),
 ]
 

@@ -15,7 +15,7 @@ from support.web import pictrs_client
 
 from lemmy_safety.detectors.hashes.canary import canary_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
 #: What a test prints is its account: status and latency of each upload, shown by pytest -s.
 

@@ -13,7 +13,6 @@ from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import SettingsError
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="other systems have the one loopback address 127.0.0.1"),
 ]
 

@@ -17,7 +17,6 @@ from lemmy_safety.fingerprints import sha256_of
 from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here"),
 ]
 

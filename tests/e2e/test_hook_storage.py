@@ -12,7 +12,6 @@ from support.scan.scanned_store import picture
 from support.web.pictrs_client import ask, get
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here"),
 ]
 

@@ -21,7 +21,6 @@ OBJECTS = 1200
 CANARIES = 120
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL"),
     pytest.mark.timeout(1200),
 ]

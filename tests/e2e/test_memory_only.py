@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import psutil
-import pytest
 from support.admin import Admin, eventually, free_port
 from support.media import moving_pictures
 from support.scan.passes import put
@@ -24,8 +23,6 @@ from lemmy_safety.ledger import open_ledger, sqlite_url
 if TYPE_CHECKING:
     import subprocess
     from pathlib import Path
-
-pytestmark = pytest.mark.slow
 
 DETECTORS = "hashes,nudenet" if importlib.util.find_spec("nudenet") else "hashes"
 KEY = "an-example-of-a-key"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.external_service,
     pytest.mark.skipif(sys.platform != "linux", reason="other systems have the one loopback address 127.0.0.1"),
 ]

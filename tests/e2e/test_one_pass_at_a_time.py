@@ -12,7 +12,6 @@ from support.scan.passes import minutes_ago, put
 from support.storage.sample_store import sample_pictures
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here"),
 ]
 

@@ -30,7 +30,7 @@ from lemmy_safety.ledger import open_ledger, sqlite_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -265,12 +265,6 @@ def test_what_allowing_local_connections_opens(pictrs, name, option, status, ask
             assert (answer.status_code, origin.asked) == (status, asked_by_pictrs)
         finally:
             origin.shutdown()
-
-
-def test_the_gate_builds_the_version_that_is_tested():
-    """scripts/build_pictrs.sh without a version builds the one whose tests fail in CI when it is missing."""
-    script = (ROOT / "scripts" / "build_pictrs.sh").read_text(encoding="utf-8")
-    assert f"version=${{1:-{STABLE}}}" in script
 
 
 def test_the_compose_file_works_as_it_is(pictrs, tmp_path):

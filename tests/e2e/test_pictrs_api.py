@@ -16,7 +16,7 @@ from support.servers.pictrs_repos import DUMMY, REPOS, pictrs_with
 from lemmy_safety.errors import PictrsError, PictrsLoginRefused, PictrsReadOnly
 from lemmy_safety.pictrs.api.client import PictrsApi
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
 ODD = ['it\'s 100% "odd" #1?&=+.png', "x" * 996 + ".png", "ä ö.png", "%41%2e.png"]
 

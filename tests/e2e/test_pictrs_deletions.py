@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
 #: A canary of this size is too small to be recognised, so the sweep leaves it; one of the other size goes.
 TINY, SMALL = "16", "256"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
 WITH_DATABASE = ("0.5-postgres", "0.6-postgres")
 WITHOUT = ("0.5-sled", "0.6-fjall")

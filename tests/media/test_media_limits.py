@@ -162,7 +162,6 @@ def test_limits_that_allow_nothing_are_refused():
             MediaLimits(max_bytes=1, max_pixels=1, **nothing)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 @pytest.mark.parametrize(
     ("file_format", "mode", "size", "most_mib"),

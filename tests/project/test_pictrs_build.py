@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from support.servers.build_scripts import BuildScript
+from support.servers.build_scripts import SCRIPTS, BuildScript, default_version
 from support.servers.pictrs_process import COMING, STABLE, require_pictrs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pict-rs is built on POSIX systems only")
@@ -71,17 +71,20 @@ def test_without_cargo_the_gate_fails_and_a_laptop_goes_on(build, program, ci, c
     assert not program.exists()
 
 
-@pytest.mark.parametrize(
-    ("ci", "version", "outcome"),
-    [
-        ("true", STABLE, pytest.fail.Exception),
-        ("", STABLE, pytest.skip.Exception),
-        ("true", COMING, pytest.skip.Exception),
-    ],
-)
+@pytest.mark.parametrize("version", [STABLE, COMING])
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
 def test_a_missing_pictrs_fails_in_ci_and_is_skipped_loudly_elsewhere(monkeypatch, tmp_path, ci, version, outcome):
-    """Only the version that the gate builds must be there."""
+    """Either way with the command that builds it."""
     monkeypatch.setenv("SERVER_BUILDS", str(tmp_path))
     monkeypatch.setenv("CI", ci)
-    with pytest.raises(outcome, match=f"NOT TESTED WITH A REAL pict-rs {version}"):
+    with pytest.raises(
+        outcome, match=rf"NOT TESTED WITH A REAL pict-rs {version}: .*bash scripts/build_pictrs\.sh {version}"
+    ):
         require_pictrs(version)
+
+
+def test_both_versions_are_built_by_make():
+    """What is tested with a version is never skipped for want of it."""
+    makefile = (SCRIPTS.parent / "Makefile").read_text(encoding="utf-8")
+    assert default_version("build_pictrs.sh") == STABLE
+    assert f"\tbash scripts/build_pictrs.sh {COMING}\n" in makefile

@@ -15,7 +15,6 @@ SESSION = runpy.run_path(str(ROOT / "scripts" / "write_session.py"))
 call, masked, rerun, shown = (SESSION[name] for name in ("call", "masked", "rerun", "shown"))
 
 
-@pytest.mark.slow
 def test_the_session_is_what_its_commands_print():
     """The console block shows what a dry run over the sample store and a list of its flags print; else run: make docs."""
     session = shown()
@@ -44,7 +43,6 @@ def test_masks_hide_times_speeds_and_keys_and_nothing_else():
         assert masked(session.replace(old, new)) != masked(session)
 
 
-@pytest.mark.slow
 def test_the_first_commands_work_in_their_order(tmp_path):
     """All under "Start with your own storage" but installation and daemon, on the sample store; --yes for the question."""
     section = _section("Start with your own storage")

@@ -11,7 +11,6 @@ import pytest
 _ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are ended by signals here")
 def test_every_upload_is_answered_and_accounted_for(tmp_path) -> None:
     """The small form of ``evaluation/relay_story.py``; it fails when anything in it does not add up.

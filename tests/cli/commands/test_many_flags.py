@@ -180,7 +180,6 @@ def test_the_same_bytes_elsewhere_are_settled_with_them(call, database):
     assert decided(database) == {"low": "cleared", "copy": "cleared"}
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_a_command_that_is_killed_goes_on_where_it_was(database):
     """4,000 flags: what was settled stays so, nothing else was, and the next command settles the rest."""

@@ -182,7 +182,6 @@ def passes_of(admin, kind):
     return [json.loads(row[0]) for row in rows]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_recheck_that_was_stopped_goes_on_where_it_stopped(tmp_path, number):
@@ -201,7 +200,6 @@ def test_a_recheck_that_was_stopped_goes_on_where_it_stopped(tmp_path, number):
     assert 350 - done - 100 <= rest["rechecked"] <= 350 - done
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to other processes are POSIX here")
 def test_a_recheck_and_the_daemon_take_turns(tmp_path):
     """An upload is judged in the middle of a long recheck; neither of the two is refused."""

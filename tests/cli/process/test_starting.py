@@ -210,7 +210,9 @@ def _handles_sigterm(process):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("args", [DAEMON, DOCTOR], ids=["daemon", "doctor"])
+@pytest.mark.parametrize(
+    "args", [pytest.param(DAEMON, id="daemon"), pytest.param(DOCTOR, id="doctor", marks=pytest.mark.slow)]
+)
 def test_ctrl_c_at_any_moment_of_the_first_400_ms_is_answered_cleanly(command, store, args):
     """Every 8 ms from the very start: from the moment that we have handlers no traceback, and the command's own code.
 

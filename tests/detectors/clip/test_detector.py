@@ -258,7 +258,6 @@ def in_new_process(code, **environ):
     return done
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("module", ["torch", "open_clip", "horde_safety", "safetensors"])
 def test_a_missing_package_names_the_extra(module):
     """Without one of the packages the answer is which extra to install, not a traceback."""
@@ -280,7 +279,6 @@ except MissingExtra as error:
     assert module in done.stdout
 
 
-@pytest.mark.slow
 def test_opening_says_nothing_and_patches_nothing(tmp_path, model, weights):
     """horde_safety's chatter stays silent, the root logger untouched, and no class of the libraries is replaced."""
     config = tmp_path / "tiny-quiet.json"
@@ -310,7 +308,6 @@ assert logging.getLogger().handlers == []
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_named(tmp_path):
     """horde_safety creates a folder while it is imported; where it cannot, the error says which setting helps."""
     (tmp_path / "file").write_text("in the way")

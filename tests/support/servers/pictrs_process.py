@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-#: What the gate builds, and what is tested where a build of it is found.
+#: What the gate builds and tests with.
 STABLE = "0.5.25"
+#: What `make slow` builds and tests with: tests/e2e/conftest.py marks the tests of this version.
 COMING = "0.6.0-rc.6"
 
 API_KEY = "key-of-the-admin-0123456789"
@@ -64,10 +65,10 @@ def missing_pictrs(version: str) -> str:
 
 
 def require_pictrs(version: str) -> None:
-    """Skip loudly where this version cannot be started; in CI fail instead, if it is the one that the gate builds."""
+    """Skip loudly where this version cannot be started; in CI fail instead."""
     if missing := missing_pictrs(version):
         message = f"NOT TESTED WITH A REAL pict-rs {version}: {missing}"
-        if os.environ.get("CI") == "true" and version == STABLE:
+        if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
 

@@ -17,7 +17,6 @@ from lemmy_safety.detectors.clip.screen.error_bound import measure
 from lemmy_safety.errors import DetectorError
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "bf16"])
 def test_openvino_stays_within_its_measured_bound(tiny, precision, monkeypatch, tmp_path):
     """The model is made in a process of its own, then taken from the folder; its errors keep to the measured bound.
@@ -41,7 +40,6 @@ def test_openvino_stays_within_its_measured_bound(tiny, precision, monkeypatch, 
     assert make_openvino_model(tiny.model, tiny.weights, **asked) == folder
 
 
-@pytest.mark.slow
 def test_a_damaged_openvino_model_is_removed_and_told(tiny, tmp_path):
     """Half a file is an error of the detector, and the next start makes the model anew."""
     needs_openvino()

@@ -316,7 +316,6 @@ def find_in_new_process(home, endpoint):
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
 def test_without_a_network_there_is_one_error_with_three_ways_out(tmp_path):
     """A hub whose name does not resolve is given up at once, without the library's half minute of retries."""
     answer = find_in_new_process(tmp_path, "https://hub.invalid")
@@ -327,7 +326,6 @@ def test_without_a_network_there_is_one_error_with_three_ways_out(tmp_path):
     assert list(tmp_path.rglob("*.safetensors")) == []
 
 
-@pytest.mark.slow
 def test_a_network_that_swallows_packets_is_given_up(tmp_path):
     """A server that accepts the connection and never answers is asked once and then given up."""
     with running_hub({}, silent=True) as hub:
@@ -337,7 +335,6 @@ def test_a_network_that_swallows_packets_is_given_up(tmp_path):
     assert len(hub.requests) == 1
 
 
-@pytest.mark.slow
 def test_weights_are_fetched_once_and_then_found_without_a_network(tmp_path, good):
     """The first start fetches the file into the user's cache; the second needs no hub at all."""
     path = f"timm/vit_large_patch14_clip_224.openai/resolve/main/{HUB_FILE}"
@@ -350,7 +347,6 @@ def test_weights_are_fetched_once_and_then_found_without_a_network(tmp_path, goo
     assert f"GET /{path}" in hub.requests
 
 
-@pytest.mark.slow
 def test_a_hub_with_the_older_file_only_serves_too(tmp_path, folder, tiny):
     """Where the safetensors file is absent, open_clip's older name is fetched."""
     content = save_state_dict(tiny[1], folder / "older.bin").read_bytes()
@@ -360,7 +356,6 @@ def test_a_hub_with_the_older_file_only_serves_too(tmp_path, folder, tiny):
     assert answer["path"].endswith(OLDER_HUB_FILE)
 
 
-@pytest.mark.slow
 def test_a_hub_without_the_files_is_an_error(tmp_path):
     """A hub that answers 404 for everything leads to the three ways out."""
     with running_hub({}) as hub:

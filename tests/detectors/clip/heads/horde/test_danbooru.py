@@ -33,7 +33,6 @@ def weights(tmp_path_factory):
     path.unlink()  # 300 MB that pytest would keep for three runs
 
 
-@pytest.mark.slow
 def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_path):
     """For pictures that look like drawings the whole answer equals NSFWChecker's with the same second model."""
     name = register_tiny(tmp_path, "tiny-danbooru")
@@ -68,7 +67,6 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
     assert {finding.label for finding in found[0]} == labels
 
 
-@pytest.mark.slow
 def test_wrong_files_are_refused(weights, tmp_path):
     """Half a file, a text file, another model's weights, weights without tag names: each is named."""
     half = tmp_path / "half.pt"
@@ -96,7 +94,6 @@ def test_a_missing_file_names_the_ways_out(tmp_path):
     assert "DANBOORU_WEIGHTS" in caught.value.hint
 
 
-@pytest.mark.slow
 def test_without_a_network_the_error_comes_at_once(tmp_path):
     """Nothing configured, nothing in the cache, no way to the network: one error, and no half file."""
     code = """

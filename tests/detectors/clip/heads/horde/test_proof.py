@@ -25,7 +25,6 @@ def proof(request):
     return learn_proof(HordeRules(use_new_safety=request.param))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("use_new_safety", [True, False], ids=["new", "older"])
 def test_screened_verdicts_equal_the_packages_on_vectors_around_its_limits(use_new_safety):
     """10,000 planted vectors with the worst errors that the bound allows: no outcome and no sure nsfw differs."""

@@ -18,7 +18,6 @@ from lemmy_safety.errors import DetectorError
 pytestmark = pytest.mark.filterwarnings("ignore:check_for_csam is deprecated:DeprecationWarning")
 
 
-@pytest.mark.slow
 def test_new_rules_agree_with_the_package_on_10000_vectors_around_the_thresholds():
     """10,000 planted vectors: no field of any answer differs, and every way through the rules was taken."""
     disagreements, kinds = compare(10_000, use_new_safety=True, seed=7)
@@ -35,7 +34,6 @@ def test_new_rules_agree_with_the_package_on_10000_vectors_around_the_thresholds
     }
 
 
-@pytest.mark.slow
 def test_older_rules_agree_with_the_package_on_10000_vectors_around_the_thresholds():
     """10,000 planted vectors for check_for_csam: no difference, all verdicts, critical words and control words met."""
     disagreements, kinds = compare(10_000, use_new_safety=False, seed=7)
