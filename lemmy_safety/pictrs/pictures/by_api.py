@@ -8,11 +8,12 @@ Objects that this cannot find: variants and stills (their bytes are in no list),
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.pictrs import keys
-from lemmy_safety.pictrs.api.walking import LATE_ROW, walk
+from lemmy_safety.pictrs.api.walking import LATE_ROW, PAGE, walk
 from lemmy_safety.pictrs.pictures.records import ORIGINAL, Alias, Found, Picture, Unresolved
 
 if TYPE_CHECKING:
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
     from lemmy_safety.pictrs.api.answers import HashEntry
     from lemmy_safety.pictrs.api.client import PictrsApi
+    from lemmy_safety.pictrs.api.walking import Stretch
+    from lemmy_safety.pictrs.hashes import StoredHash
     from lemmy_safety.pictrs.pictures.records import Resolution
 
-#: Nearly every row is written this soon after its key was drawn.
+#: Nearly every row is written this soon after its key was drawn, and is among the newest 100 of that moment.
 _SOON: Final = timedelta(seconds=15)
-#: No row is written later.
-_LATE: Final = keys.LATE_ARRIVAL
+#: Else the list is read in stretches that end ever later; no row is written later than the last.
+_LATER: Final = (*(timedelta(seconds=4**power) for power in range(5)), keys.LATE_ARRIVAL)
+
+#: How far the clocks of several pict-rs may differ.
+_CLOCKS: Final = timedelta(seconds=2)
 
 #: Pages that are read for one key at most. Users do not upload 20,000 pictures in a few minutes.
 _MOST_PAGES: Final = 200
@@ -80,36 +86,47 @@ class ApiFinder:
             )
         if sha256 is None:
             return Unresolved(reason="its SHA-256 is not known")
-        entry = self._shown.get(sha256)
-        known = None if entry is None else self._confirmed(key, entry)
+        shown = self._shown.get(sha256)
+        known = None if shown is None else self._confirmed(key, shown)
         if isinstance(known, Found):
             return known
-        entry, hidden = self._search(sha256, drawn_at)
-        if entry is not None:
-            return self._confirmed(key, entry)
-        if hidden:
-            return Unresolved(
-                reason="pict-rs fails to list some pictures of that time, because the file of one is missing or broken"
-            )
-        return Unresolved(
-            reason="no picture of that time has these bytes: it is another size of a picture, or its row is not "
-            "written yet, or it was copied by migrate-store"
-        )
+        search = self._search(sha256, drawn_at)
+        if search.found is not None:
+            return self._confirmed(key, search.found)
+        return Unresolved(reason=search.why_not)
 
-    def _search(self, sha256: str, drawn_at: datetime) -> tuple[HashEntry | None, bool]:
-        hidden = False
-        floor = drawn_at - LATE_ROW
-        for until, most in ((drawn_at + _SOON, 1), (drawn_at + _LATE, _MOST_PAGES)):
-            for number, stretch in enumerate(walk(self._api, older_than=until, floor=floor), start=1):
-                hidden = hidden or stretch.hidden
-                if len(self._shown) > _MOST_SHOWN:
-                    self._shown.clear()
-                self._shown.update({entry.hash.sha256: entry for entry in stretch.entries})
-                if any(entry.hash.sha256 == sha256 for entry in stretch.entries):
-                    return self._shown[sha256], hidden
-                if number == most or _is_below(stretch.entries, floor):
-                    break
-        return None, hidden
+    def _search(self, sha256: str, drawn_at: datetime) -> _Search:
+        search = _Search(sha256, drawn_at - LATE_ROW)
+        self._read(search, drawn_at + _SOON, pages=1)
+        if search.found is not None:
+            return search
+        ends = _LATER
+        if search.reached_end:
+            ends = _LATER[-1:]  # the rest of a quiet server's list was shown already
+            search.covered |= search.read
+        else:
+            search.first_older = self._first_older_than(drawn_at - _CLOCKS)
+        search.read.clear()
+        for ahead in ends:
+            self._read(search, drawn_at + ahead, pages=_MOST_PAGES - search.pages)
+            if search.found is not None or search.pages >= _MOST_PAGES:
+                break
+            search.covered |= search.read
+        return search
+
+    def _read(self, search: _Search, until: datetime, *, pages: int) -> None:
+        """Go back from a moment to what an earlier look has covered, or to pictures that are older than the key."""
+        for number, stretch in enumerate(walk(self._api, older_than=until, floor=search.floor), start=1):
+            if len(self._shown) > _MOST_SHOWN:
+                self._shown.clear()
+            self._shown.update({entry.hash.sha256: entry for entry in stretch.entries})
+            if search.ends_with(stretch) or number >= pages:
+                break
+
+    def _first_older_than(self, moment: datetime) -> str | None:
+        older = self._api.hashes(limit=0, older_than=moment).next
+        # With PostgreSQL, the newest one stands for "nothing is older".
+        return None if older == self._api.hashes(limit=0).next else older
 
     def _confirmed(self, key: str, entry: HashEntry) -> Resolution:
         """Whether pict-rs keeps the picture under this key; aliases can have changed since it was shown."""
@@ -136,5 +153,45 @@ class ApiFinder:
         return Unresolved(reason="the picture was removed meanwhile")
 
 
-def _is_below(entries: tuple[HashEntry, ...], floor: datetime) -> bool:
-    return any(entry.created_at is not None and entry.created_at < floor for entry in entries)
+@dataclass(slots=True)
+class _Search:
+    """How far the search for one picture has come. Pictures examined before ``floor`` cannot be it."""
+
+    sha256: str
+    floor: datetime
+    found: HashEntry | None = None
+    #: Whether the list did not show all that it has.
+    hidden: bool = False
+    #: Whether the last part went down to the floor, or to the end of the list.
+    reached_end: bool = False
+    pages: int = 0
+    #: The newest picture that is older than the key; None if that is not known.
+    first_older: str | None = None
+    #: Pictures below which all was read before.
+    covered: set[StoredHash] = field(default_factory=set)
+    read: set[StoredHash] = field(default_factory=set)
+
+    def ends_with(self, stretch: Stretch) -> bool:
+        """Take note of a part of the list; returns whether what follows cannot have the picture."""
+        self.pages += 1
+        self.hidden = self.hidden or stretch.hidden
+        hashes = {entry.hash for entry in stretch.entries}
+        self.read |= hashes
+        self.found = next((entry for entry in stretch.entries if entry.hash.sha256 == self.sha256), None)
+        self.reached_end = stretch.then is None or any(
+            entry.created_at is not None and entry.created_at < self.floor for entry in stretch.entries
+        )
+        older = any(each.slug == self.first_older for each in hashes)
+        return self.found is not None or self.reached_end or older or not hashes.isdisjoint(self.covered)
+
+    @property
+    def why_not(self) -> str:
+        """Why it was not found."""
+        if self.pages >= _MOST_PAGES:
+            return f"pict-rs has more than {_MOST_PAGES * PAGE:,} pictures of that time"
+        if self.hidden:
+            return "pict-rs fails to list some pictures of that time, because the file of one is missing or broken"
+        return (
+            "no picture of that time has these bytes: it is another size of a picture, or its row is not written yet, "
+            "or it was copied by migrate-store"
+        )
