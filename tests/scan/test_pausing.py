@@ -5,14 +5,18 @@ are real. A listing that its connection does not survive is a local one that bre
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from support.scan.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
+from support.scan.passes import LONG_AGO, WatchedStorage, keys_in, minutes_ago, put, scanner_over
 from support.scan.scanned_store import picture
+from support.servers.sshd import open_backend
+from support.storage.backends import SwiftBackend, VersitygwBackend
 
 from lemmy_safety.daemon import Daemon, DaemonOptions
+from lemmy_safety.detectors.base import Detector
 from lemmy_safety.errors import PassRunning, StorageUnreachable
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.pauses import Pauses, Period
@@ -214,6 +218,63 @@ def test_a_listing_that_breaks_without_a_pause_is_an_outage(many, database, monk
     ):
         scanner.run(SWEEP)
     assert storage.listings == 1
+
+
+@pytest.fixture(params=["ssh", "swift", "versitygw"])
+def place(request):
+    """A real server with sixty pictures."""
+    with ExitStack() as stack:
+        if request.param == "ssh":
+            backend = stack.enter_context(open_backend("ssh"))
+        else:
+            server = request.getfixturevalue(request.param)
+            backend = {"swift": SwiftBackend, "versitygw": VersitygwBackend}[request.param](server, server.new_bucket())
+        for number in range(60):
+            backend.put(f"{number % 10:02}/{number:03}.png", picture(number), LONG_AGO if backend.keeps_mtime else None)
+        yield backend
+
+
+@pytest.mark.external_service
+def test_connections_that_were_lost_in_a_pause_are_made_again(place, tmp_path, database):
+    """The server is killed and started again meanwhile: the sweep goes on, and nothing counts as failed."""
+    clock, watcher = Clock(EVENING), Watcher()
+
+    class NightFalls(Detector):
+        """Flags nothing; at its first picture, night falls."""
+
+        name = "hashes"
+        batch_size = 4
+        version = "1"
+
+        def open(self): ...
+
+        def detect(self, batch):
+            if not watcher.until:
+                clock.now = MIDNIGHT
+            return [[] for _ in batch]
+
+        def close(self): ...
+
+    with (
+        place.storage() as storage,
+        scanner_over(
+            tmp_path,
+            database,
+            storage=storage,
+            detectors=[NightFalls()],
+            pauses=NIGHT,
+            clock=clock,
+            listener=watcher,
+            threads=2,
+        ) as scanner,
+    ):
+        sweep = Running(scanner, SWEEP)
+        assert watcher.paused.wait(PATIENCE_S)
+        place.break_off()
+        place.come_back()
+        clock.now = MORNING
+        summary = sweep.end()
+    assert (summary.seen, summary.checked, summary.failed, summary.complete) == (60, 60, {}, True)
 
 
 def test_what_a_person_named_is_checked_in_a_pause_too(many, database):
