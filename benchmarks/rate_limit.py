@@ -3,9 +3,9 @@
     python benchmarks/rate_limit.py --store s3 --mbit 1 5 20
 
 A sweep reads a real server of the test suite through a relay on this machine, which notes the time of every byte to the
-client: bytes that the system received for a connection from which nothing was read yet count too. The bytes of listings
-and of the protocols are in the figures; the limit is on those of objects alone. Nearest to reality with a client
-that is slow: the relay holds back no more than 16 KiB.
+client: bytes that the system received for a connection from which nothing was read yet count too. The overhead of the
+protocols is in the figures. The listings, which are not limited, are in the sums, and not in the busiest windows: these
+begin 3 s after the pass.
 
 Objects are 70 % of 20 KB, 25 % of 300 KB and 5 % of 4 MB, of random bytes.
 """
@@ -38,6 +38,8 @@ _CHUNK = 4096
 _SEND_BUFFER = 16_384
 _SIZES, _WEIGHTS = (20_000, 300_000, 4_000_000), (70, 25, 5)
 _WINDOWS_S = (1.0, 5.0, 10.0)
+#: The store is listed by then, twice: for the pass, and to count.
+_LISTING_S = 3.0
 
 
 class CountingLine:
@@ -127,7 +129,8 @@ def measure(store: dict[str, Any], mbit: float | None, seconds: float) -> str:
     line.close()
     arrivals = sorted(entry for entry in line.arrivals if entry[0] <= began + took)
     on_the_line = sum(number for _, number in arrivals)
-    figures = [f"{busiest(arrivals, window_s):.2f}" for window_s in _WINDOWS_S]
+    after_listing = [entry for entry in arrivals if entry[0] > began + _LISTING_S]
+    figures = [f"{busiest(after_listing, window_s):.2f}" for window_s in _WINDOWS_S]
     return (
         f"{mbit or 'none':>6} {took:>6.1f} {summary.bytes_read:>12,} {on_the_line:>12,} "
         f"{on_the_line * 8 / took / 1e6:>8.2f} {figures[0]:>8} {figures[1]:>8} {figures[2]:>8}"

@@ -27,7 +27,7 @@ _BYTES_PER_MBIT = 1_000_000 / 8
 #: Megabits a second that each simultaneous read should get at least. Servers cut off clients that take nothing for long
 #: (nginx: 60 s); and fewer reads are enough to use such a line.
 _MBIT_PER_THREAD = 0.5
-_FEWEST_THREADS = 3
+_FEWEST_THREADS = 2
 
 
 @contextmanager

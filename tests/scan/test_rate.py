@@ -144,7 +144,7 @@ def _files(root):
 
 
 @pytest.mark.parametrize(
-    ("mbit", "threads"), [("0.1", 3), ("1", 3), ("1.5", 3), ("2.1", 5), ("4", 8), ("5", 10), ("1000", 10)]
+    ("mbit", "threads"), [("0.1", 2), ("1", 2), ("1.5", 3), ("2.1", 5), ("4", 8), ("5", 10), ("1000", 10)]
 )
 def test_a_slow_line_is_shared_by_few_reads(mbit, threads):
     """A server that sends to 10 clients, each of which takes a little a minute, would cut them off."""
