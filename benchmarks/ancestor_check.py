@@ -31,7 +31,7 @@ THUMBNAIL = 512
 class BareInterrogator(Interrogator):
     """clip_interrogator's own class with a model that was loaded from a file.
 
-    Its ``__init__`` is left out: it would embed tens of thousands of phrases for captions that nobody asks for.
+    Its ``__init__`` is left out: it would embed tens of thousands of phrases for captions that no one asks for.
     """
 
     def __init__(self, clip: Any, preprocess: Any, device: str) -> None:

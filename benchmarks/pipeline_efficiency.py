@@ -12,7 +12,7 @@ take turns; medians count. Two encoders, one after the other:
   frame on the processor, as the real detector does for a card. Decoding is then the slowest stage.
 
 Stages share the processor, and on one machine so do the storage's servers: together they cannot be faster than the
-processor time of all of them allows. That is the second limit given; it counts the servers too, which are on somebody
+processor time of all of them allows. That is the second limit given; it counts the servers too, which are on someone
 else's machine in real life. Processor time "here" is that of the main process alone, which one core's worth of interpreter
 limits.
 """
@@ -114,9 +114,9 @@ def opened_detectors(encoder: str, options: argparse.Namespace) -> Iterator[Sequ
 def clip_detector(options: argparse.Namespace, stack: ExitStack) -> Detector:
     """The real one as it is after long use, with words that no frame resembles."""
     from planted_cache import PlantedCaches, as_after_long_use  # noqa: PLC0415 - torch
-    from random_weights import random_checkpoint  # noqa: PLC0415 - idem
+    from random_weights import random_checkpoint  # noqa: PLC0415 - same reason
 
-    from lemmy_safety.detectors.clip.device import choose_device  # noqa: PLC0415 - idem
+    from lemmy_safety.detectors.clip.device import choose_device  # noqa: PLC0415 - same reason
 
     weights = random_checkpoint(options.work, options.seed)
     caches = PlantedCaches(options.work, weights, device=choose_device(options.device), screen=options.screen)

@@ -1,6 +1,6 @@
 """A full-size CLIP with seeded random weights, as a file that both the ancestor's way and ours can load.
 
-Speed and errors of rounding need no real weights, and nobody who measures should have to fetch 1.7 GB.
+Speed and errors of rounding need no real weights, and no one who measures should have to fetch 1.7 GB.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every format and every hiding place in a table: what became of each file of the generated media corpus.
 
-Exits with 1 when the canary was missed in a file that shows it to somebody, or when a clean file was flagged.
+Exits with 1 when the canary was missed in a file that shows it to someone, or when a clean file was flagged.
 
     python evaluation/media_table.py                 # full size: minutes
     python evaluation/media_table.py --small --only webp

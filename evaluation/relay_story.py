@@ -154,7 +154,7 @@ def be_worker(ledger: Ledger, options: argparse.Namespace, stop: threading.Event
 
 
 class Machine:
-    """A relay or worker in a process of its own, with a folder that nobody else sees."""
+    """A relay or worker in a process of its own, with a folder that no one else sees."""
 
     def __init__(self, role: str, folder: Path, port: int, options: argparse.Namespace, number: int) -> None:
         self.folder = folder

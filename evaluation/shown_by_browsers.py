@@ -4,7 +4,7 @@
     python evaluation/shown_by_browsers.py --only avif --size 2000x1500 --keep /path/for/what/was/missed
 
 For each form: of how many files the browser shows something, and how many of these are not judged (that is the figure that
-counts: whoever sends such a file is seen and not checked); of how many it shows nothing, and how many of these are judged
+counts: anyone who sends such a file is seen and not checked); of how many it shows nothing, and how many of these are judged
 all the same. Shown is what has more than one colour in a hundredth of its pixels, at any of five moments of a video. The
 browser is any build of Chromium; old ones bring old decoders, and what they show differs from what new ones do.
 """

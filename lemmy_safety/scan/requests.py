@@ -24,7 +24,7 @@ class InPause(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanOptions:
-    """What does not change from pass to pass. A ``dry_run`` has the empty plan. ``pauses`` concern passes that heed them.
+    """What does not change from pass to pass. A ``dry_run`` has the empty plan. ``pauses`` apply to passes that observe them.
 
     :raises ValueError: a dry run has a plan with actions.
     """

@@ -26,7 +26,7 @@ def build_pictrs_api(settings: Settings) -> PictrsApi:
 
     if not settings.pictrs_url:
         raise SettingsError(
-            "It is not said where pict-rs is.", hint="Set PICTRS_URL and PICTRS_API_KEY (docs/operations.md)."
+            "The address of pict-rs is not set.", hint="Set PICTRS_URL and PICTRS_API_KEY (docs/operations.md)."
         )
     if not settings.pictrs_api_key:
         raise SettingsError(

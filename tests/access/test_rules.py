@@ -120,7 +120,7 @@ def test_caller_behind_proxies_is_the_rightmost_stranger():
     st.lists(st.sampled_from(["IPADDR", "ipaddr", "", SECRET[:-1], SECRET + "x", SECRET.upper()]), max_size=4),
 )
 def test_no_address_stands_for_a_secret(address, offered):
-    """Whoever asks from wherever: where a secret is set, it is asked for."""
+    """Anyone who asks from wherever: where a secret is set, it is asked for."""
     for networks in ([], [str(address)], ["0.0.0.0/0", "::/0"]):
         access = Access(secrets=[SECRET], networks=networks)
         for by_address in (False, True):

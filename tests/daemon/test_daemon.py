@@ -351,7 +351,7 @@ def test_the_daemon_stands_back_while_another_pass_runs(caplog):
 
 @pytest.mark.parametrize("error", [LoginRefused("wrong secret"), StorageMissing("no such bucket")])
 def test_a_first_pass_that_fails_on_a_setting_ends_the_daemon_with_that_error(error):
-    """Before anything has worked it is a person who must mend it."""
+    """Before anything has worked it is a person who must fix it."""
     daemon, scanner = daemon_with(error, None, None)
     assert run(daemon) is error
     assert len(scanner.requests) == 1

@@ -215,7 +215,7 @@ def test_without_the_package_there_is_no_version(monkeypatch):
 
 
 def test_a_damaged_model_is_named(detector, monkeypatch, tmp_path):
-    """A truncated model file is an error that names the model and how to get it anew."""
+    """A truncated model file is an error that names the model and how to get it again."""
     package = Path(sys.modules["nudenet"].__file__).parent
     shutil.copytree(package, tmp_path / "nudenet", ignore=shutil.ignore_patterns("__pycache__"))
     model = tmp_path / "nudenet" / "320n.onnx"

@@ -43,7 +43,7 @@ def refused(admin: Admin, code: int, *said: str) -> None:
     ],
 )
 def test_a_wrong_s3_setting_is_one_line_with_its_fix(admin_on_s3, change, code, said):
-    """Wrong key, wrong secret, no bucket, nobody there, no such host: five lines, four codes."""
+    """Wrong key, wrong secret, no bucket, no one there, no such host: five lines, four codes."""
     admin, bucket = admin_on_s3
     bucket.put("a.png", canary_png())
     admin.env |= change
@@ -70,7 +70,7 @@ def test_a_host_key_that_nobody_vouched_for_is_refused_with_the_exact_fix(admin_
 
 @pytest.mark.external_service
 def test_a_wrong_ssh_setting_is_one_line_with_its_fix(admin_on_ssh):
-    """A locked key without its passphrase, another key, no folder, nobody there, no such host."""
+    """A locked key without its passphrase, another key, no folder, no one there, no such host."""
     from support.servers.sshd import client_key  # noqa: PLC0415 - paramiko, only for those who need it
 
     admin, store = admin_on_ssh("ssh")

@@ -108,7 +108,7 @@ def test_a_sweep_and_a_daemon_end_within_5_s_of_a_signal(tmp_path, number):
 
 
 def test_a_wrong_setting_ends_the_daemon_at_once_with_one_line(tmp_path):
-    """A folder that does not exist is for a person to mend, not something to wait out."""
+    """A folder that does not exist is for a person to fix, not something to wait out."""
     admin = Admin(tmp_path, {"PICTRS_FILES_DIRECTORY": str(tmp_path / "nowhere"), **QUICK})
     done = admin.run(code=14)
     assert "nowhere" in done.stderr

@@ -89,7 +89,7 @@ def test_what_the_hook_has_judged_is_read_once_and_not_judged_again(hook):
 
     bucket.reads()
     summary = admin.json("--all")
-    print({name: summary[name] for name in ("seen", "checked", "reused", "flagged", "bytes_read", "unreadable")})  # noqa: T201 - idem
+    print({name: summary[name] for name in ("seen", "checked", "reused", "flagged", "bytes_read", "unreadable")})  # noqa: T201 - same reason
     assert (summary["seen"], summary["checked"], summary["reused"], summary["flagged"]) == (5, 4, 4, 0)
     read = [path for path in bucket.reads() if "unreadable" not in path]
     assert len(read) == len(set(read)) == len(harmless)
@@ -122,7 +122,7 @@ def riff_chunk(name: bytes, body: bytes) -> bytes:
 
 @pytest.mark.parametrize(("policy", "status"), [("accept", 200), ("refuse", 406)])
 def test_without_a_verdict_in_time_the_policy_answers_and_nothing_is_forgotten(hook, policy, status):
-    """What takes longer to decode than the budget, and a file that nobody can read: accepted or refused as set."""
+    """What takes longer to decode than the budget, and a file that no one can read: accepted or refused as set."""
     admin, bucket, start = hook
     slow = long_animation()
     ask, process = start(HOOK_ON_FAILURE=policy, HOOK_BUDGET_S="0.5", LEMMY_SAFETY_MAX_MB="100")

@@ -48,7 +48,7 @@ def settings(**more: str) -> dict[str, str]:
 
 
 def test_networks_alone_admit_by_address(tmp_path):
-    """Without a secret those in the networks are answered on every route, nobody else is, and the log says so."""
+    """Without a secret those in the networks are answered on every route, no one else is, and the log says so."""
     admin = Admin(tmp_path, settings(HOOK_NETWORKS=FRIEND))
     port = started(admin)
     for path in (SCAN, "/validate"):

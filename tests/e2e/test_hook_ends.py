@@ -85,7 +85,7 @@ def test_what_was_accepted_unchecked_is_on_record_before_the_answer_leaves(tmp_p
 
 
 def test_a_hook_that_is_stopped_while_a_model_computes_ends_well(tmp_path):
-    """Within five seconds and with exit code 0; whoever waits gets an answer, and it is on record."""
+    """Within five seconds and with exit code 0; anyone who waits gets an answer, and it is on record."""
     port = free_port()
     admin = Admin(tmp_path, {"LEMMY_SAFETY_DETECTORS": DETECTORS, "HOOK_PORT": str(port), "HOOK_BUDGET_S": "60"})
     process = admin.start("serve")

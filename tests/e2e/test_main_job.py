@@ -10,7 +10,7 @@ from support.storage.sample_store import sample_pictures
 
 from lemmy_safety.detectors.hashes.canary import canary_image
 
-# Every command is a process of its own that loads the libraries anew.
+# Every command is a process of its own that loads the libraries again.
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -68,7 +68,7 @@ def check_main_job(admin, counts, *, put, present, reads):
     listed = admin.json("flagged")
     assert {row["key"] for row in listed} == flagged
 
-    admin.run("delete-flagged", code=60)  # nobody to ask, and no --yes
+    admin.run("delete-flagged", code=60)  # no one to ask, and no --yes
     assert present() == before
     admin.run("delete-flagged", "--yes")
     assert present() == before - flagged

@@ -42,9 +42,9 @@ def assert_only_the_database(trace: Path, folder: Path) -> None:
     assert {path.parent for path in written} == {folder}
 
 
-@functools.cache  # a video encoded anew has other bytes
+@functools.cache  # a video encoded again has other bytes
 def uploads() -> list[tuple[bytes, str]]:
-    """Stills, a video, the canary, what nobody can read and what is too large."""
+    """Stills, a video, the canary, what no one can read and what is too large."""
     video = moving_pictures.video(moving_pictures.drifting(12, size=(320, 240)), moving_pictures.CODECS["webm vp9"])
     stills = [(data, "image/jpeg") for _, data in sample_pictures(8, seed=3)]
     others = [(canary_png(), "image/png"), (b"no picture at all", "image/gif"), (bytes(3_000_000), "image/png")]

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def lease_of(admin):
-    """The process that has the lease, None when nobody has."""
+    """The process that has the lease, None when no one has."""
     path = admin.folder / "lemmy_safety.db"
     if not path.exists():
         return None

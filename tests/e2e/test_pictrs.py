@@ -239,7 +239,7 @@ def test_what_was_refused_is_not_in_the_store(pictrs, hook):
 
 
 class _Origin(BaseHTTPRequestHandler):
-    """A web server in the internal network that nobody outside should reach; counts who asks."""
+    """A web server in the internal network that no one outside should reach; counts who asks."""
 
     def do_GET(self) -> None:
         self.server.asked += 1
@@ -255,7 +255,7 @@ class _Origin(BaseHTTPRequestHandler):
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
 @pytest.mark.parametrize(("option", "status", "asked_by_pictrs"), [("false", 400, 0), ("true", 201, 1)])
 def test_what_allowing_local_connections_opens(pictrs, name, option, status, asked_by_pictrs):
-    """With it pict-rs fetches pictures from internal addresses for whoever gives it a link, as the docs warn."""
+    """With it pict-rs fetches pictures from internal addresses for anyone who gives it a link, as the docs warn."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Origin) as origin:
         origin.asked = 0
         threading.Thread(target=origin.serve_forever, args=(0.02,), daemon=True).start()

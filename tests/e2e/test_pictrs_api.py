@@ -38,7 +38,7 @@ def address(pictrs: Pictrs) -> str:
 
 
 def pictures(count: int) -> list[bytes]:
-    """Pictures that nobody has uploaded before."""
+    """Pictures that no one has uploaded before."""
     return [png(Image.effect_noise((48, 32), 60)) for _ in range(count)]
 
 

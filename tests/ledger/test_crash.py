@@ -17,7 +17,7 @@ from lemmy_safety.records import ActionState, Outcome
 
 
 def test_an_intent_is_found_after_the_process_was_killed(url) -> None:
-    """Recorded, killed before the deed: the next start finishes it."""
+    """Recorded, killed before the action: the next start finishes it."""
     with killed(url, objects=("a", "b")), open_ledger(url) as ledger:
         pending = ledger.actions.unfinished(STORAGE)
         assert [one.obj.key for one in pending] == ["a", "b"]

@@ -124,7 +124,7 @@ def test_a_newer_schema_is_refused_on_a_server_too(url) -> None:
     ids=["tables", "an images table", "the ancestor's and more", "migrations"],
 )
 def test_another_programs_database_is_refused_and_left_alone(database_file, statement) -> None:
-    """Whoever mistypes a file name must not get our tables between theirs."""
+    """Anyone who mistypes a file name must not get our tables between theirs."""
     with closing(sqlite3.connect(database_file)) as connection:
         connection.executescript(statement)
     before = digest(database_file)
@@ -169,7 +169,7 @@ def without_privileges():
         pytest.skip("file permissions of POSIX are needed")
     root = os.geteuid() == 0
     if root:
-        os.seteuid(65534)  # nobody, on every system that has root
+        os.seteuid(65534)  # the account without rights, on every system that has root
     try:
         yield
     finally:
@@ -443,7 +443,7 @@ def test_the_migrations_are_found_in_an_installed_package(tmp_path) -> None:
 
 
 def test_a_package_without_migrations_says_so(tmp_path) -> None:
-    """Somebody packed it incompletely."""
+    """Someone packed it incompletely."""
     with pytest.raises(LedgerError, match="migrations are missing"):
         script_location(tmp_path / "lemmy_safety" / "ledger")
 

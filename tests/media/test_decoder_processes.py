@@ -189,7 +189,7 @@ CRASHES = {
     b"abort": "crashed (signal 6)",
     b"exit": "crashed (exit code 3)",
     b"leave": "crashed (exit code 1)",
-    b"kill": "crashed (signal 9: killed from outside, most likely by the system for want of memory)",
+    b"kill": "crashed (signal 9: killed from outside, most likely by the system because memory ran out)",
     b"close the answers": "closed its pipe",
     b"nonsense": "its answer makes no sense (UnpicklingError: posix.system is not part of an answer)",
 }
@@ -377,7 +377,7 @@ def wait_for_the_hang(lines):
 
 @posix_only
 def test_close_does_not_wait_for_a_process_that_hangs():
-    """Close ends a hanging process; whoever waits for it, or for a turn, is told of the stop; no process is left."""
+    """Close ends a hanging process; anyone who waits for it, or for a turn, is told of the stop; no process is left."""
     with (
         error_stream() as lines,
         ThreadPoolExecutor(3) as threads,

@@ -54,7 +54,7 @@ def test_one_different_pixel_is_seen(data, width, height, level):
     st.tuples(st.integers(17, 200), st.integers(17, 200)),
 )
 def test_a_faint_photo_is_not_plain(name, contrast, level, size):
-    """A photo squeezed into a few grey levels round any brightness can be stretched by whoever knows; it is looked at.
+    """A photo squeezed into a few grey levels round any brightness can be stretched by anyone who knows; it is looked at.
 
     Down to one level of contrast; below that nothing of the photo is left in eight bits.
     """

@@ -192,7 +192,7 @@ def test_no_limit_of_pillow_is_lowered(monkeypatch):
 
 
 def test_running_out_of_memory_is_said(monkeypatch):
-    """A picture that does not fit into memory costs that one object, and nobody claims to know what it holds."""
+    """A picture that does not fit into memory costs that one object, and no one claims to know what it holds."""
 
     class Hungry(JpegImagePlugin.JpegImageFile):
         def load(self):
@@ -220,7 +220,7 @@ def test_the_decoder_says_what_it_can_and_may_decode():
 
 
 def test_a_fault_of_a_decoder_costs_one_object(monkeypatch, caplog):
-    """An error that nobody foresaw is an unreadable object whose decoder broke, and is logged with its traceback."""
+    """An error that no one foresaw is an unreadable object whose decoder broke, and is logged with its traceback."""
 
     def broken(data, kind, limits):
         raise ZeroDivisionError("of a library")

@@ -114,7 +114,7 @@ def test_hidden_media_share_the_limits():
 
 
 def ticking(step):
-    """Twenty seconds on a clock that goes ``step`` seconds further each time somebody looks at it."""
+    """Twenty seconds on a clock that goes ``step`` seconds further each time someone looks at it."""
     ticks = itertools.count()
     return Deadline(20, lambda: next(ticks) * step)
 

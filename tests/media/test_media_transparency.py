@@ -16,7 +16,7 @@ RED, BLUE, WHITE, DARK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (34, 34, 34)
 
 
 def holed(mode="RGBA"):
-    """Red, with a transparent hole (filled with blue that nobody sees) in its right half."""
+    """Red, with a transparent hole (filled with blue that no one sees) in its right half."""
     image = Image.new("RGBA", (40, 20), (*RED, 255))
     image.paste((*BLUE, 0), (20, 0, 40, 20))
     return image.convert(mode)

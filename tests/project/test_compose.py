@@ -198,7 +198,7 @@ def test_the_docs_of_the_hook_name_the_addresses_of_the_compose_file(hook_networ
 
 @pytest.mark.parametrize("document", ["upload-hook.md", "relay.md"])
 def test_no_document_gives_pictrs_a_name_of_a_private_address(document):
-    """Whoever copies a URL of the hook from the docs gets an address; names are shown in the table of answers only."""
+    """Anyone who copies a URL of the hook from the docs gets an address; names are shown in the table of answers only."""
     text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     urls = re.findall(r"EXTERNAL_VALIDATION(?:=|: )(http\S+)", text)
     assert urls

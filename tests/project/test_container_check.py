@@ -94,7 +94,7 @@ def test_files_that_are_only_called_alike_do_not_count(history, name):
 
 
 def test_without_a_history_the_image_is_checked(tmp_path, history):
-    """Nobody knows then what changed."""
+    """No one knows then what changed."""
     shutil.rmtree(tmp_path / ".git")
     assert history("--if-changed").returncode == 1
 

@@ -125,7 +125,7 @@ def test_a_side_that_knows_no_domains_speaks_of_csam(outcome) -> None:
 
 
 def test_findings_that_do_not_count_or_are_no_numbers_stay_at_home() -> None:
-    """Scores of strangers' pictures are nobody's business elsewhere."""
+    """Scores of strangers' pictures are no one's business elsewhere."""
     findings = (
         Finding(detector="clip", version="1", label="miss", score=0.1, threshold=0.5),
         Finding(detector="clip", version="1", label="note", score=0.1),
@@ -208,7 +208,7 @@ def test_an_unchecked_upload_comes_back() -> None:
 
 @given(JSON)
 def test_nonsense_is_a_bad_message_and_nothing_else(message) -> None:
-    """Whatever somebody with the key sends."""
+    """Whatever someone with the key sends."""
     for decode in (
         messages.decode_answer,
         learned,
@@ -252,5 +252,5 @@ def test_a_name_that_we_make_can_be_read_back(media_type) -> None:
 
 @given(st.none() | st.text(max_size=12) | st.floats().map(str))
 def test_the_time_to_wait_is_bounded(text) -> None:
-    """Nobody keeps a question open for longer than we want."""
+    """No one keeps a question open for longer than we want."""
     assert 0.0 <= protocol.wanted_wait(text, most=25.0) <= 25.0

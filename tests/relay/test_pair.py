@@ -127,7 +127,7 @@ def test_a_relay_that_restarts_is_found_again(tmp_path) -> None:
 
 
 def test_a_relay_that_stops_still_hears_its_workers(tmp_path, monkeypatch) -> None:
-    """What is judged at that moment is answered by its verdict; what comes then is refused, and nobody waits longer."""
+    """What is judged at that moment is answered by its verdict; what comes then is refused, and no one waits longer."""
     monkeypatch.setattr("lemmy_safety.web.server._VERDICT_GRACE_S", 2 * PATIENCE_S)
     slow = GatedDetector()
     with running_relay(tmp_path) as relay, running_worker(tmp_path, relay.url, detectors=[slow]):

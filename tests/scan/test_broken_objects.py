@@ -94,7 +94,7 @@ def test_a_read_that_keeps_failing_is_recorded_as_such_and_tried_in_the_next_pas
 
 
 def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp_path, database):
-    """400,000 single failures help nobody: the pass says that the storage is down."""
+    """400,000 single failures help no one: the pass says that the storage is down."""
     root = tmp_path / "many"
     for number in range(100):
         put(root, f"x/{number}.png", picture(number))

@@ -74,7 +74,7 @@ def test_an_ancestors_object_is_deleted_only_if_its_date_proves_that_it_is_the_j
 
 
 def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store, database):
-    """A human's word counts until the very deed."""
+    """A person's decision counts until the action itself."""
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
         queued = scanner.ledger.actions.intend(scanner.storage.name, sorted(CANARIES), ActionPlan("delete"))
@@ -117,7 +117,7 @@ def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(
 
 
 def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, database):
-    """The intent is on disk before the deed; the next pass carries it out first."""
+    """The intent is on disk before the action; the next pass carries it out first."""
     storage = WatchedStorage(store)
 
     class CutBeforeDeleting(Recognizer):
@@ -143,7 +143,7 @@ def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, d
 
 
 def test_an_object_replaced_between_judgement_and_deletion_is_left_alone(store, database):
-    """What was judged is not what is there now: refused, and judged anew by the next pass."""
+    """What was judged is not what is there now: refused, and judged again by the next pass."""
     key = "2/13/99/canary"
 
     class Replacing(Recognizer):
@@ -162,7 +162,7 @@ def test_an_object_replaced_between_judgement_and_deletion_is_left_alone(store, 
 
 
 def test_nothing_is_deleted_when_nothing_can_be_recorded(store, database):
-    """A full disk under the ledger ends the run before the first deed."""
+    """A full disk under the ledger ends the run before the first action."""
     before = keys_in(store)
     with scanner_over(store, database) as scanner:
         ledger = scanner.ledger

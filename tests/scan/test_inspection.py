@@ -59,7 +59,7 @@ def test_listed_bytes_are_known_without_a_picture(decoder, tmp_path):
 
 
 def test_decoded_frames_are_bounded(decoder):
-    """Beyond the bound decoding waits until the judge has taken frames, or nobody wants them any more."""
+    """Beyond the bound decoding waits until the judge has taken frames, or no one wants them any more."""
     made = inspector(decoder, frame_bytes=1)  # one medium at a time
     first = examined(made, encode(gradient(), "png"))
     done = []

@@ -150,7 +150,7 @@ def test_a_pass_that_lost_its_place_records_and_deletes_nothing_more(store, data
 
 
 def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, database):
-    """The lease goes between the record and the deed: the next pass finishes what was intended, once."""
+    """The lease goes between the record and the action: the next pass finishes what was intended, once."""
     with open_ledger(sqlite_url(database)) as other, scanner_over(store, database, prefix="2/13/99/") as loser:
         ledger = loser.ledger
         record = ledger.objects.record

@@ -46,7 +46,7 @@ def test_the_summary_says_what_the_screen_did_in_this_pass(store, database):
 
 
 def test_the_listener_sees_the_pass_grow(store, database):
-    """Whoever shows progress gets snapshots that never shrink."""
+    """Anyone who shows progress gets snapshots that never shrink."""
     shown = []
 
     class Listener:
@@ -97,7 +97,7 @@ def test_a_pass_by_other_detectors_or_over_a_part_has_its_own_watermark(store, d
 
 
 def test_a_pass_over_a_part_proves_nothing_of_the_rest(store, database):
-    """A daemon that begins anew with other detectors looks back to the last pass over everything, not over a part."""
+    """A daemon that begins again with other detectors looks back to the last pass over everything, not over a part."""
     with scanner_over(store, database) as scanner:
         scanner.run(SWEEP)
         reached = scanner.cursors.last_pass()

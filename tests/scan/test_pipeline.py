@@ -59,7 +59,7 @@ def test_a_batch_is_what_has_come_when_the_short_wait_is_over():
 
 @pytest.mark.parametrize("wait", ["put", "get"])
 def test_an_aborted_channel_wakes_whoever_waits_on_it(wait):
-    """Nobody hangs on a channel of a run that was stopped."""
+    """No one hangs on a channel of a run that was stopped."""
     channel = Channel(1)
     if wait == "put":
         channel.put("full")
@@ -166,7 +166,7 @@ def test_the_byte_budget_is_never_exceeded_but_lets_a_single_giant_through():
 
 
 def test_room_that_is_given_back_belongs_at_once_to_who_waits_for_it():
-    """In their order, before their threads have run: else it seemed full to whoever looked in between."""
+    """In their order, before their threads have run: else it seemed full to anyone who looked in between."""
     budget = ByteBudget(10)
     budget.acquire(10)
     ended = threading.Semaphore(0)

@@ -17,7 +17,7 @@ def again(*keys):
 
 
 def test_the_same_bytes_under_two_keys_are_both_shown_to_the_detector(tmp_path, database):
-    """A sweep judges them once; whoever asks for another look does not want an older answer."""
+    """A sweep judges them once; anyone who asks for another look does not want an older answer."""
     root = tmp_path / "files"
     put(root, "a.png", picture(1))
     put(root, "b.png", picture(1))

@@ -56,7 +56,7 @@ def test_a_refused_deletion_counts_as_failed_in_each_pass(store, database, answe
 
 
 def test_a_deletion_that_cannot_be_done_now_is_counted(store, database):
-    """Everything else of the pass goes well, and DELETE alone is answered by 503: somebody has to hear of it."""
+    """Everything else of the pass goes well, and DELETE alone is answered by 503: someone has to hear of it."""
     storage = Refusing(store)
     storage.answer = StorageUnreachable("503 for DELETE")
     with scanner_over(store, database, storage=storage) as scanner:

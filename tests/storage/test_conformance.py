@@ -410,7 +410,7 @@ def test_keys_that_are_no_text_are_refused(storage: Storage, key: str) -> None:
 def test_a_refused_object_is_denied_and_the_rest_goes_on(backend: StorageBackend) -> None:
     """Without permission on one object, that one is AccessDenied; the others are still read."""
     if not backend.can_forbid:
-        pytest.skip(f"nobody can be refused anything on {backend.label} here")
+        pytest.skip(f"no one can be refused anything on {backend.label} here")
     backend.put("a/closed.jpg", b"x")
     backend.put("b/open.jpg", b"y")
     backend.forbid("a/closed.jpg")
@@ -491,9 +491,9 @@ def test_a_healthy_place_passes_every_probe_and_is_left_as_it_was(backend: Stora
 
 
 def test_a_probe_says_what_is_not_allowed(backend: StorageBackend) -> None:
-    """An account that may only look passes the first steps and fails the writing one, with a way to mend it."""
+    """An account that may only look passes the first steps and fails the writing one, with a way to fix it."""
     if not backend.can_forbid:
-        pytest.skip(f"nobody can be refused anything on {backend.label} here")
+        pytest.skip(f"no one can be refused anything on {backend.label} here")
     backend.put("closed.jpg", b"x")
     backend.forbid("closed.jpg")
     with backend.storage() as storage:

@@ -114,7 +114,7 @@ def test_a_root_that_vanishes_does_not_make_objects_gone(root: Path, storage: Lo
 
 
 def test_another_folder_in_the_roots_place_is_an_outage(root: Path, storage: LocalStorage) -> None:
-    """That is what an unmounted disk leaves, be it with a file that was put there meanwhile; a new disk is opened anew."""
+    """That is what an unmounted disk leaves, be it with a file that was put there meanwhile; a new disk is opened again."""
     put(root, "a/b.jpg")
     root.rename(root.with_name("away"))
     root.mkdir()
@@ -177,7 +177,7 @@ def test_links_are_neither_listed_nor_followed(root: Path, storage: LocalStorage
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
 def test_a_pipe_blocks_nothing(root: Path, storage: LocalStorage) -> None:
-    """A pipe named .jpg, with nobody at its other end, is no object."""
+    """A pipe named .jpg, with no one at its other end, is no object."""
     os.mkfifo(root / "pipe.jpg")
     put(root, "a.jpg")
     assert listed(storage) == ["a.jpg"]

@@ -120,7 +120,7 @@ def test_only_the_account_may_read_what_was_written(storage: Storage, backend: S
 
 
 def test_what_is_being_written_is_no_object(storage: Storage, backend: StorageBackend) -> None:
-    """Nor is what a crash left behind; and it is in nobody's way."""
+    """Nor is what a crash left behind; and it is in no one's way."""
     if backend.scheme == "s3":
         pytest.skip("S3 shows nothing before it is whole")
     backend.put(f"quarantine/01/{new_part()}", b"half")
@@ -145,7 +145,7 @@ def test_a_key_below_a_file_is_refused(storage: Storage, backend: StorageBackend
 def test_a_writer_without_permission_is_denied(backend: StorageBackend) -> None:
     """Nothing is there afterwards."""
     if not backend.can_forbid:
-        pytest.skip(f"nobody can be refused anything on {backend.label} here")
+        pytest.skip(f"no one can be refused anything on {backend.label} here")
     backend.put("closed/a.jpg", b"x")
     backend.forbid("closed/a.jpg")
     with backend.storage() as storage:

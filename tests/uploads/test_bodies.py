@@ -93,7 +93,7 @@ def test_memory_is_bounded_and_nobody_is_stuck(sizes, senders):
 
 
 def test_memory_of_late_uploads_is_taken_back_first():
-    """Before a sender has to wait, uploads that nobody waits for are given up."""
+    """Before a sender has to wait, uploads that no one waits for are given up."""
 
     async def run():
         held = []

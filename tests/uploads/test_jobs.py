@@ -78,7 +78,7 @@ def test_without_new_ones_only_known_bytes_are_taken() -> None:
 
 
 def test_a_job_that_is_not_open_takes_no_place_and_ends_beside_its_successor() -> None:
-    """Nobody can join it. When it ends, the later job of the same bytes stays."""
+    """No one can join it. When it ends, the later job of the same bytes stays."""
     closed: set[Job] = set()
 
     async def story(table: JobTable, _meters: Meters) -> None:

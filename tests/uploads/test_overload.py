@@ -83,7 +83,7 @@ def test_pictures_that_nobody_waits_for_do_not_keep_the_memory_from_one_that_is_
 
 
 def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_for_any_more(tmp_path):
-    """There was enough for the judge, so it was not decoded yet; then nobody waited for that any longer."""
+    """There was enough for the judge, so it was not decoded yet; then no one waited for that any longer."""
     detector = GatedDetector(batch_size=1)
 
     async def story(validator: Validator, decoder: CountingDecoder) -> None:

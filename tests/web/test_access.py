@@ -64,7 +64,7 @@ def test_networks_over_http(tmp_path):
     with running_hook(tmp_path, access=near) as hook:
         assert hook.ask(CANARY, f"/validate/{SECRET}").status == 406
         assert hook.ask(CANARY).status == 401
-        # Nobody of ours forwards, so what a caller claims about its address is not believed.
+        # No one of ours forwards, so what a caller claims about its address is not believed.
         assert hook.ask(CANARY, f"/validate/{SECRET}", x_forwarded_for="203.0.113.9").status == 406
     far = Access(secrets=[SECRET], networks=["198.51.100.0/24"], trusted_proxies=["127.0.0.1"])
     with running_hook(tmp_path, access=far) as hook:

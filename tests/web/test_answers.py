@@ -105,7 +105,7 @@ def test_upload_let_in_unchecked_is_refused_when_it_comes_again(tmp_path):
 
 
 def test_known_bytes_are_not_decoded_again(tmp_path):
-    """A re-upload is answered from the ledger, also by a service that was started anew."""
+    """A re-upload is answered from the ledger, also by a service that was started again."""
     with running_hook(tmp_path) as hook:
         hook.ask(HARMLESS)
         hook.ask(CANARY)

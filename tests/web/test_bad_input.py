@@ -149,7 +149,7 @@ def test_pixel_bomb_follows_the_setting(hook):
 
 
 def test_cut_off_body(hook):
-    """A body that ends too early is 400 for whoever still listens, and nothing is decided."""
+    """A body that ends too early is 400 for anyone who still listens, and nothing is decided."""
     answers = hook.metric('answers_total{answer="refused"}')
     with Connection(hook.port) as connection:
         connection.send(head() + chunks(CANARY)[:1000])

@@ -87,7 +87,7 @@ def test_twenty_in_a_row_are_a_fault_of_the_connection(tmp_path, case, accept, c
 )
 @pytest.mark.parametrize("media_type", ["image/png", "application/octet-stream"])
 def test_a_form_whose_header_was_dropped_is_not_let_in(tmp_path, body, media_type):
-    """It is not the file's own bytes, so nobody could find on a disk what would be on record as unchecked."""
+    """It is not the file's own bytes, so no one could find on a disk what would be on record as unchecked."""
     with running_hook(tmp_path, accept_unchecked=True) as hook:
         assert exchange(hook.port, head(media_type=media_type) + chunks(body) + END).status == 400
         assert hook.ledger.uploads.count_unchecked() == 0
@@ -149,7 +149,7 @@ def test_who_may_not_ask_is_not_counted(tmp_path):
     "data", [b"\x89PNG\r\n\x1a\nbut nothing more", b"GIF89a but nothing more", b"\xff\xd8\xff" * 50]
 )
 def test_broken_pictures_are_no_garbled_requests(tmp_path, data):
-    """What an uploader can bring about (a picture that nobody can read) says nothing of the connection."""
+    """What an uploader can bring about (a picture that no one can read) says nothing of the connection."""
     with running_hook(tmp_path) as hook:
         for _ in range(25):
             hook.ask(data)

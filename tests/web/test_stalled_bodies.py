@@ -1,4 +1,4 @@
-"""Callers that begin an upload and stop sending: they keep nobody out, neither by their places nor by the memory they hold."""
+"""Callers that begin an upload and stop sending: they keep no one out, neither by their places nor by the memory they hold."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_callers_that_are_refused_and_send_no_body_keep_no_place(tmp_path, path)
 
 
 def test_a_caller_that_is_refused_keeps_its_answer_and_its_connection(tmp_path):
-    """Where nobody wants its place, and it sends the rest of its body."""
+    """Where no one wants its place, and it sends the rest of its body."""
     with (
         running_hook(tmp_path, access=Access(secrets=[SECRET])) as hook,
         begun(hook.port, "/validate/wrong") as refused,

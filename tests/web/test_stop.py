@@ -1,4 +1,4 @@
-"""The end of the service: asked to stop it is over within seconds, and whoever waits gets an answer."""
+"""The end of the service: asked to stop it is over within seconds, and anyone who waits gets an answer."""
 
 from __future__ import annotations
 

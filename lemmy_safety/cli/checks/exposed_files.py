@@ -1,4 +1,4 @@
-"""Which of our files other local accounts can read, and which they can change, and thereby what is deleted.
+"""Which of our files other local accounts can read, and which they can change and so decide what is deleted.
 
 Only we may read secrets and findings. Everyone may read the files that determine verdicts, but only we may change them:
 with a hash list an account can have any picture deleted, with weights any picture kept, and with write access to a

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import Assessment
 
-#: A person has looked at these bytes and decided that they are flagged wrongly.
+#: A person has reviewed these bytes and decided that they are flagged wrongly.
 _IS_CLEARED = (
     select(reviews.c.sha256).where(reviews.c.sha256 == flags.c.sha256, reviews.c.review == Review.CLEARED).exists()
 )

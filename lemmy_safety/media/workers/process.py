@@ -242,7 +242,7 @@ class WorkerProcess:
 def describe_exit(code: int) -> str:
     """Such as ``crashed (signal 11)``; ``code`` is as in ``subprocess``, negative for signals."""
     if sys.platform != "win32" and code == -signal.SIGKILL:
-        return f"crashed (signal {-code}: killed from outside, most likely by the system for want of memory)"
+        return f"crashed (signal {-code}: killed from outside, most likely by the system because memory ran out)"
     if code < 0:
         return f"crashed (signal {-code})"
     return f"crashed (exit code {code if code <= _LARGEST_EXIT_CODE else hex(code)})"

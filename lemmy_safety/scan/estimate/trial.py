@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounts
 
-#: How often the trial looks at the stages and at the stop signal.
+#: How often the trial checks the stages and at the stop signal.
 _TICK_S = 0.05
 
 #: Once all objects could have been checked twice, this many more results are waited for those that have none.

@@ -185,7 +185,7 @@ def test_a_folder_for_the_database_that_is_missing_is_a_fault(call, store, monke
 
 
 def test_missing_weights_name_the_three_ways_out(call, store, monkeypatch, tmp_path):
-    """Weights that are not where CLIP_WEIGHTS says are a fault with all ways to mend it."""
+    """Weights that are not where CLIP_WEIGHTS says are a fault with all ways to fix it."""
     pytest.importorskip("open_clip")
     monkeypatch.setenv("CLIP_WEIGHTS", str(tmp_path / "nowhere.pt"))
     result = call("doctor", "--detectors", "clip")

@@ -1,4 +1,4 @@
-"""``flagged``, ``delete-flagged`` and ``review``: the list, the deed, and a human's word."""
+"""``flagged``, ``delete-flagged`` and ``review``: the list, the deletion, and a person's decision."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_dry_run_of_deleting_only_shows(call, swept):
 
 
 def test_only_the_named_keys_are_deleted(call, swept):
-    """Keys as arguments narrow the deed; one that is not flagged stops it before anything happens."""
+    """Keys as arguments narrow the action; one that is not flagged stops it before anything happens."""
     assert call("delete-flagged", "--yes", CANARY, "2/0/legacy").exit_code == LedgerError.exit_code
     assert swept.canaries <= swept.present()
     assert call("delete-flagged", "--yes", CANARY).exit_code == 0

@@ -75,7 +75,7 @@ def test_action_report_leaves_everything_in_place(call, store):
 
 
 def test_action_report_holds_for_what_cannot_be_read_as_well(call, store, monkeypatch):
-    """Whoever wants nothing deleted has said so for all objects; without --action report the setting does what it says."""
+    """Anyone who wants nothing deleted has said so for all objects; without --action report the setting does what it says."""
     broken = store.folder / "broken.png"
     broken.write_bytes(b"no picture at all")
     os.utime(broken, (1_750_000_000, 1_750_000_000))
@@ -150,7 +150,7 @@ def test_the_daemon_stops_with_success(command, store, number):
 
 @posix_signals
 def test_a_second_signal_ends_at_once(command):
-    """Whoever presses Ctrl-C twice does not wait for anything."""
+    """Anyone who presses Ctrl-C twice does not wait for anything."""
     code = (
         "import sys, time\n"
         "from lemmy_safety.cli.process.stopping import StopSignals\n"
@@ -208,7 +208,7 @@ def test_secrets_never_reach_the_log(command):
 
 
 def test_what_python_writes_by_itself_is_a_log_line_without_secrets(command):
-    """A thread that ends with an error, and an error in a destructor, which nobody can catch."""
+    """A thread that ends with an error, and an error in a destructor, which no one can catch."""
     code = (
         "import threading\n"
         "from lemmy_safety.cli.output.logs import set_up_logging\n"

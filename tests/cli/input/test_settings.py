@@ -82,7 +82,7 @@ def test_a_proxy_with_a_password_of_other_bytes_is_no_bug(call):
 
 @pytest.mark.parametrize("item", [item for item in OPTIONS.values() if item.kind is Path], ids=lambda i: i.name)
 def test_a_path_of_a_user_that_there_is_not_is_refused(item):
-    """``~nobody-here/x`` means nothing, and the message says in which setting."""
+    """The home of an account that does not exist: the message names the setting."""
     with pytest.raises(SettingsError, match=item.env[0]):
         load_settings(environ={item.env[0]: "~nobody-here/x"})
 
@@ -134,7 +134,7 @@ def test_empty_texts_count_as_unset(tmp_path):
 
 @pytest.mark.parametrize("name", ["LEMMY_SAFETY_DRY_RUN", "LEMMY_SAFETY_ACTION"])
 def test_a_brake_is_not_left_empty(tmp_path, name):
-    """Its default deletes, and whoever wrote the name may have meant a variable that is not set to hold that back."""
+    """Its default deletes, and anyone who wrote the name may have meant a variable that is not set to hold that back."""
     file = tmp_path / "settings.env"
     file.write_text(f"SSH_PORT=22\n{name}=\n", encoding="utf-8")
     with pytest.raises(SettingsError, match=rf"line 2: {name} has no value"):

@@ -42,7 +42,7 @@ def test_each_class_has_its_own_exit_code():
 
 @pytest.mark.parametrize("kind", TREE, ids=lambda kind: kind.__name__)
 def test_an_error_is_one_line_and_its_fix(kind, capsys):
-    """An error of our tree is shown as what is wrong and how to mend it, and ends with its class's code."""
+    """An error of our tree is shown as what is wrong and how to fix it, and ends with its class's code."""
     error = _made(kind)
     assert present(error, debug=False, redaction=Redaction()) == kind.exit_code
     lines = capsys.readouterr().err.splitlines()

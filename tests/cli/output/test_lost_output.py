@@ -54,7 +54,7 @@ def due(store: LocalStore) -> int:
 
 
 def lemmy_safety(*args: str, redirected: str = "", **env: str) -> subprocess.CompletedProcess[bytes]:
-    """The command as a shell redirects it; ``{unread}`` is a pipe that nobody reads."""
+    """The command as a shell redirects it; ``{unread}`` is a pipe that no one reads."""
     reading, writing = os.pipe()
     os.close(reading)
     command = shlex.join([sys.executable, "-m", "lemmy_safety", *args])
@@ -90,7 +90,7 @@ LOST_STDOUT = {
 def test_deletions_are_carried_through_where_stdout_cannot_be_written(
     database: Path, store: LocalStore, due: int, redirected: str
 ) -> None:
-    """All of them, each recorded as done, and the code says that nobody was told."""
+    """All of them, each recorded as done, and the code says that no one was told."""
     done = lemmy_safety("delete-flagged", "--yes", redirected=redirected)
     assert store.present() == store.pictures
     assert states(database) == [ActionState.DONE] * due
@@ -120,7 +120,7 @@ def test_deletions_are_carried_through_whatever_the_encoding_can_show(
 def test_a_question_that_cannot_be_shown_deletes_nothing(
     database: Path, store: LocalStore, due: int, redirected: str
 ) -> None:
-    """Without --yes there is nobody who could answer."""
+    """Without --yes there is no one who could answer."""
     done = lemmy_safety("delete-flagged", redirected=redirected)
     assert done.returncode == 60
     assert len(store.present()) == due + len(store.pictures)

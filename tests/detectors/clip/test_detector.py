@@ -48,7 +48,7 @@ def plant(opened):
     """Give the open detector text features with which the four pictures fall into four different branches.
 
     Two words of the rules, one that means a young subject and one that means nudity, are made similar to the pictures
-    that shall have them; all others to none. The pictures' features are those that the real encoder computed.
+    that must have them; all others to none. The pictures' features are those that the real encoder computed.
     """
     features = opened._encoder.encode_images([CLEAR, NUDE, YOUNG, BOTH]).double()
     inverse = torch.linalg.pinv(features)

@@ -31,7 +31,7 @@ pytestmark = [
 
 logger = logging.getLogger(__name__)
 
-#: Two batches of eight. More pictures would only repeat what the rules are shown: for those, words are planted anew.
+#: Two batches of eight. More pictures would only repeat what the rules are shown: for those, words are planted again.
 PICTURES = 16
 
 #: Different words for the same pictures; each gives every picture other similarities.
@@ -47,7 +47,7 @@ STEP = 1e-4
 class RememberedInterrogator(Interrogator):
     """The real interrogator, which encodes each picture once instead of twice and caches texts as horde_safety does.
 
-    Its ``__init__`` is left out: it would embed tens of thousands of phrases for captions that nobody asks for.
+    Its ``__init__`` is left out: it would embed tens of thousands of phrases for captions that no one asks for.
     """
 
     def __init__(self, clip, preprocess):

@@ -1,4 +1,4 @@
-"""Intents before deeds: what is decided, carried out, dropped, and seen by a human meanwhile."""
+"""Intents before actions: what is decided, carried out, dropped, and seen by a human meanwhile."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_dry_run_on_other_content_drops_the_intent(ledger) -> None:
 
 
 def test_an_object_that_is_back_after_its_deletion_is_acted_on_again(ledger) -> None:
-    """Somebody restored it: the old deletion does not excuse the new object."""
+    """Someone restored it: the old deletion does not excuse the new object."""
     (first,) = record(ledger, [flagged("a")])
     ledger.actions.finish(first.id, ActionState.DONE)
     (second,) = record(ledger, [flagged("a")])
@@ -227,7 +227,7 @@ def test_what_was_flagged_stays_so_until_the_same_detectors_have_looked_again(le
 
 @pytest.mark.parametrize("state", [ActionState.DONE, ActionState.REFUSED])
 def test_what_is_there_again_is_open_again_although_other_detectors_looked(ledger, state) -> None:
-    """Deleted, or left alone as changed; now the same bytes lie there, and nobody has proved the flag wrong."""
+    """Deleted, or left alone as changed; now the same bytes lie there, and no one has proved the flag wrong."""
     (pending,) = record(ledger, [flagged("a", detectors=frozenset({"hashes"}))])
     ledger.actions.finish(pending.id, state)
     clip = frozenset({"clip"})

@@ -41,7 +41,7 @@ def known(ledger, obj):
 
 
 def test_it_is_intended_and_never_flagged(ledger) -> None:
-    """The intent says why, so that nobody finishes it who only wants to act on flagged objects."""
+    """The intent says why, so that no one finishes it who only wants to act on flagged objects."""
     (pending,) = act(ledger, unreadable(), checked("b"))
     assert (pending.obj, pending.action, pending.unreadable) == (stored("a"), "delete", True)
     assert ledger.actions.unfinished(STORAGE) == [pending]
@@ -144,7 +144,7 @@ def test_an_intent_is_dropped_as_soon_as_anything_else_is_learned(quick_ledger, 
 
 
 def test_a_dry_run_that_finds_the_same_leaves_an_intent_standing(quick_ledger) -> None:
-    """A live pass decided it, and it may be under way; a live pass decides it anew."""
+    """A live pass decided it, and it may be under way; a live pass decides it again."""
     (pending,) = act(quick_ledger, unreadable())
     assert act(quick_ledger, unreadable(), dry_run=True, unreadable_action=None) == []
     assert quick_ledger.actions.unfinished(STORAGE) == [pending]

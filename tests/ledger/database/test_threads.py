@@ -50,7 +50,7 @@ def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
 
 
 def test_a_slow_reader_holds_nobody_back(database_file) -> None:
-    """Somebody pages through ``flagged`` while a pass writes on."""
+    """Someone pages through ``flagged`` while a pass writes on."""
     with open_ledger(sqlite_url(database_file), busy_timeout_s=0.05) as ledger:
         record(ledger, [flagged("a"), flagged("b")], dry_run=True)
         rows = ledger.reviews.flagged()

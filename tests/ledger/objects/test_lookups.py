@@ -104,7 +104,7 @@ def test_flagged_rows_of_a_dry_run_are_pending(ledger) -> None:
     ],
 )
 def test_acted_on_objects_that_are_listed(ledger, state, answer) -> None:
-    """Intended: under way. Failed: open. Refused or done, and still there: to be judged anew."""
+    """Intended: under way. Failed: open. Refused or done, and still there: to be judged again."""
     (pending,) = record(ledger, [flagged("a")])
     if state is not ActionState.INTENDED:
         ledger.actions.finish(pending.id, state)
@@ -168,7 +168,7 @@ def test_what_changed_before_its_action_is_to_be_looked_at_again_until_it_is_gon
 
 
 def test_an_action_is_wanted_until_a_human_clears_it_or_it_is_done(ledger) -> None:
-    """Asked directly before the deed."""
+    """Asked directly before the action."""
     first, second = record(ledger, [flagged("a"), flagged("b")])
     assert ledger.actions.is_intended(first.id)
     ledger.reviews.decide(["a"], Review.CLEARED)

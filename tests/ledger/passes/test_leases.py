@@ -93,7 +93,7 @@ def test_a_pass_that_ends_with_an_error_gives_the_storage_back(shared_url) -> No
 @posix_only
 @pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
 def test_after_a_kill_the_same_machine_takes_the_storage_at_once(shared_url, reaped) -> None:
-    """Also while nobody has asked yet how the killed process ended."""
+    """Also while no one has asked yet how the killed process ended."""
     with open_ledger(shared_url) as ledger, lease_taker(shared_url, STORAGE) as taker:
         assert taker.ask("take") == "taken"
         assert not is_free(ledger)

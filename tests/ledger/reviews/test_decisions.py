@@ -95,7 +95,7 @@ def test_a_decision_can_be_taken_back(ledger) -> None:
 
 
 def test_a_confirmed_row_stays_open_until_it_is_acted_on(ledger) -> None:
-    """Confirming is a statement, not a deed."""
+    """Confirming is a statement, not an action."""
     record(ledger, [flagged("a", "same")], dry_run=True)
     ledger.reviews.decide(["a"], Review.CONFIRMED)
     assert [row.review for row in ledger.reviews.flagged()] == [Review.CONFIRMED]

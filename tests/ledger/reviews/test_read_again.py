@@ -55,7 +55,7 @@ def test_an_object_that_is_asked_for_is_read_by_the_next_pass(ledger, status) ->
 
 
 def test_a_deletion_for_being_unreadable_is_dropped_until_it_is_read_again(ledger) -> None:
-    """It may turn out to be a picture, and nothing is deleted that somebody wants to have looked at."""
+    """It may turn out to be a picture, and nothing is deleted that someone wants to have looked at."""
     (pending,) = record(ledger, [unreadable("a")], action=None, unreadable_action="delete")
     assert ask(ledger, "a") == 1
     assert not ledger.actions.is_intended(pending.id)

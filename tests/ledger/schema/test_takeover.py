@@ -113,7 +113,7 @@ def test_a_decision_on_its_row_stays_when_the_object_is_judged(taken_over) -> No
 
 
 def test_intend_leaves_its_rows_alone(taken_over) -> None:
-    """Nobody said which object they are about."""
+    """No one said which object they are about."""
     assert taken_over.actions.intend(STORAGE, ["01/flagged.webp"], ActionPlan("delete")) == []
     assert taken_over.actions.unfinished(STORAGE) == []
 
@@ -151,7 +151,7 @@ def test_only_its_rows_can_be_adopted(taken_over) -> None:
 
 @pytest.mark.parametrize("state", [ActionState.DONE, ActionState.REFUSED])
 def test_what_became_of_its_action_can_be_told_by_the_actions_id(taken_over, state) -> None:
-    """Gone already, or changed since: then a listed object is judged anew."""
+    """Gone already, or changed since: then a listed object is judged again."""
     row = row_of(taken_over, "01/flagged.webp")
     taken_over.actions.finish(row.action_id, state, "was already gone")
     assert row_of(taken_over, "01/flagged.webp").action_state is state

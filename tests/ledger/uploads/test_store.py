@@ -71,7 +71,7 @@ def test_what_was_let_in_unchecked_is_listed_until_it_is_judged_at_the_door(quic
 
 @pytest.mark.parametrize("status", [ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE])
 def test_what_cannot_be_looked_at_is_settled_without_a_verdict(quick_ledger, status) -> None:
-    """Somebody has tried."""
+    """Someone has tried."""
     quick_ledger.uploads.record([upload("a")])
     quick_ledger.uploads.record([upload("a", UploadAnswer.ACCEPTED, status=status)])
     assert waiting(quick_ledger) == []
@@ -105,7 +105,7 @@ def test_a_verdict_outlives_a_later_attempt_without_one(quick_ledger) -> None:
 
 
 def test_a_late_judgement_settles_without_counting(quick_ledger) -> None:
-    """The answer that was given stays on record; bytes that nobody asked about are not invented."""
+    """The answer that was given stays on record; bytes that no one asked about are not invented."""
     quick_ledger.uploads.record([upload("a")])
     quick_ledger.uploads.record([judged("a", answer=None), judged("never asked", answer=None)])
     row = row_for(quick_ledger, "a")
@@ -180,7 +180,7 @@ def test_what_is_nowhere_to_be_found_is_taken_off_the_list(ledger) -> None:
 
 
 def test_somebody_else_can_say_that_it_is_nowhere_to_be_found(quick_ledger) -> None:
-    """Whoever looks into the storage for a relay; a verdict is not taken back by that."""
+    """Anyone who looks into the storage for a relay; a verdict is not taken back by that."""
     quick_ledger.uploads.record([upload("a"), judged("b")])
     quick_ledger.uploads.record(
         [upload(name, None, status=ItemStatus.GONE, reason="not met") for name in ("a", "b", "c")]
@@ -237,7 +237,7 @@ def test_an_upload_that_was_refused_is_cleared_by_its_hash(ledger, digits) -> No
 
 
 def test_old_uploads_that_were_fine_can_be_forgotten(ledger) -> None:
-    """Neither refused ones nor those that somebody still has to look at."""
+    """Neither refused ones nor those that someone still has to look at."""
     names = {"clear": judged("clear"), "new": judged("new", at=AT + MINUTE), "bad": judged("bad", Outcome.FLAGGED)}
     names |= {"unchecked": upload("unchecked"), "refused": upload("refused", UploadAnswer.REFUSED)}
     ledger.uploads.record(list(names.values()))

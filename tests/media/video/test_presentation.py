@@ -48,7 +48,7 @@ def test_rotation_and_mirroring_are_obeyed(rotation, corners):
     ("aspect", "shown"), [(Fraction(2), (256, 96)), (Fraction(1, 2), (128, 192)), (Fraction(900), (128, 96))]
 )
 def test_pixels_that_are_not_square_are_obeyed(aspect, shown):
-    """An anamorphic picture is stretched as players do; proportions that nobody has are not believed."""
+    """An anamorphic picture is stretched as players do; proportions that no one has are not believed."""
     media = look(video([scene(1)] * 3, aspect=aspect))
     assert (media.info.width, media.info.height) == shown
     assert media.frames[0].pixels.shape == (shown[1], shown[0], 3)

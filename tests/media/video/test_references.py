@@ -19,7 +19,7 @@ from lemmy_safety.records import ItemStatus
 
 @pytest.fixture
 def bait(tmp_path):
-    """A video on the disk and a server that nobody must call: what a hostile file could refer to."""
+    """A video on the disk and a server that no one must call: what a hostile file could refer to."""
     path = tmp_path / "bait.mp4"
     path.write_bytes(video([scene(99)] * 3))
     with socket.create_server(("127.0.0.1", 0)) as server:

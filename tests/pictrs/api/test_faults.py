@@ -44,7 +44,7 @@ INTERNAL = {
 
 
 class Clock:
-    """Time that passes only while somebody pauses."""
+    """Time that passes only while someone pauses."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -54,7 +54,7 @@ def test_what_nobody_waits_for_is_not_handed_out(assignments) -> None:
 
 
 def test_what_a_silent_worker_got_goes_to_another_one(assignments) -> None:
-    """Until then to nobody; and the silent one, whose line may have been cut, gets nothing more before it speaks."""
+    """Until then to no one; and the silent one, whose line may have been cut, gets nothing more before it speaks."""
     assignments.add(item("a"))
     assignments.note_poll("cut", "rules", 0.0)
     assignments.note_poll("cut", "rules", 0.0)  # a second question, open for ever

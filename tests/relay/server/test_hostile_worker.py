@@ -1,4 +1,4 @@
-"""Whoever has a worker's key says to a relay whatever he likes: the relay answers 400 or 413, records nothing, and goes on."""
+"""Anyone who has a worker's key says to a relay whatever he likes: the relay answers 400 or 413, records nothing, and goes on."""
 
 from __future__ import annotations
 

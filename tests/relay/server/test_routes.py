@@ -188,7 +188,7 @@ def test_two_workers_get_different_uploads(relay) -> None:
 
 
 def test_a_question_whose_worker_hung_up_takes_nothing_with_it(relay) -> None:
-    """The upload that comes next goes to somebody who is there."""
+    """The upload that comes next goes to someone who is there."""
     from http.client import HTTPConnection  # noqa: PLC0415
 
     for _ in range(3):
@@ -278,7 +278,7 @@ def test_a_worker_with_other_detectors_clears_no_flag(relay) -> None:
 
 
 def test_what_a_dead_worker_holds_takes_no_place_in_the_queue(tmp_path) -> None:
-    """It may still say a word about it, but nobody waits, and the bytes are gone."""
+    """It may still say a word about it, but no one waits, and the bytes are gone."""
     with running_relay(tmp_path, budget_s=1.0, queue=1) as relay:
         asked = relay.ask_later(b"one")
         pop(relay)
@@ -363,7 +363,7 @@ def test_without_the_key_nothing_is_given_or_taken(relay, method, path, key) -> 
     ],
 )
 def test_nonsense_from_a_worker_is_400_and_decides_nothing(relay, body) -> None:
-    """The upload waits on for somebody who makes sense."""
+    """The upload waits on for someone who makes sense."""
     asked = relay.ask_later(b"one")
     name, _ = pop(relay)
     if isinstance(body, dict) and body.get("image") == "NAME":
@@ -374,7 +374,7 @@ def test_nonsense_from_a_worker_is_400_and_decides_nothing(relay, body) -> None:
 
 
 def test_other_bad_messages_get_the_right_status(relay) -> None:
-    """Too long, nobody's, and lists that are none."""
+    """Too long, no one's, and lists that are none."""
     assert call(relay.port, "POST", POP, body=b"x" * 1_100_000).status == 413
     reply = call(relay.port, "POST", POP, body={"image": "nobodys.png", "is_csam": True, "is_nsfw": True})
     assert (reply.status, "message" in reply.json) == (404, True)

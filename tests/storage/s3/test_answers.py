@@ -135,7 +135,7 @@ def test_a_head_without_words_is_explained(head: int, listing: tuple | None, err
 
 
 def test_every_exception_of_botocore_has_a_meaning() -> None:
-    """A new class in botocore fails here until somebody decides what it means to an admin."""
+    """A new class in botocore fails here until someone decides what it means to an admin."""
     every = [
         kind
         for kind in vars(botocore.exceptions).values()

@@ -65,7 +65,7 @@ def test_what_is_wrong_at_the_door_has_its_own_class(
 
 
 def test_a_server_that_is_not_there_is_unreachable() -> None:
-    """Nobody listens: a passing fault, which names the server."""
+    """No one listens: a passing fault, which names the server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -73,7 +73,7 @@ def test_pages_of_all_ranges_are_all_keys(keys: list[str], connections: int) -> 
 
 
 def test_the_first_error_ends_the_listing() -> None:
-    """A range that cannot be listed is not left out: whoever lists is told."""
+    """A range that cannot be listed is not left out: anyone who lists is told."""
 
     def next_page(key_range: KeyRange, _before: Any) -> Any:
         if key_range.after == "b":

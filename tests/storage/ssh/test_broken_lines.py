@@ -38,7 +38,7 @@ def test_a_cut_connection_is_made_anew(backend: SshBackend, storage: SshStorage)
 def test_a_connection_that_breaks_in_the_middle_of_a_file_costs_nothing(
     backend: SshBackend, storage: SshStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is read anew and whole, and so is the next one."""
+    """The file is read again and whole, and so is the next one."""
     data = random.Random(5).randbytes(6_000_000)
     backend.put("large.jpg", data)
     original = sftp_transfer.data_in

@@ -100,7 +100,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(
 
 @pytest.mark.parametrize("backend", ["ssh-plain-user", "sftp"], indirect=True)
 def test_a_deletion_that_the_account_may_not_do_counts_as_failed(backend: SshBackend, tmp_path: Path) -> None:
-    """Its folder belongs to somebody else: a pass says that the storage refused, and the next one tries again."""
+    """Its folder belongs to someone else: a pass says that the storage refused, and the next one tries again."""
     backend.put("a/canary.png", canary_png())
     (backend.root / "a").chmod(0o755)
     os.chown(backend.root / "a", 0, 0)

@@ -128,7 +128,7 @@ def test_a_link_that_came_before_the_look_is_refused_where_the_server_resolves_n
 def test_a_deletion_that_a_link_came_into_does_not_count_as_done(
     backend: SshBackend, storage: SshStorage, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody can say which file the server removed; no folder outside is removed as empty either."""
+    """No one can say which file the server removed; no folder outside is removed as empty either."""
     once_before(monkeypatch, "remove", lambda: exchange(backend, outside))
     with pytest.raises(BadKey, match="symbolic link"):
         storage.delete(KEY)

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.external_service
 
 @pytest.fixture(autouse=True)
 def nobody_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No key of whoever runs the tests is used."""
+    """No key of the user who runs the tests is used."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -231,14 +231,14 @@ def test_a_person_is_asked_once(backend: SshBackend) -> None:
 
 
 def test_a_wrong_answer_is_a_wrong_passphrase(backend: SshBackend) -> None:
-    """It ends the try; nobody is asked for ever."""
+    """It ends the try; no one is asked for ever."""
     key = backend.server.authorize("ed25519-locked")
     with pytest.raises(PrivateKeyError, match="wrong"):
         backend.storage(private_key=key, ask_passphrase=lambda _prompt: "no").open()
 
 
 def test_an_open_key_needs_nobody(backend: SshBackend) -> None:
-    """A passphrase setting that is not needed does no harm, and nobody is asked."""
+    """A passphrase setting that is not needed does no harm, and no one is asked."""
     assert works(backend.storage(passphrase="unused", ask_passphrase=pytest.fail))
 
 
@@ -402,7 +402,7 @@ def test_what_is_no_ssh_server_is_unreachable(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", ["missing", "file", "below a file"])
 def test_a_root_that_is_no_folder_is_missing(backend: SshBackend, kind: str) -> None:
-    """The folder is named, and the setting to mend."""
+    """The folder is named, and the setting to fix."""
     backend.put("file", b"x")
     root = {"missing": "nothing/here", "file": "file", "below a file": "file/x"}[kind]
     with pytest.raises(StorageMissing, match=root) as caught:

@@ -384,7 +384,7 @@ def test_names_of_files_may_hold_environment_variables(
 
 
 def test_a_folder_in_the_place_of_the_file_is_not_called_a_matter_of_permissions(tmp_path: Path) -> None:
-    """Nobody should run chmod over it."""
+    """No one should run chmod over it."""
     with pytest.raises(SettingsError) as caught:
         read_ssh_config(tmp_path)
     assert "permission" not in caught.value.hint

@@ -83,7 +83,7 @@ class Mutator:
         return source.form, data[:_MAX_BYTES]
 
     def _structured(self, source: SeedFile, dice: random.Random) -> bytes:
-        """One or a few edits of pieces; only the first can use the offsets, so that more of them start anew."""
+        """One or a few edits of pieces; only the first can use the offsets, so that more of them start again."""
         data, pieces = source.data, source.pieces
         for _ in range(dice.choice((1, 1, 1, 2, 3))):
             if not pieces:

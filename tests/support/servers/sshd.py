@@ -1,6 +1,6 @@
 """A real OpenSSH server for tests, on a free port of this machine, with a shell account and one for SFTP only.
 
-The shell account is whoever runs the tests. The SFTP-only account needs root: a system user is made for the process,
+The shell account is the user who runs the tests. The SFTP-only account needs root: a system user is made for the process,
 locked into a folder (ChrootDirectory, ForceCommand internal-sftp), and removed at the end. The same user with a shell
 and without the jail is an account that may not do everything.
 """
@@ -110,7 +110,7 @@ class SshServer:
         self._authorized.touch()
         self._options = list(options)
         self._first_options: list[str] = []
-        # The start-up files of whoever runs the tests are no part of them.
+        # The start-up files of the user who runs the tests are no part of them.
         self.environment = {"HOME": str(self.folder)}
         self._process: subprocess.Popen[bytes] | None = None
         self.host_keys: list[Path] = []

@@ -101,7 +101,7 @@ class _MortalServer(ThreadingHTTPServer):
 
     def end(self) -> None:
         self.shutdown()
-        # Before those that were not accepted yet are refused: nobody is answered after that.
+        # Before those that were not accepted yet are refused: no one is answered after that.
         for connection in list(self._connections):
             with suppress(OSError):  # it has gone by itself
                 connection.shutdown(socket.SHUT_RDWR)

@@ -41,7 +41,7 @@ def test_openvino_stays_within_its_measured_bound(tiny, precision, monkeypatch, 
 
 
 def test_a_damaged_openvino_model_is_removed_and_told(tiny, tmp_path):
-    """Half a file is an error of the detector, and the next start makes the model anew."""
+    """Half a file is an error of the detector, and the next start makes the model again."""
     needs_openvino()
     folder = tmp_path / "clip-int8-broken"
     folder.mkdir()
@@ -79,7 +79,7 @@ def test_a_stop_ends_the_making_of_a_model(tiny, tmp_path, monkeypatch):
 
 
 def test_a_model_is_not_made_for_a_program_that_is_gone(tiny, tmp_path):
-    """Whoever asked was killed: its end of the pipe is closed, the maker ends at once and leaves no model."""
+    """The process that asked was killed: its end of the pipe is closed, the maker ends at once and leaves no model."""
     needs_openvino()
     order = {
         "model": tiny.model,
@@ -121,7 +121,7 @@ def test_a_maker_that_is_in_native_code_ends_with_its_program(tmp_path):
 
 
 def test_of_two_starts_that_make_the_same_model_both_get_it(tiny, tmp_path, monkeypatch):
-    """Whoever is second finds the folder of the first and takes that."""
+    """The second process finds the folder of the first and takes that."""
     code = (
         "import json, pathlib, sys; folder = pathlib.Path(json.loads(sys.stdin.readline())['folder']); "
         "other = folder.parent / sys.argv[1] if len(sys.argv) > 1 else None; "

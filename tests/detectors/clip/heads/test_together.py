@@ -66,7 +66,7 @@ class ProbeProof(Proof):
 
 
 class UnprovenHead(ProbeHead):
-    """The same probe by another name, of which nobody has proven anything."""
+    """The same probe by another name, of which no one has proven anything."""
 
     name = "unproven"
     labels = ("unproven",)
@@ -207,7 +207,7 @@ def test_heads_are_told_apart_by_their_labels(planted):
 
 
 def test_a_head_that_says_what_it_has_not_declared_is_refused(planted):
-    """A label that nobody looks for would be a finding that is lost."""
+    """A label that no one looks for would be a finding that is lost."""
     talkative = ProbeHead(planted.probe.direction, -2.0)
     talkative.judge = lambda *_: {"another": {}}
 

@@ -105,7 +105,7 @@ def test_what_an_earlier_start_found_useless_is_not_even_loaded(tiny, tmp_path, 
 
 
 def test_an_encoder_asked_for_by_name_is_taken_whatever_it_saves(tiny, tmp_path, monkeypatch):
-    """Somebody who names an encoder wants to see it work."""
+    """Someone who names an encoder wants to see it work."""
     bounds(monkeypatch, **{"torch-fp16": (0.05, 5.0)})
     request = request_for(tiny, tmp_path)
     names = ready_stages("torch-fp16", "cpu", request)
@@ -115,7 +115,7 @@ def test_an_encoder_asked_for_by_name_is_taken_whatever_it_saves(tiny, tmp_path,
 
 
 def test_a_bound_is_measured_once_for_these_weights(tiny, tmp_path, monkeypatch):
-    """The second start reads it; other weights or other words are measured anew."""
+    """The second start reads it; other weights or other words are measured again."""
     request = request_for(tiny, tmp_path)
     (stage,) = open_stages(("torch-bf16",), tiny.reference, request, only_useful=False)
     stage.bound.checked = 7
