@@ -75,7 +75,7 @@ class CircuitBreaker:
         """
         breaker = self._ledger.breaker
         if breaker.holds(action_id):
-            self._say_that_it_is_tripped()
+            self._warn_that_it_is_tripped()
             return False
         usual = None if so_far is None else self._usual_shares(so_far.run_id)
         with breaker.turn(action_id) as turn:
@@ -139,7 +139,7 @@ class CircuitBreaker:
             self._said = False
         return self._usual
 
-    def _say_that_it_is_tripped(self) -> None:
+    def _warn_that_it_is_tripped(self) -> None:
         if not self._said:
             self._said = True
             state = self._ledger.breaker.state()

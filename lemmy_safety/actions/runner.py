@@ -174,7 +174,7 @@ class ActionRunner:
 
     def _ancestor_object_is_gone(self, row: FlaggedRow, action: str) -> ActionReport:
         try:
-            self.storage.see_that_it_is_mounted(row.key)
+            self.storage.ensure_mounted(row.key)
         except StorageUnreachable as error:
             return ActionReport(key=row.key, action=action, state=row.action_state, detail=error.message)
         self._close_legacy(row, ActionState.DONE, "was already gone")

@@ -26,7 +26,7 @@ from lemmy_safety.cli.commands.run import run
 from lemmy_safety.cli.commands.serve import serve
 from lemmy_safety.cli.commands.unreadable import unreadable
 from lemmy_safety.cli.commands.worker import worker
-from lemmy_safety.cli.input.asking import someone_is_there
+from lemmy_safety.cli.input.asking import at_a_terminal
 from lemmy_safety.cli.input.invocation import Invocation, current, settings_options, shown_default
 from lemmy_safety.cli.output.failures import present, understood, warn
 from lemmy_safety.cli.process.starting import START_UP
@@ -68,7 +68,7 @@ class Application(click.Group):
             code = present(reason, debug=invocation.debug, redaction=invocation.redaction)
             file = invocation.fault_file()
             # A person at a terminal has already seen the error.
-            if file is not None and invocation.is_service and _is_lasting(reason) and not someone_is_there():
+            if file is not None and invocation.is_service and _is_lasting(reason) and not at_a_terminal():
                 wait_to_be_stopped(file, fault=invocation.redaction.said_by(reason), code=code, warn=warn)
         sys.exit(code if isinstance(code, int) else 0)
 

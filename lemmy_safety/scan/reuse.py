@@ -19,7 +19,7 @@ class FromLedger:
 
     def __call__(self, obj: StoredObject, sha256: str, ruleset: Ruleset) -> ItemResult | None:
         known = self._ledger.objects.verdict_for(sha256, ruleset)
-        if known is None or not holds_under(obj.key, known, ruleset=ruleset):
+        if known is None or not valid_under(obj.key, known, ruleset=ruleset):
             return None
         return ItemResult(obj=obj, assessment=known.assessment, reused_from=known.key)
 
@@ -29,7 +29,7 @@ def judge_all(_obj: StoredObject, _sha256: str, _ruleset: Ruleset) -> None:
     return
 
 
-def holds_under(key: str, known: KnownVerdict, *, ruleset: Ruleset) -> bool:
+def valid_under(key: str, known: KnownVerdict, *, ruleset: Ruleset) -> bool:
     """Whether a verdict is valid under this key too.
 
     An object's name is the only thing judged that is not in its bytes; it matters if ``Ruleset.names_matter``.

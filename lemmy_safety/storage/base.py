@@ -224,10 +224,10 @@ class Storage(ABC):
             )
             was_there = proved is not None and self._delete(key, proved)
         if not was_there:
-            self.see_that_it_is_mounted(key)
+            self.ensure_mounted(key)
         return was_there
 
-    def see_that_it_is_mounted(self, key: str) -> None:
+    def ensure_mounted(self, key: str) -> None:
         """If *everything* is missing, the storage is probably not mounted: do not count a missing object as deleted.
 
         A store that was emptied on purpose looks the same; the intent then stays open, which does no harm.

@@ -165,7 +165,7 @@ class Decider(ABC):
         if job is not None:
             if job.learned.done() and (late := job.learned.result()) is not None:  # just in time
                 return await self._decided(upload, late)
-            job.let_down = True
+            job.answered_early = True
         if known is not None:
             return await self._decided(upload, known)
         name, reason = _shown(upload), cause.value
@@ -198,7 +198,7 @@ class Decider(ABC):
         The answer's own record was queued when it was sent, so this one follows it.
         """
         assessment = learned.assessment
-        if job.let_down and assessment.status.settled:
+        if job.answered_early and assessment.status.settled:
             self._recorder.record_later(_record(job.upload, None, learned))
             verdict = assessment.verdict
             self._meters.late_verdict(assessment.status.value if verdict is None else verdict.outcome.value)

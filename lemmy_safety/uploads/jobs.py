@@ -33,7 +33,7 @@ class Job:
     began: float = math.inf
     """When its decoding began (the loop's clock)."""
     made_way: bool = False
-    let_down: bool = False
+    answered_early: bool = False
     """Whether a caller was answered before the job ended."""
     early_of: Job | None = None
     """If this job is only about the file's own frames: the job of the same bytes, which goes on meanwhile."""

@@ -77,7 +77,7 @@ class _Probe(Generic[T]):
         now = asyncio.get_running_loop().time()
         if self._asked is None or (self._asked.done() and now - self._asked_at > self._fresh_s):
             self._asked, self._asked_at = self._thread.run(self._question), now
-            self._asked.add_done_callback(_say_why)
+            self._asked.add_done_callback(_log_reason)
         await asyncio.wait({self._asked}, timeout=_PATIENCE_S)
         if not self._asked.done() or self._asked.exception() is not None:
             return None
@@ -89,6 +89,6 @@ class _Probe(Generic[T]):
             raise error
 
 
-def _say_why(done: asyncio.Future[T]) -> None:
+def _log_reason(done: asyncio.Future[T]) -> None:
     if not done.cancelled() and (error := done.exception()) is not None:
         log.error("the database does not answer: %s", error)

@@ -52,7 +52,7 @@ def open_scanner(
     with ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))
         if settings.all:
-            ledger.passes.see_that_no_sweep_runs(storage.name)
+            ledger.passes.ensure_no_sweep_runs(storage.name)
         stack.callback(storage.close)
         decoder = stack.enter_context(start_decoder(settings))
         # A daemon may be idle for hours before it sees a picture.

@@ -112,7 +112,7 @@ def test_a_sweep_that_begins_in_a_pause_reads_nothing_until_it_is_over(many, dat
         assert watcher.paused.wait(PATIENCE_S)
         assert storage.reads == []
         with open_ledger(sqlite_url(database)) as other, pytest.raises(PassRunning):
-            other.passes.see_that_no_sweep_runs(storage.name)
+            other.passes.ensure_no_sweep_runs(storage.name)
         clock.now = MORNING
         summary = sweep.end()
     assert (summary.seen, summary.checked, summary.complete) == (60, 60, True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lemmy_safety.cli.checks.check import Check, fault
-from lemmy_safety.cli.input.database import as_it_is, has_no_database, shown_name
+from lemmy_safety.cli.input.database import has_no_database, shown_name, without_upgrade
 from lemmy_safety.cli.output.text import iso, plural
 from lemmy_safety.errors import (
     ActionRefused,
@@ -61,7 +61,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
             check_locks(wiring.database_path(settings))
             yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
         else:
-            with as_it_is(settings) as ledger:
+            with without_upgrade(settings) as ledger:
                 if database is not None:
                     check_locks(database)
                 present, needed = ledger.maintenance.schema_version()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lemmy_safety.cli.input.database import as_it_is, existing_ledger, shown_name
+from lemmy_safety.cli.input.database import existing_ledger, shown_name, without_upgrade
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.text import counted, printable, write_json
 
@@ -46,7 +46,7 @@ def backup(path: Path | None, *, force: bool) -> None:
     PATH is a file or a folder; without it the copy lies next to the database, with the time in its name. For PostgreSQL the
     command only says how to call pg_dump. A database that has lost tables is copied too, and then the command ends with 55.
     """
-    with as_it_is(current().settings()) as ledger:
+    with without_upgrade(current().settings()) as ledger:
         copy = ledger.maintenance.back_up(path, overwrite=force)
         click.echo(f"The backup is {printable(str(copy))} ({copy.stat().st_size / 1_000_000:,.1f} MB).")
         # Only now: the copy of a damaged database may be the only one left.
@@ -62,7 +62,7 @@ def version(*, as_json: bool) -> None:
     Ends with 55 where tables or columns of its schema are missing.
     """
     settings = current().settings()
-    with as_it_is(settings) as ledger:
+    with without_upgrade(settings) as ledger:
         present, needed = ledger.maintenance.schema_version()
         if as_json:
             write_json({"present": present or None, "needed": needed})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.input.asking import agree, asker, someone_is_there, typed
+from lemmy_safety.cli.input.asking import agree, asker, at_a_terminal, typed
 from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys, unknown_keys
@@ -86,7 +86,7 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
 def _ask(rows: Sequence[FlaggedRow], *, room: int, policy: Policy) -> None:
     """Ask a person; for more than the circuit breaker admits, they have to type the number."""
     _preview(rows)
-    if not someone_is_there():
+    if not at_a_terminal():
         raise ActionRefused(
             f"{plural(len(rows), 'object')} would be deleted, and there is no terminal to ask on.",
             hint=(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lemmy_safety.cli.input.asking import asker
-from lemmy_safety.cli.input.database import as_it_is, is_missing
+from lemmy_safety.cli.input.database import is_missing, without_upgrade
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.estimate import Report, as_json, show
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
@@ -181,7 +181,7 @@ def _known(settings: Settings, estimator: Estimator) -> Iterator[Known | None]:
         known: Known | None = None
         try:
             if settings.database_url or not is_missing(wiring.database_path(settings)):
-                ledger = stack.enter_context(as_it_is(settings))
+                ledger = stack.enter_context(without_upgrade(settings))
                 present, needed = ledger.maintenance.schema_version()
                 if present == needed:
                     ruleset = estimator.ruleset(settings.detectors)

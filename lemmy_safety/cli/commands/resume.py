@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lemmy_safety.cli.input.asking import confirmed, someone_is_there
+from lemmy_safety.cli.input.asking import at_a_terminal, confirmed
 from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.flag_reasons import counted_by, show_counts
@@ -98,7 +98,7 @@ def _show_state(state: BreakerState) -> None:
 
 
 def _ask(number: int) -> None:
-    if not someone_is_there():
+    if not at_a_terminal():
         without_asking = Step("lemmy-safety resume --yes", "approve the rest without asking")
         raise ActionRefused(
             f"{plural(number, 'action')} would be approved, and there is no terminal to ask on.",

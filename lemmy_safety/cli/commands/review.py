@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lemmy_safety.cli.input.asking import agree, someone_is_there
+from lemmy_safety.cli.input.asking import agree, at_a_terminal
 from lemmy_safety.cli.input.database import existing_ledger, storage_filter
 from lemmy_safety.cli.input.flag_filter import FlagFilter, filter_options
 from lemmy_safety.cli.input.invocation import current, settings_options
@@ -139,7 +139,7 @@ def _preview(rows: Iterator[FlaggedRow]) -> array[int]:
 
 def _ask(decision: Review, number: int) -> None:
     verb = "Clear" if decision is Review.CLEARED else "Confirm"
-    if not someone_is_there():
+    if not at_a_terminal():
         raise ActionRefused(
             f"{plural(number, 'object')} would be {decision.value}, and there is no terminal to ask on.",
             hint="Add --yes to decide without asking.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lemmy_safety.cli.commands.resume import approve, held_rows
-from lemmy_safety.cli.input.asking import asker, confirmed, someone_is_there
+from lemmy_safety.cli.input.asking import asker, at_a_terminal, confirmed
 from lemmy_safety.cli.output.failures import warn
 from lemmy_safety.cli.output.flag_reasons import show_counts
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
@@ -74,7 +74,7 @@ def run(invocation: Invocation, *, as_json: bool, yes: bool = False) -> int:
             show_next(after_pass(summary, action=settings.action))
 
     with StopSignals() as signals:
-        ask = None if yes or as_json or settings.dry_run or not someone_is_there() else confirm_first_deletions
+        ask = None if yes or as_json or settings.dry_run or not at_a_terminal() else confirm_first_deletions
         try:
             summary = sweep(settings, signals, show_broken=show, ask=ask)
         except PassRunning:

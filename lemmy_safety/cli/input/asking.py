@@ -22,10 +22,10 @@ _AGAIN_S = 0.05
 
 def asker() -> Callable[[str], str] | None:
     """How to ask for a passphrase, or None without a person to ask (a service, a pipe, a script)."""
-    return _ask if someone_is_there() else None
+    return _ask if at_a_terminal() else None
 
 
-def someone_is_there() -> bool:
+def at_a_terminal() -> bool:
     """Whether a question would be seen and could be answered."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 

@@ -25,7 +25,7 @@ def existing_ledger(settings: Settings) -> Ledger:
     return wiring.open_ledger(settings)
 
 
-def as_it_is(settings: Settings) -> Ledger:
+def without_upgrade(settings: Settings) -> Ledger:
     """The ledger without any upgrade: to read a database that may be of another version.
 
     :raises LedgerError: it does not exist yet, cannot be opened, or is of a newer version.

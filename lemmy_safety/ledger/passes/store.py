@@ -149,7 +149,7 @@ class Passes:
             lease._ended.set()  # noqa: SLF001 - its maker's
             self._release(lease)
 
-    def see_that_no_sweep_runs(self, storage: str) -> None:
+    def ensure_no_sweep_runs(self, storage: str) -> None:
         """Check this before loading gigabytes of models in vain. Passes of the daemon are short, and worth waiting for.
 
         :raises PassRunning: a process that appears to be alive is running a sweep.

@@ -137,7 +137,7 @@ class Reviews:
         decided = Decision(review=decision, note=clean_text(note), at=now)
         with self._database.writing() as connection:
             hits = _rows_with(connection, keys, storage)
-            _see_that_keys_are_clear(hits.values())
+            _check_keys_unambiguous(hits.values())
             unknown = set(keys) - {row.key for row in hits.values()}
             named = uploads_named(connection, sorted(unknown))
             unknown -= named.keys()
@@ -226,7 +226,7 @@ def _audit_of(
     ]
 
 
-def _see_that_keys_are_clear(rows: Iterable[AnyRow]) -> None:
+def _check_keys_unambiguous(rows: Iterable[AnyRow]) -> None:
     meant: dict[str, str] = {}
     for row in rows:
         if row.sha256 is not None and meant.setdefault(row.key, row.sha256) != row.sha256:

@@ -66,7 +66,7 @@ def record(
     let_in: list[str] = []
     judgements = Judgements(connection, hashes, now)
     for told in results:
-        result = _under_standing_flag(told, judgements)
+        result = _under_valid_flag(told, judgements)
         old = rows.get(result.sha256)
         new = _merged(old, result, now)
         if new is None:
@@ -85,7 +85,7 @@ def record(
         connection.execute(events.insert(), entries)
 
 
-def _under_standing_flag(result: UploadResult, judgements: Judgements) -> UploadResult:
+def _under_valid_flag(result: UploadResult, judgements: Judgements) -> UploadResult:
     """The result, changed if a flag stands on its bytes and wins."""
     if result.assessment is None:
         return result

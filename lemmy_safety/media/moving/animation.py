@@ -23,7 +23,7 @@ from lemmy_safety.media.base import DecodedMedia, MediaLimits
 from lemmy_safety.media.complaints import complaint_of
 from lemmy_safety.media.deadline import Deadline
 from lemmy_safety.media.moving import animation_pictures, video
-from lemmy_safety.media.moving.animation_frames import mended, only, stored_frames, willing_s
+from lemmy_safety.media.moving.animation_frames import mended, only, shown_by_browsers_s, stored_frames
 from lemmy_safety.media.moving.animation_plan import ALL_FRAMES_COST, longest_unseen_s, showing_cost, worth_showing
 from lemmy_safety.media.moving.sampling import LONG_S, LOOK_EVERY_S, FrameSampler
 from lemmy_safety.media.pixels import rendering
@@ -222,7 +222,7 @@ class _PillowPlayer:
                 image.seek(number)
                 image.load()
                 self._note(image)
-                shown_s = willing_s(float(image.info.get("duration") or 0) / 1000)
+                shown_s = shown_by_browsers_s(float(image.info.get("duration") or 0) / 1000)
                 self._look(image, at_s, shown_s, number=number, pinned=number in {0, self._count - 1})
                 at_s += shown_s
                 self.shown += 1

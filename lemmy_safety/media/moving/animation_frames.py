@@ -76,7 +76,7 @@ class StoredFrames:
         return sum(frame.shown_s for frame in self.frames)
 
 
-def willing_s(seconds: float) -> float:
+def shown_by_browsers_s(seconds: float) -> float:
     """How long browsers show a frame that asks for this many seconds."""
     return seconds if seconds > _UNWILLING_S else _INSTEAD_S
 
@@ -150,7 +150,7 @@ def _gif_frame(data: bytes, block: gif.GifBlock, control: gif.GifBlock | None, c
     flags = 0 if control is None else little(data, control.chain + 1, 1)
     delay_s = 0.0 if control is None else little(data, control.chain + 2, 2) / 100
     return StoredFrame(
-        shown_s=willing_s(delay_s),
+        shown_s=shown_by_browsers_s(delay_s),
         pixels=width * height,
         right=left + width,
         bottom=top + height,
@@ -224,7 +224,7 @@ def _png_frame(data: bytes, control: _Chunk, end: int, canvas: tuple[int, int], 
     width, height, left, top = (big(data, body + at, 4) for at in (4, 8, 12, 16))
     delay, parts, disposal, blending = (big(data, body + at, size) for at, size in ((20, 2), (22, 2), (24, 1), (25, 1)))
     return StoredFrame(
-        shown_s=willing_s(delay / (parts or 100)),
+        shown_s=shown_by_browsers_s(delay / (parts or 100)),
         pixels=width * height,
         right=left + width,
         bottom=top + height,
@@ -302,7 +302,7 @@ def _webp_frame(data: bytes, at: int, end: int, canvas: tuple[int, int]) -> Stor
     # Lossless data has its own transparency flag, after the sizes of 14 bits each.
     opaque = codec == b"VP8 " or (codec == b"VP8L" and not little(data, inner + _CHUNK_HEADER + 4, 1) & _HAS_ALPHA)
     return StoredFrame(
-        shown_s=willing_s(shown_ms / 1000),
+        shown_s=shown_by_browsers_s(shown_ms / 1000),
         pixels=width * height,
         right=left + width,
         bottom=top + height,

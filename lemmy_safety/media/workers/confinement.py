@@ -39,7 +39,7 @@ _KEPT_PART: Final = 16
 _OVERTIME_FACTOR: Final = 2
 
 
-def leave_stopping_to_the_parent() -> None:
+def ignore_stop_signals() -> None:
     """Ignore signals to stop: Ctrl-C, a closed terminal and a service manager reach all processes; only one may
     respond.
 

@@ -43,7 +43,7 @@ _ANY_SIZE: Final = sys.maxsize
 
 def main() -> NoReturn:
     """Work until the input ends."""
-    confinement.leave_stopping_to_the_parent()
+    confinement.ignore_stop_signals()
     confinement.leave_no_core_dump()
     confinement.decode_in_one_thread()
     jobs, answers = _take_the_pipes()

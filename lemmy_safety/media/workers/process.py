@@ -42,7 +42,7 @@ _PIPE_BYTES: Final = 1024 * 1024
 #: POSIX shells count exit codes up to this; Windows has its own, known by their hexadecimal names.
 _LARGEST_EXIT_CODE: Final = 255
 
-#: The parent handles signals to stop (``confinement.leave_stopping_to_the_parent``), even before anything is imported.
+#: The parent handles signals to stop (``confinement.ignore_stop_signals``), even before anything is imported.
 #: numpy's OpenBLAS starts a thread for each core at import; ``confinement`` says why it must not.
 _PROGRAM: Final = """
 import os, signal, sys

@@ -158,7 +158,7 @@ class Assignments:
         """Remove items that have no waiting caller and that no worker will answer any more."""
         for item in list(self._items.values()):
             told = item.handed_at is not None and now - item.handed_at < _LATE_S
-            if item.job.let_down and not item.job.awaited and not told:
+            if item.job.answered_early and not item.job.awaited and not told:
                 del self._items[item.name]
                 yield item
         for name, worker in list(self._workers.items()):

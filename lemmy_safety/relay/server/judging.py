@@ -78,7 +78,7 @@ class RelayJudging:
         self._loop = asyncio.get_running_loop()
         self._questions = Questions("look-up-upload")
         #: For slow questions and writes: no upload waits for them.
-        self._books = WorkerThreads("keep-relay-books")
+        self._books = WorkerThreads("relay-recorder")
         self._tasks = Tasks()
         self._jobs = JobTable(capacity=queue, meters=meters, on_learned=on_learned, is_open=_is_open)
         self._assignments = Assignments(budget_s=budget_s, now=self._loop.time())
@@ -99,7 +99,7 @@ class RelayJudging:
             self._meters.model(self.model)
             if now - forgotten >= _FORGETTING_S:
                 forgotten = now
-                self._books.run(self._forget_rows).add_done_callback(_say_fault)
+                self._books.run(self._forget_rows).add_done_callback(_log_fault)
             await asyncio.sleep(_HOUSEKEEPING_S)
 
     def _forget_rows(self) -> None:
@@ -261,7 +261,7 @@ def _learned(job: Job, answer: WorkerAnswer) -> Learned:
     return Learned(said, cleared=said.flagged and not answer.refuse)
 
 
-def _say_fault(done: asyncio.Future[None]) -> None:
+def _log_fault(done: asyncio.Future[None]) -> None:
     error = done.exception()
     if error is not None:
         log.error("old uploads could not be forgotten: %s", error)

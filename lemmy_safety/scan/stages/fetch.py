@@ -168,7 +168,7 @@ class Fetcher:
         try:
             data = self._storage.read(obj.key, max_bytes=max(obj.size, 1), expected=obj, pace=self._pace)
         except ObjectGone:
-            self._storage.see_that_it_is_mounted(obj.key)
+            self._storage.ensure_mounted(obj.key)
             self._note_answer()
             return _unread(obj, ItemStatus.GONE, "vanished between listing and reading")
         except (ObjectChanged, ObjectTooLarge):

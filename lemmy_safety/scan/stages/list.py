@@ -307,7 +307,7 @@ class Lister:
                 obj = self._storage.stat(key)
             except ObjectGone:
                 try:
-                    self._storage.see_that_it_is_mounted(key)
+                    self._storage.ensure_mounted(key)
                 except StorageUnreachable as error:
                     log.warning("left to a later pass key=%r reason=%s", key, error.message)
                     continue

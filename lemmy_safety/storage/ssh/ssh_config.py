@@ -94,9 +94,9 @@ class SshConfig:
 
         :raises SettingsError: the file has an error; names file and line.
         """
-        _see_that_it_can_be_a_host("SSH host name", name)
+        _check_can_be_a_host("SSH host name", name)
         if username is not None:
-            _see_that_it_is_safe("SSH user name", username)
+            _ensure_safe("SSH user name", username)
         if self._text is None:
             return SshHost(name=name, address=name, port=port or DEFAULT_PORT, username=username)
         # Like options on ssh's command line: the first value counts, and these come before the file's.
@@ -130,10 +130,10 @@ class SshConfig:
 
     def _host(self, name: str, found: paramiko.SSHConfigDict) -> SshHost:
         address = str(found["hostname"])
-        _see_that_it_can_be_a_host(f"{self._place('hostname')}: host name", address)
+        _check_can_be_a_host(f"{self._place('hostname')}: host name", address)
         username = found.get("user")
         if username is not None:
-            _see_that_it_is_safe(f"{self._place('user')}: user name", username)
+            _ensure_safe(f"{self._place('user')}: user name", username)
         port = self._port(found)
         tokens = _Tokens(name=name, address=address, port=port, username=username, alias=found.get("hostkeyalias"))
         jumps, command = self._way(found, tokens)
@@ -282,7 +282,7 @@ def _words(value: str | None) -> list[str]:
         return [value]
 
 
-def _see_that_it_is_safe(what: str, name: str) -> None:
+def _ensure_safe(what: str, name: str) -> None:
     if not name or _UNSAFE.search(name):
         raise SettingsError(
             f"{what}: {name!r} is not a name that SSH can use.",
@@ -290,9 +290,9 @@ def _see_that_it_is_safe(what: str, name: str) -> None:
         )
 
 
-def _see_that_it_can_be_a_host(what: str, name: str) -> None:
+def _check_can_be_a_host(what: str, name: str) -> None:
     """Refuse names that no name service could know, and anything that is more than a name."""
-    _see_that_it_is_safe(what, name)
+    _ensure_safe(what, name)
     if _MORE_THAN_A_NAME.search(name) or name.count(":") == 1:  # an IPv6 address has more colons
         raise SettingsError(
             f"{what}: {name!r} is not the name of a host alone.",

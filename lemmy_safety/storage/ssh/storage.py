@@ -228,7 +228,7 @@ class SshStorage(Storage):
                 raise
             asked = True
             session.remove(self._tree.full(path))
-            self._tree.see_that_it_is_gone(session, key, path, facts)
+            self._tree.ensure_gone(session, key, path, facts)
             session.remove_empty_folders(self._tree.parents(path)[::-1])
             return True
 

@@ -120,7 +120,7 @@ class SshTree:
             raise StorageUnreachable(f"{key!r} changed in the moment in which it was opened.", hint="")
         return reading.content
 
-    def see_that_it_is_gone(self, session: SftpSession, key: str, path: bytes, removed: Attributes) -> None:
+    def ensure_gone(self, session: SftpSession, key: str, path: bytes, removed: Attributes) -> None:
         """Check that a file is gone after the server reported its removal.
 
         :raises StorageError: AccessDenied, it still exists; BadKey, a link got in the way, and the removed

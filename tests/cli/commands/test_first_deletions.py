@@ -9,8 +9,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _at_a_terminal(monkeypatch):
-    monkeypatch.setattr("lemmy_safety.cli.commands.run.someone_is_there", lambda: True)
-    monkeypatch.setattr("lemmy_safety.cli.commands.resume.someone_is_there", lambda: True)
+    monkeypatch.setattr("lemmy_safety.cli.commands.run.at_a_terminal", lambda: True)
+    monkeypatch.setattr("lemmy_safety.cli.commands.resume.at_a_terminal", lambda: True)
 
 
 def test_everything_is_judged_before_the_question_and_deleted_after_a_yes(call, store):

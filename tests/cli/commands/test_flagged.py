@@ -121,7 +121,7 @@ def test_deleting_is_refused_when_nobody_can_be_asked(call, swept):
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130), ("", 130)])
 def test_on_a_terminal_deleting_asks_first(call, swept, monkeypatch, answer, code):
     """The question shows the rows and their number; only yes deletes."""
-    monkeypatch.setattr("lemmy_safety.cli.commands.delete_flagged.someone_is_there", lambda: True)
+    monkeypatch.setattr("lemmy_safety.cli.commands.delete_flagged.at_a_terminal", lambda: True)
     result = call("delete-flagged", stdin=answer)
     assert "Delete 2 objects for good?" in result.output
     assert CANARY in result.output
@@ -132,7 +132,7 @@ def test_on_a_terminal_deleting_asks_first(call, swept, monkeypatch, answer, cod
 @pytest.mark.parametrize(("answer", "code"), [("2\n", 0), ("1\n", 60), ("y\n", 60), ("\n", 60)])
 def test_beyond_the_limits_the_number_is_typed(call, swept, monkeypatch, answer, code):
     """The counts are shown first. Only the right number deletes, and it is a person's decision about these objects."""
-    monkeypatch.setattr("lemmy_safety.cli.commands.delete_flagged.someone_is_there", lambda: True)
+    monkeypatch.setattr("lemmy_safety.cli.commands.delete_flagged.at_a_terminal", lambda: True)
     monkeypatch.setenv("LEMMY_SAFETY_MAX_FIRST_ACTIONS", "1")
     result = call("delete-flagged", stdin=answer)
     assert "2  hashes: canary" in result.output

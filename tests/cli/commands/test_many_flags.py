@@ -152,7 +152,7 @@ def test_without_a_terminal_and_yes_nothing_is_settled(call, database):
 @pytest.mark.parametrize(("answer", "meant"), [("y\n", {"low", "middle", "high", "there"}), ("n\n", set())])
 def test_on_a_terminal_the_number_is_shown_and_the_command_asks(call, database, monkeypatch, answer, meant):
     """Only yes settles."""
-    monkeypatch.setattr("lemmy_safety.cli.commands.review.someone_is_there", lambda: True)
+    monkeypatch.setattr("lemmy_safety.cli.commands.review.at_a_terminal", lambda: True)
     result = call("review", "clear", "--detector", "nudenet", stdin=answer)
     assert "Clear 4 objects?" in result.output
     assert set(decided(database)) == meant
@@ -167,7 +167,7 @@ def test_what_is_flagged_while_the_question_waits_is_not_settled(call, database,
             record(ledger, [late], storage=LOCAL, action=None)
         return True
 
-    monkeypatch.setattr("lemmy_safety.cli.commands.review.someone_is_there", someone)
+    monkeypatch.setattr("lemmy_safety.cli.commands.review.at_a_terminal", someone)
     assert call("review", "clear", "--label", "BUTTOCKS_EXPOSED", stdin="y\n").exit_code == 0
     assert set(decided(database)) == {"low", "middle", "there"}
 

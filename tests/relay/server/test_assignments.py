@@ -122,7 +122,7 @@ def test_what_nobody_will_speak_of_any_more_is_forgotten(assignments) -> None:
     assignments.add(never)
     assignments.add(waiting)
     for one in (never, taken):
-        one.job.waiting, one.job.let_down = 0, True
+        one.job.waiting, one.job.answered_early = 0, True
     assert [one.name for one in assignments.forget(9.0)] == ["never"]
     assert [one.name for one in assignments.forget(1000.0)] == ["taken"]
     assert [one.name for one in assignments.items()] == ["waiting"]
