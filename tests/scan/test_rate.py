@@ -6,7 +6,7 @@ import os
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.scan.passes import put, scanner_over
 from support.scan.scanned_store import SWEEP
@@ -43,6 +43,7 @@ def arrivals(rate: float, demands: list[tuple[float, int]]) -> list[tuple[float,
     return came
 
 
+@example(mbit=1.0, demands=[(0.0, 30_000), (60.0, 30_000), *[(0.0, 30_000)] * 20], window_s=1.0)
 @given(mbits, st.lists(st.tuples(pauses, sizes), min_size=1, max_size=60), st.floats(0.5, 20))
 def test_in_no_window_of_time_do_more_bytes_come_than_the_limit_and_one_piece(mbit, demands, window_s):
     """Any number of threads, after any idle time: no burst makes up for what was not used before."""
@@ -137,6 +138,10 @@ def test_a_stop_ends_a_pass_that_waits_for_its_turn(store, database):
         assert ended[0].stopped
         assert not ended[0].failed
         assert ended[0].bytes_read == 0
+        for thread in threading.enumerate():
+            if thread.name.startswith("fetch"):
+                thread.join(PATIENCE_S)
+                assert not thread.is_alive()
 
 
 def _files(root):
