@@ -59,7 +59,7 @@ def check_database(settings: Settings) -> Iterator[Check]:
         if has_no_database(settings):
             _check_can_be_made(wiring.database_path(settings))
             check_locks(wiring.database_path(settings))
-            yield Check(area=area, name="open", ok=True, detail=f"{name} is not there yet; the first pass makes it")
+            yield Check(area=area, name="open", ok=True, detail=f"{name} does not exist yet; the first pass creates it")
         else:
             with without_upgrade(settings) as ledger:
                 if database is not None:

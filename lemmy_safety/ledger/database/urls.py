@@ -178,7 +178,9 @@ def check_file(url: URL, *, may_create: bool) -> None:
             f"The database {path} cannot be reached: {reason}.", hint="Set SQLITE_FILENAME to another file."
         ) from error
     if what is None and not may_create:
-        raise LedgerError(f"There is no database {path}.", hint="A first run, or 'lemmy-safety db upgrade', makes it.")
+        raise LedgerError(
+            f"There is no database {path}.", hint="The first pass creates it, and so does 'lemmy-safety db upgrade'."
+        )
     if what:
         raise LedgerDamaged(f"The database {path} is not a regular file, but a {what}.")
 
