@@ -281,7 +281,7 @@ def test_another_database_and_an_unknown_schema_are_refused(place, repo):
 
 
 @pytest.mark.parametrize("kind", ["0.5-postgres", "0.6-postgres"])
-@pytest.mark.parametrize("broken", [{2}, {0}, {4}, {1, 2}, {0, 1, 2, 3, 4}])
+@pytest.mark.parametrize("broken", [{2}, {0, 1, 4}])
 def test_a_page_that_pictrs_cannot_show_hides_nothing_but_the_broken_pictures(tmp_path, kind, broken):
     """Their originals are missing and no blurhash of them is stored: pict-rs answers 500 to every page with one."""
     with pictrs_with(kind, tmp_path) as (server, url), PictrsApi(url=address(server), key=API_KEY) as api:
@@ -292,8 +292,6 @@ def test_a_page_that_pictrs_cannot_show_hides_nothing_but_the_broken_pictures(tm
             (server.files / keys[number]).unlink()
         with as_owner(url) as owner:
             owner.execute(text("UPDATE hashes SET blurhash = NULL"))
-        server.stop(gently=True)
-        server.start()  # it remembers blurhashes
         with pytest.raises(PictrsError, match="answers 500"):
             api.hashes(limit=5)
         stretches = list(walk(api))

@@ -23,9 +23,9 @@ from lemmy_safety.settings import load_settings
 if TYPE_CHECKING:
     from lemmy_safety.cli.checks.check import Check
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service]
+pytestmark = pytest.mark.external_service
 
-KINDS = ("0.5-sled", "0.5-postgres")
+KINDS = ("0.5-sled", "0.5-postgres", "0.6-fjall")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -208,10 +208,11 @@ def test_each_fault_of_the_database_is_named_with_its_fix(place, admin, dummy):
     assert (found.exit_code, "newest picture is missing" in found.detail) == (87, True)
 
 
-def test_read_only_mode_is_seen_and_whose_validator_is_set(tmp_path):
+@pytest.mark.parametrize("kind", ["0.6-fjall"])
+def test_read_only_mode_is_seen_and_whose_validator_is_set(tmp_path, kind):
     """From 0.6 on pict-rs shows its validator; the secret in its URL is not repeated."""
     hook = {"PICTRS__MEDIA__EXTERNAL_VALIDATION": "http://127.0.0.1:14051/validate/secret-in-the-url"}
-    with pictrs_with("0.6-fjall", tmp_path / "pictrs", {**hook, **DUMMY}) as (server, _):
+    with pictrs_with(kind, tmp_path / "pictrs", {**hook, **DUMMY}) as (server, _):
         env = settings(server, HOOK_SECRET="secret-in-the-url")
         found = checks_of(env, hook_in_use=True)
         assert (found["validator"].ok, found["storage"].ok) == (True, None)
