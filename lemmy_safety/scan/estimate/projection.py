@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 #: may be off. Groups, because single results come in bursts: several stages run at once, and models take batches.
 _GROUPS = 20
 
-#: At least this many results in a group.
+#: At least this many results in a group, and the fewest groups that say anything about a spread.
 _LEAST_IN_GROUP = 5
+_LEAST_GROUPS = 3
 
 #: A pass of hours meets other loads and other files than a trial of minutes: never claim to be better than this.
 _LEAST_SPREAD = 0.1
@@ -67,12 +68,17 @@ def project(trial: Trial, *, objects: int, size: int, most_bytes_per_s: float | 
 
 def spread(steps_s: Sequence[float]) -> float:
     """How far the mean of these may be off, as a part of it: two standard errors, from the means of groups."""
-    groups = min(_GROUPS, len(steps_s) // _LEAST_IN_GROUP)
-    if groups < 3:  # noqa: PLR2004 - the fewest that say anything about a spread
+    if len(steps_s) < _LEAST_GROUPS * _LEAST_IN_GROUP or (mean := fmean(steps_s)) <= 0:
         return _UNKNOWN_SPREAD
-    edges = [round(number * len(steps_s) / groups) for number in range(groups + 1)]
-    means = [fmean(steps_s[low:high]) for low, high in pairwise(edges)]
-    mean = fmean(means)
-    if mean <= 0:
+    size = max(_LEAST_IN_GROUP, len(steps_s) // _GROUPS)
+    # A group begins where a burst begins: cut in two, a batch would look like a fast and a slow time.
+    edges = [0]
+    for place, step_s in enumerate(steps_s):
+        if place - edges[-1] >= size and step_s >= mean:
+            edges.append(place)
+    if len(edges) > 1 and len(steps_s) - edges[-1] < size:
+        edges.pop()
+    means = [fmean(steps_s[low:high]) for low, high in pairwise([*edges, len(steps_s)])]
+    if len(means) < _LEAST_GROUPS:
         return _UNKNOWN_SPREAD
-    return min(0.9, max(_LEAST_SPREAD, _SIDES * stdev(means) / math.sqrt(groups) / mean))
+    return min(0.9, max(_LEAST_SPREAD, _SIDES * stdev(means) / math.sqrt(len(means)) / mean))

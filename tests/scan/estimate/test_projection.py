@@ -41,9 +41,11 @@ def test_the_range_holds_the_true_time_about_as_often_as_it_should():
     assert 0.88 < held / tries <= 1.0
 
 
-def test_bursts_of_results_do_not_look_like_uncertainty():
-    """A model answers in batches of eight: 7 results at once, then a wait. The rate is even all the same."""
-    assert spread(([0.0] * 7 + [4.0]) * 25) < 0.25
+@pytest.mark.parametrize("bursts", [8, 25])
+@pytest.mark.parametrize("size", [4, 8, 11])
+def test_bursts_of_results_do_not_look_like_uncertainty(bursts, size):
+    """A model answers in batches: a wait, then all results at once. The rate is even all the same."""
+    assert spread(([4.0] + [0.0] * (size - 1)) * bursts) == pytest.approx(0.1)
 
 
 def test_a_few_results_give_a_wide_range():
