@@ -104,17 +104,26 @@ def try_out(
     _end(pipeline, run, to_record, stop)
     pipeline.raise_error()
     del stages[Bottleneck.LISTING]
-    at_s = [began_s, *results.at_s]
-    if len(results.at_s) > run.batch_size:  # the first batch had to wait for empty queues
-        at_s = results.at_s[run.batch_size - 1 :]
     return Trial(
         objects=len(objects),
         finished=len(results.sizes),
         counts=counter.snapshot(time.monotonic() - began_s),
-        steps_s=tuple(after - before for before, after in pairwise(at_s)),
+        steps_s=steady_steps([at - began_s for at in results.at_s]),
         mean_size=sum(results.sizes.values()) / max(1, len(results.sizes)),
         bottleneck=stages.most_common(1)[0][0] if stages else None,
     )
+
+
+def steady_steps(at_s: Sequence[float]) -> tuple[float, ...]:
+    """Seconds from each result to the next, without the time until the queues were full: from the end of the first burst
+    of results on, or from the start if hardly anything came after it. ``at_s`` are the results' times since the start.
+    """
+    steps = [after - before for before, after in pairwise([0.0, *at_s])]
+    if len(steps) < 2 or steps[0] >= sum(steps[1:]):  # noqa: PLR2004 - no second result
+        return tuple(steps)
+    later = steps[1:]
+    mean = sum(later) / len(later)
+    return tuple(later[next(place for place, step in enumerate(later) if step >= mean) :])
 
 
 def _feed(objects: Sequence[StoredObject], to_fetch: Channel[StoredObject]) -> None:
@@ -124,8 +133,8 @@ def _feed(objects: Sequence[StoredObject], to_fetch: Channel[StoredObject]) -> N
 
 def _end(pipeline: Pipeline, run: EnginePass, to_record: RecordChannel, stop: threading.Event) -> None:
     """The detectors may be used again only when the judge has finished its batch; a stop does not wait for that."""
+    to_record.close()  # first: what failed is tried again when the fetchers end, and that is not part of the trial
     pipeline.stop()
     run.abort()
-    to_record.close()
     while not pipeline.wait(_TICK_S) and not stop.is_set():
         pass

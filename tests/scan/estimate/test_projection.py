@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.scan.estimate.projection import project, spread
-from lemmy_safety.scan.estimate.trial import Trial
+from lemmy_safety.scan.estimate.trial import Trial, steady_steps
 from lemmy_safety.scan.progress import Bottleneck, PassCounts
 
 
@@ -80,3 +80,18 @@ def test_any_trial_gives_a_range_or_nothing(steps_s, objects, size):
     """Never a negative time, and never one that ends before it begins."""
     told = project(trial(steps_s), objects=objects, size=size)
     assert told is None or 0 <= told.low_s <= told.high_s
+
+
+@pytest.mark.parametrize("size", [1, 8, 32, 128])
+def test_the_first_batch_is_start_up_and_not_part_of_the_rate(size):
+    """Batches of one a second, the first one after three: whatever their size, the rate is that of the later ones."""
+    at_s = [3.0 + batch + 1e-6 * place for batch in range(max(10, 400 // size)) for place in range(size)]
+    steps = steady_steps(at_s)
+    assert len(steps) / sum(steps) == pytest.approx(size, rel=0.05)
+
+
+def test_one_batch_alone_took_its_time_from_the_start():
+    """Eight results at once after 50 s are not 8 results in no time."""
+    steps = steady_steps([50.0 + 1e-6 * place for place in range(8)])
+    assert len(steps) / sum(steps) == pytest.approx(8 / 50)
+    assert steady_steps([]) == ()
