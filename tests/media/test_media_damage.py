@@ -20,6 +20,7 @@ from support.media.drawn_damage import drawn_damage
 
 from lemmy_safety.errors import MediaError
 from lemmy_safety.media import DecodedMedia, MediaLimits, decode, sniff
+from lemmy_safety.media.costs import scaled_limit
 from lemmy_safety.media.stills import repair
 from lemmy_safety.records import AnomalyKind, ItemStatus
 
@@ -223,7 +224,8 @@ def decode_or_refuse(data):
         assert max(height, width) <= 4096
         assert bands == 3
         assert frame.pixels.flags.c_contiguous
-    assert media.info.width * media.info.height <= TIGHT.max_pixels
+    scaled = media.info.media_type in {"image/jpeg", "image/webp"}  # decoded at a smaller size where that is needed
+    assert media.info.width * media.info.height <= (scaled_limit(TIGHT) if scaled else TIGHT.max_pixels)
     assert media.info.frame_count >= 1
 
 
