@@ -55,7 +55,7 @@ def processes() -> Iterator[ProcessDecoder]:
         yield decoder
 
 
-@pytest.fixture(params=["inline", "processes"])
+@pytest.fixture(params=["inline", pytest.param("processes", marks=pytest.mark.process)])
 def decoder(request) -> Decoder:
     """Either decoder."""
     return request.getfixturevalue(request.param)

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.needs import needs
 
 from lemmy_safety.cli.checks.exposed_files import changeable, exposed
 from lemmy_safety.ledger import open_ledger, sqlite_url
@@ -107,6 +108,7 @@ def test_what_is_no_file_of_ours_is_not_spoken_of(tmp_path) -> None:
     )
 
 
+@needs("process")  # doctor starts programs
 def test_a_settings_file_that_is_named_is_looked_at_even_if_it_is_wrong(call, tmp_path) -> None:
     """Its faults do not hide that everyone can read the passwords in it."""
     named = tmp_path / "service.env"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.ledger.results import failed, flagged, record
+from support.needs import needs
 
 from lemmy_safety import errors
 from lemmy_safety.ledger import open_ledger, sqlite_url
@@ -283,6 +284,7 @@ def test_each_planted_fault_is_found_with_its_fix(call, tmp_path, monkeypatch, f
     assert "secret-" not in said
 
 
+@needs("process")  # doctor starts programs
 def test_storages_of_which_none_is_chosen_are_checked_for_what_is_wrong_in_their_settings(call) -> None:
     """None is connected to, but no fault waits until the choice is made."""
     filled = {"OBJECT_STORAGE_ENDPOINT": "http://a:99999", "SSH_HOSTNAME": "b", "PICTRS_FILES_DIRECTORY": "/c"}
@@ -449,6 +451,7 @@ def test_the_fix_names_the_file_that_was_read(call, tmp_path, monkeypatch) -> No
     ("variables", "said"),
     [({}, "in the environment or in other.env:"), ({"LEMMY_SAFETY_STORAGE": "s3"}, "fix: Set it in other.env.")],
 )
+@needs("process")  # doctor starts programs
 def test_what_is_missing_is_to_be_set_in_the_file_that_was_read(call, tmp_path, monkeypatch, variables, said) -> None:
     """A sweep and ``doctor`` say the same, also of a storage that cannot be chosen."""
     monkeypatch.chdir(tmp_path)

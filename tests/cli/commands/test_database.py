@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 from support.ledger.old_ledgers import insert, old_ledger
+from support.needs import needs
 
 from lemmy_safety.errors import ActionRefused, LedgerDamaged, LedgerError, SettingsError
 from lemmy_safety.ledger import sqlite_url
@@ -40,6 +41,7 @@ def test_a_database_url_with_a_password_is_never_shown(call):
     assert "hunter2" not in result.output
 
 
+@needs("process")  # doctor starts programs
 def test_another_kind_of_database_is_a_bad_setting(call):
     """One line, the exit code of settings, and no file made in its place."""
     result = call("db", "upgrade", env={"DATABASE_URL": "mysql+pymysql://me:hunter2hunter2@127.0.0.1:9/db"})

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.needs import needs
 
 from lemmy_safety.cli.commands import demo as demo_module
 from lemmy_safety.cli.commands.delete_flagged import DeletionOutcome
@@ -25,6 +26,7 @@ def temporary(tmp_path, monkeypatch):
     return folder
 
 
+@needs("process")  # its pass decodes pictures
 def test_the_demo_shows_the_main_job_and_leaves_nothing(call, temporary):
     """Dry run, list, delete, second sweep; each step says the command it stands for, and no picture stays behind."""
     result = call("demo", "--detectors", "hashes")
@@ -45,6 +47,7 @@ def test_the_demo_pays_no_heed_to_settings_of_a_real_store(call, store, temporar
     assert not (tmp_path / "mine.db").exists()
 
 
+@needs("process")  # its pass decodes pictures
 def test_a_folder_is_kept_and_can_be_used_further(call, tmp_path):
     """With --folder the sample store stays, and the ordinary commands work on it."""
     assert call("demo", "--detectors", "hashes", "--folder", "kept").exit_code == 0
@@ -54,6 +57,7 @@ def test_a_folder_is_kept_and_can_be_used_further(call, tmp_path):
     assert call("demo", "--folder", "kept").exit_code == ActionRefused.exit_code
 
 
+@needs("process")  # its pass decodes pictures
 def test_a_step_that_goes_wrong_fails_the_demo(call, temporary, monkeypatch):
     """The demo looks for itself: when the canaries survive, it says so and ends with a failure."""
 

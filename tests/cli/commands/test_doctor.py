@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from support.ledger.uploads import upload
+from support.needs import needs
 
 from lemmy_safety.errors import (
     LedgerDamaged,
@@ -88,6 +89,7 @@ def test_every_fault_is_told_at_once(call, store, monkeypatch, tmp_path):
     assert all(check["fix"] for check in faults.values())
 
 
+@needs("process")  # doctor starts programs
 def test_all_settings_faults_are_listed(call):
     """Each wrong setting is a fault of its own, and no other is made up for what depends on them."""
     result = call(
@@ -100,6 +102,7 @@ def test_all_settings_faults_are_listed(call):
     assert any("LEMMY_SAFETY_NOPE" in detail for detail in details)
 
 
+@needs("process")  # doctor starts programs
 def test_no_settings_at_all_still_checks_the_rest(call):
     """Without a storage the database and the detectors are checked all the same."""
     result = call("doctor", "--json", "--detectors", "hashes")
@@ -109,6 +112,7 @@ def test_no_settings_at_all_still_checks_the_rest(call):
     assert {check["area"] for check in checks if check["ok"]} >= {"Database", "Detectors"}
 
 
+@needs("process")  # doctor starts programs
 def test_a_server_that_does_not_answer_is_a_fault_and_shows_no_secret(call, monkeypatch):
     """Nothing listens on the port: the fault names the endpoint, and the secret key appears nowhere."""
     env = {

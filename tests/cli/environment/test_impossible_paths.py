@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+from support.needs import needs
 
 from lemmy_safety.errors import ActionRefused, LedgerDamaged, SettingsError, StorageMissing
 from lemmy_safety.settings import load_settings
@@ -66,6 +67,7 @@ def test_no_setting_that_names_a_file_makes_a_bug_of_it(call, tmp_path, name, ki
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@needs("process")  # doctor starts programs
 def test_neither_does_a_settings_file_that_is_named(call, tmp_path, kind) -> None:
     """On the command line."""
     result = call("doctor", "--quick", "--env-file", impossible(kind, tmp_path))
@@ -119,6 +121,7 @@ def test_a_database_is_a_regular_file(call, tmp_path, kind) -> None:
     assert {each.name for each in tmp_path.iterdir()} == before
 
 
+@needs("process")  # doctor starts programs
 def test_a_link_to_a_database_that_is_not_there_yet_is_fine(call, tmp_path) -> None:
     """It is made where the link leads."""
     (tmp_path / "link.db").symlink_to("real.db")

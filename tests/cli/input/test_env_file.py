@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from support.needs import needs
 
 from lemmy_safety.cli.app import app
 from lemmy_safety.detectors.hashes.canary import canary_png
@@ -176,6 +177,7 @@ def test_a_dry_run_is_never_overlooked(tmp_path, form):
         f"{DRY_RUN}:true",
     ],
 )
+@needs("process")  # doctor starts programs
 def test_a_line_that_does_not_parse_ends_with_3_and_doctor_says_so(tmp_path, line):
     """File, line number and fault are named by the pass and by doctor, and the exit code is that of settings."""
     file = written(tmp_path, f"# first\n\nPICTRS_FILES_DIRECTORY={tmp_path}\n{line}\n")
