@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,7 +17,6 @@ from sqlalchemy import event
 from support.ledger.legacy import write_ancestor_database
 from support.ledger.results import STORAGE, checked, flagged, record
 
-import lemmy_safety
 from lemmy_safety.errors import (
     LedgerDamaged,
     LedgerError,
@@ -28,7 +24,6 @@ from lemmy_safety.errors import (
     LedgerLocked,
     LedgerReadOnly,
     LedgerTooNew,
-    SettingsError,
 )
 from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.ledger.schema import migrations
@@ -311,158 +306,3 @@ def test_a_full_disk_takes_nothing_back(made) -> None:
         pages.clear()
         write()
         assert ledger.maintenance.stats().objects == 201
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nonsense",
-        "postgresql://me:secret-word@host:port/x",
-        "sqlite+aiosqlite:///secret-word.db",
-        "postgresql+asyncpg://me:secret-word@host/x",
-        "secret-word://me:secret-word@",
-        "sqlite://",
-        "sqlite:///:memory:",
-        "me:secret-word@host/x",
-    ],
-)
-def test_urls_that_cannot_be_used_are_refused_without_repeating_them(url) -> None:
-    """As a bad setting, which no restart cures. They may hold a password; the hint shows what one looks like."""
-    with pytest.raises(SettingsError) as caught:
-        open_ledger(url)
-    chain = []
-    error = caught.value
-    while error is not None:
-        chain.append(str(error))
-        error = error.__cause__
-    assert "me:secret-word" not in " ".join(chain)
-    assert "sqlite:////" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("url", "needs"),
-    [
-        ("sqlite:///{folder}/some.db?plugin=nope", "sqlite3"),
-        ("sqlite:///{folder}/some.db?timeout=abc", "sqlite3"),
-        ("postgresql+psycopg://127.0.0.1:1/db?plugin=nope", "psycopg"),
-        ("postgresql+psycopg://127.0.0.1:1/db?host=a&host=b&port=1", "psycopg"),
-        ("postgresql://127.0.0.1:1/db?nonsense=1", "psycopg"),
-        ("postgresql://127.0.0.1:1/db?connect_timeout=abc", "psycopg"),
-    ],
-)
-def test_options_that_no_driver_takes_are_a_fault_of_the_url(tmp_path, url, needs) -> None:
-    """Whether SQLAlchemy or the driver finds it, and whichever error it raises."""
-    pytest.importorskip(needs)
-    with pytest.raises(SettingsError, match="cannot do what DATABASE_URL asks for") as caught:
-        open_ledger(url.format(folder=tmp_path))
-    assert "after '?'" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("postgresql://me:secret-word@127.0.0.1:99999/x", "port in DATABASE_URL, 99999"),
-        ("postgresql://me:secret-word@127.0.0.1:0/x", "port in DATABASE_URL, 0"),
-        ("postgresql://me:secret-word@b..a.example/x", "host name"),
-        (f"postgresql://me:secret-word@{'a' * 80}/x", "host name"),
-        ("sqlite://host/x", "Invalid SQLite URL"),
-        ("sqlite:////tmp/" + "x" * 300, "SQLITE_FILENAME"),
-    ],
-)
-def test_places_that_cannot_be_are_a_fault_of_the_settings(url, said) -> None:
-    """One line, without the password."""
-    pytest.importorskip("psycopg")
-    with pytest.raises(SettingsError) as caught:
-        open_ledger(url)
-    assert said in str(caught.value)
-    assert "secret-word" not in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_server_that_cannot_be_reached_is_named_without_the_password() -> None:
-    """Host, port and database, and what to check."""
-    pytest.importorskip("psycopg")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        port = unused.getsockname()[1]
-        with pytest.raises(LedgerError) as caught:
-            open_ledger(f"postgresql://me:secret-word@127.0.0.1:{port}/safety")
-    assert f"postgresql://127.0.0.1:{port}/safety" in caught.value.message
-    assert "DATABASE_URL" in caught.value.hint
-    error = caught.value
-    while error is not None:
-        assert "secret-word" not in str(error)
-        error = error.__cause__
-
-
-@pytest.mark.external_service
-def test_a_database_that_does_not_exist_is_an_error_with_a_hint(postgres) -> None:
-    """The server is there, the database is not."""
-    with pytest.raises(LedgerError, match="does not exist") as caught:
-        open_ledger(f"{postgres}/nobodys")
-    assert "DATABASE_URL" in caught.value.hint
-    assert "secret-word" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["plain.db", "with space.db", "100%.db", "%41.db", "ü \N{CAT FACE}.db", "a&b#c;d'.db"])
-def test_any_file_name_means_itself(tmp_path, name) -> None:
-    """What is asked for is made, and nothing else."""
-    with open_ledger(sqlite_url(tmp_path / name)) as ledger:
-        record(ledger, [checked("a")])
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_a_relative_file_name_is_in_the_present_folder(tmp_path, monkeypatch) -> None:
-    """And stays there when the process goes elsewhere."""
-    monkeypatch.chdir(tmp_path)
-    url = sqlite_url(Path("a.db"))
-    monkeypatch.chdir("/")
-    open_ledger(url).close()
-    assert (tmp_path / "a.db").exists()
-
-
-def test_the_migrations_are_found_in_an_installed_package(tmp_path) -> None:
-    """Where a wheel puts them: inside the package, with no source tree around."""
-    source = Path(lemmy_safety.__file__).parent
-    shutil.copytree(source, tmp_path / "lemmy_safety", ignore=shutil.ignore_patterns("__pycache__", "alembic"))
-    shutil.copytree(script_location(), tmp_path / "lemmy_safety" / "ledger" / "alembic")
-    code = (
-        "import lemmy_safety, lemmy_safety.ledger as l, lemmy_safety.ledger.schema.migrations as m, pathlib\n"
-        "print(m.script_location())\n"
-        "print(l.open_ledger(l.sqlite_url(pathlib.Path('a.db'))).maintenance.schema_version())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.splitlines() == [str(tmp_path / "lemmy_safety" / "ledger" / "alembic"), "('0012', '0012')"]
-
-
-def test_a_package_without_migrations_says_so(tmp_path) -> None:
-    """Someone packed it incompletely."""
-    with pytest.raises(LedgerError, match="migrations are missing"):
-        script_location(tmp_path / "lemmy_safety" / "ledger")
-
-
-def test_alembic_on_the_command_line_uses_the_settings(tmp_path) -> None:
-    """For developers: a database named by SQLITE_FILENAME, and no changes of the models without a migration."""
-    root = script_location().parent
-    if not (root / "pyproject.toml").exists():
-        pytest.skip("there is no source tree around the migrations")
-    environment = {**os.environ, "SQLITE_FILENAME": str(tmp_path / "dev.db")}
-    for command in (["upgrade", "head"], ["check"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "alembic", *command],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    with open_ledger(sqlite_url(tmp_path / "dev.db")) as ledger:
-        assert ledger.maintenance.schema_version() == ("0012", "0012")

@@ -2,16 +2,13 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 from horde_safety.nsfw_checker_class import NSFWChecker
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip.detectors import clip_detector, rules_of
+from support.clip.detectors import clip_detector, in_new_process, rules_of
 from support.clip.pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
@@ -250,35 +247,6 @@ def test_each_fault_of_the_settings_is_found_beside_the_others(model, weights, f
     assert list(detector(model, weights, folder).faults()) == []
 
 
-def in_new_process(code, **environ):
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False, env=os.environ | environ
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-@pytest.mark.parametrize("module", ["torch", "open_clip", "horde_safety", "safetensors"])
-def test_a_missing_package_names_the_extra(module):
-    """Without one of the packages the answer is which extra to install, not a traceback."""
-    done = in_new_process(f"""
-import sys
-sys.modules[{module!r}] = None
-from pathlib import Path
-from lemmy_safety.detectors.clip.detector import ClipDetector
-from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
-from lemmy_safety.detectors.clip.model import ClipModel
-from lemmy_safety.errors import MissingExtra
-detector = ClipDetector(ClipModel(name="ViT-L-14", device="cpu", cache_dir=Path("none")), [HordeHead()])
-try:
-    detector.open()
-except MissingExtra as error:
-    print(error)
-""")
-    assert "lemmy-safety[clip]" in done.stdout
-    assert module in done.stdout
-
-
 def test_opening_says_nothing_and_patches_nothing(tmp_path, model, weights):
     """horde_safety's chatter stays silent, the root logger untouched, and no class of the libraries is replaced."""
     config = tmp_path / "tiny-quiet.json"
@@ -306,23 +274,6 @@ assert logging.getLogger().handlers == []
         HF_HOME=str(tmp_path / "hf"),
     )
     assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_a_home_that_cannot_be_written_is_named(tmp_path):
-    """horde_safety creates a folder while it is imported; where it cannot, the error says which setting helps."""
-    (tmp_path / "file").write_text("in the way")
-    done = in_new_process(
-        """
-from lemmy_safety.errors import DetectorError
-try:
-    import lemmy_safety.detectors.clip.heads.horde.rules
-except DetectorError as error:
-    print(error)
-""",
-        HF_HOME=str(tmp_path / "file" / "below"),
-    )
-    assert "cannot create its folder" in done.stdout
-    assert "HF_HOME" in done.stdout
 
 
 @pytest.fixture

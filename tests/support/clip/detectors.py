@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.detectors.clip.detector import ClipDetector
@@ -37,3 +40,11 @@ def rules_of(detector: ClipDetector) -> HordeRules:
     (head,) = detector.heads
     assert isinstance(head, HordeHead)
     return head.rules
+
+
+def in_new_process(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False, env=os.environ | environ
+    )
+    assert done.returncode == 0, done.stderr
+    return done
