@@ -30,6 +30,7 @@ from lemmy_safety.wiring.ledger import (
     open_ledger,
     open_upload_ledger,
 )
+from lemmy_safety.wiring.pausing import build_pauses
 from lemmy_safety.wiring.pictrs import build_pictrs_api, build_pictrs_repo, open_finder
 from lemmy_safety.wiring.scanning import (
     engine_limits,
@@ -46,6 +47,7 @@ __all__ = [
     "build_access",
     "build_action_plan",
     "build_detectors",
+    "build_pauses",
     "build_pictrs_api",
     "build_pictrs_repo",
     "build_policy",

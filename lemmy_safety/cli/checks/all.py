@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lemmy_safety import __version__
@@ -103,6 +104,7 @@ def _all(reading: Reading, *, env_file: Path, load: bool) -> Iterator[Check]:
         return
     yield from _unless_damaged("Settings", _permissions(settings))
     yield from _unless_damaged("Settings", _at_once(settings))
+    yield from _unless_damaged("Settings", _pauses(settings))
     yield from _unless_damaged("Limits", _limit(settings, too_few_files))
     yield from _unless_damaged("Upload hook", _check_hook(reading))
     yield from _unless_damaged("Worker", _check_worker(reading))
@@ -252,6 +254,24 @@ def _at_once(settings: Settings) -> Iterator[Check]:
             f"({plural(os.cpu_count() or 1, 'core')}), {settings.memory_mb:,.0f} MB of files and as much of pictures waiting"
         ),
     )
+
+
+def _pauses(settings: Settings) -> Iterator[Check]:
+    """The time that it is here, too: in a container or with another TZ it may not be the admin's."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - as below
+
+    if not settings.pause:
+        return
+    try:
+        pauses = wiring.build_pauses(settings)
+    except SettingsError as error:
+        yield fault("Settings", "pauses", error)
+        return
+    here = datetime.now(UTC).astimezone(pauses.zone)
+    until = pauses.until(here)
+    now = "no pause lasts" if until is None else f"paused until {until:%H:%M}"
+    detail = f"{', '.join(settings.pause)}; it is {here:%H:%M} here ({now})"
+    yield Check(area="Settings", name="pauses", ok=True, detail=detail)
 
 
 def check_storage(settings: Settings) -> Iterator[Check]:

@@ -6,6 +6,8 @@ import json
 import re
 import sqlite3
 import sys
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from support.ledger.uploads import upload
@@ -50,6 +52,29 @@ def test_the_json_report_covers_every_area(call, store):
     named = {check["name"] for check in checks}
     assert {"extra clip", "extra nudenet", "extra postgres"} <= named
     assert not {"extra all", "extra dev", "extra release", "extra test"} & named
+
+
+def test_the_hours_of_pauses_are_told_with_the_time_here(call, store, monkeypatch):
+    """The time may be that of another zone than the admin's, as in a container."""
+    monkeypatch.setenv("LEMMY_SAFETY_PAUSE", "00:00-12:00,12:00-23:59")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    before = datetime.now(ZoneInfo("Asia/Tokyo"))
+    checks = _checks(call("doctor", "--json", "--quick", "--detectors", "hashes"))
+    after = datetime.now(ZoneInfo("Asia/Tokyo"))
+    (detail,) = [check["detail"] for check in checks if check["name"] == "pauses"]
+    assert detail.startswith("00:00-12:00, 12:00-23:59; it is ")
+    assert f"it is {before:%H:%M} here" in detail or f"it is {after:%H:%M} here" in detail
+
+
+def test_a_zone_that_ends_every_sweep_is_a_fault(call, store, monkeypatch):
+    """Sweeps and the daemon refuse an unknown TZ when there are pauses; doctor says so before them."""
+    monkeypatch.setenv("LEMMY_SAFETY_PAUSE", "22:00-07:00")
+    monkeypatch.setenv("TZ", "Mars/Olympus")
+    result = call("doctor", "--json", "--quick", "--detectors", "hashes")
+    (check,) = [check for check in _checks(result) if check["name"] == "pauses"]
+    assert "'Mars/Olympus'" in check["detail"]
+    assert "Europe/Berlin" in check["fix"]
+    assert result.exit_code == check["exit_code"] == SettingsError.exit_code
 
 
 def test_what_is_done_at_once_is_told(call, store, monkeypatch):
