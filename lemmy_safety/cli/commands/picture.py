@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _NOT_JUDGED = "not judged"
 
+_OTHER_WAYS = (
+    "Give an alias or the address of the picture instead. Or, if pict-rs uses PostgreSQL, set PICTRS_DATABASE_URL: it "
+    "knows all keys."
+)
+
 
 @click.command(short_help="Show all that pict-rs has of one picture.")
 @settings_options()
@@ -54,7 +59,10 @@ def _find(settings: Settings, name: str) -> Found:
         with wiring.open_finder(settings) as finder:
             answer = finder.by_keys({key: sha256})[key]
         if isinstance(answer, Unresolved):
-            raise PictureUnknown(f"It is not known which picture {printable(key)} belongs to: {answer.reason}.")
+            raise PictureUnknown(
+                f"It is not known which picture {printable(key)} belongs to: {answer.reason}.",
+                hint=None if settings.pictrs_database_url else _OTHER_WAYS,
+            )
         return answer
     try:
         alias = alias_in(name)

@@ -81,8 +81,7 @@ class ApiFinder:
         drawn_at = keys.created_at(key)
         if drawn_at is None:
             return Unresolved(
-                reason="its key is of the form before pict-rs 0.5.7 and holds no time: only a walk over all pictures "
-                "finds it"
+                reason="its key is not of the form that pict-rs gives since 0.5.7, which holds the time of the upload"
             )
         if sha256 is None:
             return Unresolved(reason="its SHA-256 is not known")
