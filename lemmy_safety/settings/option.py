@@ -28,6 +28,16 @@ _TAKEN_AS_IT_IS = "Remove that; values are taken exactly as they are."
 _INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
 
 
+#: What is allowed where no range and no list says it.
+_IN_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "one or more values, separated by commas",
+    Path: "the path of a file or a folder",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
     """Everything about one setting except its value. ``env`` lists its names, the preferred one first."""
@@ -76,7 +86,7 @@ class Option:
         """
         shown = "(hidden)" if self.secret else repr(raw)
         complaint = SettingsError(
-            f"{source}: {shown} is not valid.", hint=f"Allowed: {self.allowed or self.kind.__name__}."
+            f"{source}: {shown} is not valid.", hint=f"Allowed: {self.allowed or _IN_WORDS[self.kind]}."
         )
         text = str(raw).strip()
         if self.kind is bool:

@@ -41,6 +41,13 @@ def test_pauses_that_are_none_are_refused_in_one_line(call, text, said):
     assert len(result.stderr.splitlines()) <= 2
 
 
+def test_a_list_without_a_value_is_refused_in_plain_words(call):
+    """No type of a programming language is named."""
+    result = call("--all", env={"LEMMY_SAFETY_PAUSE": ","})
+    assert result.exit_code == 3
+    assert "',' is not valid. Allowed: one or more values, separated by commas." in result.stderr
+
+
 def test_an_unknown_time_zone_is_refused_only_where_it_matters(call, store, tmp_path):
     """The system takes it for UTC, and a pause would be hours off; without pauses it does no harm."""
     env = {
