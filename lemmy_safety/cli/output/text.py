@@ -94,7 +94,11 @@ def duration(seconds: float) -> str:
 
 
 def time_range(low_s: float, high_s: float) -> str:
-    """Two times in one unit, such as ``about 6 to 8 hours``, ``about 40 minutes``, ``about 2.5 to 3.1 days``."""
+    """Two times in one unit, such as ``about 6 to 8 hours``, ``about 40 minutes``, ``about 2.5 to 3.1 days``; or
+    ``less than a second``.
+    """
+    if high_s < 1:
+        return "less than a second"
     units = (("day", 24 * 3600), ("hour", 3600), ("minute", 60))
     unit, length_s = next((one for one in units if high_s >= 2 * one[1]), ("second", 1))
     low, high = (f"{value:.0f}" if value >= _TEN else f"{value:.2g}" for value in (low_s / length_s, high_s / length_s))

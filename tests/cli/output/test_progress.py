@@ -11,7 +11,7 @@ from rich.console import Console
 from lemmy_safety.cli.output.progress import BarProgress, LogProgress, in_words
 from lemmy_safety.cli.output.progress_bar import PassBar
 from lemmy_safety.cli.output.summary import show_summary, summary_lines
-from lemmy_safety.cli.output.text import amount, duration
+from lemmy_safety.cli.output.text import amount, duration, time_range
 from lemmy_safety.records import ScreenStatistics, StageStatistics
 from lemmy_safety.scan.progress import Bottleneck, Outlook, PassCounts, PassSummary, Reason, Total
 
@@ -186,3 +186,16 @@ def test_the_summary_says_how_far_the_screen_was_believed():
         "16 of the clear ones as well"
     )
     assert "screen" not in dict(summary_lines(_summary()))
+
+
+@pytest.mark.parametrize(
+    ("low_s", "high_s", "said"),
+    [
+        (0.002, 0.005, "less than a second"),
+        (0.5, 1.5, "about 0.5 to 1.5 seconds"),
+        (20_000, 29_000, "about 5.6 to 8.1 hours"),
+    ],
+)
+def test_a_range_of_times_has_no_more_digits_than_it_is_worth(low_s, high_s, said):
+    """A small store is checked in a moment; thousandths of a second would claim to be measured."""
+    assert time_range(low_s, high_s) == said
