@@ -385,7 +385,7 @@ class OutputFailed(LemmySafetyError):
     """Something could not be written to stdout or stderr: a closed pipe, a full disk. All work was done and recorded."""
 
     exit_code = 61
-    default_hint = "What was to be done is done and recorded; see 'lemmy-safety flagged --all'."
+    default_hint = "If the command deletes or records, that is done: see 'lemmy-safety flagged --all'."
 
 
 class BreakerTripped(LemmySafetyError):

@@ -33,8 +33,12 @@ def env_example_command(output: str | None) -> None:
     try:
         # Keys and passwords come into it. It is never overwritten: it may have them already.
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as written:
-            written.write(text)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as written:
+                written.write(text)
+        except OSError:  # a full disk: a template that was cut is not left behind
+            file.unlink()
+            raise
     except FileExistsError as error:
         raise ActionRefused(f"{file} exists.", hint="Choose another file with -o, or move that one away.") from error
     except (OSError, ValueError) as error:  # the latter: NUL in the name

@@ -15,7 +15,7 @@ from lemmy_safety.cli.input.database import is_missing, without_upgrade
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.output.estimate import Report, as_json, show
 from lemmy_safety.cli.output.logs import forbid_core_dumps, set_up_logging
-from lemmy_safety.cli.output.next_steps import DRY_RUN, show_next
+from lemmy_safety.cli.output.next_steps import DOCTOR, DRY_RUN, show_next
 from lemmy_safety.cli.output.status import Status
 from lemmy_safety.cli.output.text import plural, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED
@@ -81,7 +81,7 @@ def estimate(ctx: click.Context, *, objects: int, json: bool) -> None:
     else:
         show(report, settings)
         if report.configured not in report.faults and report.counted.refused is None:
-            show_next([DRY_RUN])
+            show_next([DOCTOR if report.database_fault or report.saw_no_picture else DRY_RUN])
     if (fault := report.faults.get(report.configured)) is not None:
         ctx.exit(fault.exit_code)
     if report.counted.refused is not None:
@@ -123,7 +123,7 @@ def _estimated(settings: Settings, objects: int, stop: threading.Event) -> Repor
     ):
         began_s = time.monotonic()
         log.info("counting what is stored")
-        with _known(settings, estimator) as known:
+        with _known(settings, estimator) as (known, database_fault):
             status.show("Counting")
             counted = estimator.count(
                 sample=objects, known=known, show=lambda number: status.show(f"Counting: {number:,} objects")
@@ -149,6 +149,7 @@ def _estimated(settings: Settings, objects: int, stop: threading.Event) -> Repor
             configured=configured,
             estimates=tuple(estimates),
             faults=faults,
+            database_fault=database_fault,
         )
 
 
@@ -173,12 +174,13 @@ def _sorted(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @contextmanager
-def _known(settings: Settings, estimator: Estimator) -> Iterator[Known | None]:
-    """What is known about objects, if there is a database of this version; None otherwise. It is only read."""
+def _known(settings: Settings, estimator: Estimator) -> Iterator[tuple[Known | None, LemmySafetyError | None]]:
+    """What is known about objects, if there is a database of this version; and why that is not known. It is only read."""
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
 
     with ExitStack() as stack:
         known: Known | None = None
+        fault: LemmySafetyError | None = None
         try:
             if settings.database_url or not is_missing(wiring.database_path(settings)):
                 ledger = stack.enter_context(without_upgrade(settings))
@@ -186,6 +188,6 @@ def _known(settings: Settings, estimator: Estimator) -> Iterator[Known | None]:
                 if present == needed:
                     ruleset = estimator.ruleset(settings.detectors)
                     known = lambda batch: ledger.objects.known(estimator.storage.name, batch, ruleset)  # noqa: E731
-        except LemmySafetyError:  # an estimate needs no database; 'doctor' says what is wrong with it
-            known = None
-        yield known
+        except LemmySafetyError as error:  # an estimate needs no database
+            fault = error
+        yield known, fault

@@ -94,7 +94,8 @@ def _decide_keys(decision: Review, keys: list[str], note: str) -> None:
     several = len({row.storage for row in result.changed}) > 1
     for row in result.changed:
         where = f"  in {printable(row.storage)}" if several else ""
-        click.echo(f"  {decision.value}  {printable(row.key)}{where}")
+        same_bytes = "" if row.key in keys else "  (the same bytes)"
+        click.echo(f"  {decision.value}  {printable(row.key)}{where}{same_bytes}")
     click.echo(f"{plural(len(result.changed), 'object')} {decision.value}.")
     if result.unknown:
         raise unknown_keys(result.unknown, "Not in the database, so nothing was recorded for")

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that was found out. ``estimates`` are in the order of ``sets``; those with a fault have none."""
+    """All that was found out. ``estimates`` are in the order of ``sets``; those with a fault have none.
+
+    ``database_fault``: why it is not known what was judged already.
+    """
 
     storage: str
     counted: Survey
@@ -28,6 +31,18 @@ class Report:
     configured: tuple[str, ...]
     estimates: tuple[Estimate, ...]
     faults: dict[tuple[str, ...], LemmySafetyError]
+    database_fault: LemmySafetyError | None = None
+
+    @property
+    def chosen(self) -> Estimate | None:
+        """That of the configured detectors, or else the first one."""
+        configured = (one for one in self.estimates if one.detectors == self.configured)
+        return next(configured, next(iter(self.estimates), None))
+
+    @property
+    def saw_no_picture(self) -> bool:
+        """Whether nothing in the sample could be judged."""
+        return self.chosen is not None and bool(self.chosen.trial.finished) and not self.chosen.trial.counts.checked
 
 
 def show(report: Report, settings: Settings) -> None:
@@ -38,6 +53,9 @@ def show(report: Report, settings: Settings) -> None:
         return
     _show_sets(report)
     _show_trial(report)
+    if report.saw_no_picture:
+        click.echo("None of them could be judged. Is this the folder or bucket of pict-rs?")
+        return
     for line in advice(report, settings):
         click.echo(line)
 
@@ -55,6 +73,8 @@ def _show_contents(report: Report) -> None:
             f"{found.known:,} of them ({amount(found.size_known)}) were already judged by the configured detectors and "
             "will not be read again."
         )
+    if report.database_fault is not None:
+        click.echo(f"How many were already judged is not known: {report.database_fault.message}")
 
 
 def _show_sets(report: Report) -> None:
@@ -102,19 +122,17 @@ def _show_trial(report: Report) -> None:
     click.echo(
         f"A first pass reads {amount(size)}. Measured on {plural(len(report.counted.sample), 'object')} at random."
     )
-    chosen = next((one for one in report.estimates if one.detectors == report.configured), None) or next(
-        iter(report.estimates), None
-    )
+    chosen = report.chosen
     if chosen is not None:
         trial = chosen.trial
         unread = trial.objects - trial.finished
         parts = [
-            f"{trial.counts.checked:,} were checked",
+            f"{trial.counts.checked:,} checked",
             counted(trial.counts.unreadable),
             counted(trial.counts.failed),
         ]
         if unread:
-            parts.append(f"{unread:,} were not reached in time")
+            parts.append(f"{unread:,} not reached in time")
         click.echo(f"With {', '.join(chosen.detectors)}: " + ", ".join(part for part in parts if part != "0") + ".")
     click.echo(
         "Once at the start, not included: "
@@ -164,6 +182,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "too_large": found.too_large,
         "bytes_too_large": found.size_too_large,
         "known": found.known,
+        "known_fault": report.database_fault.message if report.database_fault else None,
         "bytes_known": found.size_known if found.known is not None else None,
         "bytes_to_read": found.size_readable,
         "counting_s": round(report.counting_s, 3),
@@ -200,7 +219,12 @@ def _projection_as_json(projection: Projection | None) -> dict[str, float] | Non
     if projection is None:
         return None
     return {
-        "low_s": round(projection.low_s, 3),
-        "high_s": round(projection.high_s, 3),
-        "objects_per_s": round(projection.per_s, 4),
+        "low_s": _rounded(projection.low_s),
+        "high_s": _rounded(projection.high_s),
+        "objects_per_s": _rounded(projection.per_s),
     }
+
+
+def _rounded(number: float) -> float:
+    """Four digits, wherever they are: a small store takes milliseconds, a large one days."""
+    return float(f"{number:.4g}")

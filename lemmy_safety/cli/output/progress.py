@@ -33,14 +33,17 @@ def how_far(counts: PassCounts, outlook: Outlook) -> str:
     total = outlook.total
     if total is None:
         return f"{counts.seen:,} seen"
-    return f"{_finished(counts):,} of {'' if total.is_exact else 'about '}{total.objects:,} objects ({share(counts, outlook):.0%})"
+    # A store may have grown since it was counted.
+    number = max(total.objects, counts.seen)
+    about = "" if total.is_exact and number == total.objects else "about "
+    return f"{_finished(counts):,} of {about}{number:,} objects ({share(counts, outlook):.0%})"
 
 
 def share(counts: PassCounts, outlook: Outlook) -> float:
     """The part of all objects that is finished, from 0 to 1; 0 while the total is unknown."""
     if outlook.total is None or not outlook.total.objects:
         return 0.0
-    return min(1.0, _finished(counts) / outlook.total.objects)
+    return min(1.0, _finished(counts) / max(outlook.total.objects, counts.seen))
 
 
 def _finished(counts: PassCounts) -> int:
@@ -108,7 +111,7 @@ class BarProgress:
     def update(self, counts: PassCounts, outlook: Outlook) -> None:
         self._bar.show(
             finished=_finished(counts),
-            total=outlook.total.objects if outlook.total else None,
+            total=max(outlook.total.objects, counts.seen) if outlook.total else None,
             left=what_is_left(counts, outlook),
             numbers=(how_far(counts, outlook), what_was_found(counts), how_fast(counts, outlook)),
         )

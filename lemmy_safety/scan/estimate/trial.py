@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
+from lemmy_safety.records import ItemStatus
 from lemmy_safety.scan.items import RecordChannel
 from lemmy_safety.scan.pipeline import Pipeline
 from lemmy_safety.scan.progress import Bottleneck, PassCounter
@@ -38,7 +39,8 @@ class Trial:
     """What was measured. ``finished`` of ``objects`` have a result; ``counts`` is about these.
 
     ``steps_s`` are the seconds from each result to the next, in the order of results, once the engine was running;
-    repeated objects included. ``mean_size`` is the mean size of the finished objects, in bytes.
+    repeated objects included. Objects that were gone have no step of their own: a pass would not find so many.
+    ``mean_size`` is the mean size of the finished objects, in bytes.
     """
 
     objects: int
@@ -64,7 +66,8 @@ class _Results:
     def run(self, inbox: RecordChannel) -> None:
         while (item := inbox.get()) is not None:
             key, result = item
-            self.at_s.append(time.monotonic())
+            if result is None or result.assessment.status is not ItemStatus.GONE:
+                self.at_s.append(time.monotonic())
             if result is not None and key not in self.sizes:
                 self.sizes[key] = result.obj.size
                 self._counter.add_result(result)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -43,6 +45,18 @@ def test_a_place_that_cannot_be_written_is_one_clear_line(call):
     result = call("env-example", "-o", "missing/.env")
     assert result.exit_code == SettingsError.exit_code
     assert "missing/.env cannot be written: No such file or directory" in result.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+def test_a_template_that_a_full_disk_cuts_is_not_left_behind(tmp_path):
+    """The next try would find it, and refuse to overwrite what might be settings."""
+    limited = 'ulimit -f 4; exec "$0" -m lemmy_safety env-example -o .env'
+    ended = subprocess.run(
+        ["bash", "-c", limited, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == SettingsError.exit_code, ended.stderr
+    assert "cannot be written: File too large" in ended.stderr
+    assert not (tmp_path / ".env").exists()
 
 
 def test_it_works_beside_settings_that_are_wrong(call, tmp_path):

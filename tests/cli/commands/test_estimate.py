@@ -93,6 +93,30 @@ def test_where_a_database_exists_it_says_what_is_left(call, store, database):
     assert database.read_bytes() == content
 
 
+@pytest.mark.usefixtures("empty_hub")
+def test_a_database_that_cannot_be_read_is_named(call, store, database):
+    """The time for everything is measured all the same; what is left of it is not known, and the next step is doctor."""
+    database.write_bytes(b"not a database, and long enough to be one" * 100)
+    result = call("estimate")
+    assert result.exit_code == 0
+    assert re.search(r"already judged is not known: .*ledger\.db", result.stdout)
+    assert "1. lemmy-safety doctor" in result.stdout
+    told = json.loads(call("estimate", "--json").stdout)
+    assert told["known"] is None
+    assert "ledger.db" in told["known_fault"]
+
+
+@pytest.mark.usefixtures("empty_hub", "database")
+def test_where_nothing_is_a_picture_it_asks_whether_this_is_the_right_place(call, store):
+    """A rate of unreadable files says nothing about pictures, and a pass over them is not the next step."""
+    for key in store.present():
+        (store.folder / key).write_text("not a picture")
+    result = call("estimate")
+    assert "0 checked, 5 unreadable" in result.stdout
+    assert "Is this the folder or bucket of pict-rs?" in result.stdout
+    assert "1. lemmy-safety doctor" in result.stdout
+
+
 @pytest.mark.usefixtures("empty_hub", "database")
 def test_an_empty_store_has_nothing_to_estimate(call, store):
     """No sample, no division by nothing."""

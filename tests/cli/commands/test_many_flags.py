@@ -180,6 +180,15 @@ def test_the_same_bytes_elsewhere_are_settled_with_them(call, database):
     assert decided(database) == {"low": "cleared", "copy": "cleared"}
 
 
+def test_a_key_that_was_not_named_is_shown_with_the_reason(call, database):
+    """A person who names one key sees why two are settled."""
+    with open_ledger(sqlite_url(database)) as ledger:
+        record(ledger, [row("copy", finding("nudenet", "BUTTOCKS_EXPOSED", 0.61), content="low")], storage=ELSEWHERE)
+    shown = call("review", "clear", "low").stdout.splitlines()
+    assert [line.endswith("(the same bytes)") for line in shown if " low " in f"{line} "] == [False]
+    assert [line.endswith("(the same bytes)") for line in shown if "copy" in line] == [True]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX")
 def test_a_command_that_is_killed_goes_on_where_it_was(database):
     """4,000 flags: what was settled stays so, nothing else was, and the next command settles the rest."""

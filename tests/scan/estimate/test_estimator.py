@@ -13,6 +13,7 @@ from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import AccessDenied, StorageUnreachable, WeightsMissing
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.policy import build_policy
+from lemmy_safety.records import ItemStatus
 from lemmy_safety.scan import EngineLimits, RateLimit, ThreadsEngine
 from lemmy_safety.scan.estimate import Estimator
 from lemmy_safety.scan.estimate.survey import Stopped
@@ -116,6 +117,18 @@ def test_what_cannot_be_read_is_counted(many):
     assert dict(trial.counts.unreadable) == {"unreadable": 1}
     assert dict(trial.counts.failed) == {"denied": 1}
     assert trial.objects - trial.finished == 1
+
+
+def test_objects_that_are_gone_make_no_rate(many):
+    """They cost nothing, and a pass would hardly find any."""
+    estimator = estimator_over(many, [Slow()])
+    counted = estimator.count(sample=30)
+    for obj in counted.sample[:20]:
+        (many / obj.key).unlink()
+    found = estimator.measure(["clip"], counted, most_s=60.0)
+    assert found.trial.counts.unreadable[ItemStatus.GONE] == 20
+    assert found.everything.per_s <= 1 / SLOW_S
+    estimator.close()
 
 
 def test_a_storage_that_is_down_ends_the_estimate(many):
