@@ -93,7 +93,7 @@ class SettingsError(LemmySafetyError):
 
 
 class MissingExtra(LemmySafetyError):
-    """A package is needed for what was asked and is not installed, or only in part (``damaged``).
+    """A package that is needed is not installed, or damaged (``damaged``).
 
     The package belongs to one of our extras (``extra``). With ``package``, its distribution's name, it is one that the
     program always needs, directly or indirectly.
@@ -130,7 +130,7 @@ class MissingExtra(LemmySafetyError):
 
 
 class StorageError(LemmySafetyError):
-    """Any failure of a storage that is not one of the classes below."""
+    """Any other failure of a storage."""
 
     exit_code = 10
     default_hint = "Run 'lemmy-safety doctor' to check the storage step by step."
@@ -179,7 +179,7 @@ class HostKeyUnknown(StorageError):
 
 
 class HostKeyChanged(StorageError):
-    """The SSH server shows another key than the one in known_hosts."""
+    """The SSH server's key is not the one in known_hosts."""
 
     exit_code = 17
     lasting = True
@@ -247,7 +247,7 @@ class ObjectsUnchecked(StorageError):
 
 
 class StorageFull(StorageError):
-    """There is no room for what should be written. What is there can still be listed, read and deleted."""
+    """The storage has no room left for what has to be written. Listing, reading and deleting still work."""
 
     exit_code = 26
     default_hint = "Free some space on the disk or in the quota of the storage; then run this again."
@@ -295,7 +295,7 @@ class DeviceError(DetectorError):
 
 
 class LedgerError(LemmySafetyError):
-    """Any failure of the database that is not one of the classes below; also no database yet, and a key not in it."""
+    """Any other failure of the database; also: there is no database yet, or a key is not in it."""
 
     exit_code = 50
 
@@ -382,7 +382,7 @@ class ActionRefused(LemmySafetyError):
 
 
 class OutputFailed(LemmySafetyError):
-    """Something could not be written to stdout or stderr: a closed pipe, a full disk. All work was done and recorded."""
+    """Something could not be written to stdout or stderr, such as to a closed pipe or a full disk."""
 
     exit_code = 61
     default_hint = "If the command deletes or records, that is done: see 'lemmy-safety flagged --all'."
@@ -406,7 +406,7 @@ class WorkerDied(LemmySafetyError):
 
 
 class PictrsError(LemmySafetyError):
-    """Any failure of pict-rs's own interfaces that is not one of the classes below, such as its status 500."""
+    """Any other failure of pict-rs's own interfaces, such as its status 500."""
 
     exit_code = 80
     default_hint = "See pict-rs's own log; 'lemmy-safety doctor' checks its interfaces step by step."
@@ -457,7 +457,7 @@ class PictrsTooOld(PictrsError):
 
 
 class PictrsTablesUnknown(PictrsError):
-    """The database of PICTRS_DATABASE_URL has not the tables of a pict-rs that this version knows (schema 14 and 15)."""
+    """The database of PICTRS_DATABASE_URL does not have the tables of pict-rs that this version knows (schema 14 and 15)."""
 
     exit_code = 86
     lasting = True

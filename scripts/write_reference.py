@@ -57,11 +57,11 @@ What concerns a single object (gone, denied, unreadable) is recorded for that ob
 OTHER_CODES = {
     0: (
         "",
-        "Done, and everything listed was checked, also when flagged objects were handled; `--exit-code-flagged N` gives `--all` another code when the pass flagged any.",
+        "Done: everything that was listed was checked, and flagged objects were handled. With `--exit-code-flagged N`, `--all` ends with N if it flagged any.",
     ),
     1: ("", "A bug in lemmy-safety; please report it with the traceback that `--debug` shows."),
-    2: ("", "The command line could not be understood."),
-    130: ("", "Interrupted before the end (Ctrl-C, SIGTERM). What was done is recorded; the next run goes on."),
+    2: ("", "The command line was not understood."),
+    130: ("", "Interrupted before the end (Ctrl-C, SIGTERM). What was done is recorded; the next run continues there."),
 }
 
 

@@ -102,7 +102,7 @@ class Change:
     events: tuple[tuple[EventKind, Mapping[str, Any]], ...] = field(default=())
 
 
-def standing(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known | None:
+def still_valid(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known | None:
     """Why the listed object need not be read; None if it must be.
 
     A listed object exists, so rows marked gone, done or refused are always rechecked.

@@ -25,7 +25,7 @@ from lemmy_safety.records import ActionPlan, Outcome, Review
         (lambda ledger: ledger.objects.retryable(STORAGE, 10), "ix_images_retryable"),
         (lambda ledger: ledger.actions.unfinished(STORAGE), "ix_actions_intended"),
         (lambda ledger: list(ledger.reviews.flagged()), "ix_images_flagged"),
-        (lambda ledger: ledger.objects.described(STORAGE, "a"), "storage_key"),
+        (lambda ledger: ledger.objects.describe(STORAGE, "a"), "storage_key"),
         (lambda ledger: ledger.objects.on_record(["a", "k7"]), "storage_key"),
         (lambda ledger: ledger.actions.intend(STORAGE, ["a"], ActionPlan("delete")), "storage_key"),
         (lambda ledger: ledger.reviews.decide(["a"], Review.CONFIRMED), "storage_key"),

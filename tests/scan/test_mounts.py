@@ -51,7 +51,7 @@ def test_another_folder_in_the_middle_of_a_pass_ends_it(store, database):
         with pytest.raises(StorageUnreachable, match="no longer the folder"):
             scanner.run(SWEEP)
         assert scanner.cursors.watermark() is None
-        recorded = {key for key in storage.reads if scanner.ledger.objects.described(storage.name, key)}
+        recorded = {key for key in storage.reads if scanner.ledger.objects.describe(storage.name, key)}
         assert recorded <= set(scanner.ledger.objects.retryable(storage.name, 100))
 
 

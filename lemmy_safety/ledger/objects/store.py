@@ -10,7 +10,7 @@ from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
 from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects, OnRecord
-from lemmy_safety.ledger.rules import Known, PassTerms, standing
+from lemmy_safety.ledger.rules import Known, PassTerms, still_valid
 from lemmy_safety.ledger.schema.codec import assessment_of, checked_keys, object_of
 from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
@@ -68,7 +68,7 @@ class Objects:
                 )
                 for row in connection.execute(query):
                     before = recording.earlier_row_of(row)
-                    answer = standing(before, listed[row.key], ruleset)
+                    answer = still_valid(before, listed[row.key], ruleset)
                     if answer is not None and not row.is_outdone:
                         found[row.key] = answer
         return found
@@ -137,7 +137,7 @@ class Objects:
             rows = connection.execute(named).all()
         return FailingObjects(number=number, first=tuple(FailingObject(*row) for row in rows))
 
-    def described(self, storage: str, key: str) -> StoredObject | None:
+    def describe(self, storage: str, key: str) -> StoredObject | None:
         """The object as it was last recorded; None for unknown keys and for legacy rows."""
         checked_keys([key])
         with self._database.reading() as connection:

@@ -181,7 +181,7 @@ def _judged_in_a_storage(connection: Connection, hashes: Iterable[str]) -> dict[
         )
         for row in connection.execute(query):  # later rows overwrite earlier ones: the latest verdict stays
             found[row.sha256] = _learned_from(row)
-    for sha256, stand in flags.standing(connection, found).items():
+    for sha256, stand in flags.still_valid(connection, found).items():
         found[sha256] |= flag_columns(stand[0])
     return found
 

@@ -39,8 +39,10 @@ _IS_CLEARED = (
 _IS_OF_THE_DOOR = (flags.c.found_under == FROM_UPLOAD, may_act(flags.c.outcomes), ~_IS_CLEARED)
 
 
-def standing(connection: Connection, hashes: Iterable[str], *, cleared: bool = False) -> dict[str, list[KnownVerdict]]:
-    """The flags that stand on these bytes, by SHA-256, the latest first; ``cleared`` adds those a person cleared."""
+def still_valid(
+    connection: Connection, hashes: Iterable[str], *, cleared: bool = False
+) -> dict[str, list[KnownVerdict]]:
+    """The valid flags of these bytes, by SHA-256, the latest first; ``cleared`` adds those a person cleared."""
     found: dict[str, list[KnownVerdict]] = {}
     for chunk in chunks(sorted(set(hashes))):
         query = select(flags).where(flags.c.sha256.in_(chunk), may_act(flags.c.outcomes)).order_by(flags.c.id.desc())
@@ -76,8 +78,8 @@ class Judgements:
     def __init__(self, connection: Connection, hashes: Iterable[str], now: datetime) -> None:
         self._connection = connection
         self._now = now
-        self._standing: dict[str, list[KnownVerdict]] = standing(connection, hashes, cleared=True)
-        self._cleared = _cleared(connection, self._standing)
+        self._still_valid: dict[str, list[KnownVerdict]] = still_valid(connection, hashes, cleared=True)
+        self._cleared = _cleared(connection, self._still_valid)
 
     def note(self, assessment: Assessment, *, key: str, looked: bool) -> KnownVerdict | None:
         """Record what an assessment means for the flags; returns the flag that wins over its verdict, if any.
@@ -87,7 +89,7 @@ class Judgements:
         sha256 = assessment.sha256
         if assessment.verdict is None or sha256 is None:
             return None
-        stand = self._standing.get(sha256, [])
+        stand = self._still_valid.get(sha256, [])
         if looked:
             replaced = [flag for flag in stand if flag.assessment.detectors <= assessment.detectors]
             if replaced:
@@ -95,7 +97,7 @@ class Judgements:
             stand = [flag for flag in stand if flag not in replaced]
             if assessment.flagged:
                 stand = [self._add(sha256, assessment, key), *stand]
-            self._standing[sha256] = stand
+            self._still_valid[sha256] = stand
         if assessment.flagged or sha256 in self._cleared:
             return None
         return overruling(stand, assessment.detectors, looked=looked)

@@ -33,7 +33,7 @@ def verdict_for(connection: Connection, sha256: str, ruleset: Ruleset | None) ->
     - Without a flag, the latest verdict that the ruleset allows. Without a ruleset, every verdict is allowed.
     """
     review = connection.execute(select(reviews.c.review).where(reviews.c.sha256 == sha256)).scalar_one_or_none()
-    stand = flags.standing(connection, [sha256], cleared=True).get(sha256, [])
+    stand = flags.still_valid(connection, [sha256], cleared=True).get(sha256, [])
     if review is Review.CLEARED:
         known = _latest(connection, sha256, stand, ruleset)
         return None if known is None else replace(known, review=review)

@@ -311,7 +311,7 @@ class Lister:
                 except StorageUnreachable as error:
                     log.warning("left to a later pass key=%r reason=%s", key, error.message)
                     continue
-                gone = self._ledger.objects.described(self._storage.name, key)
+                gone = self._ledger.objects.describe(self._storage.name, key)
                 if gone is not None:
                     to_record.put_result(_without_verdict(gone, ItemStatus.GONE, "vanished after a failed read"))
                 continue
@@ -319,7 +319,7 @@ class Lister:
                 if not is_about_one_object(error):
                     raise
                 log.warning("still not readable key=%r reason=%s", key, error.message)
-                last = self._ledger.objects.described(self._storage.name, key)
+                last = self._ledger.objects.describe(self._storage.name, key)
                 if last is not None:  # recorded again, so that it goes to the end of the queue
                     to_record.put_result(_without_verdict(last, ItemStatus.DENIED, error.message))
                 continue

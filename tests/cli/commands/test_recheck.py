@@ -52,7 +52,7 @@ def flag_wrongly(store, key):
     verdict = Verdict(outcome=Outcome.FLAGGED, nsfw=None, findings=(found,), rules_version="former")
     storage = f"local:{store.folder}"
     with open_ledger(sqlite_url(Path("lemmy_safety.db"))) as ledger:
-        obj = ledger.objects.described(storage, key)
+        obj = ledger.objects.describe(storage, key)
         assessment = Assessment(
             status=ItemStatus.CHECKED,
             verdict=verdict,
@@ -222,4 +222,4 @@ def test_a_recheck_and_the_daemon_take_turns(tmp_path):
 
 def judged(admin, key):
     with open_ledger(sqlite_url(admin.folder / "lemmy_safety.db"), upgrade=False) as ledger:
-        return ledger.objects.described(f"local:{admin.folder / 'files'}", key)
+        return ledger.objects.describe(f"local:{admin.folder / 'files'}", key)

@@ -216,8 +216,8 @@ def test_a_failed_attempt_on_new_content_takes_the_old_verdict_away(ledger) -> N
 def test_described_gives_the_object_as_last_recorded(ledger) -> None:
     """For objects that vanished since."""
     record(ledger, [failed("a")])
-    assert ledger.objects.described(STORAGE, "a") == stored("a")
-    assert ledger.objects.described(STORAGE, "b") is None
+    assert ledger.objects.describe(STORAGE, "a") == stored("a")
+    assert ledger.objects.describe(STORAGE, "b") is None
 
 
 def test_what_is_on_record_about_keys_is_told_from_any_storage(ledger) -> None:

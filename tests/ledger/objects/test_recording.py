@@ -257,4 +257,4 @@ def test_results_of_the_smallest_kind_are_recorded(ledger) -> None:
     """Nothing but an object and a status is known of most failures."""
     obj = StoredObject(key="a", size=0, modified_at=NOON)
     record(ledger, [result(obj=obj, status=ItemStatus.UNREADABLE)])
-    assert ledger.objects.described(STORAGE, "a") == obj
+    assert ledger.objects.describe(STORAGE, "a") == obj

@@ -301,7 +301,7 @@ def test_a_pool_of_connections_is_as_good_as_a_server(pgbouncer, postgres) -> No
             try:
                 for number in range(12):
                     record(mine, [flagged(f"{letter}/{number}"), checked(f"{letter}/clear {number}")])
-                    assert mine.objects.described(STORAGE, f"{letter}/{number}") is not None
+                    assert mine.objects.describe(STORAGE, f"{letter}/{number}") is not None
             except BaseException as error:  # noqa: BLE001 - handed to the test
                 failures.append(error)
 
