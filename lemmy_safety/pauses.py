@@ -8,7 +8,6 @@ clock that is set has its effect at once.
 from __future__ import annotations
 
 import re
-import zoneinfo
 from dataclasses import dataclass
 from datetime import time
 from typing import TYPE_CHECKING
@@ -123,6 +122,8 @@ def zone_named(name: str | None) -> tzinfo | None:
     name = (name or "").removeprefix(":")
     if not name or name.startswith("/"):
         return None
+    import zoneinfo  # noqa: PLC0415 - every command loads this module, and few need a zone
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (KeyError, ValueError, OSError):
