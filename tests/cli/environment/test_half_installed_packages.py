@@ -250,7 +250,7 @@ def test_doctor_survives_a_compiled_file_of_which_only_half_is_there(command, da
     not_checked = {check["area"]: check["detail"] for check in checks if check["name"] == "not checked"}
     if "ends a process" in str(fault["detail"]):
         assert not_checked == dict.fromkeys(
-            ("Upload hook", "Worker", "Storage", "Database", "Detectors"), "first install av again"
+            ("Upload hook", "Worker", "pict-rs", "Storage", "Database", "Detectors"), "first install av again"
         )
     assert code == CODE
 

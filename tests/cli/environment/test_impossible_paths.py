@@ -116,7 +116,7 @@ def test_a_database_is_a_regular_file(call, tmp_path, kind) -> None:
         for command in commands:
             result = call(*command, env=setting)
             assert f"{path} is not a regular file, but a {kind}." in result.output, command
-            assert "Set SQLITE_FILENAME" in result.output
+            assert "set SQLITE_FILENAME to a new file name" in result.output
             assert result.exit_code == LedgerDamaged.exit_code
     assert {each.name for each in tmp_path.iterdir()} == before
 
@@ -126,7 +126,7 @@ def test_a_link_to_a_database_that_is_not_there_yet_is_fine(call, tmp_path) -> N
     """It is made where the link leads."""
     (tmp_path / "link.db").symlink_to("real.db")
     env = {"SQLITE_FILENAME": str(tmp_path / "link.db")}
-    assert "is not there yet" in call("doctor", "--quick", env=env).output
+    assert "does not exist yet" in call("doctor", "--quick", env=env).output
     assert call("db", "upgrade", env=env).exit_code == 0
     assert (tmp_path / "real.db").is_file()
 
