@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import botocore.session
 import hypothesis
 import pytest
+from support.examples import QUICK
 from support.needs import ProgramsSeen, marks_of
 from support.servers.s3 import running
 from support.servers.swift import SwiftServer, SwiftUnavailable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 # How long an example takes says something of the machine, and nothing of what is tested.
 hypothesis.settings.register_profile("suite", deadline=None)
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)
+hypothesis.settings.register_profile(QUICK, deadline=None, max_examples=20)
 hypothesis.settings.load_profile("suite")
 
 #: Every setting's names; the ancestor's, and those that S3 clients know, have no prefix of ours.

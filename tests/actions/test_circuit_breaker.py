@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.ledger.results import STORAGE, checked, failed, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
@@ -200,7 +201,7 @@ def test_a_detector_is_unusual_only_above_ten_times_its_share(number: int, now: 
         assert judged >= 1_000
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=30), st.integers(1, 5))
 def test_no_order_of_actions_exceeds_a_day(tmp_path_factory, actions, per_day: int) -> None:
     """Bytes (0 to 8), approved or not, in any order: never more different ones a day without approval."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
+from support.examples import examples
 from support.media.fingerprinted_samples import bundled_photos
 
 from lemmy_safety.fingerprints import MAX_DISTANCE, dihedral_pdqs_of, distance, pdq_of, sha256_of
@@ -90,7 +91,7 @@ def test_tiny_and_narrow_frames_have_a_hash(shape):
         assert pdq.quality == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))))
 def test_every_small_frame_has_a_hash(pixels):
     """Whatever the pixels are, hashing neither fails nor changes them, and gives the same twice."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
+from support.examples import examples
 from support.ledger.results import DETECTORS, STORAGE, checked, record, sha256_of
 from support.ledger.uploads import judged
 
@@ -142,7 +143,7 @@ _numbers = itertools.count()
 
 
 @given(POLICIES, st.lists(st.sampled_from("abc"), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_exactly_the_domains_that_a_policy_names_lead_to_an_intent(shared, policy, labels) -> None:
     """Whatever it judges beside them; of those, the list has what this version knows."""
     found = [Finding(detector="clip", version="1", label=label, score=1.0, threshold=0.5) for label in labels]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support.examples import examples
 from support.ledger.results import RULES, checked, failed, record, sha256_of, stored
 
 from lemmy_safety.ledger import Known, open_ledger, sqlite_url
@@ -282,7 +283,7 @@ def test_the_rules_hold_whatever_happens(tmp_path) -> None:
     run_state_machine_as_test(
         lambda: LedgerMachine(database),
         settings=settings(
-            max_examples=60,
+            max_examples=examples(60),
             stateful_step_count=15,
             phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line, and takes minutes
         ),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import examples
 from support.media import moving_pictures, pictures
 from support.media.moving_pictures import animation, drifting, scene, shows, with_hidden
 
@@ -338,7 +339,7 @@ def test_a_hundred_thousand_is_no_number_of_frames_in_an_ordinary_file(file_form
     assert (len(stored.frames), stored.endless, stored.cut_off) == (5, False, False)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), file_format=st.sampled_from(STORED))
 def test_mutated_files_give_frames_or_a_media_error(data, file_format):
     """Whatever is done to the bytes, nothing but MediaError leaves; walks over the frames never raise."""
@@ -366,7 +367,7 @@ SMALL = {name: animation([scene(number, (24, 16)) for number in range(4)], name)
 
 @pytest.mark.parametrize("kind", [sniff.GIF, sniff.APNG, sniff.WEBP])
 @given(data=st.binary(max_size=200))
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 def test_walking_over_any_bytes_never_raises(kind, data):
     """No bytes make the walk over stored frames raise."""
     for octets in (data, b"\x89PNG\r\n\x1a\n" + data, b"GIF89a" + data, b"RIFF\x50\0\0\0WEBPVP8X" + data):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.media import picture_blocks as blocks
 from support.media import pictures
 from support.media.files import STILLS, VIDEOS, encode_video
@@ -298,14 +299,14 @@ def check(data, kind):
     sniff.is_animated(data, kind)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=300), st.sampled_from(WALKED))
 def test_random_bytes_are_walked(data, kind):
     """Whatever the bytes are, walks end without an error and stay within them."""
     check(data, kind)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_mutated_files_are_walked(data):
     """Flipped bytes, lost and doubled stretches of every format are walked without an error."""

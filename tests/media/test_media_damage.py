@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ImageFile
+from support.examples import examples
 from support.media import damage, pictures
 from support.media.drawn_damage import drawn_damage
 
@@ -229,14 +230,14 @@ def decode_or_refuse(data):
     assert media.info.frame_count >= 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.binary(max_size=400))
 def test_random_bytes_are_refused_or_decoded(data):
     """Random bytes end in a MediaError, never in another error."""
     decode_or_refuse(data)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.sampled_from(sorted(FILES)), st.integers(2, 64), st.binary(max_size=400))
 def test_random_bytes_behind_a_true_start_are_refused_or_decoded(name, kept, tail):
     """A true beginning followed by random bytes ends in frames or a MediaError."""
@@ -244,7 +245,7 @@ def test_random_bytes_behind_a_true_start_are_refused_or_decoded(name, kept, tai
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.differing_executors])
 @given(data=st.data())
 def test_mutated_files_are_refused_or_decoded(name, data):
     """Flipped bytes, lost and doubled parts of every format end in frames or a MediaError."""

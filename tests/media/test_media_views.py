@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import examples
 from support.media import pictures
 
 from lemmy_safety.media import MediaLimits, decode
@@ -94,7 +95,7 @@ def test_extreme_shapes_are_bounded(size):
     assert max(max(frame.pixels.shape[:2]) for frame in media.frames[1:]) <= 512
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.integers(1, 60), st.integers(1, 4000), st.integers(3, 24))
 def test_everything_is_in_some_part(side, extra, most):
     """No column of a strip lies outside all parts and the whole's middle square; the ends are exact; rows overlap."""
@@ -114,7 +115,7 @@ def test_everything_is_in_some_part(side, extra, most):
     assert covered.all()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.floats(1.5, 60), st.floats(0, 1))
 def test_nothing_narrow_is_cut_at_every_border(ratio, place):
     """What is at most 0.29 of the height wide is whole in a part or in the middle, wherever it is."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import examples
 from support.media import pictures
 
 from lemmy_safety.media.deadline import Deadline
@@ -189,7 +190,7 @@ def test_transparent_frames_are_told_apart_by_both_pages():
         assert film.kept == [0, 1]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(
     offers=st.lists(
         st.tuples(

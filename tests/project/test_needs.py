@@ -12,7 +12,8 @@ from support.admin import Admin
 from support.clip import checkpoints
 from support.media.files import png_of_16_bits
 from support.needs import NOT_QUICK, marks_of
-from support.servers.sshd import open_backend
+from support.servers.sshd import client_key, open_backend
+from support.web.hook import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,10 @@ def loads_a_model():
     return checkpoints.random_clip("any", seed=1)
 
 
+def answers_uploads():
+    serve()
+
+
 def makes_a_picture():
     return png_of_16_bits
 
@@ -57,10 +62,12 @@ class OfASubclass(Admin):
         (starts_a_server, {"process"}),
         (loads_a_model, {"model"}),
         (OfASubclass, {"process"}),
+        (client_key, {"process"}),
+        (answers_uploads, {"server"}),
         (lambda: [starts_a_server() for _ in range(2)], {"process"}),
         (makes_a_picture, set()),
     ],
-    ids=["a server", "a model", "a base class", "in a comprehension", "neither"],
+    ids=["a server", "a model", "a base class", "a cached function", "a thread", "in a comprehension", "neither"],
 )
 def test_marks_are_found_through_helpers(code, marks):
     """However many functions and modules of the tests are between."""
@@ -84,6 +91,6 @@ def test_a_test_that_starts_a_program_without_the_mark_fails(tmp_path):
 
 
 def test_make_quick_leaves_out_what_has_such_a_mark():
-    """The four marks, and no other."""
+    """These marks, and no other."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert f'-m "not ({" or ".join(NOT_QUICK)})"' in makefile

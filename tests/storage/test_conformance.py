@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.storage.backends import WITH_CONTROL_SIGNS
 
 from lemmy_safety.errors import (
@@ -379,7 +380,7 @@ def test_moving_onto_itself_is_refused(backend: StorageBackend, storage: Storage
 _PARTS = st.lists(st.sampled_from(["a", "..", ".", "", "b.jpg"]), min_size=1, max_size=5).map("/".join)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     key=st.one_of(_PARTS, st.text(max_size=20), _PARTS.map(lambda key: "/" + key), _PARTS.map(lambda key: key + "\0"))
     .filter(lambda key: key.startswith("/") or "\0" in key or {"", ".", ".."} & set(key.split("/")))

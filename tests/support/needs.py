@@ -1,12 +1,13 @@
-"""What a test needs beside its own process, found in its code: other programs and models.
+"""What a test needs, found in its code: other programs, servers in threads of its own process, and models.
 
-A test is marked ``process`` or ``model`` where its function, its fixtures or their helpers use a library that starts
-programs or loads models. ``@needs`` says it of a helper whose own code does not show it, because our code does it.
+A test is marked ``process``, ``server`` or ``model`` where its function, its fixtures or their helpers use a library
+that starts programs or servers, or loads models. ``@needs`` says it of a helper whose own code does not show it, because our code does it.
 ``ProgramsSeen`` notices a program that is started all the same, so that no test stays unmarked.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 from pathlib import Path
@@ -16,15 +17,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_TESTS = str(Path(__file__).resolve().parents[1])
+_ROOT = Path(__file__).resolve().parents[2]
+#: Code that is read further.
+_READ = (str(_ROOT / "tests"), str(_ROOT / "scripts"))
 
 #: Marks of tests that `make quick` leaves out.
-NOT_QUICK = ("external_service", "process", "model", "slow")
+NOT_QUICK = ("external_service", "server", "process", "model", "slow")
 
 #: The mark by package or module, whatever is used of it.
 _OF_MODULE = {
     "subprocess": "process",
     "multiprocessing": "process",
+    "http.server": "server",
+    "uvicorn": "server",
+    "lemmy_safety.web.server": "server",
     "lemmy_safety.media.workers.pool": "process",
     "lemmy_safety.media.workers.process": "process",
     "torch": "model",
@@ -76,7 +82,7 @@ def _marks(start: Any) -> set[str]:
 
 
 def _undecorated(thing: Any) -> Any:
-    return inspect.unwrap(thing) if isinstance(thing, FunctionType) else thing
+    return inspect.unwrap(thing) if isinstance(thing, FunctionType | functools._lru_cache_wrapper) else thing
 
 
 def _mark(thing: Any) -> str | None:
@@ -96,12 +102,11 @@ def _of_module(name: str) -> str | None:
 
 
 def _is_ours(thing: Any) -> bool:
-    """Whether it is code of the tests, which is read further; other modules are read only for what is used of them."""
+    """Whether it is code of the tests or of a script, which is read further."""
     if isinstance(thing, FunctionType):
-        return thing.__code__.co_filename.startswith(_TESTS)
-    return isinstance(thing, type) and str(getattr(sys.modules.get(thing.__module__), "__file__", "")).startswith(
-        _TESTS
-    )
+        return thing.__code__.co_filename.startswith(_READ)
+    module = sys.modules.get(thing.__module__) if isinstance(thing, type) else None
+    return str(getattr(module, "__file__", "")).startswith(_READ)
 
 
 def _used_by(thing: Any) -> Iterator[Any]:

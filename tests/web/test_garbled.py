@@ -8,6 +8,7 @@ import logging
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.media.pictures import encode, gradient
 from support.web.hook import running_hook
 from support.web.pictrs_client import END, KEY, ask_with_form, chunks, exchange, form, form_head, get, head
@@ -96,7 +97,7 @@ def test_a_form_whose_header_was_dropped_is_not_let_in(tmp_path, body, media_typ
         assert ask_with_form(hook.port, HARMLESS).status == 200
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.binary(max_size=200))
 def test_no_file_that_is_stored_is_taken_for_a_form(rest):
     for start in (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF", b"\0\0\0\x20ftyp"):

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.env_files import DEFAULTS, DRY_RUN, loaded, refused, written
+from support.examples import examples
 from support.needs import needs
 
 from lemmy_safety.cli.app import app
@@ -116,7 +117,7 @@ def values_for(item) -> st.SearchStrategy[str]:
     )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=600)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(600))
 @given(data=st.data(), form=st.sampled_from(FORMS), item=st.sampled_from(list(OPTIONS.values())))
 def test_an_option_is_taken_as_it_is_written_or_refused(tmp_path, data, form, item):
     """For each option, in each form: the value itself, or an error with file and line. Never the default instead."""

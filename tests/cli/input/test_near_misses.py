@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support.env_files import DEFAULTS, DRY_RUN, loaded, refused, written
+from support.examples import examples
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.settings import ENV_FILE_NAME, ENV_PREFIX, OPTIONS, load_settings
@@ -124,7 +125,7 @@ def test_slips_of_the_file_are_refused_and_the_right_name_is_given(tmp_path, sli
     assert f"Did you mean {right}?" in loaded(written(tmp_path, f"{slip}=some-value\n"))[1]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300))
 @given(
     name=st.sampled_from(sorted({name for item in OPTIONS.values() for name in item.env} - {"DEBUG"})), data=st.data()
 )

@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 import lemmy_safety
 from lemmy_safety.cli.output.failures import present
@@ -83,7 +84,7 @@ def test_a_word_of_ours_leaves_no_gap_in_a_sentence_of_ours(data) -> None:
         assert redaction(sentence) == sentence
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(data=st.data())
 @pytest.mark.parametrize(("name", "command"), [("HOOK_SECRET", ("serve",)), ("RELAY_APIKEY", ("serve", "--relay"))])
 def test_a_refused_secret_cannot_be_told_from_the_refusal(call, name, command, data) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.ledger.results import NOON, STORAGE, StepClock, checked, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
@@ -245,7 +246,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(steps=STEPS, first=st.integers(1, 4), per_day=st.integers(1, 5), in_pass=st.integers(1, 4))
 def test_whatever_happens_the_limits_are_kept(
     empty_database: Path, steps, first: int, per_day: int, in_pass: int

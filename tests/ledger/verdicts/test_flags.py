@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.ledger.old_ledgers import insert, insert_object, old_ledger
 from support.ledger.results import STORAGE, checked, record, row_of, rules, sha256_of, stored
 from support.ledger.uploads import judged, upload
@@ -213,7 +214,7 @@ def test_any_history_ends_as_the_rule_says(tmp_path) -> None:
     with open_ledger(sqlite_url(tmp_path / "a.db")) as ledger:
 
         @given(st.lists(st.one_of(JUDGEMENTS, HUMANS), max_size=9))
-        @settings(max_examples=120, phases=[phase for phase in Phase if phase is not Phase.explain])
+        @settings(max_examples=examples(120), phases=[phase for phase in Phase if phase is not Phase.explain])
         def check(history) -> None:
             content, expected, seen = f"bytes {next(numbers)}", Expected(), False
             for event in history:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.examples import examples
 from support.media import picture_blocks as blocks
 from support.media import pictures
 from support.media.drawn_damage import drawn_damage
@@ -99,21 +100,21 @@ def check(data, kind):
         assert len(embedded.data) > 0
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=400), st.sampled_from(ALL_KINDS))
 def test_random_bytes_are_searched(data, kind):
     """Random bytes taken for any kind of file are searched without an error."""
     check(data, kind)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.sampled_from(CANDIDATES), st.binary(max_size=200))
 def test_random_bytes_behind_a_picture_are_searched(cover, tail):
     """Random bytes behind a true file are searched without an error."""
     check(cover + tail, sniff.sniff(cover))
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.data())
 def test_mutated_files_are_searched(data):
     """Flipped bytes, lost and doubled stretches of files with something hidden are searched without an error."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.media import moving_pictures, pictures
 from support.media.moving_pictures import CODECS, drifting, scene, video, with_hidden, with_index_first
 from support.media.video_looks import COUNT, found, hiding, kinds, look, refusal
@@ -113,7 +114,7 @@ def test_a_video_with_sound_is_looked_at():
     assert found(look(out.getvalue())) == [(1, 0.04)]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
 @given(
     data=st.data(),
     name=st.sampled_from(

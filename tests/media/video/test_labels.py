@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.media import picture_blocks as blocks
 from support.media import pictures
 from support.media.moving_pictures import CODECS, animation, drifting, scene, shows, video
@@ -97,7 +98,7 @@ def test_a_video_is_looked_at_behind_a_box_of_any_name(name, rest):
     assert is_looked_at(behind(blocks.box(name, bytes(20)), rest))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
         st.builds(

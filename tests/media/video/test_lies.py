@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.media.moving_pictures import CODECS, drifting, scene, video, with_key_frames
 from support.media.video_looks import COUNT, LIMITS, found, hiding, look, refusal
 
@@ -47,7 +48,7 @@ def test_lies_about_how_long_frames_are_shown_hide_nothing(delta):
     assert all(0 <= frame.at_s < 1e7 and math.isfinite(frame.at_s) for frame in media.frames)
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(gaps=st.lists(st.sampled_from([1, 2, 40, 500, 90_000, 10_000_000]), min_size=12, max_size=12))
 def test_frames_are_in_order_whatever_their_times(gaps):
     """Times that jump are kept as they are; frames stay in order and each is there once."""

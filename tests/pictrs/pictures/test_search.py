@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from lemmy_safety.errors import PictrsError
 from lemmy_safety.pictrs.api.answers import HashEntry, HashPage
@@ -188,7 +189,7 @@ def test_pictures_below_broken_ones_are_found(on_postgres, broken):
 
 @pytest.mark.parametrize("on_postgres", [False, True])
 @pytest.mark.parametrize("every_s", [0.7, 400.0])
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(broken=st.sets(st.integers(0, 149), min_size=1, max_size=8))
 def test_a_walk_shows_all_but_the_broken_pictures_and_ends(on_postgres, every_s, broken):
     """Wherever they are in the list, first, last or several in a row."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
 
 from lemmy_safety.errors import AccessDenied, ObjectChanged, StorageError, StorageUnreachable
@@ -325,7 +326,7 @@ def test_without_a_digest_a_differing_tag_is_a_change(server: OddS3) -> None:
     assert KEY in server.objects
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     present=st.binary(max_size=40),
     judged=st.one_of(st.none(), st.binary(max_size=40)),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
 
 from lemmy_safety.errors import ObjectChanged, StorageUnreachable
@@ -87,7 +88,7 @@ def test_what_is_damaged_on_the_way_is_read_again(damage: Callable[[bytes], byte
         assert storage.learned.notes == ()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, len(DATA)), bit=st.integers(0, 7))
 def test_no_single_flipped_bit_is_believed(position: int, bit: int) -> None:
     """Wherever it is."""

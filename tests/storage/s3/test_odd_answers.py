@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.storage.odd_s3 import LONG_AGO, OddS3, odd_storage
 from support.storage.s3 import scripted
 
@@ -96,7 +97,7 @@ def test_a_listing_whose_objects_cannot_be_described_is_incomplete() -> None:
         assert listed[-1] == "c.jpg"
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fields=st.dictionaries(
         st.sampled_from(["Key", "Size", "LastModified", "ETag", "StorageClass", "Owner", "Odd"]),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.storage.odd_s3 import OddS3, by_folder, by_hash, in_bytes, newest_first, odd_storage
 from support.storage.s3 import scripted
 
@@ -103,7 +104,7 @@ def test_it_is_listed_by_one_plain_chain_of_pages_and_said_once(caplog: pytest.L
     assert caplog.text.count("order of its own") == 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     keys=st.lists(st.text(alphabet="01/-.aZé\U0001f600", min_size=1, max_size=6), unique=True, max_size=50),
     order=st.one_of(

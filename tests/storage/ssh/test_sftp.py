@@ -10,6 +10,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from lemmy_safety.errors import StorageError
 from lemmy_safety.storage.ssh.find import parse_record, split_records
@@ -86,7 +87,7 @@ class FileServer(Channel):
         return status(0)
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     length=st.one_of(
         st.integers(0, 5), st.integers(0, 4 * PIECE_BYTES), st.sampled_from([PIECE_BYTES, 80 * PIECE_BYTES])
@@ -139,7 +140,7 @@ class WritableServer(Channel):
         return status(8 if kind == 200 else 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     length=st.one_of(
         st.integers(0, 5), st.integers(0, 4 * PIECE_BYTES), st.sampled_from([PIECE_BYTES, 80 * PIECE_BYTES])
@@ -273,7 +274,7 @@ GARBAGE = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(data=GARBAGE, greeting=st.sampled_from([VERSION, b""]))
 def test_a_server_that_sends_garbage_breaks_only_its_session(data: bytes, greeting: bytes) -> None:
     """Whatever comes, the caller sees a refusal or a broken session, never anything else."""

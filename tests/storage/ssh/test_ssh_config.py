@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.storage.ssh import match_exec
 from lemmy_safety.storage.ssh.route import SshRoute
 from lemmy_safety.storage.ssh.ssh_config import SshConfig, SshHost, read_ssh_config
+
+#: ``Match exec`` runs a command.
+STARTS = pytest.mark.process
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +85,8 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
         ("# Host pictures\n\n\tHost\tpictures\r\n\tUser\tu1\r\n", {"username": "u1"}),
         ("\ufeffHost pictures\n User u1\n", {"username": "u1"}),
         ("Match host pictures\n User u1\n", {"username": "u1"}),
-        ("Match originalhost pictures exec true\n User u1\n", {"username": "u1"}),
-        ("Match host pictures exec false\n User u1\n", {"username": None}),
+        pytest.param("Match originalhost pictures exec true\n User u1\n", {"username": "u1"}, marks=STARTS),
+        pytest.param("Match host pictures exec false\n User u1\n", {"username": None}, marks=STARTS),
         ("Match all\n User u1\n", {"username": "u1"}),
         ("Match localnetwork 10.0.0.0/8\n User u1\nMatch tagged x\n User u2\n", {"username": None}),
         ("Host pictures\n IdentitiesOnly yes\n", {"identities_only": True}),
@@ -111,6 +115,7 @@ def test_blocks_are_read_as_ssh_reads_them(tmp_path: Path, text: str, wanted: di
     assert {name: getattr(found, name) for name in wanted} == wanted
 
 
+@STARTS
 def test_the_command_of_a_match_knows_what_stands_above_it(tmp_path: Path) -> None:
     """Host, port and user are filled in; a block whose other criteria fail runs nothing; ``!exec`` turns it round."""
     ran = tmp_path / "ran"
@@ -123,6 +128,7 @@ def test_the_command_of_a_match_knows_what_stands_above_it(tmp_path: Path) -> No
     assert not ran.exists()
 
 
+@STARTS
 def test_a_command_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its line, not with a standstill at the start."""
     monkeypatch.setattr(match_exec, "_TIMEOUT_S", 0.2)
@@ -296,7 +302,7 @@ _LINES = st.lists(
 
 
 @pytest.mark.external_service
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=_LINES)
 def test_it_says_the_same_as_ssh(tmp_path: Path, lines: list[str]) -> None:
     """``ssh -G`` prints what OpenSSH itself makes of a file."""
@@ -313,7 +319,7 @@ def test_it_says_the_same_as_ssh(tmp_path: Path, lines: list[str]) -> None:
     assert ",".join(ours.jumps) == theirs.get("proxyjump", "").replace("none", "")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.text(max_size=80)
     | st.lists(
@@ -339,6 +345,7 @@ def test_all_may_follow_final(tmp_path: Path, line: str) -> None:
     assert looked_up(tmp_path, text).username == "u1"
 
 
+@STARTS
 @pytest.mark.parametrize(
     ("line", "applies"),
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
 from support.clip.pictures import sample_of, sample_pictures
 from support.clip.planted_words import planted_words
+from support.examples import examples
 
 from lemmy_safety.detectors.clip.detector import ClipDetector
 from lemmy_safety.detectors.clip.heads.base import Head, Proof, ProofUnavailable, Proven
@@ -130,7 +131,7 @@ def planted():
     return PlantedHeads()
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     seed=st.integers(0, 2**32 - 1),
     error=st.sampled_from([0.0, 0.0005, 0.004, 0.02]),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clip.horde_vectors import TableDanbooru
 from support.clip.screened_vectors import compare_screened
+from support.examples import examples
 
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
 from lemmy_safety.detectors.clip.heads.horde.proof.learning import learn_proof, planted_similarities, verify
@@ -73,7 +74,7 @@ def test_the_limits_found_by_asking_are_the_packages_own():
     assert all(0 < limits[word] - expected[word] + 1e-7 < 1.01e-4 for word in expected)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(seed=st.integers(0, 2**32 - 1), small=st.floats(0, 0.05), more=st.floats(0, 0.05))
 def test_a_larger_bound_never_proves_more(proof, seed, small, more):
     """What is clear or sure with a bound is so with any smaller one."""
