@@ -12,7 +12,7 @@ from lemmy_safety.detectors.hashes.canary import canary_png
 OBJECTS = 60
 SAMPLE = 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.external_service, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.external_service, pytest.mark.timeout(600)]
 
 
 def check_estimate(admin, place):
