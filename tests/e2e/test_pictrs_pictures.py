@@ -122,7 +122,7 @@ def test_over_http_alone_a_variant_is_not_guessed(place, api):
     assert "another size" in answers[variant].reason
     assert "SHA-256 is not known" in answers[key].reason
     assert f"under another key, {key}" in answers[other].reason
-    assert "before pict-rs 0.5.7" in answers["001/002/x.png"].reason
+    assert "of the form that pict-rs gives since 0.5.7" in answers["001/002/x.png"].reason
 
 
 def test_a_picture_is_found_by_any_of_its_aliases(place, api):
