@@ -8,13 +8,15 @@ import socket
 import sys
 import threading
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
+
+T = TypeVar("T")
 
 #: How long Ctrl-C at a prompt may go unnoticed before it is sent again.
 _AGAIN_S = 0.05
@@ -32,11 +34,10 @@ def at_a_terminal() -> bool:
 
 def confirmed(question: str) -> bool:
     """Whether a person says yes. Ctrl-C and a closed terminal mean no."""
-    with _ctrl_c_ends_the_prompt():
-        try:
-            return click.confirm(question, err=True)
-        except click.Abort:
-            return False
+    try:
+        return _answer(lambda: click.confirm(question, err=True))
+    except click.Abort:
+        return False
 
 
 def agree(question: str) -> None:
@@ -44,8 +45,7 @@ def agree(question: str) -> None:
 
     :raises click.Abort: a no, Ctrl-C, or a closed terminal.
     """
-    with _ctrl_c_ends_the_prompt():
-        click.confirm(question, abort=True, err=True)
+    _answer(lambda: click.confirm(question, abort=True, err=True))
 
 
 def typed(question: str) -> str:
@@ -53,53 +53,58 @@ def typed(question: str) -> str:
 
     :raises click.Abort: Ctrl-C, or a closed terminal.
     """
-    with _ctrl_c_ends_the_prompt():
-        return str(click.prompt(question, err=True, default="", show_default=False))
+    return str(_answer(lambda: click.prompt(question, err=True, default="", show_default=False)))
 
 
 def _ask(question: str) -> str:
-    with _ctrl_c_ends_the_prompt():
-        return str(click.prompt(question, hide_input=True, err=True, default="", show_default=False))
+    return str(_answer(lambda: click.prompt(question, hide_input=True, err=True, default="", show_default=False)))
 
 
-@contextmanager
-def _ctrl_c_ends_the_prompt() -> Iterator[None]:
-    """During a run Ctrl-C means "stop cleanly". At a prompt it is an answer: it only ends the prompt."""
+def _answer(prompt: Callable[[], T]) -> T:
+    """What the prompt returns. During a run Ctrl-C means "stop cleanly"; at a prompt it is an answer, and only ends that.
+
+    :raises click.Abort: Ctrl-C, or a closed terminal.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    heard = threading.Event()
+        return prompt()
+    is_over = False
 
     def interrupted(number: int, _frame: FrameType | None) -> None:
-        if not heard.is_set():
-            heard.set()
+        if not is_over:
             raise KeyboardInterrupt(number)
 
     before = signal.signal(signal.SIGINT, interrupted)
     try:
-        with _never_too_early(heard) if hasattr(signal, "pthread_kill") else nullcontext():
-            yield
+        with _sent_again() if hasattr(signal, "pthread_kill") else nullcontext():
+            try:
+                try:
+                    return prompt()
+                finally:
+                    is_over = True
+            except KeyboardInterrupt:
+                is_over = True
+                raise click.Abort from None
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
-def _never_too_early(heard: threading.Event) -> Iterator[None]:
-    """Make sure that Ctrl-C is ``heard`` even if it comes just before the main thread begins to wait for an answer.
+def _sent_again() -> Iterator[None]:
+    """Send Ctrl-C again until it has ended the prompt.
 
-    Python holds such a signal back until the wait is over, which would be the next answer. So it is sent again until it
-    ends the wait. Other signals go to their earlier handlers.
+    Python holds a signal back that comes just before the main thread begins to wait for an answer. And ``input`` drops
+    what is raised while it flushes the prompt, which a person sees by then. Other signals go to their earlier handlers.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    main = threading.get_ident()
+    main, ended = threading.get_ident(), threading.Event()
 
     def listen() -> None:
         while received := reader.recv(64):
             for number in received:
                 if number != signal.SIGINT and listener >= 0:
                     os.write(listener, bytes([number]))
-            while signal.SIGINT in received and not heard.wait(_AGAIN_S):
+            while signal.SIGINT in received and not ended.wait(_AGAIN_S):
                 signal.pthread_kill(main, signal.SIGINT)
 
     with reader, writer:
@@ -110,7 +115,7 @@ def _never_too_early(heard: threading.Event) -> Iterator[None]:
             try:
                 yield
             finally:
-                heard.set()  # Ctrl-C is too late now, and does not interrupt what follows
+                ended.set()
         finally:
             signal.set_wakeup_fd(listener)
             writer.shutdown(socket.SHUT_WR)
