@@ -171,7 +171,12 @@ class SftpWire:
     def flush(self) -> None:
         if self._outgoing:
             outgoing, self._outgoing = bytes(self._outgoing), bytearray()
-            self._channel.sendall(outgoing)
+            try:
+                self._channel.sendall(outgoing)
+            except OSError as error:
+                if isinstance(error, TimeoutError) or not self._channel.closed:
+                    raise
+                raise SftpBroken("the server closed the SFTP session") from error
 
     def _answer(self, request: int) -> tuple[int, bytes]:
         self.flush()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
+import paramiko
 import pytest
+from support.admin import eventually
 from support.servers.sshd import open_backend
 
 from lemmy_safety.errors import StorageError, StorageUnreachable
@@ -51,6 +53,20 @@ def test_a_server_that_opens_no_sftp_session_says_why(options: list[str], said: 
     assert said in error.message
     assert hint in error.hint
     assert time.monotonic() - started < 30
+
+
+def test_a_session_that_ends_before_the_first_packet_is_sent_gets_the_same_error(monkeypatch) -> None:
+    """A program that cannot run ends at once; whether we are faster is chance."""
+    invoke = paramiko.Channel.invoke_subsystem
+
+    def invoke_and_wait(channel: paramiko.Channel, name: str) -> None:
+        invoke(channel, name)
+        eventually(lambda: channel.closed, "the session has ended")
+
+    monkeypatch.setattr(paramiko.Channel, "invoke_subsystem", invoke_and_wait)
+    error = refused_by("Subsystem sftp /etc")
+    assert type(error) is StorageError
+    assert "exit status 126" in error.message
 
 
 def test_a_password_that_has_run_out_is_named() -> None:
