@@ -170,7 +170,9 @@ def _show_consequences(summary: PassSummary, settings: Settings) -> None:
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
         later = "with action delete" if settings.action == "report" else "without --dry-run"
-        click.echo(f"\n{plural(left, 'object')} flagged and left alone. A later pass {later} deletes them.")
+        click.echo(
+            f"\n{plural(left, 'object')} flagged and left alone. A later pass {later} deletes {'it' if left == 1 else 'them'}."
+        )
     elif summary.held:
         waiting = f"{plural(summary.held, 'object')} {'waits' if summary.held == 1 else 'wait'} for your decision"
         warn(f"The circuit breaker is tripped: nothing more is deleted, and {waiting}.")
