@@ -10,6 +10,7 @@ from lemmy_safety.ledger.maintenance import LedgerStats
 from lemmy_safety.ledger.objects.records import OnRecord
 from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
 from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
+from lemmy_safety.ledger.purges.records import Purge, PurgeAlias
 from lemmy_safety.ledger.repository import Ledger, open_ledger
 from lemmy_safety.ledger.reviews.records import EventRow, FlaggedRow, ReviewResult
 from lemmy_safety.ledger.rules import Known
@@ -44,6 +45,8 @@ __all__ = [
     "Origin",
     "Passes",
     "PendingAction",
+    "Purge",
+    "PurgeAlias",
     "ReviewResult",
     "RunCounts",
     "Turn",

@@ -24,6 +24,7 @@ from lemmy_safety.ledger.maintenance import Maintenance
 from lemmy_safety.ledger.objects.rechecks import Rechecks
 from lemmy_safety.ledger.objects.store import Objects
 from lemmy_safety.ledger.passes.store import Passes
+from lemmy_safety.ledger.purges.store import Purges
 from lemmy_safety.ledger.reviews.store import Reviews
 from lemmy_safety.ledger.schema import migrations, wholeness
 from lemmy_safety.ledger.uploads.garbled import GarbledCounts
@@ -114,6 +115,7 @@ class Ledger:
         self.maintenance = Maintenance(database)
         self.objects = Objects(database)
         self.passes = Passes(database)
+        self.purges = Purges(database)
         self.rechecks = Rechecks(database)
         self.reviews = Reviews(database)
         self.uploads = Uploads(database)

@@ -9,6 +9,7 @@ from lemmy_safety.records.actions import (
     ActionPlan,
     ActionState,
     PassSoFar,
+    PurgeState,
     Review,
 )
 from lemmy_safety.records.assessments import (
@@ -64,6 +65,7 @@ __all__ = [
     "Outcome",
     "PassSoFar",
     "Pdq",
+    "PurgeState",
     "Refusal",
     "Review",
     "Ruleset",

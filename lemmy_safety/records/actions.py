@@ -29,6 +29,19 @@ class ActionState(StrEnum):
     """Intended once and no longer wanted: the object was judged again, or a person cleared it."""
 
 
+class PurgeState(StrEnum):
+    """How far the removal of a picture through pict-rs has got."""
+
+    PLANNED = "planned"
+    """What will go is on disk; pict-rs is not known to have accepted the request."""
+    SENT = "sent"
+    """pict-rs accepted it, and removes the picture some time later."""
+    GONE = "gone"
+    """Its aliases are unknown to pict-rs, and its objects are not in the storage."""
+    FAILED = "failed"
+    """pict-rs accepted the request again and again, and did not remove it."""
+
+
 class Review(StrEnum):
     """What a human decided about a flagged object."""
 

@@ -31,7 +31,7 @@ from lemmy_safety.ledger.schema.columns import (
     UtcDateTime,
 )
 from lemmy_safety.ledger.schema.values import EventKind, Origin, UploadAnswer, WantedBy
-from lemmy_safety.records import ActionState, ItemStatus, Outcome, Review
+from lemmy_safety.records import ActionState, ItemStatus, Outcome, PurgeState, Review
 
 # Every constraint has a name, so that the legacy tool's renamed table never uses a name that ours needs.
 metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "fk": "fk_%(table_name)s_%(column_0_name)s"})
@@ -183,6 +183,49 @@ breaker = Table(
     Column("decided_at", UtcDateTime),
     # How many different subjects were acted on before the breaker existed; they count towards no limit.
     Column("started_before", BigInteger, nullable=False),
+)
+
+# Pictures that are removed through pict-rs. Several flagged objects can be parts of one picture.
+purges = Table(
+    "purges",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("storage_id", ForeignKey("storages.id"), nullable=False),
+    # Of the original, as pict-rs names it; NULL if pict-rs did not say.
+    Column("sha256", HexBytes),
+    # The key of the original.
+    Column("original", Text, nullable=False),
+    Column("state", EnumText(PurgeState), nullable=False),
+    Column("planned_at", UtcDateTime, nullable=False),
+    # When pict-rs last accepted the request, and how many times it did.
+    Column("sent_at", UtcDateTime),
+    Column("tries", Integer, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Index("ix_purges_sha256", "sha256"),
+    Index("ix_purges_state", "state"),
+)
+
+# The names in URLs that go with a picture: written before pict-rs is asked to remove it.
+purge_aliases = Table(
+    "purge_aliases",
+    metadata,
+    Column("purge_id", ForeignKey("purges.id"), nullable=False),
+    Column("alias", Text, nullable=False),
+    # What a proxied picture is a copy of; NULL if it is none, or not known.
+    Column("origin_url", Text),
+    # When caches were told that the picture is gone.
+    Column("told_at", UtcDateTime),
+    PrimaryKeyConstraint("purge_id", "alias", name="pk_purge_aliases"),
+)
+
+# The keys of a picture's objects, as far as they are known.
+purge_keys = Table(
+    "purge_keys",
+    metadata,
+    Column("purge_id", ForeignKey("purges.id"), nullable=False),
+    Column("key", Text, nullable=False),
+    PrimaryKeyConstraint("purge_id", "key", name="pk_purge_keys"),
+    Index("ix_purge_keys_key", "key"),
 )
 
 # People's decisions about bytes; they outlive every object that held the bytes.

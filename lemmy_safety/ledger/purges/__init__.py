@@ -1,0 +1,1 @@
+"""Pictures that are removed through pict-rs, and what belongs to each. Removes nothing."""
