@@ -11,12 +11,16 @@ settings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.url_logins import HIDDEN, hide_logins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+#: How Python begins the text of an OSError: ``[Errno -2] Name or service not known``.
+_ERROR_NUMBER: Final = re.compile(r"\[(?:Errno|WinError) -?[0-9]+\] ")
 
 _secrets: tuple[str, ...] = ()
 
@@ -28,8 +32,8 @@ def keep_secret(secrets: Iterable[str]) -> None:
 
 
 def foreign(said: object) -> str:
-    """A foreign message as text, without the secrets in use and without the logins of URLs."""
-    return hide_logins(hide(str(said), _secrets))
+    """A foreign message as text, without the secrets in use, the logins of URLs and the numbers of the system's errors."""
+    return _ERROR_NUMBER.sub("", hide_logins(hide(str(said), _secrets)))
 
 
 def first_line(error: BaseException | None) -> str:

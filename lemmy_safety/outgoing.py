@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -12,6 +13,7 @@ import httpx
 from lemmy_safety.errors import SettingsError
 from lemmy_safety.foreign import foreign
 from lemmy_safety.installing import how_to_install
+from lemmy_safety.proxies import causes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 PROXY_LOGIN: Final = 407
 
 _STATUS = re.compile(r"[0-9]{3}\b")
+
+#: What h11 says of an answer that begins like TLS, of none at all, and of one that was cut.
+_NOT_TEXT: Final = "illegal request line"
+_NO_ANSWER: Final = "without sending a response"
+_CUT_SHORT: Final = "without sending complete message body"
 
 
 class ServerTrouble(Exception):
@@ -89,7 +96,7 @@ def trouble_by_way_of(proxy: Proxy | None) -> Iterator[None]:
 
 def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
     """What failed, and whether that was the proxy: with a proxy, the only connection we make is to it."""
-    words = f"{type(error).__name__}: {foreign(error)}".rstrip(": ")
+    words = _in_plain_words(error)
     if proxy is None:
         return words
     if isinstance(error, httpx.ProxyError):
@@ -98,6 +105,34 @@ def _by_way_of(proxy: Proxy | None, error: Exception) -> str:
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) and not _is_about_certificates(error):
         return proxy.failure(error)
     return f"{words}, by way of {proxy.named}"
+
+
+def _in_plain_words(error: Exception) -> str:  # noqa: PLR0911, C901 - one for each fault
+    """What went wrong between us and the server, or the proxy: a sentence without its capital letter."""
+    for cause in causes(error):
+        match cause:
+            case socket.gaierror(errno=socket.EAI_AGAIN):
+                return "its host name cannot be looked up at present"
+            case socket.gaierror():
+                return "its host name does not resolve"
+            case ssl.SSLCertVerificationError():
+                return f"its certificate is not accepted ({foreign(cause.verify_message)})"
+            case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
+                return "what answers there does not speak TLS; try http:// instead of https://"
+            case ssl.SSLError():
+                return f"TLS failed ({foreign(cause.reason or cause)})"
+            case ConnectionRefusedError():
+                return "it refused the connection, or nothing listens there"
+    if isinstance(error, httpx.ConnectTimeout):
+        return "it did not accept the connection in time"
+    said = foreign(error)
+    if _NOT_TEXT in said:
+        return "what answers there does not speak HTTP; it may want https:// instead of http://"
+    if _CUT_SHORT in said:
+        return "its answer ended too early"
+    if _NO_ANSWER in said or (isinstance(error, httpx.NetworkError) and not said):
+        return "it closed the connection; if it always does, another service listens there"
+    return f"{type(error).__name__}: {said}".rstrip(": .")
 
 
 def _is_about_certificates(error: BaseException | None) -> bool:

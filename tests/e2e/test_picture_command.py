@@ -134,6 +134,13 @@ def test_what_pictrs_does_not_have_is_said(admin):
     assert "of another server" in admin.run("picture", proxied, code=2).stderr
 
 
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_a_mistake_in_the_command(tmp_path, name):
+    """A variable that is not set; pict-rs is not asked about it."""
+    said = Admin(tmp_path, {"PICTRS_URL": "http://127.0.0.1:1", "PICTRS_API_KEY": API_KEY}).run("picture", name, code=2)
+    assert "Error: NAME is empty." in said.stderr
+
+
 def test_doctor_finds_a_good_set_up_good(place, admin):
     checks = checks_of(admin.env)
     assert checks["interface"].ok is True

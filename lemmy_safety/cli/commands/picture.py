@@ -53,6 +53,8 @@ def _find(settings: Settings, name: str) -> Found:
     from lemmy_safety.pictrs.aliases import NotAnAlias, alias_in  # noqa: PLC0415
     from lemmy_safety.pictrs.pictures.records import ORIGINAL, Found, Unresolved  # noqa: PLC0415
 
+    if not name.strip():
+        raise click.UsageError("NAME is empty. Is a variable in the command not set?")
     if "/" in name and "://" not in name:
         (key,) = chosen_keys([name])
         sha256 = _sha256_on_record(settings, key)
