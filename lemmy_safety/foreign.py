@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: How Python begins the text of an OSError: ``[Errno -2] Name or service not known``.
-_ERROR_NUMBER: Final = re.compile(r"\[(?:Errno|WinError) -?[0-9]+\] ")
+_ERROR_NUMBER: Final = re.compile(r"\[(?:Errno|WinError) -?[0-9]{1,9}\] ")
 
 _secrets: tuple[str, ...] = ()
 
