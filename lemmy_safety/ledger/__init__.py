@@ -7,7 +7,7 @@ from lemmy_safety.ledger.database.engine import BUSY_TIMEOUT_S
 from lemmy_safety.ledger.database.file_locks import check_locks
 from lemmy_safety.ledger.database.urls import is_sqlite, parse_url, sqlite_file, sqlite_url
 from lemmy_safety.ledger.maintenance import LedgerStats
-from lemmy_safety.ledger.objects.records import OnRecord
+from lemmy_safety.ledger.objects.records import OnRecord, OriginalOnRecord
 from lemmy_safety.ledger.passes.leases import DAEMON, RECHECK, SWEEP
 from lemmy_safety.ledger.passes.store import Lease, Passes, RunCounts
 from lemmy_safety.ledger.purges.records import Purge, PurgeAlias
@@ -43,6 +43,7 @@ __all__ = [
     "LedgerStats",
     "OnRecord",
     "Origin",
+    "OriginalOnRecord",
     "Passes",
     "PendingAction",
     "Purge",

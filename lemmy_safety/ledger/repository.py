@@ -23,6 +23,7 @@ from lemmy_safety.ledger.database.urls import check_file, parse_url, shown_url, 
 from lemmy_safety.ledger.maintenance import Maintenance
 from lemmy_safety.ledger.objects.rechecks import Rechecks
 from lemmy_safety.ledger.objects.store import Objects
+from lemmy_safety.ledger.objects.variants import Variants
 from lemmy_safety.ledger.passes.store import Passes
 from lemmy_safety.ledger.purges.store import Purges
 from lemmy_safety.ledger.reviews.store import Reviews
@@ -119,6 +120,7 @@ class Ledger:
         self.rechecks = Rechecks(database)
         self.reviews = Reviews(database)
         self.uploads = Uploads(database)
+        self.variants = Variants(database)
 
     def close(self) -> None:
         """Close all connections. Closing twice is fine."""

@@ -43,6 +43,8 @@ class Known(StrEnum):
     """Judged (or found unreadable) with its present content: skip it."""
     PENDING = "pending"
     """Flagged or unreadable, not cleared, not acted on: there is nothing to read, but an action can be open."""
+    VARIANT = "variant"
+    """Not judged, because its original was judged clear: skip it if that is still so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def still_valid(row: EarlierRow, obj: StoredObject, ruleset: Ruleset) -> Known |
     judged = row.outcome is not None and (legacy or ruleset.detectors <= row.detectors)
     undecoded = row.status in UNDECODED and row.decoder == ruleset.decoder
     if not judged and not undecoded:
-        return None
+        return Known.VARIANT if row.status is ItemStatus.VARIANT else None
     waiting = row.action_state in (ActionState.NONE, ActionState.FAILED) and row.review is not Review.CLEARED
     actionable = row.outcome is Outcome.FLAGGED or row.holds_no_picture
     return Known.PENDING if actionable and waiting else Known.SETTLED
@@ -142,7 +144,12 @@ def merge(
     assessment = result.assessment
     if assessment.verdict is None:
         if row is not None and _keeps_verdict(row, result):
-            values = {"status": assessment.status, "reason": clean_text(assessment.reason), "decoder": terms.decoder}
+            values = {
+                "status": assessment.status,
+                "reason": clean_text(assessment.reason),
+                "decoder": terms.decoder,
+                "variant_of": result.variant_of,
+            }
             # The same bytes may be described again (touched, copied in place); a gone object keeps its description from
             # the judgement.
             described = row.obj is not None and assessment.status is not ItemStatus.GONE
@@ -182,6 +189,7 @@ def _facts(row: EarlierRow | None, result: ItemResult, decision: Decision | None
         **content_columns(assessment),
         **verdict_columns(assessment),
         "reused_from": result.reused_from if assessment.verdict is not None else None,
+        "variant_of": result.variant_of,
         "action_id": None,
         **(_NO_REVIEW if decision is None else decision.columns),
         "status": assessment.status,

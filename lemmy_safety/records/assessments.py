@@ -54,9 +54,11 @@ class Assessment:
 class ItemResult:
     """What a pass learned about one object; what the ledger records.
 
-    ``reused_from`` is the key whose verdict is used because the bytes are the same.
+    ``reused_from`` is the key whose verdict is used because the bytes are the same. ``variant_of`` is the key of the
+    original, exactly if the status is VARIANT.
     """
 
     obj: StoredObject
     assessment: Assessment
     reused_from: str | None = None
+    variant_of: str | None = None

@@ -29,15 +29,27 @@ class ItemStatus(StrEnum):
     """The storage could not be read temporarily; retried in the next pass."""
     DETECTOR_FAILED = "detector_failed"
     """A detector could not judge it; retried in the next pass."""
+    VARIANT = "variant"
+    """Another size that pict-rs made of an original, which is judged clear; not read. Each pass that lists it checks
+    that the original still is."""
 
     @property
     def settled(self) -> bool:
-        """Whether a later pass may skip an unchanged object with this status."""
+        """Whether a later pass may skip an unchanged object with this status; of a variant, as long as its original
+        is clear.
+        """
         return self in _SETTLED
 
 
 _SETTLED = frozenset(
-    {ItemStatus.CHECKED, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE, ItemStatus.GONE}
+    {
+        ItemStatus.CHECKED,
+        ItemStatus.UNREADABLE,
+        ItemStatus.UNSUPPORTED,
+        ItemStatus.TOO_LARGE,
+        ItemStatus.GONE,
+        ItemStatus.VARIANT,
+    }
 )
 
 

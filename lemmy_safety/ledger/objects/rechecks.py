@@ -35,13 +35,14 @@ class Rechecks:
     def since(self, storage: str, since: datetime, *, before: datetime) -> Iterator[str]:
         """Keys of a storage that were last judged from ``since`` on and before ``before`` (aware), lazily.
 
-        Leaves out objects that are gone or deleted. Walks over the objects, so it takes seconds at 10 million rows.
+        Leaves out objects that are gone or deleted, and variants, which were not judged. Walks over the objects, so it takes seconds at 10 million rows.
         """
         after_id = 0
         while True:
             query = (
                 _there(storage)
                 .where(images.c.id > after_id, images.c.checked_at >= since, images.c.checked_at < before)
+                .where(images.c.status != ItemStatus.VARIANT)
                 .order_by(images.c.id)
                 .limit(_PAGE)
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lemmy_safety.records import Assessment
+    from lemmy_safety.records import Assessment, StoredObject
 
 
 class FailingObject(NamedTuple):
@@ -33,3 +33,15 @@ class OnRecord:
 
     assessment: Assessment
     checked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalOnRecord:
+    """A picture that variants were made of, as it was last judged, and the pass that recorded it.
+
+    ``is_enough``: its verdict is also valid for its variants.
+    """
+
+    obj: StoredObject
+    run_id: int | None
+    is_enough: bool

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import func, or_, select
 
 from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
+from lemmy_safety.ledger.objects.lookups import IS_OUTDONE, following_a_flag, outdone_keys
 from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects, OnRecord
 from lemmy_safety.ledger.rules import Known, PassTerms, still_valid
 from lemmy_safety.ledger.schema.codec import assessment_of, checked_keys, object_of
@@ -16,24 +17,16 @@ from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import images, storages
 from lemmy_safety.ledger.schema.values import LEGACY
-from lemmy_safety.ledger.verdicts.flags import flagged_at_the_door, stands_at_the_door
 from lemmy_safety.ledger.verdicts.lookups import verdict_for
-from lemmy_safety.records import ItemStatus, Outcome
+from lemmy_safety.records import ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy import Connection
 
     from lemmy_safety.ledger.actions.records import PendingAction
     from lemmy_safety.ledger.database.database import Database
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
-
-#: The hook flagged the same bytes since: the verdict written here is no longer valid.
-_IS_OUTDONE = and_(
-    images.c.status == ItemStatus.CHECKED, images.c.outcome != Outcome.FLAGGED, stands_at_the_door(images.c.sha256)
-)
 
 
 class Objects:
@@ -54,7 +47,8 @@ class Objects:
         are listed again only because they exist: not settled. Legacy rows settle their key in every storage, unless
         they have no verdict. An object recorded as not flagged is not settled while a flag set by the hook stands on
         the
-        same bytes.
+        same bytes. A variant that was not judged is known as long as it is unchanged; ``variants.originals`` tells
+        whether its original is still judged clear.
         """
         checked_keys(obj.key for obj in objects)
         with self._database.reading() as connection:
@@ -63,7 +57,7 @@ class Objects:
             found: dict[str, Known] = {}
             for chunk in chunks(objects):
                 listed = {obj.key: obj for obj in chunk}
-                query = EARLIER.add_columns(_IS_OUTDONE.label("is_outdone")).where(
+                query = EARLIER.add_columns(IS_OUTDONE.label("is_outdone")).where(
                     images.c.storage_id.in_(places), images.c.key.in_(list(listed))
                 )
                 for row in connection.execute(query):
@@ -88,7 +82,8 @@ class Objects:
         """Keys that deserve another attempt, at most ``limit`` of each kind.
 
         The kinds: the last attempt failed for a temporary reason (longest wait first); the object changed before it was
-        acted on; the hook flagged its bytes since; an admin asked for it.
+        acted on; the hook flagged its bytes since; it is a variant that was not judged, and its original is flagged
+        now; an admin asked for it.
 
         Leaves out legacy rows: their storage is unknown, so a listing has to find them.
         """
@@ -117,7 +112,16 @@ class Objects:
                 for query in (refused, asked)
                 for key in connection.execute(query.order_by(images.c.id).limit(limit)).scalars()
             ]
-            return list(dict.fromkeys([*failed, *again, *_outdone_keys(connection, storage, limit)]))
+            return list(
+                dict.fromkeys(
+                    [
+                        *failed,
+                        *again,
+                        *outdone_keys(connection, storage, limit),
+                        *following_a_flag(connection, storage, limit),
+                    ]
+                )
+            )
 
     def failing(self, passes: int, *, most: int) -> FailingObjects:
         """What could not be read or judged in at least this many passes in a row, in all storages; names at most
@@ -183,7 +187,7 @@ class Objects:
 
         :raises ValueError: a dry run has a plan to act; a result has a verdict without being CHECKED, or is CHECKED
             without
-            one.
+            one; a result names an original without being VARIANT, or is VARIANT without one.
         """
         checked_keys(result.obj.key for result in results)
         if dry_run and plan:
@@ -191,20 +195,10 @@ class Objects:
         for result in results:
             if (result.assessment.status is ItemStatus.CHECKED) != (result.assessment.verdict is not None):
                 raise ValueError(f"{result.obj.key!r}: a verdict is set exactly when the status is CHECKED")
+            if (result.assessment.status is ItemStatus.VARIANT) != (result.variant_of is not None):
+                raise ValueError(f"{result.obj.key!r}: an original is named exactly when the status is VARIANT")
         if not results:
             return []
         terms = PassTerms(run_id=run_id, dry_run=dry_run, plan=plan, decoder=decoder)
         with self._database.writing() as connection:
             return recording.record_results(connection, storage, results, terms, now=self._database.now())
-
-
-def _outdone_keys(connection: Connection, storage: str, limit: int) -> list[str]:
-    """Looks up the hashes that the hook flagged. In a single query, servers walk over all objects instead."""
-    here = among_few(storage_id_of(connection, storage))
-    keys: list[str] = []
-    for chunk in chunks(flagged_at_the_door(connection)):
-        query = select(images.c.key).where(here, images.c.sha256.in_(chunk), _IS_OUTDONE).limit(limit - len(keys))
-        keys += connection.execute(query).scalars()
-        if len(keys) >= limit:
-            break
-    return keys

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.ledger.schema.codec import NO_DECODER, assessment_of, object_of
-from lemmy_safety.records import ItemStatus
+from lemmy_safety.records import UNDECODED, ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +86,7 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
 
 def is_to_be_read(status: ItemStatus, decoder: str) -> bool:
     """Whether the next pass reads the object even if it is unchanged: the error was temporary, or an admin asked."""
-    undecoded = status.settled and status not in (ItemStatus.CHECKED, ItemStatus.GONE)
-    return not status.settled or (undecoded and decoder == NO_DECODER)
+    return not status.settled or (status in UNDECODED and decoder == NO_DECODER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ IS_READ_AGAIN = and_(
     _is(images.c.status, ItemStatus.UNREADABLE, ItemStatus.UNSUPPORTED, ItemStatus.TOO_LARGE),
     images.c.decoder == literal_column("''"),
 )
+#: Another size of an original that is judged clear; not read.
+IS_VARIANT = _is(images.c.status, ItemStatus.VARIANT)
 #: Accepted without a verdict, and none since.
 IS_UNCHECKED = and_(_is(uploads.c.answer, UploadAnswer.UNCHECKED), uploads.c.judged_at.is_(None))
 
@@ -61,9 +63,11 @@ FLAGGED: ColumnElement[bool] = and_(IS_FLAGGED, may_act(images.c.outcomes))
 #: Undecodable, and never judged.
 UNREADABLE: ColumnElement[bool] = and_(IS_UNREADABLE, images.c.outcome.is_(None))
 
-#: No pass could judge it, for any reason; of those that are gone, the ones that were never judged.
+#: No pass could judge it, for any reason; of those that are gone, the ones that were never judged. Variants had no
+#: need to be judged.
 UNJUDGED: ColumnElement[bool] = and_(
-    images.c.status != ItemStatus.CHECKED, or_(images.c.status != ItemStatus.GONE, images.c.outcome.is_(None))
+    images.c.status.not_in([ItemStatus.CHECKED, ItemStatus.VARIANT]),
+    or_(images.c.status != ItemStatus.GONE, images.c.outcome.is_(None)),
 )
 
 for _name, _columns, _condition in (
@@ -73,6 +77,7 @@ for _name, _columns, _condition in (
     ("ix_images_unreadable", (images.c.id,), IS_UNREADABLE),
     ("ix_actions_refused", (actions.c.image_id,), IS_REFUSED),
     ("ix_images_read_again", (images.c.storage_id, images.c.checked_at), IS_READ_AGAIN),
+    ("ix_images_variant_of", (images.c.storage_id, images.c.variant_of), IS_VARIANT),
     ("ix_uploads_unchecked", (uploads.c.first_at, uploads.c.sha256), IS_UNCHECKED),
 ):
     Index(_name, *_columns, sqlite_where=_condition, postgresql_where=_condition)

@@ -122,6 +122,8 @@ images = Table(
     Column("detectors", NameSet, nullable=False),
     Column("rules_version", Text, nullable=False),
     Column("reused_from", Text),
+    # Of a variant that was not read: the key of the original, in the same storage.
+    Column("variant_of", Text),
     Column("dry_run", Boolean, nullable=False),
     Column("origin", EnumText(Origin), nullable=False),
     # How many times a verdict or its absence was written here; 0 for rows of the legacy tool.

@@ -45,7 +45,7 @@ def belonging(connection: Connection, storage_id: int) -> set[str]:
             among_few(storage_id),
             images.c.sha256.is_(None),
             images.c.size == uploads.c.size,
-            images.c.status != ItemStatus.GONE,
+            images.c.status.not_in([ItemStatus.GONE, ItemStatus.VARIANT]),  # pict-rs made variants itself
         )
         .exists()
     )

@@ -78,9 +78,11 @@ def stored(key: str, content: str = "", *, etag: bool = True) -> StoredObject:
     )
 
 
-def result(*, obj: StoredObject, reused_from: str | None = None, **assessment: Any) -> ItemResult:
+def result(
+    *, obj: StoredObject, reused_from: str | None = None, variant_of: str | None = None, **assessment: Any
+) -> ItemResult:
     """What a pass has learned of an object."""
-    return ItemResult(obj=obj, assessment=Assessment(**assessment), reused_from=reused_from)
+    return ItemResult(obj=obj, assessment=Assessment(**assessment), reused_from=reused_from, variant_of=variant_of)
 
 
 def checked(key: str, outcome: Outcome = Outcome.CLEAR, content: str = "", **more: Any) -> ItemResult:
@@ -105,7 +107,10 @@ def flagged(key: str, content: str = "", **more: Any) -> ItemResult:
 
 def failed(key: str, status: ItemStatus = ItemStatus.FETCH_FAILED, content: str = "", **more: Any) -> ItemResult:
     """A result without a verdict."""
-    return result(**{"obj": stored(key, content), "status": status, "reason": f"why {status.value}", **more})
+    fields: dict[str, Any] = {"obj": stored(key, content), "status": status, "reason": f"why {status.value}"}
+    if status is ItemStatus.VARIANT:
+        fields["variant_of"] = "the original"
+    return result(**{**fields, **more})
 
 
 def record(
