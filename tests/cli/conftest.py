@@ -55,19 +55,22 @@ class LocalStore:
 @pytest.fixture(autouse=True)
 def _levels_as_before() -> Iterator[None]:
     """The command sets up logging for its process; in this one it must not stay so for the tests that follow."""
-    loggers = [logging.root, *(item for item in logging.root.manager.loggerDict.values() if hasattr(item, "level"))]
-    before = [(logger, logger.level) for logger in loggers]
+    before = {logger: logger.level for logger in _loggers()}
     handlers = logging.root.handlers[:]
     of_threads = threading.excepthook  # pytest's own, which makes an error in a thread a failure
     yield
     threading.excepthook = of_threads
-    for logger in logging.root.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger):
-            logger.setLevel(logging.NOTSET)
-    for logger, level in before:
-        logger.setLevel(level)
+    for logger in _loggers():
+        level = before.get(logger, logging.NOTSET)
+        if logger.level != level:  # each setting empties the caches of all loggers, and there may be a thousand
+            logger.setLevel(level)
     logging.root.handlers[:] = handlers
     logging.captureWarnings(capture=False)
+
+
+def _loggers() -> Iterator[logging.Logger]:
+    yield logging.root
+    yield from (item for item in logging.root.manager.loggerDict.values() if isinstance(item, logging.Logger))
 
 
 @pytest.fixture
