@@ -6,6 +6,7 @@ killed in the middle leaves the database as it was.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from pathlib import Path
@@ -69,7 +70,15 @@ def _scripts() -> ScriptDirectory:
         raise LedgerError(
             f"The database migrations in {folder} cannot be read: {error.strerror}.", hint="Install lemmy-safety again."
         ) from error
-    return ScriptDirectory.from_config(_config())
+    return _read(script_location())
+
+
+@functools.cache
+def _read(folder: Path) -> ScriptDirectory:
+    """Read once in a process: it imports each migration, and opening a database asks four times."""
+    scripts = ScriptDirectory(str(folder))
+    scripts.get_heads()  # reads now what alembic would read at the first question, in any thread
+    return scripts
 
 
 def newest() -> str:
