@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
+from support.ledger.created import new_ledger
 from support.ledger.results import STORAGE, checked, failed, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
 from lemmy_safety.actions.guard import LEAST_JUDGED, allowed_in_pass, midnight, unusual_detector
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionState, ItemStatus, PassSoFar, Review
 
 MANY = 1_000_000
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(tmp_path, clock):
-    with open_ledger(sqlite_url(tmp_path / "ledger.db"), clock=clock) as opened:
+    with new_ledger(tmp_path / "ledger.db", clock=clock) as opened:
         yield opened
 
 
@@ -205,7 +205,7 @@ def test_a_detector_is_unusual_only_above_ten_times_its_share(number: int, now: 
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=30), st.integers(1, 5))
 def test_no_order_of_actions_exceeds_a_day(tmp_path_factory, actions, per_day: int) -> None:
     """Bytes (0 to 8), approved or not, in any order: never more different ones a day without approval."""
-    with open_ledger(sqlite_url(tmp_path_factory.mktemp("day") / "ledger.db"), clock=Clock()) as opened:
+    with new_ledger(tmp_path_factory.mktemp("day") / "ledger.db", clock=Clock()) as opened:
         breaker, through = CircuitBreaker(opened, limits(per_day=per_day)), set()
         for number, (content, approved) in enumerate(actions):
             (pending,) = record(opened, [flagged(f"key{number}", f"bytes{content}")])

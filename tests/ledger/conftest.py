@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger.created import new_ledger, put_new_ledger
 from support.ledger.results import StepClock
 from support.servers import pgbouncer as pgbouncer_support
 from support.servers import postgres as postgres_support
@@ -75,7 +76,9 @@ def shared_url(request: pytest.FixtureRequest, database_file: Path) -> str:
 
 
 @pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
+def ledger(url: str, database_file: Path) -> Iterator[Ledger]:
+    if url == sqlite_url(database_file):
+        put_new_ledger(database_file)
     with open_ledger(url, clock=StepClock()) as opened:
         yield opened
         assert opened.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
@@ -84,5 +87,5 @@ def ledger(url: str) -> Iterator[Ledger]:
 @pytest.fixture
 def quick_ledger(database_file: Path) -> Iterator[Ledger]:
     """On SQLite alone: for rules that are ours, not the database's, in many variants."""
-    with open_ledger(sqlite_url(database_file), clock=StepClock()) as opened:
+    with new_ledger(database_file, clock=StepClock()) as opened:
         yield opened

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 from support.examples import examples
+from support.ledger.created import new_ledger
 from support.ledger.results import DETECTORS, STORAGE, checked, record, sha256_of
 from support.ledger.uploads import judged
 
-from lemmy_safety.ledger import FROM_UPLOAD, open_ledger, sqlite_url
+from lemmy_safety.ledger import FROM_UPLOAD
 from lemmy_safety.ledger.schema.tables import flags, images, uploads
 from lemmy_safety.policy import Effect, Policy, Rule
 from lemmy_safety.records import ActionPlan, Finding, Outcome, Verdict
@@ -135,7 +136,7 @@ def test_a_flag_of_the_door_in_an_unknown_domain_has_nothing_read_again(ledger) 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """One SQLite database for all examples, which use keys of their own."""
-    with open_ledger(sqlite_url(tmp_path_factory.mktemp("domains") / "ledger.db")) as opened:
+    with new_ledger(tmp_path_factory.mktemp("domains") / "ledger.db") as opened:
         yield opened
 
 

@@ -6,11 +6,12 @@ import re
 
 import pytest
 from sqlalchemy import event
+from support.ledger.created import new_ledger
 from support.ledger.results import RULES, STORAGE, checked, fill, flagged, record, sha256_of, stored
 from support.ledger.uploads import AT, judged, upload
 from support.servers.postgres import create_database
 
-from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.ledger import open_ledger
 from lemmy_safety.records import ActionPlan, Outcome, Review
 
 
@@ -56,7 +57,7 @@ from lemmy_safety.records import ActionPlan, Outcome, Review
 )
 def test_no_question_walks_over_the_table(database_file, ask, index) -> None:
     """SQLite's own plan for every statement that the method sends."""
-    with open_ledger(sqlite_url(database_file)) as ledger:
+    with new_ledger(database_file) as ledger:
         ledger.uploads.record([judged(f"k{number}") for number in range(50)])
         record(ledger, [flagged("a"), *(checked(f"k{number}") for number in range(50))], dry_run=True)
         record(ledger, [flagged("i")])

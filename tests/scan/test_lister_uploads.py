@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from support.ledger.created import new_ledger
 from support.ledger.results import RULES, checked, record, sha256_of
 from support.ledger.uploads import judged, upload
 from support.scan.passes import WatchedStorage, minutes_ago, put
 
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.pauses import Pauses
 from lemmy_safety.records import Outcome
 from lemmy_safety.scan import PassRequest
@@ -76,7 +76,7 @@ class Pass:
 def one_pass(tmp_path):
     root = tmp_path / "files"
     root.mkdir()
-    with open_ledger(sqlite_url(tmp_path / "a.db")) as ledger:
+    with new_ledger(tmp_path / "a.db") as ledger:
         yield Pass(root, ledger)
 
 

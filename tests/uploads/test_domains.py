@@ -6,11 +6,11 @@ import asyncio
 import hashlib
 
 import pytest
+from support.ledger.created import new_ledger
 from support.web.engine import in_service
 
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.detectors.hashes.detector import HashesDetector
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import Effect, Policy, Rule
 from lemmy_safety.records import Domain
 from lemmy_safety.uploads.records import AnswerKind, Upload
@@ -38,5 +38,5 @@ def test_an_upload_is_refused_in_the_domains_that_are_named(tmp_path, domain, ac
         assert decision.kind is answer
 
     in_service(tmp_path, HashesDetector(), story, policy=policy)
-    with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger:
+    with new_ledger(tmp_path / "hook.db") as ledger:
         assert ledger.uploads.get(sha256).assessment.verdict.outcomes[domain] == "flagged"

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 from support.admin import eventually
+from support.ledger.created import new_ledger
 from support.ledger.results import StepClock, flagged, record
 
 from lemmy_safety.errors import ActionRefused
@@ -44,7 +45,7 @@ def database(tmp_path, monkeypatch):
         row("high", finding("nudenet", "ANUS_EXPOSED", 0.93)),
         row("both", finding("hashes", "pdq-list", 0.9), finding("nudenet", "BUTTOCKS_EXPOSED", 0.61)),
     ]
-    with open_ledger(sqlite_url(path), clock=StepClock()) as ledger:
+    with new_ledger(path, clock=StepClock()) as ledger:
         record(ledger, rows, storage=LOCAL, action=None)
         record(ledger, [row("there", finding("nudenet", "BUTTOCKS_EXPOSED", 0.62))], storage=ELSEWHERE, action=None)
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
+from support.ledger.created import new_ledger
 from support.ledger.results import NOON, STORAGE, StepClock, checked, flagged, record
 
 from lemmy_safety.actions import ActionLimits, CircuitBreaker, Limit
-from lemmy_safety.ledger import open_ledger, sqlite_url
+from lemmy_safety.ledger import open_ledger
 from lemmy_safety.ledger.schema.tables import breaker
 from lemmy_safety.records import ActionState, PassSoFar, Review
 
@@ -226,15 +226,6 @@ class _SetClock:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("breaker") / "empty.db"
-    open_ledger(sqlite_url(path)).close()
-    with open_ledger(sqlite_url(path)) as ledger, ledger.database.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    return path
-
-
 #: An action on picture 0..5 in pass 0 or 1 or outside of passes (None), the next day, a resume, a person's decision.
 STEPS = st.lists(
     st.one_of(
@@ -248,14 +239,11 @@ STEPS = st.lists(
 
 @settings(max_examples=examples(60))
 @given(steps=STEPS, first=st.integers(1, 4), per_day=st.integers(1, 5), in_pass=st.integers(1, 4))
-def test_whatever_happens_the_limits_are_kept(
-    empty_database: Path, steps, first: int, per_day: int, in_pass: int
-) -> None:
+def test_whatever_happens_the_limits_are_kept(steps, first: int, per_day: int, in_pass: int) -> None:
     """Told a second time in plain sets: pictures of each day, of each pass, and in all before a decision."""
     with TemporaryDirectory() as folder:
-        path = Path(shutil.copy(empty_database, Path(folder) / "ledger.db"))
         clock = _SetClock()
-        with open_ledger(sqlite_url(path), clock=clock) as ledger:
+        with new_ledger(Path(folder) / "ledger.db", clock=clock) as ledger:
             guard = guard_of(ledger, first=first, per_day=per_day, share=in_pass / 10)
             runs = [new_run(ledger), new_run(ledger)]
             today, ever, passes = set[int](), set[int](), (set[int](), set[int]())

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.ledger.created import new_ledger
 from support.ledger.uploads import AT, judged, row_for, upload
 
-from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
+from lemmy_safety.ledger import UploadAnswer
 
 MINUTE = timedelta(minutes=1)
 KEY = "01/a2/29/9d/ef/e6/73/81/94/0f/016a16c0b0c8.png"
@@ -48,7 +49,7 @@ def test_an_end_of_no_row_writes_nothing(quick_ledger) -> None:
 def test_any_order_of_requests_is_counted(tmp_path_factory, story) -> None:
     """Numbers are garbled requests, None is one that was understood."""
     total = in_a_row = 0
-    with open_ledger(sqlite_url(tmp_path_factory.mktemp("story") / "a.db")) as ledger:
+    with new_ledger(tmp_path_factory.mktemp("story") / "a.db") as ledger:
         for number in story:
             if number is None:
                 in_a_row = 0

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.examples import examples
+from support.ledger.created import new_ledger
 from support.ledger.old_ledgers import insert, insert_object, old_ledger
 from support.ledger.results import STORAGE, checked, record, row_of, rules, sha256_of, stored
 from support.ledger.uploads import judged, upload
 
-from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger, sqlite_url
+from lemmy_safety.ledger import FROM_UPLOAD, Known, UploadAnswer, open_ledger
 from lemmy_safety.records import Outcome, Review
 
 HASHES, CLIP = frozenset({"hashes"}), frozenset({"clip"})
@@ -211,7 +212,7 @@ HUMANS = st.sampled_from([Review.CLEARED, Review.CONFIRMED, Review.NONE])
 def test_any_history_ends_as_the_rule_says(tmp_path) -> None:
     """Judgements by any detectors at the door and under any key, and humans' decisions, in any order: asked in every way."""
     numbers = itertools.count()
-    with open_ledger(sqlite_url(tmp_path / "a.db")) as ledger:
+    with new_ledger(tmp_path / "a.db") as ledger:
 
         @given(st.lists(st.one_of(JUDGEMENTS, HUMANS), max_size=9))
         @settings(max_examples=examples(120), phases=[phase for phase in Phase if phase is not Phase.explain])

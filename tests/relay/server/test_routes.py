@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 
 import pytest
+from support.ledger.created import new_ledger
 from support.web.pictrs_client import get
 from support.web.pictrs_safety import KEY, AncestorWorker, call
 from support.web.relay import running_relay
 from support.web.service import until
 
 from lemmy_safety.fingerprints import sha256_of
-from lemmy_safety.ledger import UploadAnswer, open_ledger, sqlite_url
+from lemmy_safety.ledger import UploadAnswer
 from lemmy_safety.records import ItemStatus, Outcome, Review
 
 POP = "/api/v1/pop"
@@ -433,7 +434,7 @@ def test_old_uploads_that_were_fine_are_forgotten_at_the_start(tmp_path) -> None
     from support.ledger.uploads import judged, upload  # noqa: PLC0415
 
     old = datetime.now(UTC) - timedelta(days=200)
-    with open_ledger(sqlite_url(tmp_path / "relay.db")) as ledger:
+    with new_ledger(tmp_path / "relay.db") as ledger:
         ledger.uploads.record([judged("fine", at=old), judged("bad", Outcome.FLAGGED, at=old), upload("waits", at=old)])
     with running_relay(tmp_path) as relay:
         until(lambda: relay.ledger.uploads.get(upload("fine").sha256) is None, "the end of the old one")

@@ -12,13 +12,13 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.ledger.created import new_ledger
 from support.web.hostile_relay import HEAD, HostileRelay, chunked, plain
 from support.web.pictrs_safety import KEY
 from support.web.relay import running_worker
 from support.web.service import until
 
 from lemmy_safety.errors import SettingsError
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.outgoing import ServerTrouble
 from lemmy_safety.relay.bounded_json import MOST_JSON_BYTES
 from lemmy_safety.relay.protocol import PAGE
@@ -72,7 +72,7 @@ def look(relay: HostileRelay, ledger, times: int = 1) -> None:
 
 @pytest.fixture
 def ledger(tmp_path):
-    with open_ledger(sqlite_url(tmp_path / "home.db")) as opened:
+    with new_ledger(tmp_path / "home.db") as opened:
         yield opened
 
 

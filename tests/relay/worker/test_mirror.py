@@ -6,9 +6,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+from support.ledger.created import new_ledger
 from support.ledger.uploads import upload
 
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ItemStatus
 from lemmy_safety.relay.messages import encode_unchecked
 from lemmy_safety.relay.worker import mirror as unchecked_mirror
@@ -48,7 +48,7 @@ def test_what_comes_into_an_earlier_place_is_found_too(tmp_path) -> None:
             await mirror.look()
         mirror.close()
 
-    with open_ledger(sqlite_url(tmp_path / "relay.db")) as relay, open_ledger(sqlite_url(tmp_path / "home.db")) as home:
+    with new_ledger(tmp_path / "relay.db") as relay, new_ledger(tmp_path / "home.db") as home:
         relay.uploads.record([upload("removed", at=NOW), upload("removed", None, status=ItemStatus.GONE)])
         relay.uploads.record([upload("waits", at=NOW + timedelta(hours=1))])
         asyncio.run(look_for_a_while())

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from support.ledger.created import new_ledger
+
 from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker, DeleteAction
 from lemmy_safety.detectors.hashes.detector import HashesDetector
 from lemmy_safety.errors import StorageUnreachable
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.media import InlineDecoder, MediaLimits
 from lemmy_safety.pauses import Pauses
 from lemmy_safety.policy import build_policy
@@ -118,7 +119,7 @@ def scanner_over(
     action, unreadable = settings.pop("action", "delete"), settings.pop("unreadable_action", None)
     plan = ActionPlan() if (dry_run := settings.pop("dry_run")) else ActionPlan(action, unreadable)
     storage = storage or WatchedStorage(root)
-    with open_ledger(sqlite_url(database)) as opened:
+    with new_ledger(database) as opened:
         ledger = ledger or opened
         detectors = detectors or [HashesDetector()]
         for detector in detectors:

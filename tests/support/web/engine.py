@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
+from support.ledger.created import new_ledger
 from support.media.pictures import encode, gradient
 from support.web.stand_ins import CountingDecoder
 
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector
 from lemmy_safety.uploads.decider import ValidationOptions, Validator
@@ -38,7 +38,7 @@ def in_service(
             await story(validator, decoder)
             await validator.close(within_s=10)
 
-    with open_ledger(sqlite_url(tmp_path / "hook.db")) as ledger, decoder or CountingDecoder() as used:
+    with new_ledger(tmp_path / "hook.db") as ledger, decoder or CountingDecoder() as used:
         inspector = Inspector(
             detectors=[detector],
             policy=policy or build_policy(nudenet_flags=False),

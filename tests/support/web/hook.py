@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from support.ledger.created import new_ledger
 from support.web.pictrs_client import get
 from support.web.service import PATIENCE_S, Service, until
 from support.web.stand_ins import CountingDecoder
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.detector import HashesDetector
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
 from lemmy_safety.scan.inspection import Inspector
 from lemmy_safety.uploads.bodies import BodyLimits
@@ -56,7 +56,7 @@ def running_hook(
     wait_until_ready: bool = True,
 ) -> Iterator[Hook]:
     """The service with the hashes detector, and others if given, on a new SQLite file in ``folder``."""
-    with open_ledger(sqlite_url(folder / "hook.db")) as opened, CountingDecoder() as decoder:
+    with new_ledger(folder / "hook.db") as opened, CountingDecoder() as decoder:
         inspector = Inspector(
             detectors=[HashesDetector(), *(detectors or ())],
             policy=build_policy(nudenet_flags=False),

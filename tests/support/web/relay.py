@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from support.ledger.created import new_ledger
 from support.web.hook import MAX_BYTES
 from support.web.pictrs_safety import KEY
 from support.web.service import PATIENCE_S, Service
@@ -12,7 +13,6 @@ from support.web.stand_ins import CountingDecoder
 
 from lemmy_safety.access.rules import Access
 from lemmy_safety.detectors.hashes.detector import HashesDetector
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.policy import build_policy
 from lemmy_safety.relay.server.engine import RelayOptions
 from lemmy_safety.relay.server.service import Relay
@@ -43,7 +43,7 @@ def running_relay(
     access: Access | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> Iterator[Service]:
-    with open_ledger(sqlite_url(folder / name)) as ledger:
+    with new_ledger(folder / name) as ledger:
         service = Service(ledger)
 
         def serve_it(begun: threading.Event) -> None:
@@ -86,7 +86,7 @@ def running_worker(
     wait_until_working: bool = True,
 ) -> Iterator[Service]:
     """A worker with the hashes detector, and others if given."""
-    with open_ledger(sqlite_url(folder / name)) as ledger, CountingDecoder() as decoder:
+    with new_ledger(folder / name) as ledger, CountingDecoder() as decoder:
         service = Service(ledger)
         inspector = Inspector(
             detectors=[HashesDetector(), *detectors],
