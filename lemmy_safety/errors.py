@@ -41,6 +41,7 @@
         PictrsTablesUnknown         86   (its database is of another version)
         PictrsElsewhere             87   (it does not write to this storage)
         PictureUnknown              88
+        PictrsNotForwarded          89   (the SSH server does not let us through)
 
 Vendor errors become one of these at the edge of the room that imports the vendor's library. Messages name what is
 wrong and where; they never hold a credential. A person sees ``message`` and ``hint``; ``--debug`` adds the traceback.
@@ -417,8 +418,8 @@ class PictrsUnreachable(PictrsError):
 
     exit_code = 81
     default_hint = (
-        "Check that pict-rs is up and that PICTRS_URL is its address as seen from this machine. Lemmy's compose files "
-        "do not publish pict-rs's port."
+        "Check that pict-rs is up and that PICTRS_URL is its address as seen from this machine, or with PICTRS_VIA_SSH as "
+        "seen from the SSH server. Lemmy's compose files do not publish pict-rs's port (docs/operations.md)."
     )
 
 
@@ -480,3 +481,11 @@ class PictureUnknown(PictrsError):
 
     exit_code = 88
     default_hint = ""
+
+
+class PictrsNotForwarded(PictrsError):
+    """PICTRS_VIA_SSH is set, and the SSH server does not forward connections to pict-rs or its database."""
+
+    exit_code = 89
+    lasting = True
+    default_hint = "Allow it in the SSH server's sshd_config (docs/operations.md, section pict-rs)."

@@ -39,3 +39,10 @@ class PictrsSettings:
         secret=True,
         example="postgresql://reader:password@host/pictrs",
     )
+    pictrs_via_ssh: bool = option(
+        False,
+        "Reach both through the SSH connection of the SSH_* settings; their hosts are then as the SSH server sees them.",
+        kind=bool,
+        section=SECTION,
+        env=("PICTRS_VIA_SSH",),
+    )

@@ -1,10 +1,11 @@
-"""The storage from the settings."""
+"""The storage, and a tunnel through its SSH server, from the settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from lemmy_safety.errors import SettingsError
 from lemmy_safety.home import expanded
 from lemmy_safety.settings import check_complete, choose_storage, variable
 from lemmy_safety.wiring.folders import at_home
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.settings import Settings
     from lemmy_safety.storage.base import Storage
+    from lemmy_safety.storage.ssh import SshTunnel
 
     AskPassphrase = Callable[[str], str]
 
@@ -45,19 +47,42 @@ def build_storage(
         )
     root = settings.files_directory or ""
     if kind == "ssh":
-        from lemmy_safety.storage.ssh import SshStorage, read_ssh_config
+        from lemmy_safety.storage.ssh import SshStorage
 
-        return SshStorage(
-            host=settings.ssh_hostname or "",
-            port=settings.ssh_port,
-            username=settings.ssh_username,
-            private_key=at_home(settings.ssh_privkey, "SSH_PRIVKEY"),
-            passphrase=settings.ssh_passphrase,
-            known_hosts=at_home(settings.ssh_known_hosts, "SSH_KNOWN_HOSTS"),
-            config=read_ssh_config(at_home(settings.ssh_config, "SSH_CONFIG"), variable),
-            root=root,
-            ask_passphrase=ask_passphrase,
-        )
+        return SshStorage(**_ssh_account(settings, ask_passphrase), root=root)
     from lemmy_safety.storage.local import LocalStorage
 
     return LocalStorage(expanded(Path(root), what="PICTRS_FILES_DIRECTORY"))
+
+
+def build_tunnel(
+    settings: Settings, target: tuple[str, int], *, what: str, ask_passphrase: AskPassphrase | None = None
+) -> SshTunnel:
+    """A way through the SSH server to a host and port as it sees them; ``what`` is there. Not yet connected.
+
+    :raises SettingsError: the SSH settings are incomplete or invalid.
+    """
+    from lemmy_safety.storage.ssh import SshTunnel
+
+    if not settings.ssh_hostname:
+        raise SettingsError(
+            "PICTRS_VIA_SSH is set, and SSH_HOSTNAME is not.",
+            hint="Set SSH_HOSTNAME, SSH_USERNAME and SSH_PRIVKEY (docs/storage.md), or leave PICTRS_VIA_SSH out.",
+        )
+    return SshTunnel(**_ssh_account(settings, ask_passphrase), target=target, what=what)
+
+
+def _ssh_account(settings: Settings, ask_passphrase: AskPassphrase | None) -> dict[str, Any]:
+    """How to log in to the SSH server: the same for files and for a tunnel."""
+    from lemmy_safety.storage.ssh import read_ssh_config
+
+    return {
+        "host": settings.ssh_hostname or "",
+        "port": settings.ssh_port,
+        "username": settings.ssh_username,
+        "private_key": at_home(settings.ssh_privkey, "SSH_PRIVKEY"),
+        "passphrase": settings.ssh_passphrase,
+        "known_hosts": at_home(settings.ssh_known_hosts, "SSH_KNOWN_HOSTS"),
+        "config": read_ssh_config(at_home(settings.ssh_config, "SSH_CONFIG"), variable),
+        "ask_passphrase": ask_passphrase,
+    }

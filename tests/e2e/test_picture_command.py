@@ -215,6 +215,20 @@ def test_each_fault_of_the_database_is_named_with_its_fix(place, admin, dummy):
     assert (found.exit_code, "newest picture is missing" in found.detail) == (87, True)
 
 
+def test_doctor_reminds_of_a_key_that_is_the_database_s_password_too():
+    """As lemmy-ansible sets it. Neither is shown, and another key gives no reminder."""
+    url = f"postgresql://me:{{}}@127.0.0.1:{free_port()}/pictrs"
+    for password, key, reminded in (
+        ("secret-word-0123", "secret-word-0123", True),
+        ("secret%2Fword%400123", "secret/word@0123", True),
+        ("secret-word-0123", "another-word-0123", False),
+    ):
+        env = {"PICTRS_URL": "http://127.0.0.1:1", "PICTRS_API_KEY": key, "PICTRS_DATABASE_URL": url.format(password)}
+        found = checks_of(env)
+        assert ("API key" in found) == reminded
+        assert not any(word in str(found) for word in (password, key))
+
+
 @pytest.mark.parametrize("kind", ["0.6-fjall"])
 def test_read_only_mode_is_seen_and_whose_validator_is_set(tmp_path, kind):
     """From 0.6 on pict-rs shows its validator; the secret in its URL is not repeated."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from lemmy_safety.cli.checks.check import Check, fault
+from lemmy_safety.cli.input.asking import asker
 from lemmy_safety.errors import LemmySafetyError, ObjectGone, PictrsElsewhere, PictrsReadOnly, PictrsTooOld
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def check_pictrs(settings: Settings, *, hook_in_use: bool) -> Iterator[Check]:
             api = yield from _check_api(settings, stack, hook_in_use=hook_in_use)
         if settings.pictrs_database_url:
             repo = yield from _check_database(settings, stack)
+            yield from _check_shared_secret(settings)
         if api is not None and repo is not None:
             yield from _check_same(api, repo)
 
@@ -39,12 +41,13 @@ def _check_api(settings: Settings, stack: ExitStack, *, hook_in_use: bool) -> Ge
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
 
     try:
-        api = stack.enter_context(wiring.build_pictrs_api(settings))
+        api = stack.enter_context(wiring.build_pictrs_api(settings, ask_passphrase=asker()))
         api.check()
     except LemmySafetyError as error:
         yield fault(_AREA, "interface", error)
         return None
-    yield Check(area=_AREA, name="interface", ok=True, detail=f"{api.url} is pict-rs, and accepts PICTRS_API_KEY")
+    way = f", through the SSH server {settings.ssh_hostname}" if settings.pictrs_via_ssh else ""
+    yield Check(area=_AREA, name="interface", ok=True, detail=f"{api.url} is pict-rs, and accepts PICTRS_API_KEY{way}")
     try:
         api.check_writable()
     except PictrsReadOnly as error:
@@ -97,7 +100,7 @@ def _check_storage(api: PictrsApi, settings: Settings) -> Iterator[Check]:
     from lemmy_safety.pictrs.pictures.belonging import check_belonging  # noqa: PLC0415
 
     try:
-        storage = wiring.build_storage(settings)
+        storage = wiring.build_storage(settings, ask_passphrase=asker())
     except LemmySafetyError:
         return  # the checks of the storage report it
     with storage:
@@ -124,7 +127,7 @@ def _check_database(settings: Settings, stack: ExitStack) -> Generator[Check, No
     from lemmy_safety.pictrs.repo.database import READER_HINT  # noqa: PLC0415
 
     try:
-        repo = stack.enter_context(wiring.build_pictrs_repo(settings))
+        repo = stack.enter_context(wiring.build_pictrs_repo(settings, ask_passphrase=asker()))
         with repo.reading() as connection:
             version = check_tables(connection)
             writable = writable_tables(connection)
@@ -136,6 +139,18 @@ def _check_database(settings: Settings, stack: ExitStack) -> Generator[Check, No
         detail = f"the role of PICTRS_DATABASE_URL may change {', '.join(writable)}, which is never needed"
         yield Check(area=_AREA, name="database role", ok=None, detail=detail, fix=READER_HINT)
     return repo
+
+
+def _check_shared_secret(settings: Settings) -> Iterator[Check]:
+    """lemmy-ansible gives pict-rs the password of PostgreSQL as its API key."""
+    try:
+        password = urlsplit(settings.pictrs_database_url or "").password
+    except ValueError:
+        return  # the check of the database reports it
+    if password and settings.pictrs_api_key in {password, unquote(password)}:
+        detail = "PICTRS_API_KEY is also the password in PICTRS_DATABASE_URL: with either of them, a stranger has both"
+        fix = "Give pict-rs and Lemmy a new API key (docs/operations.md)."
+        yield Check(area=_AREA, name="API key", ok=None, detail=detail, fix=fix)
 
 
 def _check_same(api: PictrsApi, repo: Repo) -> Iterator[Check]:

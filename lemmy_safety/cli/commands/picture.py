@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lemmy_safety.cli.input.asking import asker
 from lemmy_safety.cli.input.database import existing_ledger
 from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys
@@ -58,7 +59,7 @@ def _find(settings: Settings, name: str) -> Found:
     if "/" in name and "://" not in name:
         (key,) = chosen_keys([name])
         sha256 = _sha256_on_record(settings, key)
-        with wiring.open_finder(settings) as finder:
+        with wiring.open_finder(settings, ask_passphrase=asker()) as finder:
             answer = finder.by_keys({key: sha256})[key]
         if isinstance(answer, Unresolved):
             raise PictureUnknown(
@@ -70,7 +71,7 @@ def _find(settings: Settings, name: str) -> Found:
         alias = alias_in(name)
     except NotAnAlias as error:
         raise click.UsageError(f"{printable(name)} {error}.") from None
-    with wiring.open_finder(settings) as finder:
+    with wiring.open_finder(settings, ask_passphrase=asker()) as finder:
         picture = finder.by_alias(alias)
     if picture is None:
         raise PictureUnknown(f"pict-rs has no picture {printable(alias)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -56,6 +57,7 @@ def typed(question: str) -> str:
     return str(_answer(lambda: click.prompt(question, err=True, default="", show_default=False)))
 
 
+@functools.cache  # the storage and the way to pict-rs use the same key
 def _ask(question: str) -> str:
     return str(_answer(lambda: click.prompt(question, hide_input=True, err=True, default="", show_default=False)))
 

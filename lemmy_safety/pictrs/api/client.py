@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from lemmy_safety.pictrs.tunnel import Tunnel
+
 _LOOKUP_S = 15.0
 #: From 0.5.17 on pict-rs may first compute a blurhash of each listed picture from its original.
 _PAGE_S = 120.0
@@ -55,9 +57,17 @@ _T = TypeVar("_T")
 class PictrsApi:
     """One running pict-rs. A context manager, which closes connections."""
 
-    def __init__(self, *, url: str, key: str, per_second: float = PER_SECOND, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        key: str,
+        per_second: float = PER_SECOND,
+        pace: Pace | None = None,
+        tunnel: Tunnel | None = None,
+    ) -> None:
         """:raises SettingsError: URL, key, proxy or certificates cannot be used."""
-        self._requests = Requests(url=url, key=key, pace=pace or Pace(per_second))
+        self._requests = Requests(url=url, key=key, pace=pace or Pace(per_second), tunnel=tunnel)
 
     @property
     def url(self) -> str:

@@ -26,6 +26,7 @@ from lemmy_safety.errors import (
 from lemmy_safety.foreign import foreign
 from lemmy_safety.outgoing import PROXY_LOGIN, ServerTrouble, login_wanted, transport_by, trouble_by_way_of
 from lemmy_safety.pictrs.api.answers import Answer, json_object
+from lemmy_safety.pictrs.api.tunnelled import Tunnelled
 from lemmy_safety.proxies import proxy_for
 from lemmy_safety.server_urls import checked_url
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from lemmy_safety.pictrs.api.pace import Pace
+    from lemmy_safety.pictrs.tunnel import Tunnel
 
 _KEY_HEADER: Final = "X-Api-Token"
 _CONNECT_S = 5.0
@@ -56,8 +58,13 @@ _MOST_SHOWN = 200
 class Requests:
     """One pict-rs. May be used from several threads; their requests follow one another."""
 
-    def __init__(self, *, url: str, key: str, pace: Pace, what: str = "PICTRS_URL") -> None:
-        """:raises SettingsError: the URL or the key is impossible, or a proxy or certificates cannot be used."""
+    def __init__(
+        self, *, url: str, key: str, pace: Pace, what: str = "PICTRS_URL", tunnel: Tunnel | None = None
+    ) -> None:
+        """``tunnel`` leads to the URL's host and port, and is closed with the connections; no proxy is used then.
+
+        :raises SettingsError: the URL or the key is impossible, or a proxy or certificates cannot be used.
+        """
         self.url = checked_url(url, what=what, example="http://127.0.0.1:8080")
         if not key.isascii() or not key.isprintable():
             raise SettingsError(
@@ -68,7 +75,8 @@ class Requests:
         """Requests so far, with those that were tried again."""
         self._key = key
         self._pace = pace
-        self._proxy = proxy_for(self.url)
+        self._tunnel = tunnel
+        self._proxy = proxy_for(self.url) if tunnel is None else None
         self._lock = threading.Lock()
         self._runner = asyncio.Runner()
         self._http: httpx.AsyncClient | None = None
@@ -89,6 +97,8 @@ class Requests:
             if self._http is not None:
                 self._runner.run(self._http.aclose())
             self._runner.close()
+        if self._tunnel is not None:
+            self._tunnel.close()
 
     def internal(self, method: str, path: str, *, patience_s: float, repeat: bool = True, **question: Any) -> Answer:
         """Ask something that needs the key. Answers with an error status that says nothing about the question raise.
@@ -138,6 +148,9 @@ class Requests:
                 self._pace.rest(pause_s)
             try:
                 answer = self._once(method, path, patience_s=patience_s, with_key=with_key, **question)
+            except PictrsUnreachable as error:  # of the tunnel: nothing was sent
+                last = error
+                continue
             except ServerTrouble as trouble:
                 last = PictrsUnreachable(f"pict-rs at {self.url} cannot be reached: {trouble}.")
                 last.__cause__ = trouble
@@ -155,8 +168,16 @@ class Requests:
         headers = {_KEY_HEADER: self._key} if with_key else {}
         with self._lock:
             self._pace.wait_for_turn()
+            if self._tunnel is not None:
+                self._tunnel.ready()
             self.sent += 1
-            return self._runner.run(self._exchange(method, path, patience_s, {"headers": headers, **question}))
+            try:
+                return self._runner.run(self._exchange(method, path, patience_s, {"headers": headers, **question}))
+            except ServerTrouble as trouble:
+                failure = self._tunnel.failure() if self._tunnel is not None else None
+                if failure is not None:
+                    raise failure from trouble
+                raise
 
     async def _exchange(self, method: str, path: str, patience_s: float, question: Mapping[str, Any]) -> Answer:
         if self._http is None:
@@ -170,12 +191,13 @@ class Requests:
         return Answer(status=response.status_code, headers=headers, body=json_object(data))
 
     def _client(self) -> httpx.AsyncClient:
+        transport: httpx.AsyncBaseTransport = transport_by(self._proxy)
         return httpx.AsyncClient(
             base_url=self.url,
             headers={"User-Agent": f"lemmy-safety/{__version__}", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(None, connect=_CONNECT_S),  # the deadline of the whole request is our own
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            transport=transport_by(self._proxy),
+            transport=transport if self._tunnel is None else Tunnelled(transport, self._tunnel),
         )
 
 

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import sqlalchemy
+import sqlalchemy.event
 import sqlalchemy.exc
 from sqlalchemy import text
 from sqlalchemy.pool import QueuePool
 
 from lemmy_safety.errors import PictrsError, PictrsLoginRefused, PictrsTablesUnknown, PictrsUnreachable
 from lemmy_safety.foreign import foreign
+from lemmy_safety.pictrs.tunnel import HOST
 from lemmy_safety.url_logins import without_login
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
     from sqlalchemy.engine import Connection
+
+    from lemmy_safety.errors import LemmySafetyError
+    from lemmy_safety.pictrs.tunnel import Tunnel
 
 #: Milliseconds for one statement. Look-ups of variants and proxies have no index: they read the whole table.
 _STATEMENT_MS: Final = 30_000
@@ -35,7 +40,10 @@ READER_HINT = (
     "  CREATE ROLE safety_reader LOGIN PASSWORD '...'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO safety_reader;"
 )
 
-_UNREACHED_HINT = "Check that the database server is up and that PICTRS_DATABASE_URL names its host, port and database."
+_UNREACHED_HINT = (
+    "Check that the database server is up and that PICTRS_DATABASE_URL names its host, port and database, with "
+    "PICTRS_VIA_SSH as seen from the SSH server."
+)
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _INVALID_LOGIN = "28"
@@ -51,8 +59,10 @@ _REFUSALS = ("authentication failed", "no password supplied", "no pg_hba.conf en
 class Repo:
     """pict-rs's database. A context manager, which closes connections; connects when it is first asked."""
 
-    def __init__(self, url: URL) -> None:
-        """``url`` is one of PostgreSQL by psycopg, checked before."""
+    def __init__(self, url: URL, tunnel: Tunnel | None = None) -> None:
+        """``url`` is one of PostgreSQL by psycopg, checked before. ``tunnel`` leads to its host and port, and is closed
+        with the connections.
+        """
         self.name = without_login(f"{url.host or ''}{f':{url.port}' if url.port else ''}/{url.database or ''}")
         options: dict[str, Any] = {"connect_timeout": _CONNECT_S, "prepare_threshold": None}
         self._engine = sqlalchemy.create_engine(
@@ -65,6 +75,9 @@ class Repo:
             # Prepared statements belong to a session; behind PgBouncer the next transaction has another one.
             connect_args={name: value for name, value in options.items() if name not in url.query},
         )
+        self._tunnel = tunnel
+        if tunnel is not None:
+            sqlalchemy.event.listen(self._engine, "do_connect", self._through_tunnel)
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +86,14 @@ class Repo:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._engine.dispose()
+        if self._tunnel is not None:
+            self._tunnel.close()
+
+    def _through_tunnel(self, _dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
+        """Libpq connects to ``hostaddr``; certificates and .pgpass go by ``host``, which stays."""
+        if self._tunnel is not None:
+            self._tunnel.ready()
+            options |= {"hostaddr": HOST, "port": self._tunnel.port}
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -94,8 +115,11 @@ class Repo:
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise PictrsError(f"pict-rs's database {self.name} failed: {type(error).__name__}.") from error
 
-    def _translated(self, error: sqlalchemy.exc.DBAPIError) -> PictrsError:
+    def _translated(self, error: sqlalchemy.exc.DBAPIError) -> LemmySafetyError:
         state = getattr(error.orig, "sqlstate", None) or ""
+        failure = self._tunnel.failure() if self._tunnel is not None and not state else None
+        if failure is not None:
+            return failure
         said = " ".join(foreign(error.orig).split())
         # libpq gives no SQLSTATE for a login that the server refuses while connecting.
         refused = state.startswith(_INVALID_LOGIN) or (not state and any(words in said for words in _REFUSALS))

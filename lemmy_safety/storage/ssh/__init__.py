@@ -17,5 +17,6 @@ them.
 
 from lemmy_safety.storage.ssh.ssh_config import read_ssh_config
 from lemmy_safety.storage.ssh.storage import SshStorage
+from lemmy_safety.storage.ssh.tunnel import SshTunnel
 
-__all__ = ["SshStorage", "read_ssh_config"]
+__all__ = ["SshStorage", "SshTunnel", "read_ssh_config"]

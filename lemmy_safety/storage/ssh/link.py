@@ -12,7 +12,7 @@ from lemmy_safety.storage.ssh.errors import CONNECTION_ERRORS
 from lemmy_safety.storage.ssh.login import close_quietly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: Longest silence of the server within one operation. Spinning up a sleeping disk takes 10 to 15 s.
 CHANNEL_TIMEOUT_S = 30.0
@@ -41,18 +41,30 @@ class Link:
         return str(self.transport.remote_version).startswith("SSH-2.0-OpenSSH")
 
     def open_channel(self) -> paramiko.Channel:
-        """A new channel; a link whose server does not even refuse is given up.
+        """A new session; a link whose server does not even refuse is given up.
 
         :raises paramiko.ChannelException: the server allows no more.
         """
+        return self._opened(self._open_session)
+
+    def open_way_to(self, host: str, port: int) -> paramiko.Channel:
+        """A channel to this address as the server sees it; a link whose server does not even refuse is given up.
+
+        :raises paramiko.ChannelException: the server may not or cannot connect to it.
+        """
+        from_here = ("127.0.0.1", 0)
+        return self._opened(
+            lambda: self.transport.open_channel("direct-tcpip", (host, port), from_here, timeout=CHANNEL_TIMEOUT_S)
+        )
+
+    def _opened(self, open_one: Callable[[], paramiko.Channel]) -> paramiko.Channel:
         # One at a time: paramiko keeps one exception per transport, so the second of two refusals would look like a
-        # dead
-        # connection.
+        # dead connection.
         with self._opening:
             if self._retired:
                 raise paramiko.SSHException("the connection was given up")
             try:
-                channel = self._open_session()
+                channel = open_one()
             except paramiko.ChannelException:
                 raise
             except CONNECTION_ERRORS:

@@ -26,7 +26,8 @@ import pytest
 from support.servers.base import free_port, not_tested
 from support.storage.backends import LocalBackend
 
-from lemmy_safety.storage.ssh import SshStorage
+from lemmy_safety.storage.ssh import SshStorage, SshTunnel
+from lemmy_safety.storage.ssh.ssh_config import SshConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -272,6 +273,32 @@ class SshBackend(LocalBackend):
         }
         return SshStorage(self.server.host, self.server.port, self.username, **(how | changes))
 
+    def tunnel(self, target: tuple[str, int], what: str = "the service") -> SshTunnel:
+        """By the same account."""
+        return SshTunnel(
+            self.server.host,
+            self.server.port,
+            self.username,
+            private_key=self.key,
+            passphrase=None,
+            known_hosts=self.server.known_hosts,
+            config=SshConfig(),
+            ask_passphrase=None,
+            target=target,
+            what=what,
+        )
+
+    def settings(self) -> dict[str, str]:
+        """The variables of an admin who uses this account."""
+        return {
+            "SSH_HOSTNAME": self.server.host,
+            "SSH_PORT": str(self.server.port),
+            "SSH_USERNAME": self.username,
+            "SSH_PRIVKEY": str(self.key),
+            "SSH_KNOWN_HOSTS": str(self.server.known_hosts),
+            "SSH_CONFIG": "none",
+        }
+
     def break_off(self) -> None:
         self.server.stop()
 
@@ -320,8 +347,12 @@ def open_backend(
     options: Sequence[str] = (),
     *,
     host_key_types: Sequence[str] = ("ed25519",),
+    permit_open: Sequence[str] = (),
 ) -> Iterator[SshBackend]:
-    """A server of its own with an empty folder, reached with a shell (ssh) or without one (sftp)."""
+    """A server of its own with an empty folder, reached with a shell (ssh) or without one (sftp).
+
+    ``permit_open``: the addresses that the SFTP-only account may connect to, as docs/operations.md has it.
+    """
     require_sshd()
     username = "" if kind == "ssh" else plain_user()
     # Every folder above a jail must belong to root and be writable by root only, which /tmp is not.
@@ -336,7 +367,11 @@ def open_backend(
                 f"Match User {username}",
                 f"ChrootDirectory {jail}",
                 "ForceCommand internal-sftp",
-                "AllowTcpForwarding no",
+                *(
+                    ["AllowTcpForwarding local", f"PermitOpen {' '.join(permit_open)}"]
+                    if permit_open
+                    else ["AllowTcpForwarding no"]
+                ),
                 "PermitTTY no",
             ]
         with SshServer(options, host_key_types=host_key_types) as server:
