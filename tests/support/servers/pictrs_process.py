@@ -182,7 +182,8 @@ class Pictrs:
         return answer
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
-        return self._client.get(path, params=parameters)
+        """Ask a public route; with ``parameters`` or with a query in ``path``."""
+        return self._client.get(path, params=parameters or None)
 
     def internal(self, method: str, path: str, **parameters: str) -> httpx.Response:
         """Ask one of the routes that need the API key."""

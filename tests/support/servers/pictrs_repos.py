@@ -30,13 +30,18 @@ DUMMY = {"PICTRS__SERVER__DANGER_DUMMY_MODE": "true"}
 
 
 @contextmanager
-def pictrs_with(kind: str, folder: Path, settings: dict[str, str] | None = None) -> Iterator[tuple[Pictrs, str | None]]:
-    """Start a pict-rs on this kind of repository; yields it and the SQLAlchemy URL of its database, if it has one."""
+def pictrs_with(
+    kind: str, folder: Path, settings: dict[str, str] | None = None, *, store: dict[str, str] | None = None
+) -> Iterator[tuple[Pictrs, str | None]]:
+    """Start a pict-rs on this kind of repository; yields it and the SQLAlchemy URL of its database, if it has one.
+
+    ``store`` has the variables of its store; without it, that is a folder.
+    """
     version, repo = REPOS[kind]
     require_pictrs(version)
     if repo != "postgres":
         variables = {"PICTRS__REPO__TYPE": repo, "PICTRS__REPO__FJALL_PATH": str(folder / "fjall")}
-        with Pictrs(folder, version, {**variables, **(settings or {})}) as server:
+        with Pictrs(folder, version, {**variables, **(settings or {})}, store=store) as server:
             yield server, None
         return
     if missing := missing_postgres():
@@ -47,7 +52,7 @@ def pictrs_with(kind: str, folder: Path, settings: dict[str, str] | None = None)
             "PICTRS__REPO__TYPE": "postgres",
             "PICTRS__REPO__URL": url.replace("postgresql+psycopg", "postgres"),
         }
-        with Pictrs(folder, version, {**variables, **(settings or {})}) as server:
+        with Pictrs(folder, version, {**variables, **(settings or {})}, store=store) as server:
             yield server, url
 
 
