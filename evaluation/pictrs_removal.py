@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import tempfile
 import time
@@ -41,6 +42,9 @@ from support.servers.swift import SwiftServer, SwiftUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: A line of a summary: what, and the number that comes first.
+_FIGURE = re.compile(r"^  (\S.*?) {2,}([\d,]+)", re.MULTILINE)
 
 _REFUSED = (400, "failed-external-validation")
 
@@ -121,7 +125,7 @@ def _removed(instance: Instance, row: Row, options: argparse.Namespace) -> None:
 
     later = again(canaries)
     upload_all(instance, later)
-    stop_pictrs_at_purge(instance, max(1, len(later) // 2), gently=False, answered=False)
+    stop_pictrs_at_purge(instance, max(2, len(later) // 2), gently=False, answered=False)
     instance.watch.forget()
     _sweep(instance, row, "pict-rs killed", may_fail=True)
     left = len({picture.sha256 for picture in later} & set(_listed_again(instance)))
@@ -151,8 +155,7 @@ def _sweep(instance: Instance, row: Row, name: str, *, may_fail: bool = False) -
     print(f"{row.name}: {name}: exit code {done.returncode}, {seconds:.1f} s\n{said}", flush=True)
     if done.returncode and not may_fail:
         row.faults.append(f"{name}: exit code {done.returncode}: {done.stderr.splitlines()[-1:]}")
-    facts = [line.split() for line in done.stdout.splitlines()]
-    figures = {" ".join(words[:-1]): words[-1] for words in facts if words}
+    figures = dict(match.groups() for match in _FIGURE.finditer(done.stdout))
     return {"flagged": figures.get("flagged as possible"), "acted": figures.get("acted on"), "seconds": seconds}
 
 
