@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -76,8 +77,11 @@ def imported(code: str) -> tuple[set[str], set[str]]:
 
 def undeclared(modules: set[str], declared: set[str]) -> set[str]:
     """Modules that no declared distribution holds; where one is not installed its name decides."""
-    owners = packages_distributions()
+    owners = _owners()
     return {name for name in modules if not {normal(owner) for owner in owners.get(name, [name])} & declared}
+
+
+_owners = functools.cache(packages_distributions)  # reads the file lists of all that is installed
 
 
 def rooms() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -67,7 +68,7 @@ def test_tests_and_scripts_explain_themselves_in_plain_words(word, instead):
     found = [
         f"{path.relative_to(ROOT)}: {match}"
         for path in READ_IN_PART
-        for text in explanations(path.read_text("utf-8"))
+        for text in _explanations_in(path)
         for match in _found(word, text)
     ]
     assert found == [], f"write instead: {instead}"
@@ -101,6 +102,11 @@ def explanations(source: str) -> Iterator[str]:
             yield from (ast.unparse(argument) for argument in node.args)
         elif isinstance(node, ast.keyword) and node.arg == "reason":
             yield ast.unparse(node.value)
+
+
+@functools.cache
+def _explanations_in(path: Path) -> tuple[str, ...]:
+    return tuple(explanations(path.read_text("utf-8")))
 
 
 def _found(word: str, text: str) -> list[str]:
