@@ -13,7 +13,7 @@ import pytest
 
 from lemmy_safety.cli.checks.extras import require_web
 from lemmy_safety.cli.output.failures import understood
-from lemmy_safety.detectors.clip.encoders.openvino import has_openvino
+from lemmy_safety.detectors.clip.encoders.openvino_build import has_openvino
 from lemmy_safety.errors import MissingExtra
 from lemmy_safety.ledger.database.urls import parse_url
 from lemmy_safety.media.complaints import complaint_of

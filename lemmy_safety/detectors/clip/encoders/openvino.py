@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import logging
 import shutil
@@ -24,10 +23,9 @@ import open_clip
 import torch
 
 from lemmy_safety.detectors.clip.encoders.base import PictureEncoder, unit
-from lemmy_safety.detectors.clip.encoders.openvino_build import MODEL_FILE, RECIPE, import_openvino
+from lemmy_safety.detectors.clip.encoders.openvino_build import MODEL_FILE, PACKAGES, RECIPE, import_openvino
 from lemmy_safety.errors import DetectorError
 from lemmy_safety.foreign import foreign
-from lemmy_safety.packages import is_leftover, is_there
 
 if TYPE_CHECKING:
     import threading
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from lemmy_safety.detectors.clip.encoders.preparation import PicturePreparation
 
 logger = logging.getLogger(__name__)
-
-_PACKAGES = ("openvino", "nncf")
 
 #: Pictures per batch. In int8, ViT-L-14 gains another tenth between 8 and 32 (measured, 2 cores with AMX).
 _BATCH = 32
@@ -64,11 +60,6 @@ class OpenVinoEncoder(PictureEncoder):
         return unit(torch.from_numpy(answer))
 
 
-def has_openvino() -> bool:
-    """Whether the packages of the extra ``openvino`` are installed, and more than their folders."""
-    return all(is_there(name) and not is_leftover(name) for name in _PACKAGES)
-
-
 def make_openvino_model(
     model: str,
     weights: Path,
@@ -84,7 +75,7 @@ def make_openvino_model(
 
     :raises DetectorError: the model cannot be made on this machine, or ``stop`` was set meanwhile.
     """
-    identity = (RECIPE, model, weights_digest, precision, *(importlib.metadata.version(name) for name in _PACKAGES))
+    identity = (RECIPE, model, weights_digest, precision, *(importlib.metadata.version(name) for name in PACKAGES))
     folder = cache_dir / f"clip-{precision}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]}"
     if not (folder / MODEL_FILE).is_file():
         _make(model, weights, precision, folder, stop)

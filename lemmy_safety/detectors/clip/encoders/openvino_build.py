@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmy_safety.errors import DetectorError, LemmySafetyError
 from lemmy_safety.lifeline import end_with
+from lemmy_safety.packages import is_leftover, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 RECIPE = "1"
 
 MODEL_FILE = "model.xml"
+
+#: What the extra ``openvino`` installs.
+PACKAGES = ("openvino", "nncf")
 
 #: Pictures that show how large the numbers inside the model become. Uses their largest values, not their mean:
 #: with the mean, int8 clips larger values, and errors were up to four times as large (measured, random weights).
@@ -72,6 +76,11 @@ def build(model: str, config: Mapping[str, Any], weights: Path, folder: Path, pr
         converted = _quantised(converted, encoder)
     openvino.save_model(converted, folder / MODEL_FILE, compress_to_fp16=False)
     encoder.close()
+
+
+def has_openvino() -> bool:
+    """Whether the packages of the extra ``openvino`` are installed, and more than their folders."""
+    return all(is_there(name) and not is_leftover(name) for name in PACKAGES)
 
 
 def import_openvino() -> None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lemmy_safety.detectors.clip.encoders.half import HalfEncoder, cpu_has_bf16
-from lemmy_safety.detectors.clip.encoders.openvino import has_openvino, load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.clip.encoders.openvino import load_openvino_encoder, make_openvino_model
+from lemmy_safety.detectors.clip.encoders.openvino_build import has_openvino
 from lemmy_safety.detectors.clip.screen.error_bound import ErrorBoundFile, measure
 from lemmy_safety.detectors.clip.screen.stage import Stage
 from lemmy_safety.errors import DetectorError, DeviceError, MissingExtra
