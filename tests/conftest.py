@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import botocore.session
 import hypothesis
 import pytest
 from support.examples import QUICK
-from support.needs import ProgramsSeen, marks_of
+from support.needs import ProgramsSeen, imports_torch, left_out, marks_of
 from support.servers.s3 import running
 from support.servers.swift import SwiftServer, SwiftUnavailable
 from support.servers.versitygw import Versitygw, VersitygwUnavailable
@@ -35,6 +36,17 @@ _NAMES = {name for item in OPTIONS.values() for name in item.env}
 _programs = ProgramsSeen()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where tests of models are left out, torch is not imported for them."""
+    return (left_out("model", config.option.markexpr) and imports_torch(collection_path)) or None
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """So that this stays so."""
+    if left_out("model", session.config.option.markexpr) and "torch" in sys.modules:
+        raise pytest.UsageError("a file of the tests imports torch; name it in WITH_TORCH in tests/support/needs.py")
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark each test by what its code uses."""
     fixtures = item._fixtureinfo.name2fixturedefs
@@ -47,7 +59,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Where tests that start programs are left out, as by `make quick`, one that does so all the same fails."""
     _programs.seen.clear()
-    _programs.watching = "process" in item.config.option.markexpr
+    _programs.watching = left_out("process", item.config.option.markexpr)
     try:
         yield
     finally:

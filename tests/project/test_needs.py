@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from support.admin import Admin
-from support.clip import checkpoints
 from support.media.files import png_of_16_bits
-from support.needs import NOT_QUICK, marks_of
+from support.needs import NOT_QUICK, left_out, marks_of
 from support.servers.sshd import client_key, open_backend
 from support.web.hook import serve
+
+from lemmy_safety.detectors.nudenet import NudenetDetector
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +42,7 @@ def starts_a_server():
 
 
 def loads_a_model():
-    return checkpoints.random_clip("any", seed=1)
+    return NudenetDetector()
 
 
 def answers_uploads():
@@ -94,3 +95,11 @@ def test_make_quick_leaves_out_what_has_such_a_mark():
     """These marks, and no other."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert f'-m "not ({" or ".join(NOT_QUICK)})"' in makefile
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"), [("not (server or model)", True), ("model", False), ("not slow", False), ("", False)]
+)
+def test_it_is_known_whether_models_are_left_out(expression, expected):
+    """Tests of models alone, by ``-m model``, must find them."""
+    assert left_out("model", expression) is expected

@@ -24,6 +24,9 @@ _READ = (str(_ROOT / "tests"), str(_ROOT / "scripts"))
 #: Marks of tests that `make quick` leaves out.
 NOT_QUICK = ("external_service", "server", "process", "model", "slow")
 
+#: What is here imports torch, which takes as long as hundreds of tests; `make quick` does not read it.
+WITH_TORCH = ("tests/detectors/clip", "tests/daemon/test_idle_models.py")
+
 #: The mark by package or module, whatever is used of it.
 _OF_MODULE = {
     "subprocess": "process",
@@ -53,6 +56,16 @@ def needs(mark: str) -> Callable[[Any], Any]:
         return helper
 
     return said
+
+
+def left_out(mark: str, expression: str) -> bool:
+    """Whether pytest's option ``-m`` leaves out what has this mark, as `make quick` does."""
+    return expression.startswith("not ") and mark in expression
+
+
+def imports_torch(path: Path) -> bool:
+    """Whether it is one of ``WITH_TORCH``."""
+    return path in {_ROOT / name for name in WITH_TORCH}
 
 
 def marks_of(functions: list[Any]) -> set[str]:
