@@ -39,7 +39,7 @@ demo: $(STAMPS)/demo
 	$(BIN)/lemmy-safety demo
 
 quick: $(STAMPS)/packages
-	$(BIN)/python -m pytest --hypothesis-profile=quick -m "not (external_service or server or process or model or slow)" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --hypothesis-profile=quick --durations=10 --durations-min=0.25 -m "not (external_service or server or process or model or slow or long)" $(PYTEST_ARGS)
 
 test: $(STAMPS)/test
 	bash scripts/build_pictrs.sh

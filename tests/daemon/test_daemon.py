@@ -203,6 +203,7 @@ def test_passes_follow_one_another_until_the_stop():
     assert len(scanner.requests) == 3
 
 
+@pytest.mark.long
 def test_a_pass_for_which_no_thread_could_be_started_is_tried_again(monkeypatch, caplog):
     """The machine is at its limit of processes for a moment; the scheduler forgets the job then."""
     start, refusals = threading.Thread.start, [None]
@@ -244,6 +245,7 @@ def test_a_clock_that_is_set_back_does_not_postpone_the_next_pass():
     assert len(scanner.requests) == 2
 
 
+@pytest.mark.long
 def test_a_machine_that_slept_through_a_rest_begins_the_next_pass_at_once():
     """Suspended for two hours in an hour's rest: the wall clock goes on, the machine's own does not."""
     offset = timedelta(0)
@@ -266,6 +268,7 @@ def test_a_machine_that_slept_through_a_rest_begins_the_next_pass_at_once():
     assert len(scanner.requests) == 2
 
 
+@pytest.mark.long
 def test_a_stop_leaves_a_pass_behind_that_hangs():
     """A vendor's call that never returns holds up the end by the grace and no longer."""
     stop, hangs = threading.Event(), threading.Event()

@@ -40,6 +40,7 @@ def test_hex_is_in_the_order_that_threatexchange_prints():
             assert pdq_of(photo).quality == quality
 
 
+@pytest.mark.long
 def test_large_pictures_are_hashed_like_the_reference_hasher_does():
     """Over 512 pixels, the hash stays within the 10 bits that ThreatExchange asks for of its 512 x 512 reference."""
     # Most frequencies of a chessboard have no strength at all, so that their bits are an accident of rounding.
@@ -135,6 +136,7 @@ def test_dihedral_hashes_are_those_of_the_turned_pictures():
     assert all(distance(found[0].hex, other.hex) > MAX_DISTANCE for other in found[1:])
 
 
+@pytest.mark.long
 def test_threads_do_not_disturb_each_other():
     """The same frames hashed by four threads at once have the hashes that one thread gives."""
     photos = list(bundled_photos().values()) * 2

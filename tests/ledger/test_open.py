@@ -225,6 +225,7 @@ def test_a_database_opened_read_only_is_refused(tmp_path) -> None:
         open_ledger(f"sqlite:///file:{path.as_posix()}?mode=ro&uri=true")
 
 
+@pytest.mark.long
 def test_a_locked_database_is_said_to_be_locked(made) -> None:
     """Once the time to wait is over, when opening and when writing; reading goes on."""
     with (

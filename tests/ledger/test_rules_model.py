@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -277,6 +278,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert set(self.ledger.objects.retryable(self.storage, 10)) == failing
 
 
+@pytest.mark.long
 def test_the_rules_hold_whatever_happens(tmp_path) -> None:
     """Judged, failed, gone, changed, intended, finished late or early, reviewed, restarted: in any order."""
     database = Database(sqlite_url(tmp_path / "a.db"))

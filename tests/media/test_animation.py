@@ -319,6 +319,7 @@ def test_looking_stops_when_the_time_is_up():
     assert anomaly.detail == "only 20 of 40 frames could be checked within 20 s"
 
 
+@pytest.mark.long
 def test_a_gif_of_countless_tiny_frames_is_looked_at_in_bounded_time():
     """A hundred thousand frames of one pixel are thinned out instead of being decoded one by one, and not called cut off."""
     head, frame = pictures.gif_bomb(1, 1)[:19], pictures.gif_bomb(1, 1)[19:-1]

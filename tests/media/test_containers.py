@@ -114,6 +114,7 @@ def test_an_xmp_block_of_a_gif_is_not_divided():
     assert packet in bytes(structure.parts[0].content(GIF[:-1] + extension))
 
 
+@pytest.mark.long
 def test_parts_and_steps_are_bounded():
     """Countless blocks are reported as crowded, with no more parts than are searched."""
     comment = blocks.segment(0xFE, b"x" * 20)

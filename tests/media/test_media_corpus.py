@@ -17,6 +17,8 @@ from lemmy_safety.records import ItemStatus
 
 SEED = 1
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def judged():

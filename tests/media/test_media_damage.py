@@ -139,6 +139,7 @@ def test_a_tiff_whose_pages_form_a_circle_is_counted_once():
     assert decode(bytes(data), LIMITS).info.frame_count == 1
 
 
+@pytest.mark.long
 def test_tolerance_stays_within_its_thread():
     """Damaged files decoded beside healthy ones change nothing for them, nor for the rest of the process."""
     healthy = [pictures.encode(pictures.plasma(seed=n), "jpeg") for n in range(4)]
@@ -169,6 +170,7 @@ def test_tolerance_survives_other_libraries(monkeypatch):
     assert decode(data, LIMITS).info.anomalies[0].kind is AnomalyKind.TRUNCATED
 
 
+@pytest.mark.long
 def test_pillow_asks_only_for_the_truth_of_its_switch():
     """The object that stands in for Pillow's boolean is sound as long as Pillow only tests it."""
     tested = 0

@@ -41,6 +41,7 @@ def test_a_still_of_every_format_is_decoded_with_its_colours(file_format, media_
     assert np.abs(frame.pixels.astype(int) - np.asarray(image)).mean() < 6  # the GIF's 256 colours differ most
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file_format", pictures.STILL_FORMATS)
 def test_large_pictures_become_small_frames(file_format):
     """The shorter side of a frame is 512 px; the info keeps the real size; the picture looks the same."""

@@ -123,6 +123,7 @@ def long_animation(seed, count=40):
     return moving_pictures.animation(moving_pictures.drifting(count, seed=seed), "gif")
 
 
+@pytest.mark.long
 def test_all_that_moves_in_a_file_shares_its_time():
     """A long animation leaves time for those hidden behind it, and what could not be looked at is reported of each."""
     animations = [long_animation(seed, 200) for seed in range(4)]

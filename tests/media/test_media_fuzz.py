@@ -23,6 +23,7 @@ def files():
     return seed_files()
 
 
+@pytest.mark.long
 def test_healthy_seeds_are_all_decoded(files):
     """The files that mutations start from are fine: what fails below fails by the mutation."""
     judge = MediaJudge(InlineDecoder(LIMITS))
@@ -30,6 +31,7 @@ def test_healthy_seeds_are_all_decoded(files):
     assert {form: one.reason for form, one in results.items() if one.status is not ItemStatus.CHECKED} == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_mutated_file_breaks_the_decoder_or_is_flagged(files, seed):
     """Damaged files end with a status and a reason; none is flagged because it could not be read."""
@@ -43,6 +45,7 @@ def test_no_mutated_file_breaks_the_decoder_or_is_flagged(files, seed):
     assert all(result.reason for _, _, result in judged if result.status is not ItemStatus.CHECKED)
 
 
+@pytest.mark.long
 def test_mutations_are_repeatable_and_reach_the_decoders(files):
     """The same number gives the same file, and a good part of the files still decodes: not all die at the first byte."""
     mutator = Mutator(files, seed=4)

@@ -61,6 +61,7 @@ def test_bars_with_a_picture_in_them_are_another_picture():
     assert not same(image, framed)
 
 
+@pytest.mark.long
 def test_different_pictures_are_different():
     """No two of the sample photos are taken for one another, be it as previews."""
     for one, other in combinations(NAMES, 2):

@@ -65,6 +65,7 @@ def test_a_large_webp_is_decoded_at_a_smaller_size(options):
     assert refusal(data, MediaLimits(max_bytes=10**6, max_pixels=59_999)).endswith("of 0.239996 megapixels")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_everything_is_large")
 @pytest.mark.parametrize("lossless", [True, False])
 def test_a_large_transparent_webp_hides_nothing_in_its_transparent_colours(lossless):
@@ -113,6 +114,7 @@ def test_a_progressive_jpeg_that_needs_too_much_memory_is_refused():
     )
 
 
+@pytest.mark.long
 def test_a_large_jpeg_2000_is_decoded_at_a_smaller_size():
     """Resolutions that scaling would discard are not decoded, and the picture is the same."""
     if not formats.readable(sniff.JPEG2000):

@@ -26,6 +26,7 @@ def frames(data):
     return [(frame.index, frame.at_s, frame.view, frame.pixels.tobytes()) for frame in decode(data, LIMITS).frames]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PADDINGS)
 def test_padding_changes_nothing_about_what_is_judged(name):
     """All frames are those of the file without padding, and decoders are handed little more than that file."""
@@ -94,6 +95,7 @@ _ELEMENTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", _ELEMENTS)
 @given(data=st.data())
 def test_any_mixture_of_filler_changes_nothing(form, data):
@@ -116,6 +118,7 @@ def test_no_noise_breaks_what_takes_filler_out(noise, name, at):
     assert len(handed) <= len(broken) + 64
 
 
+@pytest.mark.long
 def test_what_is_hidden_behind_padding_is_still_found():
     """Filler is taken out for the decoder alone: a second picture behind the end keeps its place in the file."""
     other = pictures.encode(pictures.checker(), "png")

@@ -70,6 +70,7 @@ def test_the_ends_are_exact_squares(turned):
         assert np.array_equal(frames[name].pixels, np.asarray(end))
 
 
+@pytest.mark.long
 def test_parts_of_large_strips_have_enough_pixels():
     """Parts are cut from as many pixels as a frame's shorter side may have, also where the frame itself has fewer."""
     end = pictures.photo("chelsea").resize((1000, 1000))

@@ -116,6 +116,7 @@ def test_grain_makes_no_other_scene(grain):
     assert film.kept == [0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [20, 870])
 def test_half_a_second_survives_hundreds_of_flashes(at):
     """A scene shown for half a second is kept however many different frames flash by around it."""
@@ -131,6 +132,7 @@ def test_half_a_second_survives_hundreds_of_flashes(at):
     assert 850 <= int(anomaly.detail.split("about ")[1].split()[0]) <= 900
 
 
+@pytest.mark.long
 def test_half_a_second_in_pieces_survives_flashes_as_well():
     """What counts is how long a scene is shown in all, not in one go."""
     film = Film()
@@ -139,6 +141,7 @@ def test_half_a_second_in_pieces_survives_flashes_as_well():
     assert len([number for number in film.kept if 300 <= number < 332 and number % 2]) >= 1
 
 
+@pytest.mark.long
 def test_all_long_scenes_are_kept_when_they_fit():
     """As many scenes of half a second as there are places are all kept, among flashes."""
     film = Film()
@@ -226,6 +229,7 @@ def test_a_frame_at_the_end_of_all_time_is_no_fault():
     assert set(film.kept) == {0, 3}
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_scenes():
     """A thousand scenes leave as many frames and looks behind as the limits say."""
     film = Film(max_frames=4)

@@ -124,6 +124,7 @@ def reads_environment(tree: ast.AST) -> bool:
     return bool(names_used(tree, skip=frozenset(switched)) & readers)
 
 
+@pytest.mark.long
 def test_only_settings_read_the_environment():
     """No module but settings/loading.py, except for decoders' environment, the spelling of proxies' variables, and HOME."""
     readers = [
@@ -138,6 +139,7 @@ def test_only_settings_read_the_environment():
 PROGRAMS = {"detectors/clip/encoders/openvino_build.py"}
 
 
+@pytest.mark.long
 def test_only_the_command_line_prints():
     """No module outside cli/ calls print or writes to the standard streams."""
     speakers = []
@@ -151,6 +153,7 @@ def test_only_the_command_line_prints():
     assert {speaker for speaker in speakers if not speaker.startswith("cli/")} <= PROGRAMS
 
 
+@pytest.mark.long
 def test_no_temporary_files():
     """Nothing imports tempfile but the demo (its own sample store) and the caches of models: no image does."""
     users = set()

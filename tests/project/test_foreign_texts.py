@@ -70,6 +70,7 @@ def shown_as_they_are(tree, ours):
                 yield node.lineno
 
 
+@pytest.mark.long
 def test_no_exception_of_others_is_shown_as_it_is() -> None:
     """It may repeat a secret, and the exit hides none that is a common word."""
     paths = sorted(PACKAGE.rglob("*.py"))

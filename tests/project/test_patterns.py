@@ -67,6 +67,7 @@ def patterns_of(path):
             yield f"{path.relative_to(PACKAGE)}:{call.lineno}", (compiled, call in at_one_place)
 
 
+@pytest.mark.long
 def test_no_pattern_is_more_than_linear():
     """By its structure, a search reads each byte a bounded number of times, whatever the bytes are."""
     paths = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != OWN_SETTINGS]
@@ -76,6 +77,7 @@ def test_no_pattern_is_more_than_linear():
     assert {place: fault for place, fault in faults.items() if fault} == {}
 
 
+@pytest.mark.long
 def test_patterns_are_constants_of_their_modules():
     """A pattern that is put together on the spot would not be seen by the test above."""
     for path in PACKAGE.rglob("*.py"):

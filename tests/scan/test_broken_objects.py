@@ -15,6 +15,7 @@ from lemmy_safety.records import ActionState, ItemStatus, Outcome
 from lemmy_safety.scan import PassRequest
 
 
+@pytest.mark.long
 def test_one_bad_object_never_stops_a_run(store, database):
     """Text, emptiness, a truncated header, a giant canvas: each gets its status and its reason."""
     put(store, "bad/text.jpg", b"this is no picture at all\n" * 10)
@@ -93,6 +94,7 @@ def test_a_read_that_keeps_failing_is_recorded_as_such_and_tried_in_the_next_pas
     assert (again.seen, again.checked) == (1, 1)
 
 
+@pytest.mark.long
 def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp_path, database):
     """400,000 single failures help no one: the pass says that the storage is down."""
     root = tmp_path / "many"
@@ -108,6 +110,7 @@ def test_a_storage_that_is_down_ends_the_pass_and_records_nothing_as_checked(tmp
         assert scanner.run(SWEEP).checked == 100
 
 
+@pytest.mark.long
 def test_many_objects_that_cannot_be_read_do_not_stop_the_others(tmp_path, database):
     """When reads fail in a row the storage is asked; if it answers, it is those objects that are broken, not the store."""
     root = tmp_path / "many"
@@ -143,6 +146,7 @@ def test_an_answer_that_fits_no_class_costs_only_its_object(store, database):
     assert undeletable in keys_in(store)
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_is_not_acted_on_while_somebody_may_still_be_writing_it(store, database):
     """A telephone that pauses leaves half a picture for a while; what rests is dealt with by a later pass, if it is the same."""
     for key in ("half.png", "broken.png"):
@@ -176,6 +180,7 @@ def test_a_folder_that_may_not_be_listed_ends_the_pass_only_when_all_else_is_don
     assert not CANARIES & keys_in(store)
 
 
+@pytest.mark.long
 def test_a_file_that_is_still_being_written_waits_for_the_next_pass(store, database):
     """pict-rs writes straight to the final path: half a file is not judged."""
 

@@ -15,6 +15,7 @@ from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, ActionState, Finding,
 from lemmy_safety.scan import PassRequest
 
 
+@pytest.mark.long
 def test_a_store_that_is_not_mounted_finishes_no_deletion(store, database):
     """In an empty folder nothing can be told to be gone: the intent stays until the store is back."""
     with scanner_over(store, database, dry_run=True) as scanner:
@@ -116,6 +117,7 @@ def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(
     assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)
 
 
+@pytest.mark.long
 def test_a_delete_that_cannot_be_done_now_is_finished_at_the_next_start(store, database):
     """The intent is on disk before the action; the next pass carries it out first."""
     storage = WatchedStorage(store)

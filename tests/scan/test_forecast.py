@@ -97,6 +97,7 @@ def test_no_time_is_shown_before_the_objects_are_counted():
     assert outlook.seconds_left is None
 
 
+@pytest.mark.long
 def test_a_store_that_becomes_slower_is_followed_within_minutes():
     """The second half costs five times as much. Five minutes into it, the time left is right again."""
     ticks = simulated(FRESH, per_s=lambda done: 10.0 if done < 10_000 else 2.0)

@@ -92,6 +92,7 @@ def test_an_object_is_read_whatever_its_listing_says(one_pass) -> None:
     assert one_pass.to_record == []
 
 
+@pytest.mark.long
 def test_what_was_let_in_unchecked_is_read_first(one_pass) -> None:
     """Before a thousand others, once, in a sweep and in a pass of the daemon; those of other sizes wait their turn."""
     for number in range(1200):

@@ -83,6 +83,7 @@ def go_on_writing_to_a_file(scanner, store):
     scanner.storage._stat = stat
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [break_a_read, deny_a_read, refuse_a_read, make_the_very_file_too_large, go_on_writing_to_a_file],
@@ -175,6 +176,7 @@ def test_without_settings_a_storage_that_receives_later_uploads_is_the_doors(sto
         assert open_after(scanner) == 0
 
 
+@pytest.mark.long
 def test_uploads_of_which_no_hook_said_anything_belong_to_the_only_storage(store, database, tmp_path):
     """Rows of earlier versions; with two storages on record they may belong to either."""
     other = tmp_path / "other"

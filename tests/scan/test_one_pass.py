@@ -77,6 +77,7 @@ def test_a_daemon_does_not_wait_for_a_sweep(store, database):
         assert second.storage.reads == []
 
 
+@pytest.mark.long
 def test_a_sweep_waits_for_a_pass_of_the_daemon(store, database, caplog):
     """Such passes are short and many, so that a sweep beside a daemon would be refused by chance."""
     caplog.set_level("INFO")
@@ -93,6 +94,7 @@ def test_a_sweep_waits_for_a_pass_of_the_daemon(store, database, caplog):
     assert done[0].complete
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [DAEMON, "sweep"])
 def test_the_daemon_and_a_sweep_wait_for_a_pass_of_a_recheck(store, database, caplog, kind):
     """Such passes are as short, and follow each other: the daemon would meet one at each of its turns."""
@@ -110,6 +112,7 @@ def test_the_daemon_and_a_sweep_wait_for_a_pass_of_a_recheck(store, database, ca
     assert done[0].complete
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "out of patience"])
 def test_a_sweep_does_not_wait_for_the_daemon_for_ever(store, database, monkeypatch, stopped):
     """A stop ends the wait, and so does a first pass of the daemon that takes hours."""
@@ -149,6 +152,7 @@ def test_a_pass_that_lost_its_place_records_and_deletes_nothing_more(store, data
         assert other.maintenance.stats().objects == 0
 
 
+@pytest.mark.long
 def test_an_intent_is_not_carried_out_by_a_pass_that_lost_its_place(store, database):
     """The lease goes between the record and the action: the next pass finishes what was intended, once."""
     with open_ledger(sqlite_url(database)) as other, scanner_over(store, database, prefix="2/13/99/") as loser:

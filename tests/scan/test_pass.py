@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from support.scan.passes import LONG_AGO, WatchedStorage, minutes_ago, put, scanner_over
 from support.scan.scanned_store import SWEEP, Recognizer, picture
 
@@ -45,6 +46,7 @@ def test_the_summary_says_what_the_screen_did_in_this_pass(store, database):
     assert third.as_dict()["screen"] is None
 
 
+@pytest.mark.long
 def test_the_listener_sees_the_pass_grow(store, database):
     """Anyone who shows progress gets snapshots that never shrink."""
     shown = []
@@ -108,6 +110,7 @@ def test_a_pass_over_a_part_proves_nothing_of_the_rest(store, database):
         assert scanner.cursors.last_pass() == reached
 
 
+@pytest.mark.long
 def test_decoded_pictures_are_bounded_too(tmp_path, database):
     """Frames wait for the model within the memory limit, however small their files are."""
     root = tmp_path / "files"
@@ -153,6 +156,7 @@ def test_a_stop_is_heard_while_everything_listed_is_known(store, database):
     assert storage.pages < 10
 
 
+@pytest.mark.long
 def test_a_stop_ends_the_pass_soon_and_keeps_what_was_judged(tmp_path, database):
     """The stop signal in the middle: not complete, no watermark, and the next sweep does only the rest."""
     root = tmp_path / "files"

@@ -104,6 +104,7 @@ class PausingStorage(WatchedStorage):
         return data
 
 
+@pytest.mark.long
 def test_a_sweep_that_begins_in_a_pause_reads_nothing_until_it_is_over(many, database):
     """It says until when it waits and keeps its lease; in the morning everything is checked, and the pass is complete."""
     clock, watcher, storage = Clock(MIDNIGHT), Watcher(), WatchedStorage(many)
@@ -121,6 +122,7 @@ def test_a_sweep_that_begins_in_a_pause_reads_nothing_until_it_is_over(many, dat
     assert summary.paused_until is None
 
 
+@pytest.mark.long
 def test_a_sweep_pauses_in_the_middle_and_goes_on_where_it_was(many, database):
     """What was listed before is finished; the rest is read after the pause, each object once."""
     clock = Clock(EVENING)
@@ -139,6 +141,7 @@ def test_a_sweep_pauses_in_the_middle_and_goes_on_where_it_was(many, database):
     assert sorted(storage.reads) == sorted(keys_in(many))
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_back_lengthens_the_pause(many, database):
     """The pause is over when the clock says so, whatever it said before."""
     clock, watcher, storage = Clock(MORNING - timedelta(minutes=1)), Watcher(), WatchedStorage(many)
@@ -153,6 +156,7 @@ def test_a_clock_that_is_set_back_lengthens_the_pause(many, database):
         assert sweep.end().complete
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["stop", "error"])
 def test_a_stop_or_an_error_ends_the_wait(many, database, how):
     """A stopped sweep is not complete, and nothing of it is left running; so is one whose lease another pass took."""
@@ -192,6 +196,7 @@ class BreakingStorage(WatchedStorage):
             yield obj
 
 
+@pytest.mark.long
 def test_a_listing_that_did_not_survive_the_pause_begins_again(many, database, monkeypatch):
     """A router that reconnects at night: no outage, no object twice in the counts, none left out."""
     monkeypatch.setattr(list_stage, "_LOOKUP_BATCH", 7)
@@ -277,6 +282,7 @@ def test_connections_that_were_lost_in_a_pause_are_made_again(place, tmp_path, d
     assert (summary.seen, summary.checked, summary.failed, summary.complete) == (60, 60, {}, True)
 
 
+@pytest.mark.long
 def test_what_a_person_named_is_checked_in_a_pause_too(many, database):
     """A recheck, and the daemon's passes over what is new."""
     storage = WatchedStorage(many)
@@ -287,6 +293,7 @@ def test_what_a_person_named_is_checked_in_a_pause_too(many, database):
         assert scanner.run(PassRequest(kind="daemon", since=since, exhaustive=False)).complete
 
 
+@pytest.mark.long
 def test_the_daemons_listing_of_every_key_ends_when_a_pause_begins(many, database):
     """What was read by then is recorded, nothing counts as covered, and after the pause the rest is read."""
     clock = Clock(EVENING)

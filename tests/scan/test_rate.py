@@ -118,6 +118,7 @@ def test_every_byte_that_a_pass_reads_is_reserved(store, database):
         assert rate.reserved == []
 
 
+@pytest.mark.long
 def test_a_stop_ends_a_pass_that_waits_for_its_turn(store, database):
     """A byte an hour: the stop comes while all fetch threads wait, and no object counts as failed for that."""
     stop, waiting = threading.Event(), threading.Event()

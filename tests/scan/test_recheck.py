@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from support.scan.passes import keys_in, put, scanner_over
 from support.scan.scanned_store import CANARIES, SWEEP, Recognizer, picture
 
@@ -30,6 +31,7 @@ def test_the_same_bytes_under_two_keys_are_both_shown_to_the_detector(tmp_path, 
     assert (summary.checked, summary.reused) == (2, 0)
 
 
+@pytest.mark.long
 def test_nothing_is_deleted_whatever_the_settings_say(store, database):
     """Neither what is flagged now nor what an earlier pass has left to do."""
     with scanner_over(store, database, action=None) as reporting:

@@ -32,6 +32,7 @@ def rows(scanner, **how):
     return {row.key: row for row in scanner.ledger.reviews.flagged(**how)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer", [AccessDenied("403"), StorageError("451"), BadKey("no such name here"), AccessDenied("still there")]
 )

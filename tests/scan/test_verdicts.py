@@ -25,6 +25,7 @@ def test_a_sweep_judges_everything_and_deletes_exactly_the_flagged(store, databa
     assert summary.images_per_s > 0
 
 
+@pytest.mark.long
 def test_a_second_sweep_reads_nothing(store, database):
     """What is known and unchanged costs a look-up, not a download."""
     with scanner_over(store, database) as scanner:

@@ -89,6 +89,7 @@ def size_of(root):
     return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
 
 
+@pytest.mark.long
 def test_a_pass_knows_how_much_there_is_long_before_it_has_listed_it(many, database):
     """Counted next to the pass, which itself cannot list on while the detector is busy."""
     listener = Listener(lambda outlook: outlook.total is not None)
@@ -101,6 +102,7 @@ def test_a_pass_knows_how_much_there_is_long_before_it_has_listed_it(many, datab
     assert (summary.checked, summary.bytes_seen, summary.bytes_read) == (MANY, size_of(many), size_of(many))
 
 
+@pytest.mark.long
 def test_known_objects_count_as_nothing_to_read(many, database):
     """A sweep that continues after new uploads has only those to read."""
     with scanner_over(many, database, detectors=[Recognizer()]) as scanner:
@@ -113,6 +115,7 @@ def test_known_objects_count_as_nothing_to_read(many, database):
     assert (total.objects, total.to_read) == (2 * MANY, MANY)
 
 
+@pytest.mark.long
 def test_until_it_is_counted_the_last_complete_sweep_says_about_how_much_there_is(many, database):
     """Only one over the same keys; another prefix says nothing."""
     with scanner_over(many, database, detectors=[Recognizer()]) as scanner:
@@ -133,6 +136,7 @@ def test_until_it_is_counted_the_last_complete_sweep_says_about_how_much_there_i
     assert elsewhere.shown[0][1].total is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [StorageUnreachable("the line is cut"), RuntimeError("a bug")])
 def test_a_count_that_fails_does_not_fail_the_pass(many, database, fault):
     """The total stays unknown; everything is judged."""
@@ -143,6 +147,7 @@ def test_a_count_that_fails_does_not_fail_the_pass(many, database, fault):
     assert all(outlook.total is None for counts, outlook in listener.shown if counts.seen < MANY)
 
 
+@pytest.mark.long
 def test_a_pass_that_never_waits_for_its_engine_is_not_counted(many, database):
     """All objects are known: one listing, no second one."""
     with scanner_over(many, database, detectors=[Recognizer()]) as scanner:
@@ -153,6 +158,7 @@ def test_a_pass_that_never_waits_for_its_engine_is_not_counted(many, database):
     assert "count" not in storage.listed_by
 
 
+@pytest.mark.long
 def test_only_exhaustive_passes_are_counted(many, database):
     """A daemon's usual pass looks at what is new; a second listing would double its cost."""
     storage = Listings(many)
@@ -162,6 +168,7 @@ def test_only_exhaustive_passes_are_counted(many, database):
     assert "count" not in storage.listed_by
 
 
+@pytest.mark.long
 def test_the_slowest_stage_is_named(many, database):
     """A detector that holds everything up is what limits the pass."""
     listener = Listener(lambda outlook: outlook.bottleneck is Bottleneck.JUDGING)

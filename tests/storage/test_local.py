@@ -219,6 +219,7 @@ def test_folders_left_empty_are_removed_but_never_the_root(root: Path, storage: 
     assert list(root.iterdir()) == []
 
 
+@pytest.mark.long
 def test_several_threads_empty_one_folder(root: Path, storage: LocalStorage) -> None:
     """Threads that race to remove the same empty folders do not disturb each other or those that move in."""
     for number in range(200):

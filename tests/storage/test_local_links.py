@@ -171,6 +171,7 @@ def put_back(place: Swap) -> None:
                 os.close(at)
 
 
+@pytest.mark.long
 def test_a_file_outside_survives_deletions_while_folder_and_link_are_exchanged(
     place: Swap, storage: LocalStorage, swapping: threading.Event
 ) -> None:
@@ -188,6 +189,7 @@ def test_a_file_outside_survives_deletions_while_folder_and_link_are_exchanged(
     assert min(outcomes[True], outcomes[BadKey]) >= 20, outcomes
 
 
+@pytest.mark.long
 def test_nothing_outside_is_read_or_moved_while_folder_and_link_are_exchanged(
     place: Swap, storage: LocalStorage, swapping: threading.Event
 ) -> None:

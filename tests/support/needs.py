@@ -22,7 +22,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _READ = (str(_ROOT / "tests"), str(_ROOT / "scripts"))
 
 #: Marks of tests that `make quick` leaves out.
-NOT_QUICK = ("external_service", "server", "process", "model", "slow")
+NOT_QUICK = ("external_service", "server", "process", "model", "slow", "long")
 
 #: What is here imports torch, which takes as long as hundreds of tests; `make quick` does not read it.
 WITH_TORCH = ("tests/detectors/clip", "tests/daemon/test_idle_models.py")

@@ -7,6 +7,7 @@ import hashlib
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
 from support.web.engine import in_service, until, upload
 from support.web.stand_ins import CountingDecoder, GatedDetector
 
@@ -82,6 +83,7 @@ def test_pictures_that_nobody_waits_for_do_not_keep_the_memory_from_one_that_is_
     assert detector.batches == [1, 1, 1]
 
 
+@pytest.mark.long
 def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_for_any_more(tmp_path):
     """There was enough for the judge, so it was not decoded yet; then no one waited for that any longer."""
     detector = GatedDetector(batch_size=1)
@@ -103,6 +105,7 @@ def test_one_that_is_waited_for_is_decoded_when_those_before_it_are_not_waited_f
     assert in_service(tmp_path, detector, story) == 0
 
 
+@pytest.mark.long
 def test_the_judge_does_not_wait_for_a_long_decode_that_nobody_waits_for(tmp_path, monkeypatch):
     """Its short wait for company has passed once in vain; the next picture gets one of its own, not the rest of the video."""
     monkeypatch.setattr("lemmy_safety.uploads.batches._BATCH_WINDOW_S", 1.0)

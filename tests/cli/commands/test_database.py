@@ -61,6 +61,7 @@ def test_upgrade_says_where_the_copy_of_the_old_database_is(call, tmp_path):
     assert "As it was before" not in call("db", "upgrade").output
 
 
+@pytest.mark.long
 def test_backup_says_where_it_is_and_overwrites_only_when_told(call, tmp_path):
     """It is of the schema that the database has, whatever this version needs."""
     with old_ledger(sqlite_url(tmp_path / "lemmy_safety.db"), "0007") as connection:

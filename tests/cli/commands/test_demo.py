@@ -72,6 +72,7 @@ def test_a_step_that_goes_wrong_fails_the_demo(call, temporary, monkeypatch):
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.long
 def test_the_sample_store_is_like_a_pict_rs_folder(tmp_path):
     """At least 40 pictures, keys of both schemes, all formats that pict-rs stores stills in, none of them new."""
     store = build_store(tmp_path)
@@ -85,6 +86,7 @@ def test_the_sample_store_is_like_a_pict_rs_folder(tmp_path):
             assert abs((tmp_path / key).stat().st_mtime - moment.timestamp()) < 1
 
 
+@pytest.mark.long
 def test_sample_pictures_are_the_same_each_time_and_all_different():
     """The same seed draws the same pictures; no two are alike."""
     first, second = list(sample_pictures(12)), list(sample_pictures(12))

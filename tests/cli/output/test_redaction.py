@@ -70,6 +70,7 @@ def knowing(secret: str, name: str = "SSH_PASSPHRASE") -> Redaction:
     return redaction
 
 
+@pytest.mark.long
 @given(data=st.data())
 def test_a_word_of_ours_leaves_no_gap_in_a_sentence_of_ours(data) -> None:
     """Whichever it is: as the passphrase, as a password in a URL, and in the plural."""
@@ -84,6 +85,7 @@ def test_a_word_of_ours_leaves_no_gap_in_a_sentence_of_ours(data) -> None:
         assert redaction(sentence) == sentence
 
 
+@pytest.mark.long
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30))
 @given(data=st.data())
 @pytest.mark.parametrize(("name", "command"), [("HOOK_SECRET", ("serve",)), ("RELAY_APIKEY", ("serve", "--relay"))])
@@ -201,6 +203,7 @@ def raise_relay() -> None:
     raise ValueError("relay")
 
 
+@pytest.mark.long
 @given(secret=st.from_regex(r"q[A-Za-z0-9'\"\\ @:/%]{8,20}q", fullmatch=True))
 def test_a_secret_is_hidden_as_libraries_write_it_too(secret) -> None:
     """As it is, in a Python literal, and in a URL."""

@@ -88,6 +88,7 @@ def test_it_survives_turning_and_mirroring(way):
     assert distance_to_canary(encoded(turned, "JPEG", quality=60)) <= MAX_DISTANCE
 
 
+@pytest.mark.long
 def test_ordinary_pictures_are_far_away():
     """No bundled photo and none of 200 generated pictures is within twice the matching distance."""
     pictures = [*bundled_photos().values(), *generated_pictures(200)]

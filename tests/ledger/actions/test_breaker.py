@@ -198,6 +198,7 @@ def test_clear_objects_and_dry_runs_count_nothing(ledger) -> None:
     assert ledger.breaker.is_untouched()
 
 
+@pytest.mark.long
 def test_processes_at_once_do_not_exceed_a_limit_together(url) -> None:
     """Eight connections ask for 40 actions at the same moment; each decision is one transaction of the one writer."""
     with open_ledger(url) as ledger:
@@ -237,6 +238,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=examples(60))
 @given(steps=STEPS, first=st.integers(1, 4), per_day=st.integers(1, 5), in_pass=st.integers(1, 4))
 def test_whatever_happens_the_limits_are_kept(steps, first: int, per_day: int, in_pass: int) -> None:

@@ -52,6 +52,7 @@ def go_back(file, copy) -> None:
     shutil.copy2(copy, file)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", [one for one in revisions() if one != migrations.newest()])
 def test_every_earlier_version_is_copied_upgraded_and_restored(database_file, revision) -> None:
     """The copy has the old schema and all rows; put back, the database is the old one, and can be upgraded again."""

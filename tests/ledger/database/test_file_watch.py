@@ -154,6 +154,7 @@ def test_a_database_that_went_away_is_noticed_by_every_use(place, how):
         assert caught.value.exit_code == 56
 
 
+@pytest.mark.long
 def test_a_link_that_leads_elsewhere_now_is_noticed(tmp_path):
     """The name is what counts, wherever it leads."""
     for name in ("one.db", "two.db"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from support.ledger.results import DECODER, DETECTORS, RULES, STORAGE, checked, flagged, record, sha256_of, stored
 
 from lemmy_safety.ledger import EventKind, Known, open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState
 
 
+@pytest.mark.long
 def test_readers_and_writers_do_not_disturb_each_other(url) -> None:
     """Twelve threads that look up while four write: no error, and every batch is seen whole or not at all."""
     batches, size = 16, 10

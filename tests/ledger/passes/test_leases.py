@@ -239,6 +239,7 @@ def test_a_lost_lease_is_not_given_back(shared_url) -> None:
         assert not is_free(other)
 
 
+@pytest.mark.long
 def test_the_heartbeat_goes_on_by_itself_and_ends_with_the_pass(shared_url, monkeypatch) -> None:
     """One thread, which also notices without a write of the pass that the lease was lost."""
     monkeypatch.setattr(leases, "BEAT_S", 0.05)

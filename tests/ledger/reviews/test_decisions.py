@@ -103,6 +103,7 @@ def test_a_confirmed_row_stays_open_until_it_is_acted_on(ledger) -> None:
     assert row_of(ledger, "b").review is Review.CONFIRMED
 
 
+@pytest.mark.long
 def test_many_keys_are_decided_at_once(ledger) -> None:
     """More than a statement takes parameters; a clear row may be reviewed too."""
     record(ledger, [flagged(f"k{number}") for number in range(700)], dry_run=True)

@@ -105,6 +105,7 @@ def test_a_failed_attempt_does_not_erase_its_verdict(taken_over) -> None:
     assert look_up(taken_over, "01/flagged.webp") == {}
 
 
+@pytest.mark.long
 def test_a_decision_on_its_row_stays_when_the_object_is_judged(taken_over) -> None:
     """It knew no hash, but pict-rs gives a key to one object only."""
     taken_over.reviews.decide(["01/flagged.webp"], Review.CLEARED, note="my cat")

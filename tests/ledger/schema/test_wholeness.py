@@ -62,6 +62,7 @@ def test_each_table_lost_while_it_is_in_use_is_named(url, table) -> None:
                 connection.execute(select(metadata.tables[table]))
 
 
+@pytest.mark.long
 def test_each_lost_column_is_named(url) -> None:
     """A column of another name is lost as well."""
     with open_ledger(url) as ledger:
@@ -90,6 +91,7 @@ def test_a_lost_version_is_named(url) -> None:
         assert "docs/upgrading.md" in caught.value.hint
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", OLDER)
 def test_a_table_lost_from_an_older_schema_is_named_and_nothing_is_upgraded(database_file, revision) -> None:
     """Each table of each schema; a migration in the middle of it would say less."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.ledger.created import new_ledger
@@ -45,6 +46,7 @@ def test_an_end_of_no_row_writes_nothing(quick_ledger) -> None:
     assert quick_ledger.garbled.get() == before
 
 
+@pytest.mark.long
 @given(st.lists(st.one_of(st.integers(min_value=1, max_value=40), st.none()), max_size=12))
 def test_any_order_of_requests_is_counted(tmp_path_factory, story) -> None:
     """Numbers are garbled requests, None is one that was understood."""

@@ -209,6 +209,7 @@ JUDGEMENTS = st.tuples(
 HUMANS = st.sampled_from([Review.CLEARED, Review.CONFIRMED, Review.NONE])
 
 
+@pytest.mark.long
 def test_any_history_ends_as_the_rule_says(tmp_path) -> None:
     """Judgements by any detectors at the door and under any key, and humans' decisions, in any order: asked in every way."""
     numbers = itertools.count()

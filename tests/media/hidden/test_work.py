@@ -35,6 +35,7 @@ MOVIE = blocks.box(b"moov", blocks.box(b"free") * MANY)
 TRACKS = blocks.box(b"moov", blocks.box(b"trak", blocks.box(b"free") * MANY) * 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("walk", "begin", "more"),
     [

@@ -278,6 +278,7 @@ def test_the_still_picture_of_an_animated_avif_is_looked_at():
     assert untouched.info.anomalies == ()
 
 
+@pytest.mark.long
 def test_a_header_without_an_end_is_given_up_when_the_time_is():
     """Millions of boxes are read in one call of FFmpeg; it ends with the deadline, and nothing follows for the file."""
     clock = itertools.chain([0.0], itertools.repeat(21.0))

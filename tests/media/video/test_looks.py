@@ -45,6 +45,7 @@ def test_half_a_second_in_the_middle_is_found_in_every_codec(name, monkeypatch):
         assert media.info.anomalies == ()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["mp4 h264", "mkv h265", "webm vp9", "webm av1", "webm vp8"])
 def test_key_frames_all_along_change_nothing(name, skimming):
     """With a key frame every second, going from one to the next finds what lies between, where it lies."""
@@ -88,6 +89,7 @@ def test_frames_that_no_other_frame_needs_are_not_a_hiding_place(skimming):
     assert found(look(data))
 
 
+@pytest.mark.long
 def test_what_is_shown_before_a_key_frame_and_stored_behind_it_is_found(skimming):
     """Frames that need the key frames on both sides of them belong to neither; they are looked at, and not called broken."""
     options = "open-gop=1:bframes=14:b-adapt=0:b-pyramid=none:scenecut=0:keyint=30:min-keyint=30:sync-lookahead=0"
@@ -130,6 +132,7 @@ def test_looking_stops_when_the_time_is_up():
     assert anomaly.detail.endswith(" of 2.4 s could not be checked within 20 s")
 
 
+@pytest.mark.long
 def test_when_the_time_is_short_looks_are_spread_over_the_length(skimming):
     """Key frames of the whole length come first, so that a video that takes too long is not looked at in its beginning only."""
     codec = replace(CODECS["mp4 h264"], options={**CODECS["mp4 h264"].options, "g": "25"})

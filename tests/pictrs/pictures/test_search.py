@@ -155,6 +155,7 @@ def test_broken_pictures_hide_nothing_else(broken, wanted, on_postgres):
         assert isinstance(answer, Found), answer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("on_postgres", [False, True])
 @pytest.mark.parametrize("written_s", [10.6, 12.0, 20.0, 24.7, 60.0, 140.0])
 def test_a_slow_upload_among_many_is_found(on_postgres, written_s):

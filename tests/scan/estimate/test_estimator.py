@@ -74,6 +74,7 @@ def estimator_over(root, detectors, *, storage=None, stop=None, rate=None, **opt
     )
 
 
+@pytest.mark.long
 def test_the_rate_of_a_slow_detector_is_measured_and_named_as_the_limit(many):
     """Everything else runs beside it, and its rate is that of all objects."""
     slow = Slow()
@@ -89,6 +90,7 @@ def test_the_rate_of_a_slow_detector_is_measured_and_named_as_the_limit(many):
     estimator.close()
 
 
+@pytest.mark.long
 def test_an_estimate_deletes_nothing_and_reports_nothing(many):
     """Also with canaries in the sample: they are judged, and that is all."""
     storage = WatchedStorage(many)
@@ -105,6 +107,7 @@ def test_an_estimate_deletes_nothing_and_reports_nothing(many):
     }
 
 
+@pytest.mark.long
 def test_what_cannot_be_read_is_counted(many):
     """A text, a refused file; and one whose line is cut again and again is not waited for."""
     storage = WatchedStorage(many)
@@ -119,6 +122,7 @@ def test_what_cannot_be_read_is_counted(many):
     assert trial.objects - trial.finished == 1
 
 
+@pytest.mark.long
 def test_objects_that_are_gone_make_no_rate(many):
     """They cost nothing, and a pass would hardly find any."""
     estimator = estimator_over(many, [Slow()])
@@ -142,6 +146,7 @@ def test_a_storage_that_is_down_ends_the_estimate(many):
         estimator.measure(["hashes"], counted, most_s=60.0)
 
 
+@pytest.mark.long
 def test_a_detector_that_cannot_be_loaded_does_not_stop_the_others(many):
     """Its fault is kept for the report."""
     estimator = estimator_over(many, [HashesDetector(), Broken()])
@@ -152,6 +157,7 @@ def test_a_detector_that_cannot_be_loaded_does_not_stop_the_others(many):
     assert estimator.measure(["hashes"], counted, most_s=60.0).everything is not None
 
 
+@pytest.mark.long
 def test_a_slow_model_is_given_up_after_its_time_and_gives_a_rate_all_the_same(many):
     """A fraction of the sample; the spread says how little that is."""
     slow = Slow()
@@ -164,6 +170,7 @@ def test_a_slow_model_is_given_up_after_its_time_and_gives_a_rate_all_the_same(m
     assert found.everything.per_s == pytest.approx(slow.per_s, rel=0.3)
 
 
+@pytest.mark.long
 def test_only_what_is_not_judged_yet_counts_as_the_rest(many):
     """The rate is that of everything."""
     estimator = estimator_over(many, [Slow()])
@@ -192,6 +199,7 @@ def test_a_stop_ends_a_trial_at_once(many):
     done.set()
 
 
+@pytest.mark.long
 def test_no_object_of_a_trial_is_left_in_memory_budgets(many):
     """One trial after the other with the same detectors, as an estimate does it."""
     estimator = estimator_over(many, [HashesDetector()])
@@ -202,6 +210,7 @@ def test_no_object_of_a_trial_is_left_in_memory_budgets(many):
         assert trial.finished == 53
 
 
+@pytest.mark.long
 def test_the_limit_on_reading_is_named_and_bounds_the_time(many):
     """16 kB at 10 kB a second, and nothing else is slow."""
     rate = RateLimit(10_000)
