@@ -124,7 +124,7 @@ def _in_plain_words(error: Exception) -> str:  # noqa: PLR0911, C901 - one for e
             case ConnectionRefusedError():
                 return "it refused the connection, or nothing listens there"
     if isinstance(error, httpx.ConnectTimeout):
-        return "it did not accept the connection in time"
+        return "no connection could be made in time"
     said = foreign(error)
     if _NOT_TEXT in said:
         return "what answers there does not speak HTTP; it may want https:// instead of http://"
