@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from lemmy_safety.cli.input import asking
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
 
 #: Asks, and gets SIGINT at an odd moment.
@@ -85,3 +87,14 @@ def test_ctrl_c_ends_a_prompt_even_if_the_wait_for_an_answer_does_not_notice(mom
         process.kill()
         os.close(ours)
     assert (said.split(), process.returncode) == ([b"answer", answer, b"False"], 0)
+
+
+def test_a_passphrase_is_asked_for_once(monkeypatch):
+    """The storage and the way to pict-rs each read the key file."""
+    asked = []
+    monkeypatch.setattr(asking.click, "prompt", lambda question, **_: asked.append(question) or "word-0123")
+    monkeypatch.setattr(asking, "at_a_terminal", lambda: True)
+    for _ in range(2):
+        assert asking.asker()("Passphrase for /a/key: ") == "word-0123"
+    asking.asker()("Passphrase for /another/key: ")
+    assert asked == ["Passphrase for /a/key: ", "Passphrase for /another/key: "]
