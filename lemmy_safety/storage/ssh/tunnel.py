@@ -1,8 +1,11 @@
 """A way to one address as an SSH server sees it (``direct-tcpip``, as ``ssh -L``), for clients of this process only.
 
 It has an SSH connection of its own with the storage's settings. On the storage's connection an answer of a few bytes
-would wait behind the files that are being read: paramiko has one thread for everything on a connection. The library
-sshtunnel is not used: it reads keys, hosts and configuration in its own way, and accepts connections of every account.
+waits behind files. Measured on a line of 20 Mbit/s that eight reading threads filled: a look-up took 14 ms on a
+connection of its own, and 1.3 s on the storage's.
+
+The library sshtunnel is not used: it reads keys, hosts and configuration in its own way, and serves connections of every
+account of this machine.
 """
 
 from __future__ import annotations
@@ -101,27 +104,29 @@ class SshTunnel:
         :raises PictrsUnreachable: the server cannot be reached.
         :raises StorageError: what ``SshLogin.connect`` raises besides: the login is refused, the host key is unknown.
         """
-        with self._connecting:
-            self._failure = None
-            if self._link is None or not self._link.alive:
-                self._connect()
+        self._failure = None
+        self._connected()
         with self._lock:
             if self._closed:
-                raise PictrsUnreachable(f"The way to {self._what} was closed.", hint="Open it again.")
+                raise self._was_closed()
             if self._own_port is None:
                 self._own_port = OwnPort(self._serve)
 
-    def _connect(self) -> None:
-        try:
-            link = Link(self._login.connect(), 1)
-        except StorageUnreachable as error:
-            raise self._unreachable(error) from error
-        with self._lock:
-            if not self._closed:
-                self._link = link
-                _LOG.debug("connected to %s for %s", self._login.where, self._what)
-                return
+    def _connected(self) -> Link:
+        with self._connecting:
+            if self._link is not None and self._link.alive:
+                return self._link
+            try:
+                link = Link(self._login.connect(), 1)
+            except StorageUnreachable as error:
+                raise self._unreachable(error) from error
+            with self._lock:
+                if not self._closed:
+                    self._link = link
+                    _LOG.debug("connected to %s for %s", self._login.where, self._what)
+                    return link
         close_quietly(link.transport)
+        raise self._was_closed()
 
     def failure(self) -> LemmySafetyError | None:
         """Why the server opened no way for a connection since ``ready`` was called. None of its bytes were sent then."""
@@ -139,22 +144,38 @@ class SshTunnel:
             own_port.close()
 
     def _serve(self, client: socket.socket) -> None:
-        link = self._link
-        if link is None:
-            return
         try:
-            channel = link.open_way_to(*self._target)
-        except paramiko.ChannelException as error:
-            self._failure = self._refused(error)
-            return
-        except CONNECTION_ERRORS as error:
-            self._failure = self._unreachable(translate(error, self._login.where))
+            channel, link = self._way()
+        except LemmySafetyError as error:
+            self._failure = error
             return
         connection = _Connection(client, channel, link)
         try:
             connection.carry()
         finally:
             close_quietly(channel)
+
+    def _way(self) -> tuple[paramiko.Channel, Link]:
+        """A channel to the target; over a new connection if the present one had broken without being noticed."""
+        link = self._connected()
+        try:
+            return self._way_on(link), link
+        except PictrsUnreachable:
+            if link.alive:
+                raise
+        link = self._connected()
+        return self._way_on(link), link
+
+    def _way_on(self, link: Link) -> paramiko.Channel:
+        try:
+            return link.open_way_to(*self._target)
+        except paramiko.ChannelException as error:
+            raise self._refused(error) from error
+        except CONNECTION_ERRORS as error:
+            raise self._unreachable(translate(error, self._login.where)) from error
+
+    def _was_closed(self) -> PictrsUnreachable:
+        return PictrsUnreachable(f"The way to {self._what} was closed.", hint="Open it again.")
 
     def _unreachable(self, error: StorageError) -> PictrsUnreachable:
         why = error.message[0].lower() + error.message[1:]

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from support.servers.base import free_port
-from support.servers.sshd import SshBackend, open_backend
+from support.servers.sshd import SshBackend, SshServer, open_backend
 
 from lemmy_safety.errors import HostKeyUnknown, PictrsNotForwarded, PictrsUnreachable
-from lemmy_safety.storage.ssh import link, own_port
+from lemmy_safety.storage.ssh import SshTunnel, link, own_port, read_ssh_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from lemmy_safety.storage.ssh import SshTunnel
+    from pathlib import Path
 
 pytestmark = pytest.mark.external_service
 
@@ -108,6 +107,35 @@ def test_a_broken_connection_is_made_again(backend: SshBackend, echo: Echo) -> N
                 backend.server.kill_sessions()
                 assert all_of(client) == b""
         assert asked(tunnel) == b"ping"
+
+
+def test_jump_hosts_and_aliases_of_the_config_file_count(backend: SshBackend, echo: Echo, tmp_path: Path) -> None:
+    """As for a storage."""
+    with SshServer() as bastion:
+        blocks = [
+            f"Host {name}\n HostName {server.host}\n Port {server.port}\n User {backend.username}\n"
+            f" IdentityFile {server.authorize('ed25519')}\n UserKnownHostsFile {server.known_hosts}\n {more}\n"
+            for name, server, more in (("pictures", backend.server, "ProxyJump bastion"), ("bastion", bastion, ""))
+        ]
+        (tmp_path / "config").write_text("".join(blocks))
+        tunnel = SshTunnel(
+            "pictures",
+            None,
+            None,
+            private_key=None,
+            passphrase=None,
+            known_hosts=None,
+            config=read_ssh_config(tmp_path / "config"),
+            ask_passphrase=None,
+            target=echo.address,
+            what="the service",
+        )
+        with closing(tunnel):
+            assert asked(tunnel) == b"ping"
+            assert "Accepted publickey" in bastion.log()
+            bastion.kill_sessions()
+            backend.server.kill_sessions()
+            assert asked(tunnel) == b"ping"
 
 
 def test_several_connections_at_a_time_use_one_login(backend: SshBackend, echo: Echo) -> None:
