@@ -39,6 +39,7 @@ class OwnPort(socketserver.ThreadingTCPServer):
     def __init__(self, serve: Callable[[socket.socket], None]) -> None:
         """Listens at once, on a port that the system chooses."""
         self._serve = serve
+        self._told = False
         super().__init__((HOST, 0), socketserver.BaseRequestHandler)
         self.port: int = self.server_address[1]
         self._thread = threading.Thread(target=self.serve_forever, args=(_POLL_S,), name="own-port", daemon=True)
@@ -56,15 +57,23 @@ class OwnPort(socketserver.ThreadingTCPServer):
         try:
             ours = psutil.Process().net_connections("tcp4")
         except (psutil.Error, OSError) as error:
-            _LOG.warning(
-                "a connection to port %d was refused: its process is not known (%s)", self.port, foreign(error)
-            )
+            self._refuse(f"its process is not known ({foreign(error)})")
             return False
         here = (HOST, self.port)
         if any(each.laddr == client_address and each.raddr == here for each in ours):
             return True
-        _LOG.warning("another program connected to port %d, which is only for this process; it was refused", self.port)
+        self._refuse("it is of another program")
         return False
+
+    def _refuse(self, why: str) -> None:
+        """Tell it once: another program may try for ever."""
+        _LOG.log(
+            logging.DEBUG if self._told else logging.WARNING,
+            "a connection to port %d, which is only for this process, was refused: %s",
+            self.port,
+            why,
+        )
+        self._told = True
 
     def finish_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as socketserver calls it
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
