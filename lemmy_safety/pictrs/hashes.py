@@ -20,6 +20,9 @@ _SIZE_TO: Final = 38
 #: By the last byte.
 FORMATS: Final = ("apng", "avif", "gif", "webp", "avif", "jpeg", "jxl", "png", "webp", "mp4", "webm")
 
+#: Of the format byte: pictures that do not move. Every GIF counts as moving.
+_STILL: Final = range(4, 9)
+
 _ETAG = re.compile(r'(?:W/)?"([A-Za-z0-9+/=]{52})"')
 
 
@@ -71,6 +74,11 @@ class StoredHash:
         """As an extension without its dot; empty if this version does not know it."""
         number = self.raw[_SIZE_TO]
         return FORMATS[number] if number < len(FORMATS) else ""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether it is a picture that does not move."""
+        return self.raw[_SIZE_TO] in _STILL
 
     @property
     def slug(self) -> str:

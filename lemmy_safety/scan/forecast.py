@@ -94,4 +94,4 @@ class Forecast:
             return counts.under_way
         if total is None or total.to_read is None:
             return None
-        return max(total.to_read - counts.done, counts.under_way)
+        return max(total.to_read - counts.variants - counts.done, counts.under_way)

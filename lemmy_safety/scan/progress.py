@@ -50,7 +50,8 @@ class PassCounts:
 
     ``seen`` were listed, and have ``bytes_seen`` together; ``bytes_read`` were read, ``bytes_done`` is the size of what is
     ``done``; ``skipped`` needed nothing (known and unchanged), ``checked`` have a verdict of this pass,
-    of which ``reused`` have that of the same bytes under another key. ``acted`` were deleted (or found gone).
+    of which ``reused`` have that of the same bytes under another key. ``variants`` are other sizes of pictures that are
+    judged clear, and were not read. ``acted`` were deleted (or found gone).
     ``unreadable`` counts by reason class, ``failed`` by status; the latter are retried in the next pass. ``reasons``
     has the most common reason of each status in these two, except for objects that were gone. ``waiting`` were still
     being written when the pass ended. Of the other objects with an action, ``refused`` had changed since they were
@@ -62,6 +63,7 @@ class PassCounts:
 
     seen: int = 0
     skipped: int = 0
+    variants: int = 0
     checked: int = 0
     reused: int = 0
     flagged: int = 0
@@ -85,13 +87,13 @@ class PassCounts:
 
     @property
     def done(self) -> int:
-        """Objects that this pass has finished, with or without a verdict; without those that it skipped."""
+        """Objects that this pass has finished, with or without a verdict; without those that it skipped, and variants."""
         return self.checked + sum(self.unreadable.values()) + sum(self.failed.values())
 
     @property
     def under_way(self) -> int:
         """Objects that were listed and have to be read, and are not finished."""
-        return max(0, self.seen - self.skipped - self.waiting - self.done)
+        return max(0, self.seen - self.skipped - self.variants - self.waiting - self.done)
 
     @property
     def images_per_s(self) -> float:
@@ -149,6 +151,7 @@ class PassSummary(PassCounts):
             "stopped": self.stopped,
             "seen": self.seen,
             "skipped": self.skipped,
+            "variants": self.variants,
             "checked": self.checked,
             "reused": self.reused,
             "flagged": self.flagged,
@@ -252,6 +255,9 @@ class PassCounter:
         """Count one recorded object."""
         verdict, status = result.assessment.verdict, result.assessment.status
         with self._lock:
+            if status is ItemStatus.VARIANT:
+                self._numbers["variants"] += 1
+                return
             self._numbers["bytes_done"] += result.obj.size
             if verdict is not None:
                 self._numbers["checked"] += 1

@@ -29,6 +29,7 @@ from lemmy_safety.scan.progress import Bottleneck, PassCounter, PassSummary
 from lemmy_safety.scan.reuse import FromLedger, judge_all
 from lemmy_safety.scan.stages.list import Lister
 from lemmy_safety.scan.stages.record import RecordedPass, Recorder
+from lemmy_safety.scan.variants import VariantSorter
 from lemmy_safety.scan.watch import Watch
 from lemmy_safety.storage.incremental import IncrementalListing
 
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
 
     from lemmy_safety.actions import ActionRunner
     from lemmy_safety.ledger import Lease, Ledger
-    from lemmy_safety.records import ScreenStatistics
+    from lemmy_safety.records import Ruleset, ScreenStatistics
     from lemmy_safety.scan.engines import Engine
     from lemmy_safety.scan.progress import ProgressListener
     from lemmy_safety.scan.requests import PassRequest, ScanOptions
+    from lemmy_safety.scan.variants import VariantsAmong
     from lemmy_safety.storage.base import Storage
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ _ASK_AGAIN_S = 0.5
 class Scanner:
     """Runs passes, one at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of the program that a pass joins
         self,
         *,
         storage: Storage,
@@ -74,9 +76,12 @@ class Scanner:
         options: ScanOptions,
         stop: threading.Event,
         listener: ProgressListener | None = None,
+        variants_among: VariantsAmong | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``clock`` decides when pauses begin and end."""
+        """``variants_among`` tells which objects are variants; without it each size of a picture is judged. ``clock``
+        decides when pauses begin and end.
+        """
         self.storage = storage
         self._incremental = IncrementalListing(storage)
         self.ledger = ledger
@@ -85,6 +90,7 @@ class Scanner:
         self._options = options
         self._stop = stop
         self._listener = listener
+        self._variants_among = variants_among
         self._clock = clock
         self._leftovers = Leftovers(ledger=ledger, runner=runner, options=options, stop=stop)
         self.cursors = Cursors(
@@ -168,6 +174,31 @@ class Scanner:
         self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
     ) -> Lister | None:
         """Returns the lister once everything it listed was processed; None if a stop or a pause came first."""
+        lister = self._run_pipeline(request, run_id, counter, started, lease)
+        if lister.has_waiting and not self._is_cut_short(lister):
+            # Now everything else is recorded, above all the originals.
+            self._run_pipeline(request, run_id, counter, started, lease, waiting=lister)
+        if lister.refused is not None:
+            raise lister.refused
+        return None if self._is_cut_short(lister) else lister
+
+    def _is_cut_short(self, lister: Lister) -> bool:
+        return self._stop.is_set() or lister.ended_by_pause
+
+    def _run_pipeline(
+        self,
+        request: PassRequest,
+        run_id: int,
+        counter: PassCounter,
+        started: float,
+        lease: Lease,
+        *,
+        waiting: Lister | None = None,
+    ) -> Lister:
+        """Runs all stages, on what a new lister lists or on what this one left ``waiting``; returns the lister.
+
+        Ends early after a stop.
+        """
         pipeline = Pipeline()
 
         def halted() -> bool:
@@ -183,21 +214,14 @@ class Scanner:
             hold=request.hold,
         )
         recorder = Recorder(recorded, ledger=self.ledger, runner=self._runner, counter=counter, halted=halted)
-        lister = Lister(
-            storage=self.storage,
-            incremental=self._incremental,
-            ledger=self.ledger,
-            ruleset=engine.ruleset,
-            counter=counter,
-            stop=self._stop,
-            gate=PauseGate(self._options.pauses, request.in_pause, counter, self._clock),
-        )
+        lister = waiting or self._lister(request, run_id, counter, engine.ruleset)
         # Last stage first, so that no stage puts into a channel without a reader.
         pipeline.stage("record", lambda: recorder.run(to_record), workers=1, when_done=lambda: None)
         to_fetch = engine.start(pipeline, to_record)
+        run_lister = partial(lister.run, request, self._options.prefix) if waiting is None else waiting.run_waiting
         pipeline.stage(
             "list",
-            lambda: lister.run(request, self._options.prefix, to_fetch=to_fetch, to_record=to_record),
+            lambda: run_lister(to_fetch=to_fetch, to_record=to_record),
             workers=1,
             when_done=to_fetch.close,
         )
@@ -223,9 +247,29 @@ class Scanner:
                     break
         pipeline.raise_error()
         lease.check()
-        if lister.refused is not None:
-            raise lister.refused
-        return None if self._stop.is_set() or lister.ended_by_pause else lister
+        return lister
+
+    def _lister(self, request: PassRequest, run_id: int, counter: PassCounter, ruleset: Ruleset) -> Lister:
+        variants = None
+        if self._variants_among is not None:
+            variants = VariantSorter(
+                self._variants_among,
+                storage=self.storage,
+                ledger=self.ledger,
+                ruleset=ruleset,
+                run_id=run_id,
+                counter=counter,
+            )
+        return Lister(
+            storage=self.storage,
+            incremental=self._incremental,
+            ledger=self.ledger,
+            ruleset=ruleset,
+            counter=counter,
+            stop=self._stop,
+            gate=PauseGate(self._options.pauses, request.in_pause, counter, self._clock),
+            variants=variants,
+        )
 
     def _counter(self) -> PassCounter:
         return PassCounter(self.engine.policy.flags)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lemmy_safety.ledger import SWEEP
+from lemmy_safety.ledger import SWEEP, Known
 from lemmy_safety.scan.forecast import Forecast
 from lemmy_safety.scan.progress import Bottleneck, Total
 from lemmy_safety.scan.totals import Counting, total_of
 
 if TYPE_CHECKING:
     from lemmy_safety.ledger import Ledger
-    from lemmy_safety.records import Ruleset
+    from lemmy_safety.records import Ruleset, StoredObject
     from lemmy_safety.scan.progress import PassCounts, ProgressListener
     from lemmy_safety.scan.requests import PassRequest
     from lemmy_safety.storage.base import Storage
@@ -66,7 +66,7 @@ class Watch:
             return Total(
                 objects=counts.seen,
                 size=counts.bytes_seen,
-                to_read=counts.done + counts.under_way,
+                to_read=counts.variants + counts.done + counts.under_way,
                 size_to_read=None,
                 is_exact=True,
             )
@@ -76,11 +76,16 @@ class Watch:
     def _count(self, counts: PassCounts) -> None:
         self._counting = Counting(
             lambda: self._storage.list(since=self._request.since, prefix=self._prefix),
-            lambda batch: self._ledger.objects.known(self._storage.name, batch, self._ruleset),
+            self._known,
             done=counts.done,
             bytes_done=counts.bytes_done,
         )
         self._counting.start()
+
+    def _known(self, batch: list[StoredObject]) -> set[str]:
+        """Variants are none: they are counted as they are passed over, whether or not they have to be read."""
+        known = self._ledger.objects.known(self._storage.name, batch, self._ruleset)
+        return {key for key, state in known.items() if state is not Known.VARIANT}
 
     def close(self) -> None:
         """Stop counting; does not wait for a request that is under way."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lemmy_safety.settings.option import option
 
-SECTION = "pict-rs's own interfaces (lemmy-safety picture)"
+SECTION = "pict-rs's own interfaces"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,4 +45,12 @@ class PictrsSettings:
         kind=bool,
         section=SECTION,
         env=("PICTRS_VIA_SSH",),
+    )
+    skip_sizes: str = option(
+        "exact",
+        "With PICTRS_DATABASE_URL: sizes that pict-rs made of a picture that is judged clear are not read. 'exact': "
+        "only those that cannot show anything else than it; 'all': thumbnails too (docs/operations.md).",
+        kind=str,
+        section=SECTION,
+        choices=("exact", "all", "off"),
     )

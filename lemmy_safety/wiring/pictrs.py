@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lemmy_safety.pictrs.api.client import PictrsApi
     from lemmy_safety.pictrs.pictures.by_api import ApiFinder
     from lemmy_safety.pictrs.pictures.by_database import DatabaseFinder
+    from lemmy_safety.pictrs.pictures.variants import VariantFinder
     from lemmy_safety.pictrs.repo.database import Repo
     from lemmy_safety.settings import Settings
     from lemmy_safety.wiring.storage import AskPassphrase
@@ -96,3 +97,21 @@ def open_finder(
             yield ByDatabase(stack.enter_context(build_pictrs_repo(settings, ask_passphrase=ask_passphrase)))
         else:
             yield ByApi(stack.enter_context(build_pictrs_api(settings, ask_passphrase=ask_passphrase)))
+
+
+@contextmanager
+def open_variant_finder(
+    settings: Settings, *, ask_passphrase: AskPassphrase | None = None
+) -> Iterator[VariantFinder | None]:
+    """What tells a pass which objects are variants; None if each size of a picture is to be judged.
+
+    :raises SettingsError: PICTRS_DATABASE_URL is impossible.
+    :raises MissingExtra: the driver is not installed.
+    """
+    from lemmy_safety.pictrs.pictures.variants import VariantFinder as Finder
+
+    if not settings.pictrs_database_url or settings.skip_sizes == "off":
+        yield None
+        return
+    with build_pictrs_repo(settings, ask_passphrase=ask_passphrase) as repo:
+        yield Finder(repo, only_exact=settings.skip_sizes == "exact")

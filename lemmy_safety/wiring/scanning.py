@@ -11,6 +11,7 @@ from lemmy_safety.wiring.decoding import decode_workers, max_bytes, memory_bytes
 from lemmy_safety.wiring.detection import build_detectors, build_policy
 from lemmy_safety.wiring.ledger import open_ledger
 from lemmy_safety.wiring.pausing import build_pauses
+from lemmy_safety.wiring.pictrs import open_variant_finder
 from lemmy_safety.wiring.storage import build_storage
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def open_scanner(
         if settings.all:
             ledger.passes.ensure_no_sweep_runs(storage.name)
         stack.callback(storage.close)
+        variants_among = stack.enter_context(open_variant_finder(settings, ask_passphrase=ask_passphrase))
         decoder = stack.enter_context(start_decoder(settings))
         # A daemon may be idle for hours before it sees a picture.
         unopened = build_detectors(settings, lazy=not settings.all, stop=stop)
@@ -79,6 +81,7 @@ def open_scanner(
             ),
             stop=stop,
             listener=listener,
+            variants_among=variants_among,
         )
 
 

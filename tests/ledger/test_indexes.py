@@ -47,7 +47,6 @@ from lemmy_safety.records import ActionPlan, Outcome, Review
         (lambda ledger: ledger.actions.failed(STORAGE, before=AT), "ix_images_flagged"),
         (lambda ledger: ledger.objects.retryable(STORAGE, 10), "ix_images_sha256"),
         (lambda ledger: ledger.objects.retryable(STORAGE, 10), "ix_images_variant_of"),
-        (lambda ledger: ledger.variants.recorded(STORAGE, ["a", "k7"]), "storage_key"),
         (lambda ledger: ledger.variants.with_a_past(STORAGE, ["a", "k7"]), "storage_key"),
         (lambda ledger: ledger.variants.originals(STORAGE, ["a", "k7"], RULES), "storage_key"),
         (lambda ledger: ledger.objects.verdict_for(sha256_of("a"), RULES), "ix_flags_sha256"),

@@ -47,7 +47,7 @@ def share(counts: PassCounts, outlook: Outlook) -> float:
 
 
 def _finished(counts: PassCounts) -> int:
-    return counts.skipped + counts.waiting + counts.done
+    return counts.skipped + counts.variants + counts.waiting + counts.done
 
 
 def what_was_found(counts: PassCounts) -> str:

@@ -36,6 +36,7 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         ("detectors", ", ".join(summary.detectors)),
     ]
     optional = [
+        ("other sizes of pictures judged clear", summary.variants),
         ("borderline", summary.borderline),
         ("not acted on, changed meanwhile", summary.refused),
         ("not acted on, refused by the storage", summary.action_failed),

@@ -39,9 +39,10 @@ class OnRecord:
 class OriginalOnRecord:
     """A picture that variants were made of, as it was last judged, and the pass that recorded it.
 
-    ``is_enough``: its verdict is also valid for its variants.
+    ``is_enough``: its verdict is also valid for its variants. ``longer_side`` is in pixels, None if it is not known.
     """
 
     obj: StoredObject
     run_id: int | None
     is_enough: bool
+    longer_side: int | None

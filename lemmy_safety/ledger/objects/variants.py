@@ -41,19 +41,6 @@ class Variants:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def recorded(self, storage: str, keys: Sequence[str]) -> dict[str, str]:
-        """Of these keys, those of variants that were not judged; each with the key of its original."""
-        checked_keys(keys)
-        found: dict[str, str] = {}
-        with self._database.reading() as connection:
-            here = storage_id_of(connection, storage)
-            for chunk in chunks(keys):
-                query = select(images.c.key, images.c.variant_of).where(
-                    images.c.storage_id == here, images.c.key.in_(chunk), IS_VARIANT
-                )
-                found.update((row.key, row.variant_of) for row in connection.execute(query))
-        return found
-
     def with_a_past(self, storage: str, keys: Sequence[str]) -> set[str]:
         """Of these keys, those that are judged themselves whatever their original is: they were flagged, borderline or
         undecodable, or an action was wanted.
@@ -81,7 +68,11 @@ class Variants:
             here = storage_id_of(connection, storage)
             for chunk in chunks(keys):
                 query = EARLIER.add_columns(
-                    images.c.frame_count, images.c.anomalies, IS_OUTDONE.label("is_outdone")
+                    images.c.width,
+                    images.c.height,
+                    images.c.frame_count,
+                    images.c.anomalies,
+                    IS_OUTDONE.label("is_outdone"),
                 ).where(images.c.storage_id == here, images.c.key.in_(chunk))
                 for row in connection.execute(query):
                     before = earlier_row_of(row)
@@ -89,7 +80,12 @@ class Variants:
                         continue
                     if before.status is ItemStatus.VARIANT or still_valid(before, before.obj, ruleset) is None:
                         continue
-                    found[row.key] = OriginalOnRecord(obj=before.obj, run_id=row.run_id, is_enough=_is_enough(row))
+                    found[row.key] = OriginalOnRecord(
+                        obj=before.obj,
+                        run_id=row.run_id,
+                        is_enough=_is_enough(row),
+                        longer_side=None if row.width is None else max(row.width, row.height),
+                    )
         return found
 
 

@@ -25,6 +25,14 @@ _BY_KEYS: Final = text(
     # No index: one read of the whole table, whatever the number of keys.
     " UNION ALL SELECT hash, identifier, 'variant ' || variant FROM variants WHERE identifier = ANY(:keys)"
 )
+_VARIANTS_AMONG: Final = text(
+    # Joined to the keys, so that the table is read once for all of them by every version of PostgreSQL.
+    "SELECT v.identifier AS key, v.variant, h.hash, h.identifier AS original"
+    " FROM unnest(CAST(:keys AS text[])) AS k(key)"
+    " JOIN variants v ON v.identifier = k.key JOIN hashes h ON h.hash = v.hash"
+    " WHERE NOT EXISTS (SELECT FROM hashes o WHERE o.identifier = k.key)"
+    " AND NOT EXISTS (SELECT FROM hashes m WHERE m.motion_identifier = k.key)"
+)
 _BY_ALIAS: Final = text("SELECT hash FROM aliases WHERE alias = :alias")
 
 _ROWS: Final = text("SELECT hash, identifier, motion_identifier, created_at FROM hashes WHERE hash = ANY(:hashes)")
@@ -41,6 +49,15 @@ class KeyRow:
 
     hash: StoredHash
     part: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRow:
+    """A variant: the operation that made it, its original's key, and the hash of that."""
+
+    operation: str
+    original: str
+    hash: StoredHash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +84,18 @@ def parts_of(connection: Connection, keys: Collection[str]) -> dict[str, KeyRow]
     """By key; keys that pict-rs does not know are missing."""
     rows = connection.execute(_BY_KEYS, {"keys": list(keys)})
     return {row.key: KeyRow(hash=StoredHash.from_base64(row.hash), part=row.part) for row in rows}
+
+
+def variants_among(connection: Connection, keys: Collection[str]) -> dict[str, list[VariantRow]]:
+    """The variants among these keys, by key: one row each, unless the database contradicts itself.
+
+    A key that is an original or a motion still as well is missing.
+    """
+    found: dict[str, list[VariantRow]] = {}
+    for row in connection.execute(_VARIANTS_AMONG, {"keys": list(keys)}):
+        stored = StoredHash.from_base64(row.hash)
+        found.setdefault(row.key, []).append(VariantRow(operation=row.variant, original=row.original, hash=stored))
+    return found
 
 
 def hash_of_alias(connection: Connection, alias: str) -> StoredHash | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.pipeline import Channel
     from lemmy_safety.scan.progress import PassCounter
     from lemmy_safety.scan.requests import PassRequest
+    from lemmy_safety.scan.variants import VariantSorter
     from lemmy_safety.storage.base import Storage
     from lemmy_safety.storage.incremental import IncrementalListing
 
@@ -61,7 +62,7 @@ _RETRY_LIMIT = 1000
 class Lister:
     """Lists, skips what is known, holds back what is still being written, and puts uploads accepted unchecked first."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a listing compares objects with
         self,
         *,
         storage: Storage,
@@ -71,6 +72,7 @@ class Lister:
         counter: PassCounter,
         stop: threading.Event,
         gate: PauseGate,
+        variants: VariantSorter | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._storage = storage
@@ -80,6 +82,7 @@ class Lister:
         self._counter = counter
         self._stop = stop
         self._gate = gate
+        self._variants = variants
         self._clock = clock
         self._gone_first: set[str] = set()
         self._recent: list[StoredObject] = []
@@ -118,6 +121,22 @@ class Lister:
                 self.ended_by_pause = True
                 return
         self.is_done = True
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether variants wait until everything that was listed is recorded."""
+        return self._variants is not None and self._variants.has_waiting
+
+    def run_waiting(self, *, to_fetch: Channel[StoredObject], to_record: RecordChannel) -> None:
+        """Pass on the variants that waited and cannot follow their original; record the others."""
+        if self._variants is None:
+            return
+        try:
+            for obj in self._variants.settled(to_record):
+                self._go_on(to_fetch)
+                to_fetch.put(obj)
+        except PauseBegan:
+            self.ended_by_pause = True
 
     def _list_all(
         self,
@@ -220,9 +239,18 @@ class Lister:
         for batch in _batches(objects):
             self._raise_if_stopped()
             known = self._ledger.objects.known(self._storage.name, batch, self._ruleset)
-            new = [obj for obj in batch if obj.key not in known and obj.key not in self._fed_before]
+            variants = {key for key, state in known.items() if state is Known.VARIANT}
+            new = [
+                obj
+                for obj in batch
+                if (obj.key not in known or obj.key in variants) and obj.key not in self._fed_before
+            ]
+            if self._variants is not None:
+                # Those listed and counted before a pause are decided, or wait.
+                new = [obj for obj in new if obj.key not in variants or obj.key not in self._counted_before]
+                new = self._variants.to_be_read(new, variants, to_record)
             for key, state in known.items():
-                if key not in self._counted_before:
+                if key not in self._counted_before and state is not Known.VARIANT:
                     self._counter.add("skipped")
                 if state is Known.PENDING:
                     to_record.put_open_action(key)

@@ -34,7 +34,6 @@ def is_enough(ledger, key: str = "original", ruleset=RULES) -> bool | None:
 def test_a_variant_is_known_by_its_original_and_has_no_verdict(ledger) -> None:
     """It is no flag, no failure and nothing to be read again."""
     record(ledger, [original(), variant("v", "original")])
-    assert ledger.variants.recorded(STORAGE, ["original", "v", "unheard of"]) == {"v": "original"}
     assert ledger.objects.known(STORAGE, [stored("v")], RULES) == {"v": Known.VARIANT}
     assert ledger.objects.on_record(["v"])["v"].assessment.reason == "variant of original"
     assert ledger.objects.retryable(STORAGE, 10) == []
@@ -120,7 +119,6 @@ def test_variants_of_a_flagged_original_are_left_alone_once_a_person_cleared_it(
 def test_a_variant_that_is_judged_forgets_its_original(ledger) -> None:
     record(ledger, [original(), variant("v", "original")])
     record(ledger, [flagged("v")], dry_run=True)
-    assert ledger.variants.recorded(STORAGE, ["v"]) == {}
     assert row_of(ledger, "v").assessment.outcome is Outcome.FLAGGED
     with ledger.database.reading() as connection:
         assert connection.execute(select(images.c.variant_of).where(images.c.key == "v")).scalar_one() is None

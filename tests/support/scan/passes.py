@@ -105,6 +105,7 @@ def scanner_over(
     rate=None,
     pauses: Pauses = NO_PAUSES,
     clock=lambda: datetime.now(UTC),
+    variants_among=None,
     **options,
 ):
     """A scanner with the hashes detector (unless others are given) on ``root`` and ``database``."""
@@ -146,6 +147,7 @@ def scanner_over(
             stop=stop or threading.Event(),
             listener=listener,
             clock=clock,
+            variants_among=variants_among,
         )
         for detector in detectors:
             detector.close()
