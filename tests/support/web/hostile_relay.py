@@ -70,8 +70,8 @@ class HostileRelay:
 
 
 def plain(body: bytes, *headers: str, status: str = "200 OK") -> list[bytes]:
-    """An answer of a relay with a length."""
-    lines = [f"HTTP/1.1 {status}", f"{RELAY_HEADER}: 1", f"Content-Length: {len(body)}", *headers]
+    """An answer of a relay with a length. It says that the connection ends, else the next question could meet that end."""
+    lines = [f"HTTP/1.1 {status}", f"{RELAY_HEADER}: 1", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return ["\r\n".join(lines).encode() + b"\r\n\r\n" + body]
 
 
