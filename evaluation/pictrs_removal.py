@@ -74,7 +74,10 @@ def main() -> None:
         rows.append(Row(name))
         with _instance(name, options) as instance:
             step = _killed if options.kills else _removed
-            step(instance, rows[-1], options)
+            try:
+                step(instance, rows[-1], options)
+            except AssertionError as error:
+                rows[-1].faults.append(str(error))
             _check_for_the_key(instance, rows[-1])
         _show(rows[-1])
     _show_table(rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import threading
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 #: Of ``Instance.admin``'s own folder.
 _DATABASE = "lemmy_safety.db"
 
-#: Seconds from the start of a sweep to its death.
+#: Seconds from the start of a sweep to its death; every other sweep dies so long after its first purge.
 _SOONEST, _LATEST = 0.2, 3.0
+_IN_PURGES = 1.0
 
 #: More than a person would let it remove without a look.
 _LIMITS = {
@@ -64,7 +67,11 @@ def kill_sweeps(instance: Instance, kills: int, rng: random.Random, *, flagged: 
         instance.watch.forget()
         process = instance.admin.start("--all", "--yes")
         try:
-            process.wait(rng.uniform(_SOONEST, _LATEST))
+            if rng.random() < 0.5:
+                process.wait(rng.uniform(_SOONEST, _LATEST))
+            else:
+                _wait_for_a_purge(instance, process)
+                process.wait(rng.uniform(0, _IN_PURGES))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -89,6 +96,13 @@ def kill_sweeps(instance: Instance, kills: int, rng: random.Random, *, flagged: 
     return done
 
 
+def _wait_for_a_purge(instance: Instance, process: subprocess.Popen[str]) -> None:
+    """Until a sweep sends its first one, or ends."""
+    pause = threading.Event()
+    while not instance.watch.counts()["POST /internal/purge"] and process.poll() is None:
+        pause.wait(0.02)
+
+
 def _new_canaries(instance: Instance, count: int, done: Kills) -> list[Picture]:
     canary, first = canary_png(), done.pictures
     done.pictures += count
@@ -103,6 +117,12 @@ def _new_canaries(instance: Instance, count: int, done: Kills) -> list[Picture]:
 
 def _others(count: int) -> list[bytes]:
     return [data for _, data in sample_pictures(count, seed=11, max_side=96)]
+
+
+def recorded(instance: Instance) -> Counter[str]:
+    """The states of all actions on record."""
+    with closing(sqlite3.connect(instance.admin.folder / _DATABASE)) as db:
+        return Counter(state for (state,) in db.execute("SELECT state FROM actions"))
 
 
 def _actions(database: Path, flagged: set[str]) -> tuple[int, list[str]]:

@@ -22,6 +22,7 @@ from lemmy_safety.detectors.hashes.canary import canary_image
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import httpx
     from support.removal.instance import Instance
 
 #: Sides of thumbnails: the canary is recognised in the larger one, and not in the smaller one.
@@ -123,7 +124,7 @@ def upload_all(instance: Instance, pictures: Sequence[Picture], *, sides: Sequen
         name = picture.aliases[0]
         picture.keys = {"original": instance.pictrs.internal("GET", "identifier", alias=name).json()["identifier"]}
         for side in sides:
-            (picture.keys[side],) = by_bytes[picture.shown[thumbnail_path(name, side)]]
+            picture.keys[side] = by_bytes[picture.shown[thumbnail_path(name, side)]].pop()
     assert {key for picture in pictures for key in picture.keys.values()} == new
     instance.let_an_hour_pass()
 
@@ -133,10 +134,19 @@ def _upload(pictrs: Pictrs, picture: Picture, sides: Sequence[str]) -> None:
         _shown(pictrs, f"/image/original?{urlencode({'proxy': picture.url})}")
         picture.aliases = pictrs.internal("GET", "aliases", proxy=picture.url).json()["aliases"]
     else:
-        picture.aliases = [alias(pictrs.upload(picture.data, picture.media_type)) for _ in range(picture.copies)]
+        picture.aliases = [alias(_uploaded(pictrs, picture)) for _ in range(picture.copies)]
     for name in picture.aliases:
         paths = (original_path(name), *(thumbnail_path(name, side) for side in sides))
         picture.shown |= {path: _shown(pictrs, path) for path in paths}
+
+
+def _uploaded(pictrs: Pictrs, picture: Picture) -> httpx.Response:
+    """Several at once now and then fail in pict-rs 0.5.25: "No such file or directory"."""
+    for _ in range(_TRIES):
+        answer = pictrs.upload(picture.data, picture.media_type)
+        if answer.status_code < 500:
+            break
+    return answer
 
 
 def _shown(pictrs: Pictrs, path: str) -> str:
