@@ -29,7 +29,7 @@ from lemmy_safety.scan import PassRequest
 from lemmy_safety.settings import Settings
 from lemmy_safety.wiring import open_scanner
 
-_SIZE = (800, 600)
+_SIZE = (640, 480)
 _THUMBNAIL = 256
 #: pict-rs's byte for the format jpeg.
 _JPEG = 5

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lemmy_safety.wiring.decoding import build_decoder
 from lemmy_safety.wiring.detection import build_detectors, build_policy
+from lemmy_safety.wiring.pictrs import open_variant_finder
 from lemmy_safety.wiring.scanning import engine_limits, most_bytes_per_s, rate_limit
 from lemmy_safety.wiring.storage import build_storage
 
@@ -39,6 +40,7 @@ def open_estimator(
     storage = build_storage(settings, ask_passphrase=ask_passphrase)
     with ExitStack() as stack:
         stack.callback(storage.close)
+        variants_among = stack.enter_context(open_variant_finder(settings, ask_passphrase=ask_passphrase))
         decoder = stack.enter_context(build_decoder(settings))
         rate = rate_limit(settings)
 
@@ -60,6 +62,7 @@ def open_estimator(
                     detectors=build_detectors(settings, detectors, fetch=False, stop=stop),
                     engine_with=engine_with,
                     most_bytes_per_s=most_bytes_per_s(settings),
+                    variants_among=variants_among,
                     prefix=typed_key(settings.prefix),
                     stop=stop,
                 )

@@ -135,11 +135,19 @@ def test_what_pictrs_made_itself_follows_unless_a_thumbnail_can_hide_another_pic
     store.make("hiding resized", hiding, resize="256")
     store.make("hiding thumbnail", hiding, thumbnail="256")
     admin = admin_of(tmp_path, server.files, url)
+    counted = admin.json("estimate", "--objects", "10", "--json")
+    assert (counted["objects"], counted["variants"], counted["sample"]) == (11, 3, 8)
     summary = admin.json("--all", "--json")
     follow = {name for name, status in statuses(tmp_path, store).items() if status is ItemStatus.VARIANT}
     assert follow == {"large as webp", "large resized", "small thumbnail", "hiding resized"}
     assert (summary["seen"], summary["variants"], summary["checked"], summary["acted"]) == (11, 4, 7, 1)
     assert set(store.keys.values()) - keys_in(server.files) == {store.keys["hiding thumbnail"]}
+
+    shown = admin.run("picture", store.keys["large as webp"]).stdout
+    assert shown.count("follows the original") == 2
+    assert "not the original, but webp" in shown
+    again = admin.json("estimate", "--objects", "10", "--json")
+    assert (again["objects"], again["variants"], again["known"]) == (10, 3, 6)
 
     everything = admin_of(tmp_path / "other", server.files, url, LEMMY_SAFETY_SKIP_SIZES="all")
     everything.folder.mkdir()

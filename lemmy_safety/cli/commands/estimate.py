@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -26,7 +27,8 @@ from lemmy_safety.settings import choose_storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
-    from lemmy_safety.records import StoredObject
+    from lemmy_safety.ledger import Ledger
+    from lemmy_safety.records import Ruleset, StoredObject
     from lemmy_safety.scan.estimate import Estimate, Estimator, Survey
     from lemmy_safety.settings import Settings
 
@@ -187,7 +189,15 @@ def _known(settings: Settings, estimator: Estimator) -> Iterator[tuple[Known | N
                 present, needed = ledger.maintenance.schema_version()
                 if present == needed:
                     ruleset = estimator.ruleset(settings.detectors)
-                    known = lambda batch: ledger.objects.known(estimator.storage.name, batch, ruleset)  # noqa: E731
+                    known = partial(_judged, ledger, estimator.storage.name, ruleset)
         except LemmySafetyError as error:  # an estimate needs no database
             fault = error
         yield known, fault
+
+
+def _judged(ledger: Ledger, storage: str, ruleset: Ruleset, batch: list[StoredObject]) -> set[str]:
+    """The keys with a verdict, or final without one. Variants have none, and are counted by themselves."""
+    from lemmy_safety.ledger import Known  # noqa: PLC0415 - as above
+
+    known = ledger.objects.known(storage, batch, ruleset)
+    return {key for key, state in known.items() if state is not Known.VARIANT}

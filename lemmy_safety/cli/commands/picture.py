@@ -12,7 +12,7 @@ from lemmy_safety.cli.input.invocation import current, settings_options
 from lemmy_safety.cli.input.keys import chosen_keys
 from lemmy_safety.cli.output.text import iso, plural, printable, write_json
 from lemmy_safety.errors import LedgerError, PictureUnknown
-from lemmy_safety.records import Outcome, Review
+from lemmy_safety.records import ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,8 +127,13 @@ def _show(found: Found, on_record: Mapping[str, OnRecord], known: KnownVerdict |
     click.echo(f"others    {len(others):,}")
     for what, key in others.items():
         row = on_record.get(key)
-        outcome = _NOT_JUDGED if row is None or row.assessment.outcome is None else row.assessment.outcome.value
-        click.echo(f"  {printable(what)}  {printable(key)}  {outcome}")
+        click.echo(f"  {printable(what)}  {printable(key)}  {_outcome_words(row)}")
+
+
+def _outcome_words(row: OnRecord | None) -> str:
+    if row is not None and row.assessment.status is ItemStatus.VARIANT:
+        return "follows the original"
+    return _NOT_JUDGED if row is None or row.assessment.outcome is None else row.assessment.outcome.value
 
 
 def _verdict_words(known: KnownVerdict | None) -> str:

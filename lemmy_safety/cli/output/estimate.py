@@ -68,6 +68,11 @@ def _show_contents(report: Report) -> None:
             f"{found.too_large:,} of them ({amount(found.size_too_large)}) are larger than LEMMY_SAFETY_MAX_MB and will "
             "not be read."
         )
+    if found.variants:
+        click.echo(
+            f"{found.variants:,} of them ({amount(found.size_variants)}) are other sizes of pictures and will not be read "
+            "where the picture is judged clear."
+        )
     if found.known:
         click.echo(
             f"{found.known:,} of them ({amount(found.size_known)}) were already judged by the configured detectors and "
@@ -180,6 +185,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "objects": found.objects,
         "bytes": found.size,
         "too_large": found.too_large,
+        "variants": found.variants,
         "bytes_too_large": found.size_too_large,
         "known": found.known,
         "known_fault": report.database_fault.message if report.database_fault else None,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lemmy_safety.scan.estimate.projection import Projection
     from lemmy_safety.scan.estimate.survey import Survey
     from lemmy_safety.scan.estimate.trial import Trial
+    from lemmy_safety.scan.variants import VariantsAmong
     from lemmy_safety.storage.base import Storage
 
 #: The sample is the same each time, so that two estimates of an unchanged store differ by the machine only.
@@ -63,16 +64,19 @@ class Estimator:
         engine_with: Callable[[Sequence[Detector]], ThreadsEngine],
         prefix: str = "",
         most_bytes_per_s: float | None = None,
+        variants_among: VariantsAmong | None = None,
         stop: threading.Event,
     ) -> None:
         """``detectors`` are all that may be measured, not yet opened, cheapest first; ``engine_with`` makes an engine
         with some of them. ``most_bytes_per_s`` limits the rate of reading in passes.
+        ``variants_among`` is that of passes.
         """
         self.storage = storage
         self._detectors = tuple(detectors)
         self._engine_with = engine_with
         self._prefix = prefix
         self._most_bytes_per_s = most_bytes_per_s
+        self._variants_among = variants_among
         self._stop = stop
         self._opened: list[Detector] = []
         #: Seconds that each part took to start, by name; a pass needs them once.
@@ -107,6 +111,7 @@ class Estimator:
             max_bytes=self._engine(()).limits.max_bytes,
             stop=self._stop,
             known=known,
+            variants_among=self._variants_among,
             show=show,
         )
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmy_safety.errors import AccessDenied, StorageUnreachable
+from lemmy_safety.pictrs.variants import Variant
 from lemmy_safety.records import UNKNOWN_TIME, StoredObject
 from lemmy_safety.scan.estimate.survey import Stopped, survey
 
@@ -63,6 +64,26 @@ def test_known_objects_are_counted_and_may_still_be_drawn():
         known=lambda batch: {obj.key for obj in batch if int(obj.key) < 700},
     )
     assert (found.known, found.size_known, len(found.sample)) == (700, 7000, 1200)
+
+
+def test_variants_that_follow_an_original_are_counted_and_not_drawn():
+    """A pass will not read them. A thumbnail is read unless its original is small, which a listing does not tell."""
+    objects = listing([10] * 1200)
+    found = survey(
+        iter(objects),
+        sample=1200,
+        seed=1,
+        max_bytes=10,
+        stop=NEVER,
+        known=lambda batch: {obj.key for obj in batch if int(obj.key) < 700},
+        variants_among=lambda keys: {
+            key: Variant(original="0", fits_in=96 if int(key) % 4 else None) for key in keys if int(key) % 2 == 0
+        },
+    )
+    assert (found.variants, found.size_variants) == (300, 3000)
+    assert (found.readable, found.size_readable, len(found.sample)) == (900, 9000, 900)
+    assert (found.known, found.size_known) == (525, 5250)
+    assert not any(int(obj.key) % 4 == 0 for obj in found.sample)
 
 
 def test_a_storage_that_cannot_be_listed_completely_is_counted_as_far_as_it_can():
