@@ -7,7 +7,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,7 +74,7 @@ class Bench:
     def whole_pass(self) -> Turn:
         """From the storage's own check to the summary."""
         settings = self._settings
-        with _empty_ledger() as ledger:
+        with _empty_ledger() as ledger, ExitStack() as stack:
             scanner = Scanner(
                 storage=self._storage,
                 ledger=ledger,
@@ -85,7 +85,7 @@ class Bench:
                     decoder=self._decoder,
                     limits=wiring.engine_limits(settings),
                 ),
-                runner=wiring.build_runner(self._settings, self._storage, ledger),
+                runner=wiring.build_runner(self._settings, self._storage, ledger, stack),
                 options=ScanOptions(dry_run=True, plan=ActionPlan()),
                 stop=threading.Event(),
             )
@@ -95,10 +95,10 @@ class Bench:
 
     def stages(self) -> dict[str, Turn]:
         """Each stage in its order, on what the one before it made of all objects."""
-        with _empty_ledger() as ledger:
-            return self._stages(ledger)
+        with _empty_ledger() as ledger, ExitStack() as stack:
+            return self._stages(ledger, stack)
 
-    def _stages(self, ledger: Ledger) -> dict[str, Turn]:
+    def _stages(self, ledger: Ledger, stack: ExitStack) -> dict[str, Turn]:
         settings, counter, turns = self._settings, PassCounter(), {}
         budget, frames = ByteBudget(_NO_LIMIT), ByteBudget(_NO_LIMIT)
         names = frozenset(detector.name for detector in self._detectors)
@@ -142,7 +142,7 @@ class Bench:
         recorder = Recorder(
             RecordedPass(run_id=run_id, decoder=self._decoder.version, dry_run=True, plan=ActionPlan(), hold=False),
             ledger=ledger,
-            runner=wiring.build_runner(self._settings, self._storage, ledger),
+            runner=wiring.build_runner(self._settings, self._storage, ledger, stack),
             counter=counter,
             halted=lambda: False,
         )

@@ -33,7 +33,6 @@ from lemmy_safety.errors import (
 )
 from lemmy_safety.ledger import DAEMON
 from lemmy_safety.pauses import Pauses
-from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.scan import InPause, PassRequest
 
 if TYPE_CHECKING:
@@ -269,8 +268,10 @@ def _tell(how: str, summary: PassSummary) -> None:
     )
     for status, reason in summary.reasons.items():
         log.info("%d %s: %s (see 'lemmy-safety unreadable')", reason.number, status.replace("_", " "), reason.text)
-    if summary.acted:
-        log.warning("%s", what_remains(summary.acted))
+    for sentence in summary.about_pictrs:
+        log.warning("%s", sentence)
+    if summary.asks:
+        log.warning("%d flagged objects wait for a decision on each: see 'lemmy-safety flagged'", summary.asks)
     if summary.not_carried_out:
         log.warning(
             "%d actions were refused by the storage, %d could not be done now, %d are refused again and again: see "

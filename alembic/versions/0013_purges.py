@@ -1,6 +1,8 @@
 """Pictures that are removed through pict-rs: what belongs to each, and how far its removal is.
 
-Room: new tables only, and no row is written.
+An action can wait for a person's decision about its very object.
+
+Room: new tables and a column, and no row is written.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _TIME = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    op.add_column("actions", sa.Column("asks_since", _TIME))
     op.create_table(
         "purges",
         sa.Column("id", _ID, nullable=False),

@@ -73,12 +73,10 @@ class CircuitBreaker:
         ``so_far`` is None outside a pass. Actions approved by a person always pass and never count. The same bytes
         count once a day, and an action that was already started does not count again.
         """
-        breaker = self._ledger.breaker
-        if breaker.holds(action_id):
-            self._warn_that_it_is_tripped()
+        if self.holds(action_id):
             return False
         usual = None if so_far is None else self._usual_shares(so_far.run_id)
-        with breaker.turn(action_id) as turn:
+        with self._ledger.breaker.turn(action_id) as turn:
             if not turn.is_wanted:
                 return False
             if not turn.is_approved:
@@ -95,6 +93,13 @@ class CircuitBreaker:
                     return False
             turn.start(None if so_far is None else so_far.run_id)
         return True
+
+    def holds(self, action_id: int) -> bool:
+        """Whether the breaker is tripped and no person approved exactly this action."""
+        held = self._ledger.breaker.holds(action_id)
+        if held:
+            self._warn_that_it_is_tripped()
+        return held
 
     def room(self) -> int:
         """How many different pictures could be acted on now without a person, outside a pass."""

@@ -1,6 +1,13 @@
-"""What pict-rs does after the file of a picture was deleted. Words only; this module touches no storage."""
+"""What an admin must know about pict-rs after pictures were removed. Words only; this module touches no storage."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lemmy_safety.foreign import foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def what_remains(deleted: int) -> str:
@@ -13,4 +20,23 @@ def what_remains(deleted: int) -> str:
         f"pict-rs does not know that {gone} gone. A link to a picture whose file was deleted answers 500. A new upload "
         "of the same file seems to work, but its link answers 500 too. Smaller sizes that were not deleted are still "
         'shown. Purge the picture in pict-rs to end this: docs/operations.md, section "After a deletion".'
+    )
+
+
+def what_may_return(files: int) -> str:
+    """What an admin must know after ``files`` (one or more) were deleted whose pictures pict-rs did not tell."""
+    gone = "1 deleted file" if files == 1 else f"{files:,} deleted files"
+    return (
+        f"pict-rs does not know which picture {gone} belonged to. If it was another size of one, pict-rs may make it "
+        "again."
+    )
+
+
+def why_it_came_back(pictures: int, origins: Sequence[str]) -> str:
+    """What to do about ``pictures`` (one or more) that were removed before. ``origins``: the hosts they come from."""
+    came = "1 removed picture" if pictures == 1 else f"{pictures:,} removed pictures"
+    block = ", ".join(ascii(foreign(host))[1:-1] for host in origins) or "the server that it comes from"
+    return (
+        f"{came} had come back. pict-rs fetches a picture of another server again when somebody opens it. To end this, "
+        f'block {block} in Lemmy, or let the upload hook refuse it: docs/operations.md, section "After a deletion".'
     )

@@ -43,6 +43,19 @@ class Leftovers:
             counter.add_action(report)
             if self._stop.is_set():
                 return
+        self.settle(counter, None)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Keys of originals that have to be judged before something is done about their other sizes."""
+        return () if self._stop.is_set() else self._runner.awaited
+
+    def settle(self, counter: PassCounter, run_id: int | None) -> None:
+        """After a pass: wait for a moment until what was asked of pict-rs has happened."""
+        so_far = None if run_id is None else counter.so_far(run_id)
+        for report in self._runner.settle(self._stop.wait, so_far):
+            counter.add_action(report)
+        counter.add("removing", self._runner.still_removing)
 
     def try_failed_again(self, counter: PassCounter, began: datetime, run_id: int) -> None:
         """Retry what the storage refused in an earlier pass, for objects that this one did not list: gone, or too old

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from lemmy_safety.pictrs.deletions import what_may_return, what_remains, why_it_came_back
 from lemmy_safety.records import ActionState, ItemStatus, Outcome, PassSoFar
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ _COUNTED: Mapping[ActionState, str] = {
 }
 
 
+#: By the value of ``actions.Wait``.
+_WAITS_FOR: Mapping[str, str] = {"breaker": "held", "person": "asks"}
+
+
+_OF_PICTRS = ("asks", "removing", "purged", "aliases", "as_files", "came_back")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassCounts:
     """A snapshot of a running pass. All are numbers of objects, except those of bytes and of seconds.
@@ -56,7 +64,10 @@ class PassCounts:
     has the most common reason of each status in these two, except for objects that were gone. ``waiting`` were still
     being written when the pass ended. Of the other objects with an action, ``refused`` had changed since they were
     judged, ``action_failed`` were refused by the storage (permissions, object lock), and ``action_postponed`` could not
-    be reached; all are retried. ``held`` wait for a person: the circuit breaker is tripped. ``flagged_by`` counts
+    be reached; all are retried. ``held`` wait for a person: the circuit breaker is tripped. ``asks`` wait for a person to
+    decide about each. ``removing``: pict-rs accepted the request and was not done. Of those acted on, ``purged`` were
+    removed through pict-rs, with ``aliases`` names together; ``as_files`` were only deleted, although pict-rs was asked;
+    ``came_back`` had been removed before, as copies of pictures on the hosts ``origins``. ``flagged_by`` counts
     flagged objects by detector. ``paused_s`` of the ``seconds`` were spent in pauses; ``paused_until`` is the local time
     at which the one that lasts now ends.
     """
@@ -73,6 +84,13 @@ class PassCounts:
     action_failed: int = 0
     action_postponed: int = 0
     held: int = 0
+    asks: int = 0
+    removing: int = 0
+    purged: int = 0
+    aliases: int = 0
+    as_files: int = 0
+    came_back: int = 0
+    origins: tuple[str, ...] = ()
     waiting: int = 0
     unreadable: Mapping[str, int] = field(default_factory=dict)
     failed: Mapping[str, int] = field(default_factory=dict)
@@ -110,6 +128,7 @@ class PassSummary(PassCounts):
     ``screen`` is what the fast screen did in this pass; None without one, or if no frame reached it. ``notes`` are
     sentences about the behaviour of the storage's server that an admin should know. ``stuck`` counts open actions that
     were repeatedly refused as changed, although the bytes are the same. Only keys that start with ``prefix`` were listed.
+    ``tells_pictrs``: pict-rs is told what is removed.
     """
 
     run_id: int
@@ -122,23 +141,26 @@ class PassSummary(PassCounts):
     notes: tuple[str, ...] = ()
     stuck: int = 0
     prefix: str = ""
+    tells_pictrs: bool = False
 
     @property
     def not_carried_out(self) -> int:
         """Actions that a person has to know about: the storage refused them, or they could not be done."""
         return self.action_failed + self.action_postponed + self.stuck
 
+    @property
+    def about_pictrs(self) -> tuple[str, ...]:
+        """Sentences that an admin must know about what pict-rs does after this pass."""
+        remains = what_remains(self.acted) if self.acted and not self.tells_pictrs else ""
+        may_return = what_may_return(self.as_files) if self.as_files else ""
+        came_back = why_it_came_back(self.came_back, self.origins) if self.came_back else ""
+        return tuple(filter(None, (remains, may_return, came_back)))
+
     def with_actions(self, counts: PassCounts) -> PassSummary:
         """The summary with the outcome of actions that this pass held back, and that were carried out after it."""
-        done = counts.acted + counts.refused + counts.action_failed + counts.action_postponed
-        return replace(
-            self,
-            acted=self.acted + counts.acted,
-            refused=self.refused + counts.refused,
-            action_failed=self.action_failed + counts.action_failed,
-            action_postponed=self.action_postponed + counts.action_postponed,
-            held=max(0, self.held - done),
-        )
+        numbers = {name: getattr(self, name) + getattr(counts, name) for name in (*_COUNTED.values(), *_OF_PICTRS)}
+        taken = sum(getattr(counts, name) for name in (*_COUNTED.values(), "asks", "removing"))
+        return replace(self, **numbers, origins=counts.origins, held=max(0, self.held - taken))
 
     def as_dict(self) -> dict[str, object]:
         """The summary as plain JSON types; stored with the run and printed by ``--json``."""
@@ -162,6 +184,13 @@ class PassSummary(PassCounts):
             "action_postponed": self.action_postponed,
             "stuck": self.stuck,
             "held": self.held,
+            "asks": self.asks,
+            "removing": self.removing,
+            "purged": self.purged,
+            "aliases": self.aliases,
+            "as_files": self.as_files,
+            "came_back": self.came_back,
+            "origins": list(self.origins),
             "flagged_by": dict(self.flagged_by),
             "waiting": self.waiting,
             "unreadable": dict(self.unreadable),
@@ -234,6 +263,7 @@ class PassCounter:
         self._unreadable: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._reasons: dict[str, dict[str, Reason]] = {}
+        self._origins: set[str] = set()
         self._paused_s = 0.0
         self._paused_until: time | None = None
 
@@ -282,10 +312,18 @@ class PassCounter:
             known[kind] = Reason(assessment.reason, 1)
 
     def add_action(self, report: ActionReport) -> None:
-        """Count how an action ended; except one whose object must be stable first, as nothing went wrong there."""
-        name = "held" if report.held else _COUNTED.get(report.state)
-        if name is not None and not report.rests:
-            self.add(name)
+        """Count how an action ended, or whom it waits for; not one that only waits, as nothing went wrong there."""
+        result = report.result
+        name = _COUNTED.get(result.state) if result.wait is None else _WAITS_FOR.get(result.wait.value)
+        with self._lock:
+            if name is not None:
+                self._numbers[name] += 1
+            if result.state is ActionState.DONE:
+                self._numbers["purged"] += result.aliases > 0
+                self._numbers["aliases"] += result.aliases
+                self._numbers["as_files"] += result.as_file
+                self._numbers["came_back"] += result.came_back
+                self._origins.update(result.origins if result.came_back else ())
 
     def so_far(self, run_id: int) -> PassSoFar:
         """What the circuit breaker has to know about the pass."""
@@ -303,6 +341,7 @@ class PassCounter:
                     for status, known in sorted(self._reasons.items())
                 },
                 flagged_by=dict(self._flagged_by),
+                origins=tuple(sorted(self._origins)),
                 seconds=seconds,
                 paused_s=self._paused_s,
                 paused_until=self._paused_until,

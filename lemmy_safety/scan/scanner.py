@@ -153,9 +153,15 @@ class Scanner:
         try:
             if request.keys is None and not request.hold:
                 self._leftovers.finish_unfinished(counter, run_id)
-            lister = self._run_stages(request, run_id, counter, started, lease)
+            plan = self._options.plan if request.keys is None else ActionPlan()
+            lister = self._run_stages(request, run_id, counter, started, lease, plan=plan)
             if lister is not None and request.exhaustive and not request.hold:
                 self._leftovers.try_failed_again(counter, began, run_id)
+            if lister is not None and (awaited := self._leftovers.awaited):
+                self._run_stages(
+                    replace(request, keys=awaited), run_id, counter, started, lease, plan=self._options.plan
+                )
+            self._leftovers.settle(counter, run_id)
             stuck = self._leftovers.stuck(began)
         except BaseException:
             broken = summarize(run_id, complete=False)
@@ -171,13 +177,21 @@ class Scanner:
         return summary
 
     def _run_stages(
-        self, request: PassRequest, run_id: int, counter: PassCounter, started: float, lease: Lease
+        self,
+        request: PassRequest,
+        run_id: int,
+        counter: PassCounter,
+        started: float,
+        lease: Lease,
+        *,
+        plan: ActionPlan,
     ) -> Lister | None:
         """Returns the lister once everything it listed was processed; None if a stop or a pause came first."""
-        lister = self._run_pipeline(request, run_id, counter, started, lease)
+        run = partial(self._run_pipeline, request, run_id, counter, started, lease, plan=plan)
+        lister = run()
         if lister.has_waiting and not self._is_cut_short(lister):
             # Now everything else is recorded, above all the originals.
-            self._run_pipeline(request, run_id, counter, started, lease, waiting=lister)
+            run(waiting=lister)
         if lister.refused is not None:
             raise lister.refused
         return None if self._is_cut_short(lister) else lister
@@ -193,6 +207,7 @@ class Scanner:
         started: float,
         lease: Lease,
         *,
+        plan: ActionPlan,
         waiting: Lister | None = None,
     ) -> Lister:
         """Runs all stages, on what a new lister lists or on what this one left ``waiting``; returns the lister.
@@ -210,7 +225,7 @@ class Scanner:
             run_id=run_id,
             decoder=self.engine.decoder_version,
             dry_run=self._options.dry_run,
-            plan=self._options.plan if request.keys is None else ActionPlan(),
+            plan=plan,
             hold=request.hold,
         )
         recorder = Recorder(recorded, ledger=self.ledger, runner=self._runner, counter=counter, halted=halted)
@@ -305,4 +320,5 @@ class Scanner:
             screen=screen if screen and screen.screened else None,
             notes=self.storage.learned.notes,
             prefix=self._options.prefix,
+            tells_pictrs=self._runner.tells_pictrs,
         )

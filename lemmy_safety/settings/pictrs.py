@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lemmy_safety.settings.option import option
 
-SECTION = "pict-rs's own interfaces"
+SECTION = "pict-rs itself: pictures are removed through it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class PictrsSettings:
 
     pictrs_url: str | None = option(
         None,
-        "URL of pict-rs itself. Only 'picture' and 'doctor' ask it; nothing is removed through it.",
+        "URL of pict-rs itself. If set, pictures are removed through it, at every size; if not, only files are deleted.",
         kind=str,
         section=SECTION,
         env=("PICTRS_URL",),
@@ -29,6 +29,14 @@ class PictrsSettings:
         env=("PICTRS_API_KEY",),
         secret=True,
         example="key-of-pictrs",
+    )
+    pictrs_max_aliases: int = option(
+        5,
+        "A flagged picture with more aliases (uploads of the same bytes) waits for a person.",
+        kind=int,
+        section=SECTION,
+        env=("PICTRS_MAX_ALIASES",),
+        minimum=1,
     )
     pictrs_database_url: str | None = option(
         None,

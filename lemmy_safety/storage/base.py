@@ -215,17 +215,32 @@ class Storage(ABC):
         except ObjectChanged:
             if expected is None or sha256 is None:
                 raise
-            proved = proved_by_its_bytes(
-                expected,
-                sha256,
-                stat=self._stat,
-                read=lambda key: self._read_described(key, expected.size, expected),
-                note=lambda described: note_descriptions(self.learned, self.name, expected, described),
-            )
+            proved = self._proved(expected, sha256)
             was_there = proved is not None and self._delete(key, proved)
         if not was_there:
             self.ensure_mounted(key)
         return was_there
+
+    def is_unchanged(self, expected: StoredObject, sha256: str | None) -> bool:
+        """Whether an object is still the one that was judged; decided as in ``delete``.
+
+        :raises StorageError: ObjectGone, BadKey, AccessDenied or StorageUnreachable.
+        """
+        if self.stat(expected.key).same_content_as(expected):
+            return True
+        try:
+            return sha256 is not None and self._proved(expected, sha256) is not None
+        except ObjectChanged:
+            return False
+
+    def _proved(self, expected: StoredObject, sha256: str) -> StoredObject | None:
+        return proved_by_its_bytes(
+            expected,
+            sha256,
+            stat=self._stat,
+            read=lambda key: self._read_described(key, expected.size, expected),
+            note=lambda described: note_descriptions(self.learned, self.name, expected, described),
+        )
 
     def ensure_mounted(self, key: str) -> None:
         """If *everything* is missing, the storage is probably not mounted: do not count a missing object as deleted.

@@ -72,7 +72,7 @@ def open_scanner(
                 skip_plain=settings.skip_plain,
                 rate=rate_limit(settings),
             ),
-            runner=build_runner(settings, storage, ledger),
+            runner=build_runner(settings, storage, ledger, stack, ask_passphrase=ask_passphrase),
             options=ScanOptions(
                 dry_run=settings.dry_run,
                 plan=build_action_plan(settings),

@@ -93,6 +93,8 @@ def test_a_clearing_in_the_last_moment_is_heeded(store, database):
         guard, ledger = scanner._runner.guard, scanner.ledger
 
         class AskedTooLate:
+            holds = guard.holds
+
             def admits(self, action_id, so_far):
                 ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
                 return guard.admits(action_id, so_far)

@@ -21,7 +21,7 @@ from lemmy_safety.cli.output.text import plural, printable, write_json
 from lemmy_safety.cli.process.starting import INTERRUPTED
 from lemmy_safety.cli.process.stopping import StopSignals
 from lemmy_safety.errors import ActionRefused, BreakerTripped, LemmySafetyError
-from lemmy_safety.pictrs.deletions import what_remains
+from lemmy_safety.pictrs.deletions import what_may_return, what_remains
 from lemmy_safety.records import ActionState, Review
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def delete_flagged(ctx: click.Context, keys: tuple[str, ...], *, yes: bool, as_j
     if as_json:
         write_json(outcome.as_dict())
     elif not outcome.stopped:
-        show_next(after_deletion(held=outcome.held, left=outcome.left))
+        show_next(after_deletion(held=outcome.held, asks=outcome.asks, left=outcome.left))
     if outcome.stopped:
         ctx.exit(INTERRUPTED)
     if outcome.held:
@@ -115,6 +115,11 @@ class DeletionOutcome:
 
     reports: list[ActionReport] = field(default_factory=list)
     stopped: bool = False
+    tells_pictrs: bool = False
+
+    def replace(self, report: ActionReport) -> None:
+        """Keep the later of two reports about an object."""
+        self.reports = [report if one.key == report.key else one for one in self.reports]
 
     @property
     def left(self) -> int:
@@ -125,12 +130,18 @@ class DeletionOutcome:
         """How many of the remaining ones the circuit breaker holds for a person."""
         return sum(report.held for report in self.reports)
 
+    @property
+    def asks(self) -> int:
+        """How many of the remaining ones wait for a person to decide about each."""
+        return sum(report.asks for report in self.reports)
+
     def as_dict(self) -> dict[str, object]:
         """Plain JSON types; ``state`` is done, refused (changed since), failed (permanently) or intended (later)."""
         return {
             "done": len(self.reports) - self.left,
             "left": self.left,
             "held": self.held,
+            "asks": self.asks,
             "stopped": self.stopped,
             "results": [
                 {
@@ -158,7 +169,7 @@ def carry_out(
 
     :raises LedgerError: nothing can be recorded; then nothing more is deleted.
     """
-    outcome = DeletionOutcome()
+    outcome = DeletionOutcome(tells_pictrs=runner.tells_pictrs)
     try:
         with Teller() as tell:
             for report in runner.act_on_flagged(rows, DELETE, approved=approved):
@@ -168,6 +179,10 @@ def carry_out(
                 if stop.is_set():
                     outcome.stopped = len(outcome.reports) < len(rows)
                     break
+            for report in runner.settle(stop.wait):
+                outcome.replace(report)
+                if not quiet and not outcome.stopped:
+                    tell(f"  {report.state.value:8}  {printable(report.key)}  ({printable(report.detail)})")
     except LemmySafetyError:
         if not quiet and outcome.reports:  # even after an error, these were deleted
             _sum_up(outcome)
@@ -187,8 +202,12 @@ def _sum_up(outcome: DeletionOutcome) -> None:
     click.echo(f"{plural(done, 'object')} deleted{tail}.")
     if outcome.held:
         warn(f"The circuit breaker is tripped, so {plural(outcome.held, 'object')} had to stay.")
-    if done:
+    if outcome.asks:
+        warn(f"{plural(outcome.asks, 'object')} {'waits' if outcome.asks == 1 else 'wait'} for your decision.")
+    if done and not outcome.tells_pictrs:
         click.echo(f"\n{what_remains(done)}")
+    if files := sum(report.result.as_file for report in outcome.reports):
+        click.echo(f"\n{what_may_return(files)}")
 
 
 def open_rows(ledger: Ledger, storage: str, keys: Sequence[str] | None) -> list[FlaggedRow]:

@@ -27,7 +27,6 @@ from lemmy_safety.errors import (
     ObjectsUnchecked,
     PassRunning,
 )
-from lemmy_safety.pictrs.deletions import what_remains
 from lemmy_safety.settings import choose_storage
 
 if TYPE_CHECKING:
@@ -165,8 +164,8 @@ def _watch(settings: Settings) -> None:
 
 def _show_consequences(summary: PassSummary, settings: Settings) -> None:
     """What the numbers mean for the admin; what to do about it comes after."""
-    if summary.acted:
-        click.echo(f"\n{what_remains(summary.acted)}")
+    for sentence in summary.about_pictrs:
+        click.echo(f"\n{sentence}")
     left = summary.flagged - summary.acted
     if left > 0 and (summary.dry_run or settings.action == "report"):
         later = "with action delete" if settings.action == "report" else "without --dry-run"
@@ -176,6 +175,8 @@ def _show_consequences(summary: PassSummary, settings: Settings) -> None:
     elif summary.held:
         waiting = f"{plural(summary.held, 'object')} {'waits' if summary.held == 1 else 'wait'} for your decision"
         warn(f"The circuit breaker is tripped: nothing more is deleted, and {waiting}.")
+    elif summary.asks:
+        warn(f"{plural(summary.asks, 'flagged object')} {'waits' if summary.asks == 1 else 'wait'} for your decision.")
     elif summary.not_carried_out:
         warn(f"{plural(summary.not_carried_out, 'deletion')} could not be carried out.")
     elif left > 0 and not summary.stopped:

@@ -33,6 +33,10 @@ DELETE_REST = Step("lemmy-safety delete-flagged", "delete the rest; it asks firs
 WATCH = Step("lemmy-safety", "from now on: check what is newly uploaded")
 FIRST_EVENING = (TEMPLATE, DOCTOR, ESTIMATE, DRY_RUN, SEE, KEEP, DELETE_REST, WATCH)
 
+#: About a picture that would take others with it.
+SEE_PICTURE = Step("lemmy-safety picture KEY", "see the names in URLs that would go with one")
+CONFIRM = Step("lemmy-safety review confirm KEY", "let one go; the next pass removes it")
+
 #: What may come between them.
 RESUME = Step("lemmy-safety resume", "approve deleting the rest, and reset the circuit breaker")
 DELETE_APPROVED = Step("lemmy-safety delete-flagged", "delete now what you approved, or wait for the next pass")
@@ -71,6 +75,8 @@ def after_pass(summary: PassSummary, *, action: str) -> list[Step]:
         steps += [SEE, KEEP, DELETE_REST] if left > 0 else [Step(SEE.do, "see what earlier passes flagged")]
     elif summary.held:
         steps += [SEE, KEEP, RESUME]
+    elif summary.asks:
+        steps += [SEE, SEE_PICTURE, CONFIRM, KEEP]
     elif summary.not_carried_out:
         steps += [SEE_WHY, MAY_DELETE, DELETE_AGAIN]
     elif left > 0 and not summary.stopped:
@@ -91,10 +97,12 @@ def after_list(rows: Sequence[FlaggedRow], *, breaker_is_tripped: bool) -> list[
     return [*([MAY_DELETE] if refused else []), KEEP, RESUME if breaker_is_tripped else DELETE_REST]
 
 
-def after_deletion(*, held: int, left: int) -> list[Step]:
-    """What to do after ``delete-flagged``: about what the circuit breaker held, or about what else is left."""
+def after_deletion(*, held: int, asks: int, left: int) -> list[Step]:
+    """What to do after ``delete-flagged``: about what the circuit breaker held, what asks, or what else is left."""
     if held:
         return [SEE, KEEP, RESUME, DELETE_APPROVED]
+    if asks:
+        return [SEE, SEE_PICTURE, CONFIRM, KEEP]
     return [SEE_WHY, MAY_DELETE, DELETE_AGAIN] if left else []
 
 

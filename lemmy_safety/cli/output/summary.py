@@ -21,6 +21,8 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
     acted = f"{summary.acted:,}"
     if summary.dry_run:
         acted += " (dry run: the storage was left alone)"
+    elif summary.purged:
+        acted += f" ({plural(summary.purged, 'picture')} removed through pict-rs, with {_aliases(summary.aliases)})"
     lines = [
         ("seen", f"{summary.seen:,}"),
         ("skipped, unchanged", f"{summary.skipped:,}"),
@@ -40,9 +42,12 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         ("borderline", summary.borderline),
         ("not acted on, changed meanwhile", summary.refused),
         ("not acted on, refused by the storage", summary.action_failed),
-        ("not acted on, storage not reached", summary.action_postponed),
+        ("not acted on, storage or pict-rs not reached", summary.action_postponed),
+        ("deleted as files only", summary.as_files),
+        ("being removed by pict-rs", summary.removing),
         ("refused again and again", summary.stuck),
         ("waiting for a person", summary.held),
+        ("waiting for a decision on each", summary.asks),
         ("still being written", summary.waiting),
     ]
     lines[4:4] = [(label, f"{number:,}") for label, number in optional if number]
@@ -50,6 +55,10 @@ def summary_lines(summary: PassSummary) -> list[tuple[str, str]]:
         lines.append(("screen", screen_in_words(summary.screen)))
     lines += [("note", note) for note in summary.notes]
     return lines
+
+
+def _aliases(number: int) -> str:
+    return "1 alias" if number == 1 else f"{number:,} aliases"
 
 
 def _why(summary: PassSummary, numbers: Mapping[str, int]) -> list[tuple[str, str]]:

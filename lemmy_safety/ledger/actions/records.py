@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lemmy_safety.ledger.schema.codec import object_of
+from lemmy_safety.records import Review
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,7 +20,8 @@ class PendingAction:
     """An action whose intent is on disk. ``obj`` is the object as it was judged: act on nothing else.
 
     ``id`` is the number of its row in ``actions``: an object that is judged again gets a new one.
-    ``unreadable`` means that the object could not be decoded; otherwise a verdict is the reason.
+    ``unreadable`` means that the object could not be decoded; otherwise a verdict is the reason. ``confirmed``: a person
+    confirmed that the verdict is right.
     """
 
     id: int
@@ -27,6 +29,7 @@ class PendingAction:
     action: str
     sha256: str | None
     unreadable: bool = False
+    confirmed: bool = False
 
 
 def pending_action_of(row: AnyRow) -> PendingAction:
@@ -35,7 +38,12 @@ def pending_action_of(row: AnyRow) -> PendingAction:
     if obj is None:
         raise ValueError(f"{row.key!r} was never described")
     return PendingAction(
-        id=row.action_id, obj=obj, action=row.action_wanted, sha256=row.sha256, unreadable=row.outcome is None
+        id=row.action_id,
+        obj=obj,
+        action=row.action_wanted,
+        sha256=row.sha256,
+        unreadable=row.outcome is None,
+        confirmed=row.review is Review.CONFIRMED,
     )
 
 

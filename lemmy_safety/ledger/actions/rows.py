@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, null, select
 
 from lemmy_safety.ledger.actions.current import ACTING
 from lemmy_safety.ledger.database.chunks import chunks
@@ -108,7 +108,14 @@ def is_approved(connection: Connection, action_id: int) -> bool:
     return connection.execute(query).first() is not None
 
 
+def postpone(connection: Connection, action_id: int, detail: str, asks_since: datetime | None) -> None:
+    """Record what it waits for, if it is still intended; the first time that it asked is kept."""
+    since = null() if asks_since is None else func.coalesce(actions.c.asks_since, asks_since)
+    query = actions.update().where(actions.c.id == action_id, IS_INTENDED)
+    connection.execute(query.values(detail=clean_text(detail), asks_since=since))
+
+
 def close(connection: Connection, action_id: int, state: ActionState, detail: str, now: datetime) -> None:
     """Record how one ended, even if it was dropped while under way."""
-    values = {"state": state, "detail": clean_text(detail), "changed_at": now}
+    values = {"state": state, "detail": clean_text(detail), "changed_at": now, "asks_since": None}
     connection.execute(actions.update().where(actions.c.id == action_id).values(values))

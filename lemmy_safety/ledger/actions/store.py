@@ -142,6 +142,12 @@ class Actions:
             told = {"action": action.kind, "detail": detail, "judged_anew_meanwhile": row.action_id != id}
             connection.execute(events.insert().values(entry(place_of(row), kind, told, now)))
 
+    def postpone(self, id: int, detail: str, *, asks: bool) -> None:  # noqa: A002
+        """Record what an intended action waits for. ``asks``: a person has to decide about this very object."""
+        now = self._database.now()
+        with self._database.writing() as connection:
+            rows.postpone(connection, id, detail, now if asks else None)
+
     def approve(self, action_ids: Sequence[int]) -> int:
         """Record that a person approved exactly these actions; those no longer intended are left out.
 

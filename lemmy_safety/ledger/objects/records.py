@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from lemmy_safety.records import Assessment, StoredObject
+    from lemmy_safety.records import Assessment, ItemStatus, StoredObject
 
 
 class FailingObject(NamedTuple):
@@ -46,3 +46,14 @@ class OriginalOnRecord:
     run_id: int | None
     is_enough: bool
     longer_side: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What counts for an object now: its status after the last pass, whether it is flagged, and whether a person cleared
+    it.
+    """
+
+    status: ItemStatus
+    flagged: bool
+    cleared: bool

@@ -10,15 +10,22 @@ from lemmy_safety.ledger.actions.current import ACTING, EARLIER
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.objects import recording
 from lemmy_safety.ledger.objects.lookups import IS_OUTDONE, following_a_flag, outdone_keys
-from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects, OnRecord
+from lemmy_safety.ledger.objects.records import FailingObject, FailingObjects, OnRecord, Standing
 from lemmy_safety.ledger.rules import Known, PassTerms, still_valid
 from lemmy_safety.ledger.schema.codec import assessment_of, checked_keys, object_of
-from lemmy_safety.ledger.schema.conditions import IS_FLAGGED, IS_READ_AGAIN, IS_REFUSED, IS_RETRYABLE, IS_UNREADABLE
+from lemmy_safety.ledger.schema.conditions import (
+    FLAGGED,
+    IS_FLAGGED,
+    IS_READ_AGAIN,
+    IS_REFUSED,
+    IS_RETRYABLE,
+    IS_UNREADABLE,
+)
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
 from lemmy_safety.ledger.schema.tables import images, storages
 from lemmy_safety.ledger.schema.values import LEGACY
 from lemmy_safety.ledger.verdicts.lookups import verdict_for
-from lemmy_safety.records import ItemStatus
+from lemmy_safety.records import ItemStatus, Outcome, Review
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +34,9 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.database.database import Database
     from lemmy_safety.ledger.verdicts.records import KnownVerdict
     from lemmy_safety.records import ActionPlan, ItemResult, Ruleset, StoredObject
+
+#: Rows read at a time.
+_PAGE = 1000
 
 
 class Objects:
@@ -148,6 +158,41 @@ class Objects:
             query = select(images).where(images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
             row = connection.execute(query).one_or_none()
         return None if row is None else object_of(row)
+
+    def standing(self, storage: str, key: str) -> Standing | None:
+        """What counts for an object of a storage now; None if nothing is recorded about it."""
+        checked_keys([key])
+        query = select(images.c.status, FLAGGED.label("flagged"), images.c.review)
+        with self._database.reading() as connection:
+            here = (images.c.storage_id == storage_id_of(connection, storage), images.c.key == key)
+            row = connection.execute(query.where(*here)).one_or_none()
+        if row is None:
+            return None
+        return Standing(status=row.status, flagged=bool(row.flagged), cleared=row.review is Review.CLEARED)
+
+    def clear_look_alike(self, storage: str, key: str, *, most_bits: int) -> str | None:
+        """The key of an object that looks like this one and is not flagged, or that a person cleared.
+
+        Its PDQ hash differs in ``most_bits`` of 256 at most. None if there is none, or if this object has no PDQ hash.
+        Reads the hashes of the whole storage: seconds at a million objects.
+        """
+        checked_keys([key])
+        with self._database.reading() as connection:
+            storage_id = storage_id_of(connection, storage)
+            mine = connection.execute(
+                select(images.c.pdq).where(images.c.storage_id == storage_id, images.c.key == key)
+            ).scalar_one_or_none()
+            if mine is None:
+                return None
+            query = select(images.c.key, images.c.pdq).where(
+                images.c.storage_id == storage_id,
+                images.c.key != key,
+                images.c.pdq.is_not(None),
+                or_(images.c.outcome != Outcome.FLAGGED, images.c.review == Review.CLEARED),
+            )
+            bits = int(mine, 16)
+            with connection.execute(query.execution_options(yield_per=_PAGE)) as rows:
+                return next((row.key for row in rows if (int(row.pdq, 16) ^ bits).bit_count() <= most_bits), None)
 
     def on_record(self, keys: Sequence[str]) -> dict[str, OnRecord]:
         """What is recorded about keys, in whichever storage they are; of several, the last that was checked.

@@ -166,6 +166,8 @@ actions = Table(
     Column("changed_at", UtcDateTime),
     # When a person approved exactly this action.
     Column("approved_at", UtcDateTime),
+    # Since when a person has to decide about this very object; NULL otherwise.
+    Column("asks_since", UtcDateTime),
     Index("ix_actions_image_id", "image_id"),
     Index("ix_actions_started_at", "started_at"),
     Index("ix_actions_subject", "subject"),
