@@ -164,6 +164,18 @@ def test_a_picture_with_many_names_waits_for_a_person(world) -> None:
     assert world.act() == {"o": ActionState.DONE}
 
 
+def test_a_confirmation_before_it_asked_does_not_count(world) -> None:
+    """Many flags can be confirmed together; nobody knew then what would go with this one."""
+    picture(world, "o", *(f"{number}.png" for number in range(6)))
+    world.judge("o")
+    world.ledger.reviews.decide(["o"], Review.CONFIRMED)
+    assert world.act() == {"o": Wait.PERSON}
+    assert row_of(world.ledger, "o").asks
+    world.ledger.reviews.decide(["o"], Review.CONFIRMED)
+    assert not row_of(world.ledger, "o").asks
+    assert world.act() == {"o": ActionState.DONE}
+
+
 def test_names_that_come_at_the_last_moment_make_it_wait_too(world) -> None:
     picture(world, "o", "a.png")
     world.judge("o")

@@ -114,14 +114,23 @@ def _decide_chosen(decision: Review, chosen: FlagFilter, note: str, *, yes: bool
             open_rows = (row for row in ledger.reviews.flagged(storage=storage) if row.review is not decision)
             return (row for row in open_rows if chosen.matches(row, policy))
 
+        def decidable() -> Iterator[FlaggedRow]:
+            return (row for row in matching() if decision is not Review.CONFIRMED or not row.asks)
+
+        if decision is Review.CONFIRMED and (asking := sum(row.asks for row in matching())):
+            click.echo(
+                f"{plural(asking, 'object')} left out: a person has to decide about each. See 'lemmy-safety flagged', and "
+                "name their keys.",
+                err=True,
+            )
         # Decide only on what was counted and shown, not on what is flagged while the question waits. Ids increase.
-        shown = _preview(matching())
+        shown = _preview(decidable())
         if not shown:
             click.echo("No open flag matches.")
             return
         if not yes:
             _ask(decision, len(shown))
-        rows = (row for row in matching() if _holds(shown, row.id))
+        rows = (row for row in decidable() if _holds(shown, row.id))
         settled = _settle(ledger, rows, decision, note)
     click.echo(f"{plural(settled, 'object')} {decision.value}.")
 

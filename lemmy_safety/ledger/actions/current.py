@@ -25,6 +25,7 @@ ACTION_COLUMNS = (
     actions.c.changed_at.label("action_at"),
     actions.c.detail.label("action_detail"),
     actions.c.approved_at.label("action_approved_at"),
+    actions.c.asks_since.label("action_asks_since"),
 )
 
 #: Of ``WITH_ACTION``: nothing has been carried out yet.

@@ -21,7 +21,7 @@ class PendingAction:
 
     ``id`` is the number of its row in ``actions``: an object that is judged again gets a new one.
     ``unreadable`` means that the object could not be decoded; otherwise a verdict is the reason. ``confirmed``: a person
-    confirmed that the verdict is right.
+    decided that it goes, after it had asked.
     """
 
     id: int
@@ -43,8 +43,14 @@ def pending_action_of(row: AnyRow) -> PendingAction:
         action=row.action_wanted,
         sha256=row.sha256,
         unreadable=row.outcome is None,
-        confirmed=row.review is Review.CONFIRMED,
+        confirmed=is_confirmed(row),
     )
+
+
+def is_confirmed(row: AnyRow) -> bool:
+    """Whether a person decided that this very object goes, knowing that it asked."""
+    asked_at, decided_at = row.action_asks_since, row.review_at
+    return row.review is Review.CONFIRMED and None not in (asked_at, decided_at) and decided_at >= asked_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

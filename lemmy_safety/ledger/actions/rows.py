@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, func, null, select
+from sqlalchemy import bindparam, func, select
 
 from lemmy_safety.ledger.actions.current import ACTING
 from lemmy_safety.ledger.database.chunks import chunks
@@ -110,7 +110,7 @@ def is_approved(connection: Connection, action_id: int) -> bool:
 
 def postpone(connection: Connection, action_id: int, detail: str, asks_since: datetime | None) -> None:
     """Record what it waits for, if it is still intended; the first time that it asked is kept."""
-    since = null() if asks_since is None else func.coalesce(actions.c.asks_since, asks_since)
+    since = actions.c.asks_since if asks_since is None else func.coalesce(actions.c.asks_since, asks_since)
     query = actions.update().where(actions.c.id == action_id, IS_INTENDED)
     connection.execute(query.values(detail=clean_text(detail), asks_since=since))
 

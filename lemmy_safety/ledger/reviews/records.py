@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from lemmy_safety.ledger.actions.records import is_confirmed
 from lemmy_safety.ledger.schema.codec import NO_DECODER, assessment_of, object_of
-from lemmy_safety.records import UNDECODED, ItemStatus
+from lemmy_safety.records import UNDECODED, ActionState, ItemStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from lemmy_safety.ledger.schema.codec import AnyRow
     from lemmy_safety.ledger.schema.values import EventKind, Origin
-    from lemmy_safety.records import ActionState, Assessment, Review, StoredObject
+    from lemmy_safety.records import Assessment, Review, StoredObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,8 @@ class FlaggedRow:
     origin: Origin
     action_approved: bool = False
     """A person approved the action that is due."""
+    asks: bool = False
+    """The action waits for a person to decide about this very object."""
     refusals: int = 0
     """How often an action on this object, with these bytes, was refused or failed."""
     to_be_read: bool = False
@@ -74,6 +77,7 @@ def flagged_row_of(row: AnyRow, *, refusals: int = 0) -> FlaggedRow:
         action_at=row.action_at,
         action_detail=row.action_detail or "",
         action_approved=row.action_approved_at is not None,
+        asks=row.action_state is ActionState.INTENDED and row.action_asks_since is not None and not is_confirmed(row),
         review=row.review,
         review_note=row.review_note,
         review_at=row.review_at,

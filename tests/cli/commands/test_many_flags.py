@@ -207,3 +207,29 @@ def test_a_command_that_is_killed_goes_on_where_it_was(database):
     done = decided(database)
     assert half.items() <= done.items()
     assert len(done) == 4001
+
+
+def test_what_asks_for_a_decision_on_each_is_not_confirmed_with_others(call, database):
+    """Its removal takes other people's uploads along, so that a person has to name it."""
+    with open_ledger(sqlite_url(database)) as ledger:
+        record(
+            ledger,
+            [row("asks", finding("clip", "csam", 1.0)), row("goes", finding("clip", "csam", 1.0))],
+            storage=LOCAL,
+        )
+        (asking,) = (one for one in ledger.actions.unfinished(LOCAL) if one.obj.key == "asks")
+        ledger.actions.postpone(asking.id, "7 aliases would go", asks=True)
+    done = call("review", "confirm", "--detector", "clip", "--yes")
+    assert "1 object left out: a person has to decide about each." in done.stderr
+    assert decided(database) == {"clip": "confirmed", "goes": "confirmed"}
+    assert call("review", "confirm", "asks").exit_code == 0
+    assert decided(database)["asks"] == "confirmed"
+
+
+def test_what_asks_can_be_cleared_with_others(call, database):
+    with open_ledger(sqlite_url(database)) as ledger:
+        record(ledger, [row("asks", finding("clip", "csam", 1.0))], storage=LOCAL)
+        (asking,) = ledger.actions.unfinished(LOCAL)
+        ledger.actions.postpone(asking.id, "7 aliases would go", asks=True)
+    assert call("review", "clear", "--detector", "clip", "--yes").exit_code == 0
+    assert decided(database) == {"clip": "cleared", "asks": "cleared"}
