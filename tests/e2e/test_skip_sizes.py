@@ -176,7 +176,7 @@ def test_after_migrate_store_nothing_is_judged_again(server_and_url, url, tmp_pa
     try:
         subprocess.run(
             [_program(STABLE), "migrate-store", "filesystem", "-p", str(old), "filesystem", "-p", str(new)],
-            env=server._environment,
+            env=server.environment,
             cwd=server.folder,
             check=True,
             capture_output=True,

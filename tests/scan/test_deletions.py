@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from support.ledger.legacy import FIRST_SEEN, write_ancestor_database
-from support.scan.passes import WatchedStorage, keys_in, minutes_ago, put, scanner_over
+from support.scan.passes import UNLIMITED, WatchedStorage, deleting, keys_in, minutes_ago, put, scanner_over
 from support.scan.scanned_store import CANARIES, SWEEP, Recognizer, canary_thumbnail, picture
 
+from lemmy_safety.actions import CircuitBreaker
 from lemmy_safety.detectors.hashes.canary import canary_png
 from lemmy_safety.errors import LedgerFull, ObjectGone
 from lemmy_safety.records import UNKNOWN_TIME, ActionPlan, ActionState, Finding, Review
@@ -24,7 +25,7 @@ def test_a_store_that_is_not_mounted_finishes_no_deletion(store, database):
     store.mkdir()
     with scanner_over(store, database) as scanner:
         rows = list(scanner.ledger.reviews.flagged())
-        reports = list(scanner._runner.act_on_flagged(rows, "delete"))
+        reports = list(deleting(scanner.storage, scanner.ledger).act_on_flagged(rows, "delete"))
         assert [report.state for report in reports] == [ActionState.INTENDED] * 2
     store.rmdir()
     away.rename(store)
@@ -44,7 +45,7 @@ def test_an_ancestors_object_that_comes_back_is_not_deleted_unseen(store, databa
     before = keys_in(store)
     with scanner_over(store, database, storage=ComingBack(store)) as scanner:
         rows = list(scanner.ledger.reviews.flagged())
-        reports = list(scanner._runner.act_on_flagged(rows, "delete"))
+        reports = list(deleting(scanner.storage, scanner.ledger).act_on_flagged(rows, "delete"))
     assert [report.detail for report in reports] == ["was already gone"]
     assert scanner.storage.deletes == []
     assert keys_in(store) == before
@@ -70,7 +71,7 @@ def test_an_ancestors_object_is_deleted_only_if_its_date_proves_that_it_is_the_j
     with scanner_over(store, database) as scanner:
         scanner.storage.clock.ahead = -behind
         rows = [row for row in scanner.ledger.reviews.flagged() if row.key == key]
-        (report,) = scanner._runner.act_on_flagged(rows, "delete")
+        (report,) = deleting(scanner.storage, scanner.ledger).act_on_flagged(rows, "delete")
         assert (report.state is ActionState.DONE, key not in keys_in(store)) == (deleted, deleted)
 
 
@@ -80,7 +81,9 @@ def test_what_a_reviewer_clears_while_its_deletion_is_queued_is_left_alone(store
         scanner.run(SWEEP)
         queued = scanner.ledger.actions.intend(scanner.storage.name, sorted(CANARIES), ActionPlan("delete"))
         scanner.ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
-        reports = {report.key: report.state for report in map(scanner._runner.carry_out, queued)}
+        reports = {
+            report.key: report.state for report in map(deleting(scanner.storage, scanner.ledger).carry_out, queued)
+        }
     assert reports["2/13/99/canary"] is ActionState.NONE
     assert CANARIES & keys_in(store) == {"2/13/99/canary"}
 
@@ -90,17 +93,16 @@ def test_a_clearing_in_the_last_moment_is_heeded(store, database):
     with scanner_over(store, database, dry_run=True) as scanner:
         scanner.run(SWEEP)
         (queued,) = scanner.ledger.actions.intend(scanner.storage.name, ["2/13/99/canary"], ActionPlan("delete"))
-        guard, ledger = scanner._runner.guard, scanner.ledger
+        ledger = scanner.ledger
 
         class AskedTooLate:
             holds = guard.holds
 
             def admits(self, action_id, so_far):
                 ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
-                return guard.admits(action_id, so_far)
+                return CircuitBreaker(ledger, UNLIMITED).admits(action_id, so_far)
 
-        scanner._runner.guard = AskedTooLate()
-        report = scanner._runner.carry_out(queued)
+        report = deleting(scanner.storage, ledger, guard=AskedTooLate()).carry_out(queued)
     assert (report.state, report.detail, report.held) == (ActionState.NONE, "not wanted any more", False)
     assert "2/13/99/canary" in keys_in(store)
 
@@ -113,7 +115,8 @@ def test_an_object_that_changed_before_its_deletion_is_reported_and_judged_anew(
         put(store, key, canary_thumbnail() + b"x", modified_at=minutes_ago(90))
         for _ in range(2):
             rows = [row for row in scanner.ledger.reviews.flagged() if row.key == key]
-            assert [report.state for report in scanner._runner.act_on_flagged(rows, "delete")] == [ActionState.REFUSED]
+            reports = deleting(scanner.storage, scanner.ledger).act_on_flagged(rows, "delete")
+            assert [report.state for report in reports] == [ActionState.REFUSED]
     with scanner_over(store, database, prefix="2/") as scanner:
         summary = scanner.run(PassRequest(kind="daemon", since=minutes_ago(5)))
     assert (summary.checked, summary.flagged, summary.acted) == (1, 1, 1)

@@ -71,16 +71,21 @@ def make_the_very_file_too_large(scanner, store):
     scanner.engine.limits = replace(scanner.engine.limits, max_bytes=len(LOST) - 1)
 
 
-def go_on_writing_to_a_file(scanner, store):
-    real = scanner.storage._stat
-    put(store, "young", picture(5), modified_at=minutes_ago(-1))
+class Growing(WatchedStorage):
+    """A file named ``young`` is written to whenever it is described."""
 
-    def stat(key):
+    def __init__(self, root):
+        super().__init__(root)
+        self.files = root
+
+    def _stat(self, key):
         if key == "young":
-            put(store, "young", picture(6), modified_at=minutes_ago(-2))
-        return real(key)
+            put(self.files, "young", picture(6), modified_at=minutes_ago(-2))
+        return super()._stat(key)
 
-    scanner.storage._stat = stat
+
+def go_on_writing_to_a_file(scanner, store):
+    put(store, "young", picture(5), modified_at=minutes_ago(-1))
 
 
 @pytest.mark.long
@@ -91,7 +96,7 @@ def go_on_writing_to_a_file(scanner, store):
 )
 def test_a_pass_that_could_not_read_everything_proves_nothing(store, database, how):
     """What it could not read may be what is looked for."""
-    with scanner_over(store, database, dry_run=True) as scanner:
+    with scanner_over(store, database, dry_run=True, storage=Growing(store)) as scanner:
         let_in(scanner.ledger, stored_in=scanner.storage.name)
         how(scanner, store)
         assert open_after(scanner) == 1
@@ -123,15 +128,14 @@ def test_a_pass_over_a_part_proves_nothing(store, database, options, request_):
 
 def test_a_folder_that_may_not_be_listed_proves_nothing(store, database):
     """The pass ends with an error that says so."""
-    with scanner_over(store, database, dry_run=True) as scanner:
-        let_in(scanner.ledger, stored_in=scanner.storage.name)
-        real = scanner.storage._list
 
-        def listing(**how):
-            yield from real(**how)
+    class PartlyClosed(WatchedStorage):
+        def _list(self, **how):
+            yield from super()._list(**how)
             raise AccessDenied("one folder may not be read")
 
-        scanner.storage._list = listing
+    with scanner_over(store, database, dry_run=True, storage=PartlyClosed(store)) as scanner:
+        let_in(scanner.ledger, stored_in=scanner.storage.name)
         with pytest.raises(AccessDenied):
             scanner.run(SWEEP)
         assert scanner.ledger.uploads.count_unchecked() == 1

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,7 @@ def test_the_write_that_still_succeeds_on_a_full_disk_proves_nothing(tmp_path):
 @given(free=st.integers(0, 10 * LEAST_ROOM), total=st.one_of(st.just(0), st.integers(1, 2**60)))
 def test_room_is_judged_by_what_is_left(tmp_path_factory, free, total):
     """A file system that says that its size is 0 says nothing. The figures are given, since disks of all sizes are not at hand."""
-    usage = shutil._ntuple_diskusage(total, total - free, free)
+    usage = SimpleNamespace(total=total, used=total - free, free=free)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _path: usage)
         path = tmp_path_factory.getbasetemp() / "some.db"

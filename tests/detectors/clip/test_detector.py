@@ -8,7 +8,7 @@ import pytest
 import torch
 from horde_safety.nsfw_checker_class import NSFWChecker
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip.detectors import clip_detector, in_new_process, rules_of
+from support.clip.detectors import clip_detector, features_of, in_new_process, rules_of
 from support.clip.pictures import sample_of, sample_pictures
 
 from lemmy_safety.detectors.clip.heads.base import ProofUnavailable
@@ -47,7 +47,7 @@ def plant(opened):
     Two words of the rules, one that means a young subject and one that means nudity, are made similar to the pictures
     that must have them; all others to none. The pictures' features are those that the real encoder computed.
     """
-    features = opened._encoder.encode_images([CLEAR, NUDE, YOUNG, BOTH]).double()
+    features = features_of(opened, [CLEAR, NUDE, YOUNG, BOTH]).double()
     inverse = torch.linalg.pinv(features)
     checker = NSFWChecker(rules_of(opened)._features, None)
     young = next(iter(checker.underage_danger_concepts))
@@ -136,7 +136,7 @@ def test_an_empty_batch_has_no_findings(planted):
 def test_older_rules_report_csam_and_nsfw(model, weights, folder):
     """With USE_NEW_SAFETY=false the older rules judge: three young words and a lewd one make a hit."""
     with detector(model, weights, folder, use_new_safety=False) as opened:
-        inverse = torch.linalg.pinv(opened._encoder.encode_images([CLEAR, NUDE]).double())
+        inverse = torch.linalg.pinv(features_of(opened, [CLEAR, NUDE]).double())
         everything = (inverse @ torch.tensor([0.0, 0.3], dtype=torch.float64)).float()
         (words,) = rules_of(opened).word_lists
         rules_of(opened).use_text_features({words: everything.repeat(len(words), 1)})
@@ -323,7 +323,7 @@ def test_an_nsfw_that_the_screen_says_is_marked(screened):
 def test_an_nsfw_that_is_not_certain_is_marked_although_it_is_no_hit(screened):
     """Where the screen cannot tell, and says no, a finding without a hit says so."""
     stage = screened._screening._stages[0]
-    at_the_limit = screened._encoder.encode_images([NUDE])[0]
+    at_the_limit = features_of(screened, [NUDE])[0]
     limits = rules_of(screened).checker.nsfw_isolated_concepts
     word = next(iter(limits))
     place = rules_of(screened).words().index(word)

@@ -18,7 +18,7 @@ from horde_safety import interrogate
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip.detectors import clip_detector, rules_of
+from support.clip.detectors import clip_detector, features_of, rules_of
 from support.clip.pictures import sample_of, sample_pictures
 
 pytestmark = [
@@ -93,7 +93,7 @@ def world(request, tmp_path_factory):
     images = [Image.fromarray(picture) for picture in pictures]
     with clip_detector(name, checkpoint, folder, batch_size=8) as detector:
         checkpoint.unlink()  # 855 MB of ViT-L-14; the detector keeps no hold on the file
-        features = detector._encoder.encode_images(pictures)
+        features = features_of(detector, pictures)
         yield SimpleNamespace(
             detector=detector,
             features=features,
@@ -158,7 +158,7 @@ def same_but_for_rounding(ours, expected):
 def test_our_encoder_equals_the_reference(world):
     """One by one our features are the reference's to the last bit; in batches of 8 they differ by fp32 rounding."""
     world.detector._encoder.batch_size = 1
-    single = world.detector._encoder.encode_images(world.pictures[:ONE_BY_ONE])
+    single = features_of(world.detector, world.pictures[:ONE_BY_ONE])
     world.detector._encoder.batch_size = 8
 
     assert torch.equal(single, world.reference_features[:ONE_BY_ONE])

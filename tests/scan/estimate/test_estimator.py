@@ -56,18 +56,22 @@ def many(store):
     return store
 
 
+def engine_of(storage, detectors, rate=None):
+    return ThreadsEngine(
+        storage=storage,
+        detectors=detectors,
+        policy=build_policy(nudenet_flags=False),
+        decoder=InlineDecoder(MediaLimits(max_bytes=10_000_000, max_pixels=40_000_000)),
+        limits=EngineLimits(threads=4, decode_workers=2, max_bytes=10_000_000, memory_bytes=50_000_000),
+        rate=rate,
+    )
+
+
 def estimator_over(root, detectors, *, storage=None, stop=None, rate=None, **options):
     storage = storage or WatchedStorage(root)
 
     def engine_with(some):
-        return ThreadsEngine(
-            storage=storage,
-            detectors=some,
-            policy=build_policy(nudenet_flags=False),
-            decoder=InlineDecoder(MediaLimits(max_bytes=10_000_000, max_pixels=40_000_000)),
-            limits=EngineLimits(threads=4, decode_workers=2, max_bytes=10_000_000, memory_bytes=50_000_000),
-            rate=rate,
-        )
+        return engine_of(storage, some, rate)
 
     return Estimator(
         storage=storage, detectors=detectors, engine_with=engine_with, stop=stop or threading.Event(), **options
@@ -202,11 +206,12 @@ def test_a_stop_ends_a_trial_at_once(many):
 @pytest.mark.long
 def test_no_object_of_a_trial_is_left_in_memory_budgets(many):
     """One trial after the other with the same detectors, as an estimate does it."""
-    estimator = estimator_over(many, [HashesDetector()])
+    storage, detectors = WatchedStorage(many), [HashesDetector()]
+    estimator = estimator_over(many, detectors, storage=storage)
     counted = estimator.count(sample=53)
     estimator.start(counted.sample)
     for _ in range(3):
-        trial = try_out(estimator._engine(["hashes"]), counted.sample, most_s=60.0, stop=threading.Event())
+        trial = try_out(engine_of(storage, detectors), counted.sample, most_s=60.0, stop=threading.Event())
         assert trial.finished == 53
 
 

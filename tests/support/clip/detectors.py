@@ -12,6 +12,7 @@ from lemmy_safety.detectors.clip.heads.horde.head import HordeHead
 from lemmy_safety.detectors.clip.model import ClipModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lemmy_safety.detectors.clip.heads.horde.rules import HordeRules
@@ -40,6 +41,11 @@ def rules_of(detector: ClipDetector) -> HordeRules:
     (head,) = detector.heads
     assert isinstance(head, HordeHead)
     return head.rules
+
+
+def features_of(detector: ClipDetector, pictures: Sequence[Any]) -> Any:
+    """What the reference encoder of an open detector computes, before any head interprets it."""
+    return detector._encoder.encode_images(pictures)
 
 
 def in_new_process(code: str, **environ: str) -> subprocess.CompletedProcess[str]:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, MetaData, Table, inspect
 
-from alembic import command
 from lemmy_safety.ledger.database.engine import make_engine, upgrading, use_wal
 from lemmy_safety.ledger.database.urls import parse_url
 from lemmy_safety.ledger.schema import migrations
@@ -24,7 +24,7 @@ _NEUTRAL = {str: "", bytes: b"", bool: False, int: 1, float: 0.0, datetime: date
 
 def revisions() -> list[str]:
     """All revisions of the schema, from the first to the newest."""
-    script = migrations.ScriptDirectory.from_config(migrations._config())
+    script = ScriptDirectory(str(migrations.script_location()))
     return [one.revision for one in script.walk_revisions()][::-1]
 
 
@@ -33,7 +33,7 @@ def old_ledger(url: str, revision: str) -> Iterator[Connection]:
     """Make the schema of that revision in an empty database; the transaction to write rows in."""
     engine = make_engine(parse_url(url))
     with upgrading(engine) as connection:
-        command.upgrade(migrations._config(connection), revision)
+        migrations.bring_to(connection, revision)
         yield connection
     use_wal(engine)
     engine.dispose()

@@ -88,6 +88,16 @@ UNLIMITED = ActionLimits(first=1_000_000, per_day=1_000_000, share=100.0)
 NO_PAUSES = Pauses()
 
 
+def deleting(storage, ledger, *, guard=None) -> ActionRunner:
+    """A runner of actions whose circuit breaker admits everything, unless another guard is given."""
+    return ActionRunner(
+        storage=storage,
+        ledger=ledger,
+        actions={DeleteAction.name: DeleteAction()},
+        guard=guard or CircuitBreaker(ledger, UNLIMITED),
+    )
+
+
 @contextmanager
 def scanner_over(
     root: Path,
@@ -137,12 +147,7 @@ def scanner_over(
                 skip_plain=skip_plain,
                 rate=rate,
             ),
-            runner=ActionRunner(
-                storage=storage,
-                ledger=ledger,
-                actions={DeleteAction.name: DeleteAction()},
-                guard=CircuitBreaker(ledger, limits),
-            ),
+            runner=deleting(storage, ledger, guard=CircuitBreaker(ledger, limits)),
             options=ScanOptions(dry_run=dry_run, plan=plan, prefix=prefix, pauses=pauses),
             stop=stop or threading.Event(),
             listener=listener,

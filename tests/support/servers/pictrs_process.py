@@ -98,7 +98,7 @@ class Pictrs:
             shim = folder / "bin" / "magick"
             shim.write_text(_MAGICK_6.format(convert=_convert()))
             shim.chmod(0o755)
-        self._environment = {
+        self.environment = {
             "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
             "PICTRS__SERVER__ADDRESS": f"127.0.0.1:{self.port}",
@@ -119,7 +119,7 @@ class Pictrs:
             self._process = subprocess.Popen(
                 [_program(self.version), "run"],
                 cwd=self.folder,
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -149,12 +149,12 @@ class Pictrs:
 
     def change(self, **settings: str) -> None:
         """Other environment variables from the next start on."""
-        self._environment.update(settings)
+        self.environment.update(settings)
 
     def forget(self, *names: str) -> None:
         """Start without these environment variables from now on."""
         for name in names:
-            self._environment.pop(name, None)
+            self.environment.pop(name, None)
 
     def __enter__(self) -> Self:
         self.start()

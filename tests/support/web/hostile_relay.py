@@ -22,7 +22,7 @@ class HostileRelay:
     """``answer`` makes the raw bytes of an answer from method and path; ``sent`` are bytes that went out, ``seen`` requests."""
 
     def __init__(self, answer: Callable[[str, str], Iterable[bytes]]) -> None:
-        self._answer = answer
+        self.answer = answer
         self.sent = 0
         self.seen: list[tuple[str, str]] = []
         self.heads: list[dict[str, str]] = []
@@ -44,7 +44,7 @@ class HostileRelay:
                 outer.seen.append((self.command, self.path))
                 outer.heads.append(dict(self.headers))
                 with suppress(OSError):  # the client hangs up when it has enough
-                    for piece in outer._answer(self.command, self.path):
+                    for piece in outer.answer(self.command, self.path):
                         self.wfile.write(piece)
                         outer.sent += len(piece)
                         if outer.over.is_set() or outer.sent > ENOUGH:

@@ -138,10 +138,10 @@ class PictrsSafetyServer:
             def log_message(self, *_: object) -> None: ...
 
             def do_GET(self) -> None:
-                outer._get(self)
+                outer.get(self)
 
             def do_POST(self) -> None:
-                outer._post(self)
+                outer.post(self)
 
         self._server = _MortalServer(("127.0.0.1", self.port), Handler)
         self.port = self._server.server_address[1]
@@ -177,7 +177,7 @@ class PictrsSafetyServer:
     def _json(self, handler: BaseHTTPRequestHandler, status: int, fields: dict[str, Any]) -> None:
         self._send(handler, status, {"Content-Type": "application/json"}, json.dumps(fields).encode())
 
-    def _get(self, handler: BaseHTTPRequestHandler) -> None:
+    def get(self, handler: BaseHTTPRequestHandler) -> None:
         with self._lock:
             self.asked += 1
             if self.override:
@@ -196,7 +196,7 @@ class PictrsSafetyServer:
         headers = {"Content-Disposition": f"attachment; filename={name}", "Content-Type": "image/png"}
         self._send(handler, 200, headers, data)
 
-    def _post(self, handler: BaseHTTPRequestHandler) -> None:
+    def post(self, handler: BaseHTTPRequestHandler) -> None:
         fields = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         if handler.headers.get("apikey") != KEY:
             self._json(handler, 403, {"message": "Access Denied"})

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
+from support.clip.detectors import features_of
 from support.clip.pictures import sample_of, sample_pictures
 from support.clip.planted_words import planted_words
 from support.examples import examples
@@ -241,7 +242,7 @@ def with_two_heads(tmp_path_factory):
     weights = save_safetensors(random_clip(name, seed=1), folder / "weights.safetensors")
     model = ClipModel(name=name, weights=weights, device="cpu", cache_dir=folder / "cache")
     with ClipDetector(model, [HordeHead()], screen="off") as plain:
-        features = plain._encoder.encode_images(PICTURES)
+        features = features_of(plain, PICTURES)
     _, _, axes = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False)
     limit = float((features @ axes[0]).quantile(0.9))
 

@@ -11,7 +11,7 @@ from horde_safety.deep_danbooru_model import DeepDanbooruModel
 from horde_safety.nsfw_checker_class import NSFWChecker
 from PIL import Image
 from support.clip.checkpoints import random_clip, register_tiny, save_safetensors
-from support.clip.detectors import clip_detector, rules_of
+from support.clip.detectors import clip_detector, features_of, rules_of
 from support.clip.horde_vectors import TableInterrogator
 from support.clip.pictures import sample_of, sample_pictures
 
@@ -49,7 +49,7 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
             words: torch.tensor([interrogator.table[word] for word in words]) for words in rules_of(detector).word_lists
         }
         # Every picture's feature answers the same similarities: what differs between them is what DeepDanbooru sees.
-        inverse = torch.linalg.pinv(detector._encoder.encode_images(pictures).double()) @ torch.ones(3).double()
+        inverse = torch.linalg.pinv(features_of(detector, pictures).double()) @ torch.ones(3).double()
         rules_of(detector).use_text_features(
             {words: torch.outer(values.double(), inverse).float() for words, values in row.items()}
         )
@@ -57,7 +57,7 @@ def test_drawings_are_judged_with_deepdanbooru_as_the_package_does(weights, tmp_
         labels = set()
         for picture in pictures:
             expected = checker.check_for_nsfw(Image.fromarray(picture))
-            features = detector._encoder.encode_images([picture])
+            features = features_of(detector, [picture])
             ours = rules_of(detector).judge(features, Image.fromarray(picture))
             assert "rating:safe" in ours.reference.nsfw_concepts_identified
             assert ours.reference == expected

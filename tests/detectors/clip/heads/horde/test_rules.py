@@ -146,8 +146,8 @@ def test_each_rule_set_asks_for_its_own_words():
     new, older = HordeRules(use_new_safety=True), HordeRules(use_new_safety=False)
 
     assert [len(words) for words in new.word_lists] == [
-        len(new._checker.all_predicates),
-        len(new._checker.all_nsfw_concepts),
+        len(new.checker.all_predicates),
+        len(new.checker.all_nsfw_concepts),
     ]
     assert len(older.word_lists) == 1
     assert new.digest != older.digest
