@@ -193,6 +193,18 @@ def test_names_that_come_at_the_last_moment_make_it_wait_too(world) -> None:
     assert world.pictrs.purged == []
 
 
+def test_what_waits_for_a_person_is_told_apart_from_what_is_overdue(world) -> None:
+    picture(world, "o", *(f"{number}.png" for number in range(6)))
+    world.judge("o")
+    before = world.ledger.actions.stuck(due_before=datetime.now(UTC) + timedelta(hours=1))
+    world.act()
+    after = world.ledger.actions.stuck(due_before=datetime.now(UTC) + timedelta(hours=1))
+    assert (before.overdue, before.asks) == (1, 0)
+    assert (after.overdue, after.asks) == (0, 1)
+    world.ledger.reviews.decide(["o"], Review.CONFIRMED)
+    assert world.ledger.actions.stuck(due_before=datetime.now(UTC)).asks == 0
+
+
 def test_what_waits_for_a_person_is_not_counted_by_the_breaker(world) -> None:
     picture(world, "o", *(f"{number}.png" for number in range(6)))
     world.judge("o")

@@ -41,6 +41,10 @@ _MANY_PASSES = 3
 #: This many are shown; 'lemmy-safety unreadable' lists all.
 _NAMED_FAILING = 3
 
+_HINT_ASKS = (
+    "See them with 'lemmy-safety flagged', then for each: 'lemmy-safety review confirm KEY' or 'lemmy-safety review "
+    "clear KEY'."
+)
 _HINT_STUCK = (
     "See why: lemmy-safety flagged. Give the account the right to delete, or end the object lock. Keep false positives: "
     "lemmy-safety review clear KEY. Then: lemmy-safety delete-flagged"
@@ -145,6 +149,9 @@ def _stuck_actions(ledger: Ledger, settings: Settings) -> Iterator[Check]:
     detail = ", ".join(f"{number:,} {words}" for number, words in counted if number)
     if detail:
         yield fault("Database", "actions", ActionRefused(f"Deletions: {detail}.", hint=_HINT_STUCK))
+    if stuck.asks:
+        waits = f"{plural(stuck.asks, 'flagged picture')} {'waits' if stuck.asks == 1 else 'wait'} for your decision"
+        yield Check(area="Database", name="decisions", ok=None, detail=waits, fix=_HINT_ASKS)
 
 
 def _failing_objects(ledger: Ledger) -> Iterator[Check]:

@@ -58,12 +58,14 @@ class StuckActions:
     """Numbers of open actions that need a person.
 
     ``failed``: the storage refused the latest attempt (permissions, object lock). ``refused_again``: refused as changed
-    several times, although the bytes are the same. ``overdue``: intended long ago, and never carried out.
+    several times, although the bytes are the same. ``overdue``: intended long ago, and never carried out. ``asks``: wait
+    for a person to decide about each.
     """
 
     failed: int
     refused_again: int
     overdue: int
+    asks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from lemmy_safety.ledger.actions.current import IS_OPEN, WITH_ACTION
-from lemmy_safety.ledger.actions.records import StuckActions
+from lemmy_safety.ledger.actions.records import StuckActions, is_confirmed
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.schema.conditions import FLAGGED, UNREADABLE
 from lemmy_safety.ledger.schema.storages import among_few, storage_id_of
@@ -50,7 +50,7 @@ def count_refusals(connection: Connection, rows: Sequence[AnyRow]) -> dict[int, 
 
 
 def stuck_actions(connection: Connection, storage: str | None, *, due_before: datetime) -> StuckActions:
-    failed = again = overdue = 0
+    failed = again = overdue = asks = 0
     columns = (
         images.c.id,
         images.c.storage_id,
@@ -58,6 +58,9 @@ def stuck_actions(connection: Connection, storage: str | None, *, due_before: da
         images.c.sha256,
         actions.c.state.label("action_state"),
         actions.c.changed_at.label("action_at"),
+        actions.c.asks_since.label("action_asks_since"),
+        images.c.review,
+        images.c.review_at,
     )
     for which in (FLAGGED, UNREADABLE):
         query = select(*columns).select_from(WITH_ACTION)
@@ -66,8 +69,13 @@ def stuck_actions(connection: Connection, storage: str | None, *, due_before: da
         refusals = count_refusals(connection, [row for row in rows if row.action_state is ActionState.REFUSED])
         failed += sum(row.action_state is ActionState.FAILED for row in rows)
         again += sum(number >= MANY_REFUSALS for number in refusals.values())
-        overdue += sum(row.action_state is ActionState.INTENDED and row.action_at < due_before for row in rows)
-    return StuckActions(failed=failed, refused_again=again, overdue=overdue)
+        intended = [row for row in rows if row.action_state is ActionState.INTENDED]
+        asking = [row for row in intended if row.action_asks_since is not None and not is_confirmed(row)]
+        asks += len(asking)
+        overdue += sum(row.action_at < due_before for row in intended) - sum(
+            row.action_at < due_before for row in asking
+        )
+    return StuckActions(failed=failed, refused_again=again, overdue=overdue, asks=asks)
 
 
 def failed_keys(connection: Connection, storage: str, *, before: datetime) -> list[str]:
