@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from lemmy_safety.ledger import Ledger, Turn
+    from lemmy_safety.ledger import BreakerState, Ledger, Turn
     from lemmy_safety.records import PassSoFar
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,18 @@ class CircuitBreaker:
             turn.start(None if so_far is None else so_far.run_id)
         return True
 
+    def admits_repair(self, purge_id: int, *, approved: bool) -> bool:
+        """Whether ``repair`` may remove this picture now; if so, its start is on disk.
+
+        It counts like an action, because people's names for the picture go with it. But it never trips the breaker:
+        the file is gone already, and what flags pictures is not involved. ``approved``: a person approved exactly this.
+        """
+        with self._ledger.breaker.repair_turn(purge_id) as turn:
+            if not (approved or turn.was_started or self._left(turn.state, turn.started(midnight(turn.now))) > 0):
+                return False
+            turn.start(approved=approved)
+        return True
+
     def holds(self, action_id: int) -> bool:
         """Whether the breaker is tripped and no person approved exactly this action."""
         held = self._ledger.breaker.holds(action_id)
@@ -104,10 +116,12 @@ class CircuitBreaker:
     def room(self) -> int:
         """How many different pictures could be acted on now without a person, outside a pass."""
         breaker = self._ledger.breaker
-        state = breaker.state()
+        return self._left(breaker.state(), breaker.started(midnight(self._ledger.database.now())))
+
+    def _left(self, state: BreakerState, started: tuple[int, int]) -> int:
         if state.is_tripped:
             return 0
-        today, in_all = breaker.started(midnight(self._ledger.database.now()))
+        today, in_all = started
         left = self._limits.per_day - today
         if state.decided_at is None:
             left = min(left, self._limits.first - in_all)

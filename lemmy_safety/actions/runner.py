@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 _REST_OF_UNREADABLE = timedelta(minutes=10)
 
 #: Pauses before what was sent is looked at again. pict-rs 0.5.25 removes a picture in under a second.
-_LOOK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+LOOK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 #: Since it was queued, a person cleared the object, or it was judged again.
 _NOT_WANTED = ActionResult(state=ActionState.NONE, detail="not wanted any more")
@@ -138,7 +138,7 @@ class ActionRunner:
         yield from self._see_removed(wait, so_far)
 
     def _see_removed(self, wait: Callable[[float], bool], so_far: PassSoFar | None) -> Iterator[ActionReport]:
-        for seconds in _LOOK_AGAIN_S:
+        for seconds in LOOK_AGAIN_S:
             if not self._removing or wait(seconds):
                 return
             for pending in tuple(self._removing.values()):

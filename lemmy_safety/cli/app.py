@@ -20,6 +20,7 @@ from lemmy_safety.cli.commands.estimate import estimate
 from lemmy_safety.cli.commands.flagged import flagged
 from lemmy_safety.cli.commands.picture import picture
 from lemmy_safety.cli.commands.recheck import recheck
+from lemmy_safety.cli.commands.repair import repair
 from lemmy_safety.cli.commands.resume import resume
 from lemmy_safety.cli.commands.review import review
 from lemmy_safety.cli.commands.run import run
@@ -131,6 +132,7 @@ for command in (
     picture,
     recheck,
     delete_flagged,
+    repair,
     resume,
     review,
     serve,

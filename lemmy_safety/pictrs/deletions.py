@@ -19,7 +19,8 @@ def what_remains(deleted: int) -> str:
     return (
         f"pict-rs does not know that {gone} gone. A link to a picture whose file was deleted answers 500. A new upload "
         "of the same file seems to work, but its link answers 500 too. Smaller sizes that were not deleted are still "
-        'shown. Purge the picture in pict-rs to end this: docs/operations.md, section "After a deletion".'
+        "shown. To end this, purge the picture in pict-rs, or set PICTRS_URL and run lemmy-safety repair: "
+        'docs/operations.md, section "After a deletion".'
     )
 
 

@@ -6,6 +6,7 @@ Heavy rooms are imported only when needed, so that ``--help`` and commands witho
 from lemmy_safety.wiring.acting import (
     build_action_plan,
     build_runner,
+    open_repairer,
     open_runner,
 )
 from lemmy_safety.wiring.decoding import (
@@ -67,6 +68,7 @@ __all__ = [
     "open_finder",
     "open_inspector",
     "open_ledger",
+    "open_repairer",
     "open_runner",
     "open_scanner",
     "open_upload_ledger",

@@ -14,7 +14,8 @@ from lemmy_safety.wiring.storage import build_storage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lemmy_safety.actions import Action, ActionRunner
+    from lemmy_safety.actions import Action, ActionRunner, CircuitBreaker
+    from lemmy_safety.actions.repair import Repairer
     from lemmy_safety.ledger import Ledger
     from lemmy_safety.settings import Settings
     from lemmy_safety.storage.base import Storage
@@ -35,18 +36,25 @@ def build_runner(
 
     :raises SettingsError: what is set for pict-rs is incomplete or impossible.
     """
-    from lemmy_safety.actions import ActionLimits, ActionRunner, CircuitBreaker
+    from lemmy_safety.actions import ActionRunner
+
+    removal = _removal(settings, storage, ledger, stack, ask_passphrase)
+    return ActionRunner(storage=storage, ledger=ledger, actions={removal.name: removal}, guard=_guard(settings, ledger))
+
+
+def _guard(settings: Settings, ledger: Ledger) -> CircuitBreaker:
+    from lemmy_safety.actions import ActionLimits
+    from lemmy_safety.actions import CircuitBreaker as Breaker
 
     limits = ActionLimits(
         first=settings.max_first_actions, per_day=settings.max_actions_per_day, share=settings.max_action_share
     )
-    removal = _removal(settings, ledger, stack, ask_passphrase)
-    return ActionRunner(
-        storage=storage, ledger=ledger, actions={removal.name: removal}, guard=CircuitBreaker(ledger, limits)
-    )
+    return Breaker(ledger, limits)
 
 
-def _removal(settings: Settings, ledger: Ledger, stack: ExitStack, ask_passphrase: AskPassphrase | None) -> Action:
+def _removal(
+    settings: Settings, storage: Storage, ledger: Ledger, stack: ExitStack, ask_passphrase: AskPassphrase | None
+) -> Action:
     """How flagged pictures are removed: through pict-rs if its address is set, else as files."""
     from lemmy_safety.actions import DeleteAction
 
@@ -70,7 +78,9 @@ def _removal(settings: Settings, ledger: Ledger, stack: ExitStack, ask_passphras
         purger=Purger(api=api, ledger=ledger, max_aliases=settings.pictrs_max_aliases),
         pictures=WholePictures(finder=finder, ledger=ledger),
         ledger=ledger,
-        check_belonging=partial(check_belonging, api),
+        check_belonging=lambda is_stored: check_belonging(
+            api, is_stored, known_gone=ledger.purges.deleted_files(storage.name)
+        ),
     )
 
 
@@ -83,6 +93,41 @@ def open_runner(settings: Settings, *, ask_passphrase: AskPassphrase | None = No
         ExitStack() as stack,
     ):
         yield build_runner(settings, storage, ledger, stack, ask_passphrase=ask_passphrase)
+
+
+@contextmanager
+def open_repairer(settings: Settings, *, ask_passphrase: AskPassphrase | None = None) -> Iterator[Repairer]:
+    """For ``repair``: ledger, storage and pict-rs opened; nothing can be read or judged.
+
+    :raises SettingsError: what is set for pict-rs is incomplete or impossible.
+    """
+    from lemmy_safety.actions.missing_originals import MissingOriginals
+    from lemmy_safety.actions.purging import Purger
+    from lemmy_safety.actions.repair import Repairer as Repairs
+    from lemmy_safety.pictrs.pictures.belonging import check_belonging
+    from lemmy_safety.pictrs.pictures.by_api import ApiFinder
+    from lemmy_safety.pictrs.pictures.by_database import DatabaseFinder
+    from lemmy_safety.pictrs.pictures.originals import all_by_api, all_by_database
+
+    with ExitStack() as stack:
+        api = stack.enter_context(build_pictrs_api(settings, ask_passphrase=ask_passphrase))
+        repo = None
+        if settings.pictrs_database_url:
+            repo = stack.enter_context(build_pictrs_repo(settings, ask_passphrase=ask_passphrase))
+        ledger = stack.enter_context(open_ledger(settings))
+        storage = stack.enter_context(build_storage(settings, ask_passphrase=ask_passphrase))
+        purger = Purger(api=api, ledger=ledger, max_aliases=settings.pictrs_max_aliases)
+        missing = MissingOriginals(
+            storage=storage,
+            ledger=ledger,
+            api=api,
+            finder=ApiFinder(api) if repo is None else DatabaseFinder(repo),
+            all_originals=partial(all_by_api, api) if repo is None else partial(all_by_database, repo),
+            check_belonging=partial(check_belonging, api),
+            purger=purger,
+            knows_all_keys=repo is not None,
+        )
+        yield Repairs(storage=storage, ledger=ledger, purger=purger, guard=_guard(settings, ledger), missing=missing)
 
 
 def build_action_plan(settings: Settings) -> ActionPlan:

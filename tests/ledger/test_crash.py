@@ -61,4 +61,4 @@ def test_two_processes_that_start_at_the_same_time_make_one_schema(url) -> None:
     ]
     for process in processes:
         out, errors = process.communicate()
-        assert (out, errors, process.returncode) == ("('0014', '0014')\n", "", 0)
+        assert (out, errors, process.returncode) == ("('0015', '0015')\n", "", 0)

@@ -80,7 +80,7 @@ def test_looking_only_makes_and_changes_nothing(tmp_path) -> None:
     path = write_ancestor_database(tmp_path / "old.db", [("a", None, True)])
     before = digest(path)
     with open_ledger(sqlite_url(path), upgrade=False) as ledger:
-        assert ledger.maintenance.schema_version() == ("", "0014")
+        assert ledger.maintenance.schema_version() == ("", "0015")
         with pytest.raises(LedgerError, match="no such table") as caught:
             list(ledger.reviews.flagged())
     assert "db upgrade" in caught.value.hint

@@ -69,6 +69,9 @@ class PretendedPictrs:
     def by_keys(self, wanted: Mapping[str, str | None]) -> dict[str, Resolution]:
         return {key: self._by_key(key) for key in wanted}
 
+    def by_alias(self, alias: str) -> Picture | None:
+        return self._of(alias)
+
     def _by_key(self, key: str) -> Resolution:
         self._ask(key)
         for picture in self.pictures.values():

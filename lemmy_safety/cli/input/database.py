@@ -21,7 +21,7 @@ def existing_ledger(settings: Settings) -> Ledger:
     """
     from lemmy_safety import wiring  # noqa: PLC0415 - SQLAlchemy is heavy
 
-    _check_exists(settings)
+    check_exists(settings)
     return wiring.open_ledger(settings)
 
 
@@ -33,7 +33,7 @@ def without_upgrade(settings: Settings) -> Ledger:
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
     from lemmy_safety.ledger import open_ledger  # noqa: PLC0415
 
-    _check_exists(settings)
+    check_exists(settings)
     return open_ledger(wiring.ledger_url(settings), upgrade=False)
 
 
@@ -73,7 +73,7 @@ def has_no_database(settings: Settings) -> bool:
     return settings.database_url is None and is_missing(wiring.database_path(settings))
 
 
-def _check_exists(settings: Settings) -> None:
+def check_exists(settings: Settings) -> None:
     from lemmy_safety import wiring  # noqa: PLC0415 - as above
 
     if has_no_database(settings):

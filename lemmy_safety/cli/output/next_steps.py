@@ -37,6 +37,13 @@ FIRST_EVENING = (TEMPLATE, DOCTOR, ESTIMATE, DRY_RUN, SEE, KEEP, DELETE_REST, WA
 SEE_PICTURE = Step("lemmy-safety picture KEY", "see the names in URLs that would go with one")
 CONFIRM = Step("lemmy-safety review confirm KEY", "let one go; the next pass removes it")
 
+#: About what was deleted before pict-rs could be told.
+REPAIR = Step("lemmy-safety repair", "purge them from pict-rs; it asks first")
+REPAIR_ALL = Step("lemmy-safety repair --all-missing", "purge them from pict-rs; it asks first")
+REPAIR_APPROVED = Step("lemmy-safety repair", "at a terminal: see what waits, and approve it")
+REPAIR_AGAIN = Step("lemmy-safety repair", "try again, when that is fixed; it finishes what was begun")
+SEE_PICTRS = Step("lemmy-safety doctor", "check that pict-rs answers and may remove pictures")
+
 #: What may come between them.
 RESUME = Step("lemmy-safety resume", "approve deleting the rest, and reset the circuit breaker")
 DELETE_APPROVED = Step("lemmy-safety delete-flagged", "delete now what you approved, or wait for the next pass")
@@ -104,6 +111,13 @@ def after_deletion(*, held: int, asks: int, left: int) -> list[Step]:
     if asks:
         return [SEE, SEE_PICTURE, CONFIRM, KEEP]
     return [SEE_WHY, MAY_DELETE, DELETE_AGAIN] if left else []
+
+
+def after_repair(*, held: int, asks: int, left: int) -> list[Step]:
+    """What to do after ``repair``: about what waits for a person, or what else is left."""
+    if held or asks:
+        return [REPAIR_APPROVED]
+    return [SEE_PICTRS, REPAIR_AGAIN] if left else []
 
 
 def after_recheck(*, flagged: int, unread: int, complete: bool) -> list[Step]:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from lemmy_safety.ledger.actions.records import BreakerState
 from lemmy_safety.ledger.actions.rows import is_approved, is_intended
 from lemmy_safety.ledger.schema.columns import clean_text
-from lemmy_safety.ledger.schema.tables import actions, breaker, runs
+from lemmy_safety.ledger.schema.tables import actions, breaker, purges, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,12 +51,13 @@ class Turn:
         self.was_started: bool = row.started_at is not None
 
     def started_since(self, moment: datetime) -> int:
-        """How many other subjects were acted on at or after that time without a person's approval."""
-        return self._count(actions.c.started_at >= moment)
+        """How many other subjects were acted on at or after that time without a person's approval. Repairs count."""
+        return self._count(actions.c.started_at >= moment) + _repairs(self._connection, moment)
 
     def started_in_all(self) -> int:
         """How many other subjects were ever acted on without a person's approval, since the breaker exists."""
-        return self._count(actions.c.started_at.is_not(None)) - self.state.started_before
+        started = self._count(actions.c.started_at.is_not(None)) - self.state.started_before
+        return started + _repairs(self._connection)
 
     def started_in_pass(self, run_id: int) -> int:
         """How many other subjects that pass acted on without a person's approval."""
@@ -89,6 +90,29 @@ class Turn:
         _trip(self._connection, limit, reason, run_id, self.now)
 
 
+class RepairTurn:
+    """One decision about one removal that ``repair`` wants; other processes cannot decide meanwhile."""
+
+    def __init__(self, connection: Connection, purge_id: int, now: datetime) -> None:
+        self._connection = connection
+        self._id = purge_id
+        self.now = now
+        self.state = _state(connection)
+        row = connection.execute(select(purges.c.repair_at).where(purges.c.id == purge_id)).one()
+        #: It was started before, perhaps by a process that was killed, and is already counted.
+        self.was_started: bool = row.repair_at is not None
+
+    def started(self, since: datetime) -> tuple[int, int]:
+        """As ``Breaker.started``."""
+        return _started(self._connection, since)
+
+    def start(self, *, approved: bool) -> None:
+        """Record that it is being carried out now. ``approved``: a person approved exactly this one."""
+        now = {"repair_at": func.coalesce(purges.c.repair_at, self.now)}
+        values = {**now, "approved_at": self.now} if approved else now
+        self._connection.execute(purges.update().where(purges.c.id == self._id).values(values))
+
+
 class Breaker:
     """The breaker: tripped or armed, and whether a person has ever decided on this ledger."""
 
@@ -112,20 +136,24 @@ class Breaker:
         return state.decided_at is None and not state.is_tripped and started is None
 
     def started(self, since: datetime) -> tuple[int, int]:
-        """How many different subjects were acted on without a person's approval: since that time, and in all."""
-        counted = select(func.count(actions.c.subject.distinct())).where(
-            actions.c.started_at.is_not(None), actions.c.approved_at.is_(None)
-        )
+        """How many different subjects were acted on without a person's approval: since that time, and in all.
+
+        Repairs count as well.
+        """
         with self._database.reading() as connection:
-            before = _state(connection).started_before
-            today = connection.execute(counted.where(actions.c.started_at >= since)).scalar_one()
-            return int(today), int(connection.execute(counted).scalar_one()) - before
+            return _started(connection, since)
 
     @contextmanager
     def turn(self, action_id: int) -> Iterator[Turn]:
         """Decide about an action; the decision is on disk when the ``with`` ends."""
         with self._database.writing() as connection:
             yield Turn(connection, action_id, self._database.now())
+
+    @contextmanager
+    def repair_turn(self, purge_id: int) -> Iterator[RepairTurn]:
+        """Decide about a repair; the decision is on disk when the ``with`` ends."""
+        with self._database.writing() as connection:
+            yield RepairTurn(connection, purge_id, self._database.now())
 
     def trip(self, limit: str, reason: str, run_id: int | None = None) -> None:
         """As ``Turn.trip``. Does nothing if it is already tripped."""
@@ -177,6 +205,22 @@ def note_decision(connection: Connection, now: datetime) -> None:
 def _trip(connection: Connection, limit: str, reason: str, run_id: int | None, now: datetime) -> None:
     values = {"tripped_at": now, "limit_name": limit, "reason": clean_text(reason), "run_id": run_id}
     connection.execute(breaker.update().where(_IS_IT).values(values))
+
+
+def _started(connection: Connection, since: datetime) -> tuple[int, int]:
+    counted = select(func.count(actions.c.subject.distinct())).where(
+        actions.c.started_at.is_not(None), actions.c.approved_at.is_(None)
+    )
+    today = int(connection.execute(counted.where(actions.c.started_at >= since)).scalar_one())
+    in_all = int(connection.execute(counted).scalar_one()) - _state(connection).started_before
+    return today + _repairs(connection, since), in_all + _repairs(connection)
+
+
+def _repairs(connection: Connection, since: datetime | None = None) -> int:
+    """How many pictures ``repair`` removed without a person's approval."""
+    query = select(func.count()).select_from(purges)
+    query = query.where(purges.c.repair_at.is_not(None), purges.c.approved_at.is_(None))
+    return int(connection.execute(query if since is None else query.where(purges.c.repair_at >= since)).scalar_one())
 
 
 def _state(connection: Connection) -> BreakerState:

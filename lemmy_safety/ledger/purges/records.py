@@ -24,7 +24,8 @@ class Purge:
 
     ``sha256`` (of the original) is None if pict-rs did not say. ``original`` and ``keys`` are keys of the storage; pict-rs
     does not name those of the other sizes unless its database is asked. ``tries``: how many times pict-rs accepted the
-    request, the last time at ``sent_at``.
+    request, the last time at ``sent_at``. ``repair_at``: when ``repair`` began it, None if it results from an action;
+    ``approved``: a person approved exactly this repair.
     """
 
     id: int
@@ -35,3 +36,5 @@ class Purge:
     state: PurgeState
     sent_at: datetime | None
     tries: int
+    repair_at: datetime | None = None
+    approved: bool = False

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
 
 from lemmy_safety.ledger.database.chunks import chunks
 from lemmy_safety.ledger.purges.records import Purge, PurgeAlias
 from lemmy_safety.ledger.schema.codec import checked_keys
 from lemmy_safety.ledger.schema.columns import clean_text
 from lemmy_safety.ledger.schema.storages import ensure_storage, new_id, storage_id_of
-from lemmy_safety.ledger.schema.tables import purge_aliases, purge_keys, purges
-from lemmy_safety.records import PurgeState
+from lemmy_safety.ledger.schema.tables import actions, images, purge_aliases, purge_keys, purges
+from lemmy_safety.records import ActionState, PurgeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from lemmy_safety.ledger.database.database import Database
 
 _OPEN = (PurgeState.PLANNED, PurgeState.SENT)
+
+#: The action that leaves no object behind; others keep it elsewhere.
+_DELETE = "delete"
 
 
 class Purges:
@@ -89,6 +92,42 @@ class Purges:
         with self._database.writing() as connection:
             connection.execute(purges.update().where(purges.c.id == purge_id).values(values))
 
+    def repairs(self, storage: str) -> list[Purge]:
+        """The open removals that ``repair`` began, the oldest first."""
+        with self._database.reading() as connection:
+            query = select(purges.c.id).where(
+                purges.c.storage_id == storage_id_of(connection, storage),
+                purges.c.state.in_(_OPEN),
+                purges.c.repair_at.is_not(None),
+            )
+            found = connection.execute(query.order_by(purges.c.id)).scalars().all()
+            return [_purge(connection, number) for number in found]
+
+    def deleted_files(self, storage: str) -> dict[str, str | None]:
+        """Keys whose object an action deleted as a file, with the SHA-256 of what it was (None: not recorded).
+
+        Left out: those removed through pict-rs, then or since.
+        """
+        with self._database.reading() as connection:
+            storage_id = storage_id_of(connection, storage)
+            removed = (
+                select(purge_keys.c.key)
+                .join(purges, purges.c.id == purge_keys.c.purge_id)
+                .where(purges.c.storage_id == storage_id, purges.c.state == PurgeState.GONE)
+            )
+            query = (
+                select(images.c.key, images.c.sha256)
+                .join(actions, and_(actions.c.image_id == images.c.id, actions.c.id == images.c.action_id))
+                .where(
+                    images.c.storage_id == storage_id,
+                    actions.c.state == ActionState.DONE,
+                    actions.c.kind == _DELETE,
+                    images.c.key.not_in(removed),
+                )
+                .order_by(images.c.id)
+            )
+            return {row.key: row.sha256 for row in connection.execute(query)}
+
     def earlier(self, purge: Purge) -> int:
         """How many times the same bytes were removed before this removal."""
         if purge.sha256 is None:
@@ -144,4 +183,6 @@ def _purge(connection: Connection, purge_id: int) -> Purge:
         state=row.state,
         sent_at=row.sent_at,
         tries=row.tries,
+        repair_at=row.repair_at,
+        approved=row.approved_at is not None,
     )

@@ -205,6 +205,10 @@ purges = Table(
     Column("sent_at", UtcDateTime),
     Column("tries", Integer, nullable=False),
     Column("ended_at", UtcDateTime),
+    # When "repair" began it, written just before; NULL if it results from an action.
+    Column("repair_at", UtcDateTime),
+    # When a person approved exactly this repair.
+    Column("approved_at", UtcDateTime),
     Index("ix_purges_sha256", "sha256"),
     Index("ix_purges_state", "state"),
 )

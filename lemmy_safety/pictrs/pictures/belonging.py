@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from lemmy_safety.errors import PictrsElsewhere
 from lemmy_safety.pictrs.api.walking import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container, Iterator
 
     from lemmy_safety.pictrs.api.client import PictrsApi
 
-#: Pictures that are compared. One can be missing, because it was deleted behind pict-rs's back.
+#: Pictures that have to be there.
 SAMPLE: Final = 20
 
+#: How many times that number is looked for. Some can be missing, because they were deleted behind pict-rs's back.
+_TIMES: Final = 5
 
-def check_belonging(api: PictrsApi, is_stored: Callable[[str], bool], *, most: int = SAMPLE) -> tuple[int, int]:
+#: Pages that are read for that: of a hundred pictures each, unless some cannot be shown.
+_MOST_PAGES: Final = 10
+
+
+def check_belonging(
+    api: PictrsApi, is_stored: Callable[[str], bool], *, most: int = SAMPLE, known_gone: Container[str] = ()
+) -> tuple[int, int]:
     """Look for the newest pictures of pict-rs in the storage: how many are there, and how many were looked for.
 
-    ``is_stored`` says whether the storage has a key. With no picture in pict-rs, nothing is shown: (0, 0).
+    It ends when ``most`` are there, or five times as many were looked for: a batch of new ones may have been deleted.
+    ``is_stored`` says whether the storage has a key. Originals that are ``known_gone`` show nothing and do not count.
+    With no other picture in pict-rs, nothing is shown: (0, 0).
 
     :raises PictrsElsewhere: not one of them is there.
     :raises PictrsError: pict-rs cannot be asked.
     """
     asked = there = 0
-    for entry in next(walk(api)).entries[:most]:
-        identifier = next((key for key in map(api.identifier, entry.aliases) if key is not None), None)
-        if identifier is not None:
+    for identifier in _newest(api):
+        if there >= most or asked >= most * _TIMES:
+            break
+        if identifier not in known_gone:
             asked += 1
             there += is_stored(identifier)
     if asked and not there:
@@ -35,3 +47,11 @@ def check_belonging(api: PictrsApi, is_stored: Callable[[str], bool], *, most: i
             f"Of the newest pictures of the pict-rs at {api.url}, none of {asked} is in this storage."
         )
     return there, asked
+
+
+def _newest(api: PictrsApi) -> Iterator[str]:
+    """Originals, the newest first."""
+    for entry in (entry for stretch in islice(walk(api), _MOST_PAGES) for entry in stretch.entries):
+        identifier = next((key for key in map(api.identifier, entry.aliases) if key is not None), None)
+        if identifier is not None:
+            yield identifier

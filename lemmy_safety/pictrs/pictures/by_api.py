@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from lemmy_safety.errors import PictrsError
 from lemmy_safety.pictrs import keys
 from lemmy_safety.pictrs.api.walking import LATE_ROW, PAGE, walk
 from lemmy_safety.pictrs.pictures.records import ORIGINAL, Alias, Found, Picture, Unresolved
@@ -66,8 +67,7 @@ class ApiFinder:
         original = None if aliases is None else self._api.identifier(alias)
         if aliases is None or original is None:
             return None
-        served = self._api.served(alias)
-        stored = None if served is None else served.hash
+        stored = self._hash_of(alias)
         return Picture(
             sha256=None if stored is None else stored.sha256,
             size=None if stored is None else stored.size,
@@ -76,6 +76,16 @@ class ApiFinder:
             original=original,
             created_at=None,
         )
+
+    def _hash_of(self, alias: str) -> StoredHash | None:
+        """None before 0.5.20, and if the original is missing in the storage: then only a list of pictures names it."""
+        try:
+            served = self._api.served(alias)
+        except PictrsError as error:
+            if type(error) is not PictrsError:
+                raise
+            return None
+        return None if served is None else served.hash
 
     def _by_key(self, key: str, sha256: str | None) -> Resolution:
         drawn_at = keys.created_at(key)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lemmy_safety.pictrs.api.walking import walk
+from lemmy_safety.pictrs.api.walking import LATE_ROW, walk
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from datetime import datetime
 
     from lemmy_safety.pictrs.api.client import PictrsApi
     from lemmy_safety.pictrs.api.walking import Position
@@ -31,16 +32,28 @@ class Step:
     hidden: bool = False
     then: Position | None = None
 
+    @property
+    def resume_at(self) -> datetime | None:
+        """All that is not seen yet is older than this moment; None at the end, or if it is not known."""
+        reached = None if self.then is None else self.then.reached
+        return None if reached is None else reached + LATE_ROW
 
-def find_all(api: PictrsApi, sha256s: Collection[str], *, start: Position | None = None) -> Iterator[Step]:
+
+def find_all(
+    api: PictrsApi,
+    sha256s: Collection[str],
+    *,
+    start: Position | None = None,
+    older_than: datetime | None = None,
+) -> Iterator[Step]:
     """Walk from the newest picture, or from where an earlier walk was, until all are found or the list ends.
 
-    Keep ``then`` of each step to resume.
+    To resume, keep ``then`` of each step as ``start``, or its ``resume_at`` as ``older_than``; the latter repeats some.
 
     :raises PictrsError: pict-rs cannot be asked; the walk can be resumed.
     """
     missing = set(sha256s)
-    for stretch in walk(api, start=start):
+    for stretch in walk(api, start=start, older_than=older_than):
         found = {
             entry.hash.sha256: entry.aliases[0]
             for entry in stretch.entries

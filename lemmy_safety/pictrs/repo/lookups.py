@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -41,6 +41,13 @@ _ALIASES: Final = text(
     " WHERE a.hash = ANY(:hashes) ORDER BY a.alias"
 )
 _VARIANTS: Final = text("SELECT hash, variant, identifier FROM variants WHERE hash = ANY(:hashes) ORDER BY variant")
+
+_ORIGINALS: Final = text(
+    "SELECT hash, identifier, (SELECT min(a.alias) FROM aliases a WHERE a.hash = hashes.hash) AS alias"
+    " FROM hashes WHERE hash > :after ORDER BY hash LIMIT :most"
+)
+#: Rows of one look-up; each costs a look-up of its alias.
+_PAGE: Final = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,29 @@ class PictureRow:
     created_at: datetime
     aliases: tuple[AliasRow, ...]
     variants: dict[str, str]
+
+
+class OriginalRow(NamedTuple):
+    """A picture with one of its aliases."""
+
+    hash: StoredHash
+    original: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginalsPage:
+    """Pictures without any alias are missing: pict-rs removes them itself. ``last``: where to go on, None at the end."""
+
+    rows: tuple[OriginalRow, ...]
+    last: str | None
+
+
+def originals_after(connection: Connection, after: str) -> OriginalsPage:
+    """The next pictures in the order of their hashes, as PostgreSQL has it; the first ones after an empty text."""
+    found = connection.execute(_ORIGINALS, {"after": after, "most": _PAGE}).all()
+    rows = (OriginalRow(StoredHash.from_base64(row.hash), row.identifier, row.alias) for row in found if row.alias)
+    return OriginalsPage(rows=tuple(rows), last=found[-1].hash if found else None)
 
 
 def parts_of(connection: Connection, keys: Collection[str]) -> dict[str, KeyRow]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.ledger.results import STORAGE
+from support.ledger.results import NOON, STORAGE, flagged, record, sha256_of
 
 from lemmy_safety.ledger import PurgeAlias
-from lemmy_safety.records import PurgeState
+from lemmy_safety.records import ActionState, PurgeState
 
 _SHA256 = "ab" * 32
 
@@ -89,3 +89,53 @@ def test_names_of_any_number_and_shape_are_kept(ledger) -> None:
     names = [f"{number}.png" for number in range(1200)] + ["%2e'\"", "x" * 1000, "ü \N{FIRE}"]
     planned = plan(ledger, aliases=names)
     assert {alias.name for alias in planned.aliases} == set(names)
+
+
+def acted(ledger, key, action="delete", state=ActionState.DONE, storage=STORAGE) -> None:
+    (pending,) = record(ledger, [flagged(key)], action=action, storage=storage)
+    if state is not ActionState.INTENDED:
+        ledger.actions.finish(pending.id, state)
+
+
+def test_files_that_were_deleted_without_pictrs_are_known(ledger) -> None:
+    """Not those that are only to be deleted, were moved aside, or lie in another storage."""
+    acted(ledger, "deleted")
+    acted(ledger, "moved", "quarantine")
+    acted(ledger, "waits", state=ActionState.INTENDED)
+    acted(ledger, "refused", state=ActionState.REFUSED)
+    acted(ledger, "elsewhere", storage="file:///elsewhere")
+    assert ledger.purges.deleted_files(STORAGE) == {"deleted": sha256_of("deleted")}
+
+
+@pytest.mark.parametrize("state", [PurgeState.GONE, PurgeState.FAILED])
+def test_a_deleted_file_stays_on_that_list_until_its_picture_is_gone(ledger, state) -> None:
+    acted(ledger, "deleted")
+    planned = plan(ledger, keys=("deleted",))
+    assert list(ledger.purges.deleted_files(STORAGE)) == ["deleted"]
+    ledger.purges.end(planned.id, state)
+    assert list(ledger.purges.deleted_files(STORAGE)) == ([] if state is PurgeState.GONE else ["deleted"])
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_repairs_count_like_actions_unless_a_person_approved_them(ledger, approved) -> None:
+    plan(ledger, "an action's")
+    planned = plan(ledger, "o")
+    for _ in range(2):
+        with ledger.breaker.repair_turn(planned.id) as turn:
+            turn.start(approved=approved)
+    assert ledger.breaker.started(NOON) == ((0, 0) if approved else (1, 1))
+    assert ledger.breaker.started(ledger.database.now())[0] == 0
+    (begun,) = ledger.purges.repairs(STORAGE)
+    assert (begun.id, begun.approved, begun.repair_at is not None) == (planned.id, approved, True)
+    ledger.purges.end(planned.id, PurgeState.GONE)
+    assert ledger.purges.repairs(STORAGE) == []
+    assert ledger.breaker.started(NOON) == ((0, 0) if approved else (1, 1))
+
+
+def test_repairs_leave_less_room_for_actions(ledger) -> None:
+    planned = plan(ledger)
+    with ledger.breaker.repair_turn(planned.id) as turn:
+        turn.start(approved=False)
+    (pending,) = record(ledger, [flagged("another")])
+    with ledger.breaker.turn(pending.id) as turn:
+        assert (turn.started_since(NOON), turn.started_in_all()) == (1, 1)

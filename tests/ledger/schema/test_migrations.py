@@ -36,7 +36,7 @@ def test_the_migrations_are_found_in_an_installed_package(tmp_path) -> None:
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == [str(tmp_path / "lemmy_safety" / "ledger" / "alembic"), "('0014', '0014')"]
+    assert done.stdout.splitlines() == [str(tmp_path / "lemmy_safety" / "ledger" / "alembic"), "('0015', '0015')"]
 
 
 def test_a_package_without_migrations_says_so(tmp_path) -> None:
@@ -62,4 +62,4 @@ def test_alembic_on_the_command_line_uses_the_settings(tmp_path) -> None:
         )
         assert done.returncode == 0, done.stdout + done.stderr
     with open_ledger(sqlite_url(tmp_path / "dev.db")) as ledger:
-        assert ledger.maintenance.schema_version() == ("0014", "0014")
+        assert ledger.maintenance.schema_version() == ("0015", "0015")

@@ -54,7 +54,7 @@ def make_old(url: str, *, revision: str = "0001") -> None:
 
 def check(url: str) -> None:
     with open_ledger(url) as ledger:
-        assert ledger.maintenance.schema_version() == ("0014", "0014")
+        assert ledger.maintenance.schema_version() == ("0015", "0015")
         (row,) = ledger.reviews.flagged()
         assert (row.key, row.assessment.outcome, row.assessment.info.frame_count, row.assessment.info.duration_s) == (
             "flagged",
