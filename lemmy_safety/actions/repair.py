@@ -18,6 +18,7 @@ from lemmy_safety.records import ActionState, PurgeState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from lemmy_safety.actions.caches import Caches
     from lemmy_safety.actions.guard import CircuitBreaker
     from lemmy_safety.actions.missing_originals import Broken, MissingOriginals
     from lemmy_safety.actions.purging import Purger
@@ -39,13 +40,22 @@ class Repairer:
     """For the pictures of one pict-rs, whose objects are in one storage."""
 
     def __init__(
-        self, *, storage: Storage, ledger: Ledger, purger: Purger, guard: CircuitBreaker, missing: MissingOriginals
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        purger: Purger,
+        guard: CircuitBreaker,
+        missing: MissingOriginals,
+        caches: Caches | None = None,
     ) -> None:
+        """``caches`` are told what was removed."""
         self.missing = missing
         self.guard = guard
         self.ledger = ledger
         self._storage = storage
         self._purger = purger
+        self._caches = caches
 
     def carry_out(
         self, found: Sequence[Broken], *, approved: bool, wait: Callable[[float], bool]
@@ -73,6 +83,8 @@ class Repairer:
             yield from self._see_removed(sent, wait)
             if stopped:
                 return
+        if self._caches is not None:
+            self._caches.tell(wait)
 
     def _see_removed(self, sent: dict[str, ActionReport], wait: Callable[[float], bool]) -> Iterator[ActionReport]:
         for seconds in LOOK_AGAIN_S:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lemmy_safety.actions.base import Action
+    from lemmy_safety.actions.caches import Caches
     from lemmy_safety.actions.guard import CircuitBreaker
     from lemmy_safety.errors import LemmySafetyError
     from lemmy_safety.ledger import FlaggedRow, Ledger, PendingAction
@@ -80,12 +81,20 @@ class ActionRunner:
     """Intents in, reports out, for one storage."""
 
     def __init__(
-        self, *, storage: Storage, ledger: Ledger, actions: Mapping[str, Action], guard: CircuitBreaker
+        self,
+        *,
+        storage: Storage,
+        ledger: Ledger,
+        actions: Mapping[str, Action],
+        guard: CircuitBreaker,
+        caches: Caches | None = None,
     ) -> None:
+        """``caches`` are told what was removed through pict-rs."""
         self.storage = storage
         self.ledger = ledger
         self.guard = guard
         self._actions = actions
+        self._caches = caches
         self._said: LemmySafetyError | None = None
         #: What was sent and has not happened yet, and what waits for other objects of its picture, by number.
         self._removing: dict[int, PendingAction] = {}
@@ -126,7 +135,7 @@ class ActionRunner:
     def settle(self, wait: Callable[[float], bool], so_far: PassSoFar | None = None) -> Iterator[ActionReport]:
         """Look again at what was sent until it has happened, then at what waited for that; a minute at most.
 
-        ``wait`` pauses for some seconds and returns whether the run is asked to stop. Yields what has ended since; the
+        At the end caches are told what was removed. ``wait`` pauses for some seconds and returns whether the run is asked to stop. Yields what has ended since; the
         next pass follows up the rest.
         """
         yield from self._see_removed(wait, so_far)
@@ -136,6 +145,8 @@ class ActionRunner:
                 return
             yield self.carry_out(pending, so_far)
         yield from self._see_removed(wait, so_far)
+        if self._caches is not None:
+            self._caches.tell(wait)
 
     def _see_removed(self, wait: Callable[[float], bool], so_far: PassSoFar | None) -> Iterator[ActionReport]:
         for seconds in LOOK_AGAIN_S:

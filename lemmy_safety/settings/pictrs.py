@@ -47,6 +47,15 @@ class PictrsSettings:
         secret=True,
         example="postgresql://reader:password@host/pictrs",
     )
+    removed_hook: str | None = option(
+        None,
+        "Tells a cache of each removed name: a URL to send PURGE to, or a program with arguments; {alias} is the name.",
+        kind=str,
+        section=SECTION,
+        env=("REMOVED_HOOK",),
+        secret=True,
+        example="https://lemmy.example/pictrs/image/{alias}",
+    )
     pictrs_via_ssh: bool = option(
         False,
         "Reach both through the SSH connection of the SSH_* settings; their hosts are then as the SSH server sees them.",

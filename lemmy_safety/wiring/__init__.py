@@ -5,6 +5,7 @@ Heavy rooms are imported only when needed, so that ``--help`` and commands witho
 
 from lemmy_safety.wiring.acting import (
     build_action_plan,
+    build_removed_hook,
     build_runner,
     open_repairer,
     open_runner,
@@ -52,6 +53,7 @@ __all__ = [
     "build_pictrs_api",
     "build_pictrs_repo",
     "build_policy",
+    "build_removed_hook",
     "build_runner",
     "build_storage",
     "cache_dir",

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lemmy_safety.errors import SettingsError
 from lemmy_safety.records import ActionPlan
 from lemmy_safety.wiring.ledger import open_ledger
 from lemmy_safety.wiring.pictrs import build_pictrs_api, build_pictrs_repo
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lemmy_safety.actions import Action, ActionRunner, CircuitBreaker
+    from lemmy_safety.actions.caches import Caches
     from lemmy_safety.actions.repair import Repairer
     from lemmy_safety.ledger import Ledger
+    from lemmy_safety.removed_hook import RemovedHook
     from lemmy_safety.settings import Settings
     from lemmy_safety.storage.base import Storage
     from lemmy_safety.wiring.storage import AskPassphrase
@@ -39,7 +42,42 @@ def build_runner(
     from lemmy_safety.actions import ActionRunner
 
     removal = _removal(settings, storage, ledger, stack, ask_passphrase)
-    return ActionRunner(storage=storage, ledger=ledger, actions={removal.name: removal}, guard=_guard(settings, ledger))
+    return ActionRunner(
+        storage=storage,
+        ledger=ledger,
+        actions={removal.name: removal},
+        guard=_guard(settings, ledger),
+        caches=_caches(settings, storage, ledger, stack),
+    )
+
+
+def build_removed_hook(settings: Settings) -> RemovedHook | None:
+    """What is done for each removed name; None if nothing is set. To be closed.
+
+    :raises SettingsError: REMOVED_HOOK is neither a URL nor a program, or the names are not known without PICTRS_URL.
+    """
+    from lemmy_safety.media.workers.environment import for_a_decoder
+    from lemmy_safety.removed_hook import removed_hook
+
+    if settings.removed_hook is None:
+        return None
+    hook = removed_hook(settings.removed_hook, for_a_decoder())
+    if not settings.pictrs_url:
+        raise SettingsError(
+            "REMOVED_HOOK is set, and PICTRS_URL is not.",
+            hint="Only pict-rs knows the names of a picture: set PICTRS_URL and PICTRS_API_KEY, or unset REMOVED_HOOK.",
+        )
+    return hook
+
+
+def _caches(settings: Settings, storage: Storage, ledger: Ledger, stack: ExitStack) -> Caches | None:
+    from lemmy_safety.actions.caches import Caches as News
+
+    hook = build_removed_hook(settings)
+    if hook is None:
+        return None
+    stack.callback(hook.close)
+    return News(ledger=ledger, storage=storage.name, hook=hook)
 
 
 def _guard(settings: Settings, ledger: Ledger) -> CircuitBreaker:
@@ -127,7 +165,14 @@ def open_repairer(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
             purger=purger,
             knows_all_keys=repo is not None,
         )
-        yield Repairs(storage=storage, ledger=ledger, purger=purger, guard=_guard(settings, ledger), missing=missing)
+        yield Repairs(
+            storage=storage,
+            ledger=ledger,
+            purger=purger,
+            guard=_guard(settings, ledger),
+            missing=missing,
+            caches=_caches(settings, storage, ledger, stack),
+        )
 
 
 def build_action_plan(settings: Settings) -> ActionPlan:

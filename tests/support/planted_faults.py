@@ -157,6 +157,12 @@ FAULTS = {
     "a colon in .env": (env_file("LEMMY_SAFETY_DRY_RUN: true\n"), errors.SettingsError, [".env", "line 1"]),
     "a list in .env": (env_file("- LEMMY_SAFETY_DRY_RUN=true\n"), errors.SettingsError, [".env", "line 1"]),
     "a quote forgotten in .env": (env_file('\nLEMMY_SAFETY_ACTION="report\n'), errors.SettingsError, [".env", "line 2"]),
+    "a program for caches that is not there": (
+        settings(REMOVED_HOOK="/no/such/program {alias}"), errors.SettingsError, ["REMOVED_HOOK", "/no/such/program"],
+    ),
+    "names for caches without pict-rs": (
+        settings(REMOVED_HOOK="https://lemmy.example/{alias}"), errors.SettingsError, ["REMOVED_HOOK", "PICTRS_URL"],
+    ),
     "no storage": (settings(PICTRS_FILES_DIRECTORY=""), errors.SettingsError, ["PICTRS_FILES_DIRECTORY"]),
     "the root of the file system": (settings(PICTRS_FILES_DIRECTORY=Path.cwd().anchor), errors.WrongFolder, ["whole file system", "store.path"]),
     "a prefix that no key has": (settings(LEMMY_SAFETY_PREFIX="/ab"), errors.SettingsError, ["LEMMY_SAFETY_PREFIX", "'/ab'", "slash"]),

@@ -35,6 +35,8 @@ def check_pictrs(settings: Settings, *, hook_in_use: bool) -> Iterator[Check]:
             yield from _check_shared_secret(settings)
         if api is not None and repo is not None:
             yield from _check_same(api, repo)
+    if settings.removed_hook:
+        yield _check_removed_hook(settings)
 
 
 def _check_api(settings: Settings, stack: ExitStack, *, hook_in_use: bool) -> Generator[Check, None, PictrsApi | None]:
@@ -62,6 +64,20 @@ def _check_api(settings: Settings, stack: ExitStack, *, hook_in_use: bool) -> Ge
     except LemmySafetyError as error:
         yield fault(_AREA, "storage" if isinstance(error, PictrsElsewhere) else "interface", error)
     return api
+
+
+def _check_removed_hook(settings: Settings) -> Check:
+    """Whether it could be started; it is not tried."""
+    from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+
+    name = "REMOVED_HOOK"
+    try:
+        hook = wiring.build_removed_hook(settings)
+    except LemmySafetyError as error:
+        return fault(_AREA, name, error)
+    if hook is not None:
+        hook.close()
+    return Check(area=_AREA, name=name, ok=True, detail="can be started; whether it works shows after a removal")
 
 
 def _check_validator(api: PictrsApi, settings: Settings, *, hook_in_use: bool) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from lemmy_safety.records import ActionState, PurgeState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -127,6 +128,28 @@ class Purges:
                 .order_by(images.c.id)
             )
             return {row.key: row.sha256 for row in connection.execute(query)}
+
+    def untold(self, storage: str, *, since: datetime) -> list[tuple[int, str]]:
+        """Removed aliases that caches were not told of, of removals that ended at or after that time (aware)."""
+        with self._database.reading() as connection:
+            query = (
+                select(purge_aliases.c.purge_id, purge_aliases.c.alias)
+                .join(purges, purges.c.id == purge_aliases.c.purge_id)
+                .where(
+                    purges.c.storage_id == storage_id_of(connection, storage),
+                    purges.c.state == PurgeState.GONE,
+                    purges.c.ended_at >= since,
+                    purge_aliases.c.told_at.is_(None),
+                )
+                .order_by(purge_aliases.c.purge_id, purge_aliases.c.alias)
+            )
+            return [(row.purge_id, row.alias) for row in connection.execute(query)]
+
+    def told(self, purge_id: int, alias: str) -> None:
+        """Record that caches were told that this alias is gone."""
+        where = (purge_aliases.c.purge_id == purge_id, purge_aliases.c.alias == alias)
+        with self._database.writing() as connection:
+            connection.execute(purge_aliases.update().where(*where).values(told_at=self._database.now()))
 
     def earlier(self, purge: Purge) -> int:
         """How many times the same bytes were removed before this removal."""

@@ -26,6 +26,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {http}
     server {{
         listen 127.0.0.1:{port};
 {locations}
@@ -51,15 +52,16 @@ def require_nginx() -> str:
 class Nginx:
     """nginx before a service on ``upstream_port``; the docs' port and log folder are replaced by the test's."""
 
-    def __init__(self, folder: Path, locations: str, *, upstream_port: int) -> None:
+    def __init__(self, folder: Path, locations: str, *, upstream_port: int, http: str = "") -> None:
+        """``http``: what the docs give outside of a server."""
         self._nginx = require_nginx()
         self.folder = folder
         folder.mkdir()
         self.port = free_port()
-        locations = locations.replace("127.0.0.1:14051", f"127.0.0.1:{upstream_port}")
+        locations = re.sub(r"127\.0\.0\.1:(14051|8080)\b", f"127.0.0.1:{upstream_port}", locations)
         locations = locations.replace("/var/log/nginx/", f"{folder}/")
         self._file = folder / "nginx.conf"
-        self._file.write_text(_CONFIGURATION.format(folder=folder, port=self.port, locations=locations))
+        self._file.write_text(_CONFIGURATION.format(folder=folder, port=self.port, locations=locations, http=http))
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
