@@ -51,7 +51,7 @@ class ActionResult:
 class Action(ABC):
     """One idempotent action: carrying it out twice has the same effect as once.
 
-    An action that takes time is sent once and looked at again until it has happened. Errors of each method:
+    An action that takes time is sent once and checked again until it has happened. Errors of each method:
 
     :raises StorageError: ObjectChanged (nothing was done), AccessDenied, StorageUnreachable, BadKey.
     :raises PictrsError: pict-rs cannot be asked, or refuses.

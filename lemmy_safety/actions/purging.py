@@ -1,7 +1,7 @@
 """Removes pictures through pict-rs: all aliases and all files of the same bytes. Knows no verdict and no limit.
 
 pict-rs answers at once and removes the picture afterwards; when that fails it tries again five times, two minutes
-apart (pict-rs 0.5.25 src/queue.rs, 0.6.0-rc.6). So a removal is sent, and looked at until nothing of it is left. What
+apart (pict-rs 0.5.25 src/queue.rs, 0.6.0-rc.6). So a removal is sent, and checked until nothing of it is left. What
 goes is on disk before the request.
 """
 

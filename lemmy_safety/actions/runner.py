@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 #: as it arrives, and a phone on a train may send nothing for minutes. By then Lemmy and its proxy have given up.
 _REST_OF_UNREADABLE = timedelta(minutes=10)
 
-#: Pauses before what was sent is looked at again. pict-rs 0.5.25 removes a picture in under a second.
+#: Pauses before what was sent is checked again. pict-rs 0.5.25 removes a picture in under a second.
 LOOK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 #: Since it was queued, a person cleared the object, or it was judged again.
@@ -129,7 +129,7 @@ class ActionRunner:
 
     @property
     def still_removing(self) -> int:
-        """How many were sent and had not happened when they were last looked at."""
+        """How many were sent and had not happened when they were last checked."""
         return len(self._removing)
 
     def settle(self, wait: Callable[[float], bool], so_far: PassSoFar | None = None) -> Iterator[ActionReport]:

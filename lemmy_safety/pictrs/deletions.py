@@ -38,6 +38,6 @@ def why_it_came_back(pictures: int, origins: Sequence[str]) -> str:
     came = "1 removed picture" if pictures == 1 else f"{pictures:,} removed pictures"
     block = ", ".join(ascii(foreign(host))[1:-1] for host in origins) or "the server that it comes from"
     return (
-        f"{came} had come back. pict-rs fetches a picture of another server again when somebody opens it. To end this, "
+        f"{came} had come back. pict-rs fetches a picture of another server again when a user opens it. To end this, "
         f'block {block} in Lemmy, or let the upload hook refuse it: docs/operations.md, section "After a deletion".'
     )

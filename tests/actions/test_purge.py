@@ -165,7 +165,7 @@ def test_a_picture_with_many_names_waits_for_a_person(world) -> None:
 
 
 def test_a_confirmation_before_it_asked_does_not_count(world) -> None:
-    """Many flags can be confirmed together; nobody knew then what would go with this one."""
+    """Many flags can be confirmed together; no one knew then what would go with this one."""
     picture(world, "o", *(f"{number}.png" for number in range(6)))
     world.judge("o")
     world.ledger.reviews.decide(["o"], Review.CONFIRMED)
@@ -274,7 +274,7 @@ def test_files_that_pictrs_leaves_behind_are_deleted_after_a_quarter_of_an_hour(
 
 
 def test_a_name_that_stands_for_other_bytes_by_now_is_not_purged(world) -> None:
-    """Somebody deleted the alias, and it was imported again with another picture."""
+    """The alias was deleted, and imported again with another picture."""
     picture(world, "o", *(f"{number}.png" for number in range(6)))
     world.judge("o")
     world.act()  # planned
@@ -453,7 +453,7 @@ def test_a_tripped_breaker_asks_nothing_and_still_follows_up_what_was_sent(tmp_p
 
 
 def test_bytes_that_come_back_are_said_to_come_back_with_their_origin(world) -> None:
-    """As a proxied picture does, each time that somebody opens it."""
+    """As a proxied picture does, each time that a user opens it."""
     picture(world, "first", "a.png", origin="https://far.example/x.png")
     world.judge("first")
     world.act()

@@ -96,7 +96,7 @@ def test_a_clearing_in_the_last_moment_is_heeded(store, database):
         ledger = scanner.ledger
 
         class AskedTooLate:
-            holds = guard.holds
+            holds = CircuitBreaker(ledger, UNLIMITED).holds
 
             def admits(self, action_id, so_far):
                 ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
