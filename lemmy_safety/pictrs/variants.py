@@ -3,7 +3,8 @@
 ``resize`` averages (ImageMagick's ``-resize``, with one of six filters that all do). ``thumbnail`` keeps single pixels
 (``-sample``): an original can hide another picture in the pixels that are kept, which is invisible in the original and
 is the whole thumbnail. ``crop`` cuts out a part. A JPEG has no transparency: it shows the colours that a transparent
-original hides.
+original hides. AVIF and JPEG XL keep their descriptions of colours, which two decoders may read differently; pict-rs
+removes profiles and gamma from the other formats before it stores them.
 Source: pict-rs src/processor.rs (0.5.25, 0.6.0-rc.6); ``tests/e2e/test_skip_sizes.py`` makes such a picture.
 """
 
@@ -16,6 +17,8 @@ from typing import Final
 _AVERAGING: Final = frozenset({"resize", "blur"})
 _SAMPLING: Final = "thumbnail"
 _JPEG: Final = frozenset({"jpeg", "jpg"})
+#: Formats in which the stored numbers are the colours.
+_PLAIN: Final = frozenset({"jpeg", "png", "webp"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ def exact_variant(operation: str, *, original: str, original_format: str) -> Var
     extension without its dot.
     """
     *steps, made = operation.split("/")
-    if made in _JPEG and original_format not in _JPEG:
+    if original_format not in _PLAIN or (made in _JPEG and original_format not in _JPEG):
         return None
     if len(steps) % 2:
         return None

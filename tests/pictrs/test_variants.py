@@ -62,6 +62,12 @@ def test_a_jpeg_of_what_may_be_transparent_may_show_hidden_colours(original_form
     assert (made_by("resize/64/jpg", original_format) is not None) is is_exact
 
 
+@pytest.mark.parametrize("original_format", ["avif", "jxl", "gif", "mp4", ""])
+def test_an_original_whose_colours_may_be_read_differently_has_none(original_format) -> None:
+    """Another decoder may show another picture."""
+    assert made_by("webp", original_format) is None
+
+
 @given(st.text(max_size=60))
 def test_no_text_is_taken_for_an_operation_that_it_is_not(operation) -> None:
     """Nothing raises, and only the words that are known are exact."""

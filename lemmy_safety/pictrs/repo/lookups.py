@@ -26,13 +26,15 @@ _BY_KEYS: Final = text(
     " UNION ALL SELECT hash, identifier, 'variant ' || variant FROM variants WHERE identifier = ANY(:keys)"
 )
 _VARIANTS_AMONG: Final = text(
-    # Joined to the keys, so that the table is read once for all of them by every version of PostgreSQL.
-    "SELECT v.identifier AS key, v.variant, h.hash, h.identifier AS original"
-    " FROM unnest(CAST(:keys AS text[])) AS k(key)"
-    " JOIN variants v ON v.identifier = k.key JOIN hashes h ON h.hash = v.hash"
-    " WHERE NOT EXISTS (SELECT FROM hashes o WHERE o.identifier = k.key)"
-    " AND NOT EXISTS (SELECT FROM hashes m WHERE m.motion_identifier = k.key)"
+    # No index: joined to the keys, the table is read once for all of them by every version of PostgreSQL.
+    "SELECT v.identifier AS key, v.variant, v.hash"
+    " FROM unnest(CAST(:keys AS text[])) AS k(key) JOIN variants v ON v.identifier = k.key"
 )
+_NO_VARIANTS: Final = text(
+    "SELECT identifier FROM hashes WHERE identifier = ANY(:keys)"
+    " UNION ALL SELECT motion_identifier FROM hashes WHERE motion_identifier = ANY(:keys)"
+)
+_KEYS_OF: Final = text("SELECT hash, identifier FROM hashes WHERE hash = ANY(:hashes)")
 _BY_ALIAS: Final = text("SELECT hash FROM aliases WHERE alias = :alias")
 
 _ROWS: Final = text("SELECT hash, identifier, motion_identifier, created_at FROM hashes WHERE hash = ANY(:hashes)")
@@ -121,10 +123,20 @@ def variants_among(connection: Connection, keys: Collection[str]) -> dict[str, l
 
     A key that is an original or a motion still as well is missing.
     """
+    rows = connection.execute(_VARIANTS_AMONG, {"keys": list(keys)}).all()
+    if not rows:
+        return {}
+    # Statements of their own: in one, the server may read all hashes for a few of them.
+    others = set(connection.execute(_NO_VARIANTS, {"keys": [row.key for row in rows]}).scalars())
+    hashes = connection.execute(_KEYS_OF, {"hashes": sorted({row.hash for row in rows})})
+    originals = {row.hash: row.identifier for row in hashes}
     found: dict[str, list[VariantRow]] = {}
-    for row in connection.execute(_VARIANTS_AMONG, {"keys": list(keys)}):
-        stored = StoredHash.from_base64(row.hash)
-        found.setdefault(row.key, []).append(VariantRow(operation=row.variant, original=row.original, hash=stored))
+    for row in rows:
+        if row.key not in others and row.hash in originals:
+            stored = StoredHash.from_base64(row.hash)
+            found.setdefault(row.key, []).append(
+                VariantRow(operation=row.variant, original=originals[row.hash], hash=stored)
+            )
     return found
 
 
