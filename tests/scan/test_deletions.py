@@ -94,13 +94,14 @@ def test_a_clearing_in_the_last_moment_is_heeded(store, database):
         scanner.run(SWEEP)
         (queued,) = scanner.ledger.actions.intend(scanner.storage.name, ["2/13/99/canary"], ActionPlan("delete"))
         ledger = scanner.ledger
+        guard = CircuitBreaker(ledger, UNLIMITED)
 
         class AskedTooLate:
             holds = CircuitBreaker(ledger, UNLIMITED).holds
 
             def admits(self, action_id, so_far):
                 ledger.reviews.decide(["2/13/99/canary"], Review.CLEARED)
-                return CircuitBreaker(ledger, UNLIMITED).admits(action_id, so_far)
+                return guard.admits(action_id, so_far)
 
         report = deleting(scanner.storage, ledger, guard=AskedTooLate()).carry_out(queued)
     assert (report.state, report.detail, report.held) == (ActionState.NONE, "not wanted any more", False)
