@@ -37,6 +37,7 @@ class PictrsSettings:
         section=SECTION,
         env=("PICTRS_MAX_ALIASES",),
         minimum=1,
+        maximum=100_000,
     )
     pictrs_database_url: str | None = option(
         None,
