@@ -295,6 +295,7 @@ def test_a_picture_with_many_names_waits_for_a_person(world) -> None:
     world.has("o", *(f"{number}.png" for number in range(6)))
     assert world.repair() == {"o": Wait.PERSON}
     assert world.pictrs.purged == []
+    assert world.purges("o").repair_at is None  # it is not counted
     assert world.repair(approved=True) == {"o": ActionState.DONE}
 
 
