@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 
 from PIL import Image
@@ -38,11 +39,17 @@ def canary_thumbnail() -> bytes:
 
 def fill_store(root):
     """Ten harmless pictures, two canaries (one re-encoded), in both of pict-rs's key layouts."""
-    for number in range(5):
-        put(root, f"01/a1/96/fb/16/00/7a/bc/9d/ef/0123456789a{number}.png", picture(number))
-        put(root, f"2/13/5{number}/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c0{number}", picture(10 + number))
-    put(root, "01/a1/96/fb/16/00/7a/bc/9d/ef/canary000001.png", canary_png())
-    put(root, "2/13/99/canary", canary_thumbnail())
+    for key, data in _objects().items():
+        put(root, key, data)
+
+
+@functools.cache
+def _objects() -> dict[str, bytes]:
+    """By key; drawn once, for hundreds of tests."""
+    folder = "01/a1/96/fb/16/00/7a/bc/9d/ef"
+    new = {f"{folder}/0123456789a{number}.png": picture(number) for number in range(5)}
+    old = {f"2/13/5{number}/7d9c1f2e-58a1-4f0e-9a47-1d1f8a3b6c0{number}": picture(10 + number) for number in range(5)}
+    return new | old | {f"{folder}/canary000001.png": canary_png(), "2/13/99/canary": canary_thumbnail()}
 
 
 class Recognizer(Detector):
