@@ -247,6 +247,7 @@ def test_a_request_that_pictrs_lost_is_repeated_after_a_minute(world) -> None:
     assert world.pictrs.purged == ["a.png", "a.png"]
 
 
+@pytest.mark.long
 def test_a_picture_that_pictrs_never_removes_is_said_to_have_failed(world) -> None:
     picture(world, "o", "a.png")
     world.judge("o")
@@ -463,6 +464,7 @@ def test_bytes_that_come_back_are_said_to_come_back_with_their_origin(world) -> 
     assert (last.result.came_back, last.result.origins) == (True, ("far.example",))
 
 
+@pytest.mark.long
 def test_killed_at_any_write_it_is_finished_by_the_next_start(tmp_path) -> None:
     """Each write to the ledger is the last one of a process; then a new one begins. Every action ends once."""
     for fatal in range(40):
