@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 from lemmy_safety.actions.base import ActionResult, Wait, later
 from lemmy_safety.errors import ObjectGone
 from lemmy_safety.ledger import PurgeAlias
+from lemmy_safety.pictrs.pictures.records import ORIGINAL, Found
 from lemmy_safety.records import ActionState, PurgeState
 
 if TYPE_CHECKING:
+    from lemmy_safety.actions.whole_pictures import FindsPictures
     from lemmy_safety.ledger import Ledger, Purge
     from lemmy_safety.pictrs.pictures.records import Picture
     from lemmy_safety.storage.base import Storage
@@ -43,9 +45,10 @@ class AsksPictrs(Protocol):
 class Purger:
     """Removes pictures of one pict-rs, whose objects are in one storage."""
 
-    def __init__(self, *, api: AsksPictrs, ledger: Ledger, max_aliases: int) -> None:
+    def __init__(self, *, api: AsksPictrs, finder: FindsPictures, ledger: Ledger, max_aliases: int) -> None:
         """``max_aliases``: a picture with more aliases waits for a person."""
         self._api = api
+        self._finder = finder
         self._ledger = ledger
         self._max_aliases = max_aliases
 
@@ -91,6 +94,8 @@ class Purger:
         if self._names(purge):
             return self._repeat(purge) if age >= _REPEAT_AFTER else later(Wait.REMOVAL, "pict-rs is still removing it")
         stored = [key for key in purge.keys if is_stored(storage, key)]
+        if purge.original in stored and age >= _REPEAT_AFTER and (joined := self._joined(purge)):
+            return self._repeat(self._ledger.purges.add_aliases(purge.id, joined))
         if stored and age < _GIVEN_UP_AFTER:
             return later(Wait.REMOVAL, f"pict-rs is still removing {_files(len(stored))}")
         for key in stored:
@@ -116,6 +121,16 @@ class Purger:
         self._ledger.purges.end(purge.id, PurgeState.FAILED)
         detail = f"pict-rs accepted its removal {purge.tries} times, and still has {_aliases(purge)}: see its log"
         return ActionResult(state=ActionState.FAILED, detail=detail)
+
+    def _joined(self, purge: Purge) -> tuple[str, ...]:
+        """Aliases of a picture whose known ones are gone: uploaded while pict-rs removed those, they keep it.
+
+        pict-rs removes the aliases that it finds when it begins, and then the files if there is no other by now.
+        """
+        found = self._finder.by_keys({purge.original: purge.sha256})[purge.original]
+        if not isinstance(found, Found) or found.part != ORIGINAL:
+            return ()
+        return tuple(alias.name for alias in found.picture.aliases)
 
     def _names(self, purge: Purge) -> tuple[str, ...]:
         """All aliases that the picture has now. A name that stands for other bytes by now is none of them."""

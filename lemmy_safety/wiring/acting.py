@@ -113,7 +113,7 @@ def _removal(
         else ApiFinder(api)
     )
     return PurgeAction(
-        purger=Purger(api=api, ledger=ledger, max_aliases=settings.pictrs_max_aliases),
+        purger=Purger(api=api, finder=finder, ledger=ledger, max_aliases=settings.pictrs_max_aliases),
         pictures=WholePictures(finder=finder, ledger=ledger),
         ledger=ledger,
         check_belonging=lambda is_stored: check_belonging(
@@ -154,12 +154,13 @@ def open_repairer(settings: Settings, *, ask_passphrase: AskPassphrase | None = 
             repo = stack.enter_context(build_pictrs_repo(settings, ask_passphrase=ask_passphrase))
         ledger = stack.enter_context(open_ledger(settings))
         storage = stack.enter_context(build_storage(settings, ask_passphrase=ask_passphrase))
-        purger = Purger(api=api, ledger=ledger, max_aliases=settings.pictrs_max_aliases)
+        finder = ApiFinder(api) if repo is None else DatabaseFinder(repo)
+        purger = Purger(api=api, finder=finder, ledger=ledger, max_aliases=settings.pictrs_max_aliases)
         missing = MissingOriginals(
             storage=storage,
             ledger=ledger,
             api=api,
-            finder=ApiFinder(api) if repo is None else DatabaseFinder(repo),
+            finder=finder,
             all_originals=partial(all_by_api, api) if repo is None else partial(all_by_database, repo),
             check_belonging=partial(check_belonging, api),
             purger=purger,

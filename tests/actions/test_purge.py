@@ -50,7 +50,7 @@ class World:
         """As in a new process."""
         limits = ActionLimits(first=self.first, per_day=100, share=100.0)
         self.action = PurgeAction(
-            purger=Purger(api=self.pictrs, ledger=self.ledger, max_aliases=5),
+            purger=Purger(api=self.pictrs, finder=self.pictrs, ledger=self.ledger, max_aliases=5),
             pictures=WholePictures(finder=self.pictrs, ledger=self.ledger),
             ledger=self.ledger,
             check_belonging=self._check_belonging,
@@ -272,6 +272,22 @@ def test_files_that_pictrs_leaves_behind_are_deleted_after_a_quarter_of_an_hour(
     assert world.act() == {"o": ActionState.DONE}
     assert world.left() == set()
     assert world.detail("o").endswith("; deleted 2 files that pict-rs left behind")
+
+
+def test_an_upload_that_joins_a_picture_while_it_is_removed_goes_too(world) -> None:
+    """pict-rs removes the names that it found at first; the later one keeps the files, and their row."""
+    picture(world, "o", "a.png", "b.png")
+    world.judge("o")
+    world.pictrs.removes = False
+    world.act()
+    world.pictrs.pictures.clear()
+    world.pictrs.add("o", "late.png")
+    assert world.act() == {"o": Wait.REMOVAL}
+    world.pass_by(2)
+    world.pictrs.removes = True
+    assert world.act() == {"o": ActionState.DONE}
+    assert (world.left(), world.pictrs.pictures, world.pictrs.purged[-1]) == (set(), {}, "late.png")
+    assert "3 aliases" in world.detail("o")
 
 
 def test_a_name_that_stands_for_other_bytes_by_now_is_not_purged(world) -> None:

@@ -68,7 +68,7 @@ class World:
     @property
     def repairer(self) -> Repairer:
         """As in a new process."""
-        purger = Purger(api=self.pictrs, ledger=self.ledger, max_aliases=5)
+        purger = Purger(api=self.pictrs, finder=self.pictrs, ledger=self.ledger, max_aliases=5)
         return Repairer(
             storage=self.storage,
             ledger=self.ledger,
