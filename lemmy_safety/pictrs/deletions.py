@@ -34,10 +34,19 @@ def what_may_return(files: int) -> str:
 
 
 def why_it_came_back(pictures: int, origins: Sequence[str]) -> str:
-    """What to do about ``pictures`` (one or more) that were removed before. ``origins``: the hosts they come from."""
+    """What to do about ``pictures`` (one or more) that were removed before.
+
+    ``origins``: the hosts from which some of them come, as far as known.
+    """
     came = "1 removed picture" if pictures == 1 else f"{pictures:,} removed pictures"
-    block = ", ".join(ascii(foreign(host))[1:-1] for host in origins) or "the server that it comes from"
+    after = 'docs/operations.md, section "After a deletion".'
+    if not origins:
+        return (
+            f"{came} had come back: uploaded again, or fetched again from another server when a user opened it. To end "
+            f"this, let the upload hook refuse the same bytes: {after}"
+        )
+    block = ", ".join(ascii(foreign(host))[1:-1] for host in origins)
     return (
         f"{came} had come back. pict-rs fetches a picture of another server again when a user opens it. To end this, "
-        f'block {block} in Lemmy, or let the upload hook refuse it: docs/operations.md, section "After a deletion".'
+        f"block {block} in Lemmy, or let the upload hook refuse it: {after}"
     )
