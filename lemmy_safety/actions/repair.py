@@ -140,6 +140,6 @@ class Repairer:
                 raise
             result = ActionResult(state=ActionState.FAILED, detail=error.message)
         level = logging.INFO if result.state is ActionState.DONE else logging.WARNING
-        if result.wait is not Wait.REMOVAL:
+        if result.wait not in {Wait.REMOVAL, Wait.BREAKER}:  # what the limits hold is said once, at the end
             log.log(level, "repair %s key=%r detail=%s", result.state.value, key, result.detail)
         return ActionReport(key=key, action=REPAIR, result=result)

@@ -258,7 +258,7 @@ def test_nothing_is_found_while_the_storage_is_not_mounted(world) -> None:
         world.find()
 
 
-def test_repairs_without_a_person_stay_within_the_limits_and_do_not_trip_the_breaker(tmp_path) -> None:
+def test_repairs_without_a_person_stay_within_the_limits_and_do_not_trip_the_breaker(tmp_path, caplog) -> None:
     world = World(tmp_path, first=4)
     with world.ledger:
         for number in range(6):
@@ -269,6 +269,7 @@ def test_repairs_without_a_person_stay_within_the_limits_and_do_not_trip_the_bre
         assert not world.ledger.breaker.state().is_tripped
         assert world.repairer.guard.room() == 0
         assert list(world.repair().values()) == [Wait.BREAKER] * 2
+        assert caplog.text == ""  # the command says it once
 
 
 def test_repairs_that_a_person_approved_are_not_counted(tmp_path) -> None:
