@@ -69,19 +69,26 @@ def main() -> None:
     options = parser.parse_args()
     print_header("Removal through pict-rs", vars(options))
     names = options.only or ["0.5-sled+folder"] if options.kills else options.only or list(map("+".join, COMBINATIONS))
-    rows = []
-    for name in names:
-        rows.append(Row(name))
-        with _instance(name, options) as instance:
-            step = _killed if options.kills else _removed
-            try:
-                step(instance, rows[-1], options)
-            except AssertionError as error:
-                rows[-1].faults.append(str(error))
-            _check_for_the_key(instance, rows[-1])
-        _show(rows[-1])
-    _show_table(rows)
+    rows: list[Row] = []
+    try:
+        for name in names:
+            rows.append(Row(name))
+            _run(rows[-1], options)
+    finally:  # also of what was done before Ctrl-C
+        _show_table(rows)
     sys.exit(1 if any(row.faults for row in rows) else 0)
+
+
+def _run(row: Row, options: argparse.Namespace) -> None:
+    with _instance(row.name, options) as instance:
+        step = _killed if options.kills else _removed
+        try:
+            step(instance, row, options)
+        except AssertionError as error:
+            row.faults.append(str(error))
+        _check_for_the_key(instance, row)
+    for fault in row.faults:
+        print(f"FAULT  {row.name}: {fault}", flush=True)
 
 
 @contextmanager
@@ -186,11 +193,6 @@ def _check_for_the_key(instance: Instance, row: Row) -> None:
     said = instance.everything_said()
     row.figures["KB of output"] = sum(map(len, said.values())) // 1000
     row.faults += [f"the key of pict-rs is in {name}" for name, text in said.items() if API_KEY in text]
-
-
-def _show(row: Row) -> None:
-    for fault in row.faults:
-        print(f"FAULT  {row.name}: {fault}", flush=True)
 
 
 def _show_table(rows: list[Row]) -> None:
