@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from support.needs import needs
 
 from lemmy_safety import removed_hook as module
 from lemmy_safety.errors import SettingsError
@@ -27,6 +28,7 @@ def never() -> bool:
 
 
 @pytest.fixture
+@needs("process")  # the hook starts what it is given
 def program(tmp_path: Path):
     """Writes a shell script, which a test calls as REMOVED_HOOK."""
     if os.name != "posix":
