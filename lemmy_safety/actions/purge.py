@@ -82,7 +82,9 @@ class PurgeAction(Action):
             self._ensure_belonging(storage)
             target = self._pictures.of(storage, pending)
             if isinstance(target, ActionResult):
-                return target if is_stored(storage, key) else self._gone(storage, pending)
+                if not is_stored(storage, key):
+                    return self._gone(storage, pending)
+                return (target.wait is Wait.REST and self._put_off(pending)) or target
             if isinstance(target, AsFile):
                 return self._put_off(pending)
             if is_stored(storage, key) and not storage.is_unchanged(pending.obj, pending.sha256):

@@ -378,6 +378,14 @@ class TestUnknownPictures:
         assert world.act() == {"x": Wait.REST}
         assert world.left() == {"x"}
 
+    def test_a_young_one_that_goes_with_its_original_is_done_in_the_same_pass(self, world) -> None:
+        """With the HTTP interface alone, a size that was made a minute ago is as unknown as a new upload."""
+        picture(world, "o", "a.png")
+        put(world.files, "a-size", b"x", modified_at=datetime.now(UTC) - timedelta(minutes=1))
+        world.pictrs.before_purge = (world.files / "a-size").unlink
+        world.judge("a-size", "o")
+        assert world.act() == {"a-size": ActionState.DONE, "o": ActionState.DONE}
+
     def test_one_that_looks_like_a_clear_object_waits_for_a_person(self, world) -> None:
         world.write("x", "alike")
         world.judge("x", pdq=Pdq(hex="0f" * 32, quality=90))
