@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from support.ledger.created import new_ledger
 from support.ledger.results import checked, failed, flagged, record, row_of
 from support.pretended_pictrs import PretendedPictrs
 from support.scan.passes import keys_in, put
@@ -20,7 +21,6 @@ from lemmy_safety.actions.purge import PurgeAction
 from lemmy_safety.actions.purging import Purger
 from lemmy_safety.actions.whole_pictures import WholePictures
 from lemmy_safety.errors import PictrsElsewhere, PictrsReadOnly, PictrsTooOld, PictrsUnreachable
-from lemmy_safety.ledger import open_ledger, sqlite_url
 from lemmy_safety.records import ActionPlan, ActionState, ItemStatus, Pdq, PurgeState, Review
 from lemmy_safety.storage.local import LocalStorage
 
@@ -41,7 +41,7 @@ class World:
         put(self.files, "bystander", b"not ours")
         self.pictrs = PretendedPictrs(self.files)
         self.ahead = timedelta()
-        self.ledger = open_ledger(sqlite_url(folder / "ledger.db"), clock=lambda: datetime.now(UTC) + self.ahead)
+        self.ledger = new_ledger(folder / "ledger.db", clock=lambda: datetime.now(UTC) + self.ahead)
         self.storage = LocalStorage(self.files)
         self.belongs = 0
         self.start()
