@@ -35,7 +35,7 @@ class ActionResult:
 
     ``original``: the key that has to be judged first, if it is known. ``aliases``: how many names in URLs went with the picture.
     ``as_file``: the file was deleted although pict-rs is asked, because its picture is not known. ``came_back``: the same
-    bytes were removed before; ``origins`` are the hosts that a proxied picture was a copy from.
+    bytes were removed before; ``elsewhere``: another process carried it out, and counts it. ``origins`` are the hosts that a proxied picture was a copy from.
     """
 
     state: ActionState
@@ -46,6 +46,7 @@ class ActionResult:
     as_file: bool = False
     came_back: bool = False
     origins: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 class Action(ABC):
@@ -74,6 +75,14 @@ class Action(ABC):
     @abstractmethod
     def carry_out(self, storage: Storage, pending: PendingAction) -> ActionResult:
         """Act on the object if it is still the one that was judged."""
+
+
+#: Since it was queued, a person cleared the object, it was judged again, or another process carried it out.
+NOT_WANTED = ActionResult(state=ActionState.NONE, detail="not wanted any more")
+
+
+#: Another process carried it out meanwhile, and counts it.
+ELSEWHERE = ActionResult(state=ActionState.DONE, detail="carried out meanwhile by another command", elsewhere=True)
 
 
 def done(detail: str) -> ActionResult:

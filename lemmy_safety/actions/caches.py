@@ -33,12 +33,14 @@ class Caches:
         self._ledger = ledger
         self._storage = storage
         self._hook = hook
+        self._failed: set[tuple[int, str]] = set()
 
     def tell(self, wait: Callable[[float], bool]) -> None:
         """Tell of every removed name that they were not told of. ``wait(0)`` says whether the run is to stop."""
         since = self._ledger.database.now() - _WORTH_TELLING
         failures = 0
         untold = self._ledger.purges.untold(self._storage, since=since)
+        untold.sort(key=lambda one: one in self._failed)  # names that always fail must not hold up the others
         for number, (purge_id, alias) in enumerate(untold):
             if wait(0):
                 return
@@ -50,6 +52,7 @@ class Caches:
             if wait(0):
                 return
             failures += 1
+            self._failed.add((purge_id, alias))
             log.warning("REMOVED_HOOK failed alias=%r: %s; tried again in the next pass", alias, reason)
             if failures >= _MOST_FAILURES:
                 log.warning(

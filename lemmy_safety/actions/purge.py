@@ -19,6 +19,7 @@ from lemmy_safety.errors import (
     PictrsNotForwarded,
     PictrsReadOnly,
     PictrsTablesUnknown,
+    PictrsTooOld,
     PictrsUnreachable,
 )
 from lemmy_safety.records import PurgeState
@@ -79,8 +80,11 @@ class PurgeAction(Action):
     def prepare(self, storage: Storage, pending: PendingAction) -> ActionResult | None:
         key = pending.obj.key
         with self._asking():
-            self._ensure_belonging(storage)
-            target = self._pictures.of(storage, pending)
+            try:
+                self._ensure_belonging(storage)
+                target = self._pictures.of(storage, pending)
+            except PictrsTooOld:  # it does not tell which picture a file belongs to
+                return self._put_off(pending)
             if isinstance(target, ActionResult):
                 if not is_stored(storage, key):
                     return self._gone(storage, pending)
@@ -90,6 +94,11 @@ class PurgeAction(Action):
             if is_stored(storage, key) and not storage.is_unchanged(pending.obj, pending.sha256):
                 raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
             purge = self._purger.plan(storage, target, key)
+            if (cleared := self._ledger.objects.cleared(storage.name, purge.keys)) is not None:
+                return later(
+                    Wait.PERSON,
+                    f"it would take {cleared} along, which a person cleared; confirm that one too, or clear this one",
+                )
             return None if pending.confirmed else self._purger.too_many(purge)
 
     def carry_out(self, storage: Storage, pending: PendingAction) -> ActionResult:
@@ -97,7 +106,9 @@ class PurgeAction(Action):
         if purge is None:
             return self._as_file.carry_out(storage, pending)
         with self._asking():
-            return self._purger.send(purge, confirmed=pending.confirmed)
+            return self._purger.send(
+                purge, confirmed=pending.confirmed, wanted=lambda: self._ledger.actions.is_intended(pending.id)
+            )
 
     def _put_off(self, pending: PendingAction) -> ActionResult | None:
         """A file that may be another size goes last: removing a flagged original removes it too."""

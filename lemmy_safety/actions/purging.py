@@ -11,13 +11,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from lemmy_safety.actions.base import ActionResult, Wait, later
+from lemmy_safety.actions.base import NOT_WANTED, ActionResult, Wait, later
 from lemmy_safety.errors import ObjectGone
 from lemmy_safety.ledger import PurgeAlias
 from lemmy_safety.pictrs.pictures.records import ORIGINAL, Found
 from lemmy_safety.records import ActionState, PurgeState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lemmy_safety.actions.whole_pictures import FindsPictures
     from lemmy_safety.ledger import Ledger, Purge
     from lemmy_safety.pictrs.pictures.records import Picture
@@ -72,15 +74,18 @@ class Purger:
             f"{len(purge.aliases):,} aliases would go ({_named(purge)}), and PICTRS_MAX_ALIASES is {self._max_aliases}",
         )
 
-    def send(self, purge: Purge, *, confirmed: bool) -> ActionResult:
+    def send(self, purge: Purge, *, confirmed: bool, wanted: Callable[[], bool] = lambda: True) -> ActionResult:
         """Ask pict-rs to remove the picture. Aliases that it got meanwhile are written down first.
 
-        ``confirmed``: a person decided about this picture, so that any number of aliases may go.
+        ``confirmed``: a person decided about this picture, so that any number of aliases may go. ``wanted`` is asked
+        last: the look-ups before can take long, and a person may clear the picture meanwhile.
         """
         names = self._names(purge)
         purge = self._ledger.purges.add_aliases(purge.id, names)
         if not confirmed and (waits := self.too_many(purge)) is not None:
             return waits
+        if not wanted():
+            return NOT_WANTED
         if names:
             more = self._api.purge(names[0]) or ()
             self._ledger.purges.add_aliases(purge.id, more)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from lemmy_safety.actions.base import ActionResult, Wait, later
+from lemmy_safety.actions.base import ELSEWHERE, NOT_WANTED, ActionResult, Wait, later
 from lemmy_safety.errors import (
     LedgerError,
     ObjectChanged,
@@ -45,8 +45,6 @@ _REST_OF_UNREADABLE = timedelta(minutes=10)
 #: Pauses before what was sent is checked again. pict-rs 0.5.25 removes a picture in under a second.
 LOOK_AGAIN_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
-#: Since it was queued, a person cleared the object, or it was judged again.
-_NOT_WANTED = ActionResult(state=ActionState.NONE, detail="not wanted any more")
 _HELD = later(Wait.BREAKER, "the circuit breaker is tripped; see 'lemmy-safety resume'")
 
 
@@ -96,6 +94,7 @@ class ActionRunner:
         self._actions = actions
         self._caches = caches
         self._said: LemmySafetyError | None = None
+        self._told: dict[int, str] = {}
         #: What was sent and has not happened yet, and what waits for other objects of its picture, by number.
         self._removing: dict[int, PendingAction] = {}
         self._awaiting: dict[int, tuple[PendingAction, str | None]] = {}
@@ -159,7 +158,7 @@ class ActionRunner:
 
     def _carry_out(self, pending: PendingAction, so_far: PassSoFar | None) -> ActionReport:
         if not self.ledger.actions.is_intended(pending.id):
-            return _report(pending, _NOT_WANTED)
+            return _report(pending, self._why_not_wanted(pending))
         if is_health_check(pending.obj.key, pending.obj.size):
             detail = "pict-rs's own health check, left alone"
             return self._finished(pending, ActionResult(state=ActionState.REFUSED, detail=detail))
@@ -188,11 +187,14 @@ class ActionRunner:
         if result is None:
             result = action.prepare(self.storage, pending)
         if result is None and not self.guard.admits(pending.id, so_far):
-            result = _HELD if self.ledger.actions.is_intended(pending.id) else _NOT_WANTED
+            result = _HELD if self.ledger.actions.is_intended(pending.id) else self._why_not_wanted(pending)
         return action.carry_out(self.storage, pending) if result is None else result
 
+    def _why_not_wanted(self, pending: PendingAction) -> ActionResult:
+        return ELSEWHERE if self.ledger.actions.state(pending.id) is ActionState.DONE else NOT_WANTED
+
     def _finished(self, pending: PendingAction, result: ActionResult) -> ActionReport:
-        if result is not _NOT_WANTED:
+        if result not in {NOT_WANTED, ELSEWHERE}:
             self.ledger.actions.finish(pending.id, result.state, result.detail)
             level = logging.INFO if result.state is ActionState.DONE else logging.WARNING
             _log(level, result.state.value, pending, result.detail)
@@ -201,13 +203,18 @@ class ActionRunner:
     def _postponed(self, pending: PendingAction, result: ActionResult) -> ActionReport:
         if result.wait is not Wait.BREAKER:  # the breaker has a line of its own
             self.ledger.actions.postpone(pending.id, result.detail, asks=result.wait is Wait.PERSON)
-            _log(logging.WARNING if result.wait is Wait.PERSON else logging.INFO, "postponed", pending, result.detail)
+            # What is removed is looked at many times: only news is worth a line.
+            is_news = self._told.get(pending.id) != result.detail
+            self._told[pending.id] = result.detail
+            level = logging.WARNING if result.wait is Wait.PERSON else logging.INFO
+            _log(level if is_news else logging.DEBUG, "postponed", pending, result.detail)
         return _report(pending, result)
 
     def _not_reached(self, pending: PendingAction, error: LemmySafetyError) -> ActionReport:
         # One error about pict-rs as a whole comes with many actions.
         _log(logging.DEBUG if error is self._said else logging.WARNING, "postponed", pending, error.message)
         self._said = error
+        self.ledger.actions.postpone(pending.id, error.message, asks=False)
         return _report(pending, ActionResult(state=ActionState.INTENDED, detail=error.message))
 
     def _may_be_in_writing(self, obj: StoredObject) -> bool:

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from lemmy_safety.actions.base import ActionResult, Wait, later
-from lemmy_safety.errors import PictrsTooOld
 from lemmy_safety.pictrs.keys import LATE_ARRIVAL
 from lemmy_safety.pictrs.pictures.records import ORIGINAL, Found, Picture
 from lemmy_safety.records import ActionState
@@ -52,13 +51,11 @@ class WholePictures:
     def of(self, storage: Storage, pending: PendingAction) -> Target:
         """What goes with a flagged object; an ``ActionResult`` if nothing may go yet.
 
+        :raises PictrsTooOld: pict-rs before 0.5 does not tell which picture a file belongs to.
         :raises PictrsError: pict-rs cannot be asked.
         """
         key = pending.obj.key
-        try:
-            found = self._finder.by_keys({key: pending.sha256})[key]
-        except PictrsTooOld:
-            return AsFile("pict-rs before 0.5 does not tell which picture a file belongs to")
+        found = self._finder.by_keys({key: pending.sha256})[key]
         if isinstance(found, Found):
             waits = None if found.part == ORIGINAL or pending.confirmed else self._waits_for_original(storage, found)
             return found.picture if waits is None else waits
@@ -90,7 +87,10 @@ class WholePictures:
             )
         if state.flagged and not state.cleared:
             return None
-        return later(Wait.PERSON, f"only this size of {original} is flagged ({found.operation or found.part})")
+        return later(
+            Wait.PERSON,
+            f"only this size of {original} is flagged ({found.operation or found.part}); confirmed, the whole picture goes",
+        )
 
 
 def _age(storage: Storage, pending: PendingAction) -> timedelta:

@@ -28,8 +28,8 @@ def what_may_return(files: int) -> str:
     """What an admin must know after ``files`` (one or more) were deleted whose pictures pict-rs did not tell."""
     gone = "1 deleted file" if files == 1 else f"{files:,} deleted files"
     return (
-        f"pict-rs does not know which picture {gone} belonged to. If it was another size of one, pict-rs may make it "
-        "again."
+        f"pict-rs does not tell which picture {gone} belonged to. If it was another size of one, pict-rs may make it "
+        "again; if it was an original, its links answer 500: 'lemmy-safety repair --whole-list' looks for those."
     )
 
 

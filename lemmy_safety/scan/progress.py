@@ -314,6 +314,8 @@ class PassCounter:
     def add_action(self, report: ActionReport) -> None:
         """Count how an action ended, or whom it waits for; not one that only waits, as nothing went wrong there."""
         result = report.result
+        if result.elsewhere:
+            return
         name = _COUNTED.get(result.state) if result.wait is None else _WAITS_FOR.get(result.wait.value)
         with self._lock:
             if name is not None:

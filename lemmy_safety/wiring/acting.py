@@ -102,7 +102,7 @@ def _removal(
     from lemmy_safety.actions.purge import PurgeAction
     from lemmy_safety.actions.purging import Purger
     from lemmy_safety.actions.whole_pictures import WholePictures
-    from lemmy_safety.pictrs.pictures.belonging import check_belonging
+    from lemmy_safety.pictrs.pictures.belonging import ensure_shown
     from lemmy_safety.pictrs.pictures.by_api import ApiFinder
     from lemmy_safety.pictrs.pictures.by_database import DatabaseFinder
 
@@ -116,8 +116,11 @@ def _removal(
         purger=Purger(api=api, finder=finder, ledger=ledger, max_aliases=settings.pictrs_max_aliases),
         pictures=WholePictures(finder=finder, ledger=ledger),
         ledger=ledger,
-        check_belonging=lambda is_stored: check_belonging(
-            api, is_stored, known_gone=ledger.purges.deleted_files(storage.name)
+        check_belonging=lambda is_stored: ensure_shown(
+            api,
+            is_stored,
+            known_gone=ledger.purges.deleted_files(storage.name),
+            database=finder if isinstance(finder, DatabaseFinder) else None,
         ),
     )
 

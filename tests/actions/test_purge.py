@@ -221,6 +221,30 @@ def test_a_cleared_picture_is_left_alone(world) -> None:
     assert (world.left(), world.pictrs.purged) == ({"o"}, [])
 
 
+def test_a_clearing_before_the_request_is_heeded(world) -> None:
+    """The look-ups before it can take long when pict-rs hangs."""
+    picture(world, "o", "a.png")
+    world.judge("o")
+    identifier = world.pictrs.identifier
+
+    def slow(alias: str) -> str | None:
+        world.ledger.reviews.decide(["o"], Review.CLEARED)
+        return identifier(alias)
+
+    world.pictrs.identifier = slow
+    assert world.act() == {"o": ActionState.NONE}
+    assert (world.left(), world.pictrs.purged) == ({"o"}, [])
+
+
+def test_what_another_command_did_meanwhile_is_done_and_not_counted_again(world) -> None:
+    picture(world, "o", "a.png")
+    world.judge("o")
+    (queued,) = world.ledger.actions.unfinished(world.storage.name)
+    world.act()
+    report = world.runner.carry_out(queued)
+    assert (report.state, report.result.elsewhere) == (ActionState.DONE, True)
+
+
 def test_a_removal_that_takes_its_time_is_followed_up_by_the_next_pass(world) -> None:
     picture(world, "o", "a.png", sizes=("s",))
     world.judge("o")
@@ -338,7 +362,9 @@ class TestSizes:
         world.judge("s1")
         world.judge("o", judged=checked)
         assert world.act() == {"s1": Wait.PERSON}
-        assert world.detail("s1") == "only this size of o is flagged (thumbnail/0/webp)"
+        assert (
+            world.detail("s1") == "only this size of o is flagged (thumbnail/0/webp); confirmed, the whole picture goes"
+        )
         assert world.left() == {"o", "s1"}
         world.ledger.reviews.decide(["s1"], Review.CONFIRMED)
         assert world.act() == {"s1": ActionState.DONE}
@@ -349,6 +375,23 @@ class TestSizes:
         world.judge("s1", "o")
         world.ledger.reviews.decide(["o"], Review.CLEARED)
         assert world.act() == {"s1": Wait.PERSON}
+
+    def test_that_is_confirmed_never_takes_along_an_original_that_a_person_cleared(self, world) -> None:
+        picture(world, "o", "a.png", sizes=("s1",))
+        world.judge("s1", "o")
+        world.ledger.reviews.decide(["o"], Review.CLEARED)
+        world.act()
+        world.ledger.reviews.decide(["s1"], Review.CONFIRMED)
+        assert world.act() == {"s1": Wait.PERSON}
+        assert world.detail("s1").startswith("it would take o along, which a person cleared")
+        assert (world.left(), world.pictrs.purged) == ({"o", "s1"}, [])
+
+    def test_that_a_person_cleared_are_not_taken_along_by_their_original(self, world) -> None:
+        picture(world, "o", "a.png", sizes=("s1",))
+        world.judge("s1", "o")
+        world.ledger.reviews.decide(["s1"], Review.CLEARED)
+        assert world.act() == {"o": Wait.PERSON}
+        assert (world.left(), world.pictrs.purged) == ({"o", "s1"}, [])
 
     @pytest.mark.parametrize("known", [False, True])
     def test_of_an_original_without_a_verdict_waits_for_that(self, world, known) -> None:
@@ -439,6 +482,7 @@ def test_while_pictrs_cannot_do_it_everything_stays_intended(world, error, caplo
     assert len(world.pictrs.asked) == 1
     assert [line.levelname for line in caplog.records if "postponed" in line.message] == ["WARNING"]
     assert len(world.left()) == 5
+    assert world.detail("o3") == error.message
     world.pictrs.error = None
     world.start()
     assert set(world.act().values()) == {ActionState.DONE}

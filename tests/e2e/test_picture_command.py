@@ -245,6 +245,7 @@ def test_read_only_mode_is_seen_and_whose_validator_is_set(tmp_path, kind):
         server.forget("PICTRS__MEDIA__EXTERNAL_VALIDATION")
         server.start()
         found = checks_of(env, hook_in_use=True)
+        assert found["read-only mode"].ok is False
         assert "End its read-only mode" in found["read-only mode"].fix
         assert found["validator"].detail == "pict-rs asks no one about uploads"
         assert "validator" not in checks_of(env)

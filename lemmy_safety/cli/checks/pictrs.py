@@ -53,7 +53,7 @@ def _check_api(settings: Settings, stack: ExitStack, *, hook_in_use: bool) -> Ge
     try:
         api.check_writable()
     except PictrsReadOnly as error:
-        yield Check(area=_AREA, name="read-only mode", ok=None, detail=error.message, fix=error.hint)
+        yield fault(_AREA, "read-only mode", error)
     except LemmySafetyError as error:
         yield fault(_AREA, "interface", error)
     try:
@@ -171,14 +171,10 @@ def _check_shared_secret(settings: Settings) -> Iterator[Check]:
 
 def _check_same(api: PictrsApi, repo: Repo) -> Iterator[Check]:
     """Whether the interface and the database are of one pict-rs."""
-    from lemmy_safety.pictrs.pictures.by_database import DatabaseFinder  # noqa: PLC0415 - heavy
+    from lemmy_safety.pictrs.pictures.belonging import check_same  # noqa: PLC0415 - heavy
+    from lemmy_safety.pictrs.pictures.by_database import DatabaseFinder  # noqa: PLC0415
 
     try:
-        aliases = [alias for entry in api.hashes(limit=1).entries for alias in entry.aliases]
-        if aliases and not any(DatabaseFinder(repo).by_alias(alias) for alias in aliases):
-            raise PictrsElsewhere(
-                "PICTRS_DATABASE_URL is not the database of the pict-rs at PICTRS_URL: its newest picture is missing.",
-                hint="Set both to those of the same pict-rs.",
-            )
+        check_same(api, DatabaseFinder(repo))
     except LemmySafetyError as error:
         yield fault(_AREA, "database", error)

@@ -48,7 +48,7 @@ SEE_PICTRS = Step("lemmy-safety doctor", "check that pict-rs answers and may rem
 RESUME = Step("lemmy-safety resume", "approve deleting the rest, and reset the circuit breaker")
 DELETE_APPROVED = Step("lemmy-safety delete-flagged", "delete now what you approved, or wait for the next pass")
 SEE_WHY = Step("lemmy-safety flagged", "see why they were not deleted")
-MAY_DELETE = Step("lemmy-safety doctor", "check that the account may delete")
+MAY_DELETE = Step("lemmy-safety doctor", "check that the account may delete, and that pict-rs answers")
 DELETE_AGAIN = Step("lemmy-safety delete-flagged", "try again, when that is fixed")
 UNREADABLE = Step("lemmy-safety unreadable", "see what could not be judged, and why")
 READ_AGAIN = Step("lemmy-safety recheck --unreadable", "read them again, when the cause is fixed")
@@ -101,7 +101,9 @@ def after_list(rows: Sequence[FlaggedRow], *, breaker_is_tripped: bool) -> list[
     if not still_there:
         return []
     refused = any(row.action_state is ActionState.FAILED for row in still_there)
-    return [*([MAY_DELETE] if refused else []), KEEP, RESUME if breaker_is_tripped else DELETE_REST]
+    asks = any(row.asks for row in still_there)
+    rest = [RESUME if breaker_is_tripped else DELETE_REST] if not all(row.asks for row in still_there) else []
+    return [*([MAY_DELETE] if refused else []), *([SEE_PICTURE, CONFIRM] if asks else []), KEEP, *rest]
 
 
 def after_deletion(*, held: int, asks: int, left: int) -> list[Step]:

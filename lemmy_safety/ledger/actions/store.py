@@ -51,6 +51,17 @@ class Actions:
             self._database.prove(connection)
             return rows.is_intended(connection, action_id)
 
+    def state(self, action_id: int) -> ActionState:
+        """How far an action has got.
+
+        :raises LedgerError: no such action.
+        """
+        with self._database.reading() as connection:
+            found = connection.execute(select(actions.c.state).where(actions.c.id == action_id)).scalar_one_or_none()
+        if found is None:
+            raise LedgerError(f"There is no action {action_id} in the ledger.", hint="")
+        return ActionState(found)
+
     def unfinished(self, storage: str) -> list[PendingAction]:
         """Actions intended and not known to be carried out, in the order in which their objects were first seen."""
         with self._database.reading() as connection:

@@ -170,6 +170,19 @@ class Objects:
             return None
         return Standing(status=row.status, flagged=bool(row.flagged), cleared=row.review is Review.CLEARED)
 
+    def cleared(self, storage: str, keys: Sequence[str]) -> str | None:
+        """The first of these keys of a storage whose object a person cleared; None if there is none."""
+        checked_keys(keys)
+        with self._database.reading() as connection:
+            storage_id = storage_id_of(connection, storage)
+            for chunk in chunks(keys):
+                query = select(images.c.key).where(
+                    images.c.storage_id == storage_id, images.c.key.in_(chunk), images.c.review == Review.CLEARED
+                )
+                if (found := connection.execute(query.order_by(images.c.key).limit(1)).scalar()) is not None:
+                    return str(found)
+        return None
+
     def clear_look_alike(self, storage: str, key: str, *, most_bits: int) -> str | None:
         """The key of an object that looks like this one and is not flagged, or that a person cleared.
 

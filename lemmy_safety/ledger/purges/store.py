@@ -130,7 +130,7 @@ class Purges:
             return {row.key: row.sha256 for row in connection.execute(query)}
 
     def untold(self, storage: str, *, since: datetime) -> list[tuple[int, str]]:
-        """Removed aliases that caches were not told of, of removals that ended at or after that time (aware)."""
+        """Removed aliases that caches were not told of, the latest removal first; those that ended from then (aware) on."""
         with self._database.reading() as connection:
             query = (
                 select(purge_aliases.c.purge_id, purge_aliases.c.alias)
@@ -141,7 +141,7 @@ class Purges:
                     purges.c.ended_at >= since,
                     purge_aliases.c.told_at.is_(None),
                 )
-                .order_by(purge_aliases.c.purge_id, purge_aliases.c.alias)
+                .order_by(purge_aliases.c.purge_id.desc(), purge_aliases.c.alias)
             )
             return [(row.purge_id, row.alias) for row in connection.execute(query)]
 

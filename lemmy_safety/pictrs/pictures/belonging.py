@@ -1,9 +1,9 @@
-"""Whether a storage is the one that a pict-rs writes to. Nothing may be purged before that is shown."""
+"""Whether a storage, a pict-rs and a database belong together. Nothing may be purged before that is shown."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from lemmy_safety.errors import PictrsElsewhere
 from lemmy_safety.pictrs.api.walking import walk
@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
     from lemmy_safety.pictrs.api.client import PictrsApi
+    from lemmy_safety.pictrs.pictures.records import Picture
+
+
+class KnowsAliases(Protocol):
+    """See ``by_database.py``."""
+
+    def by_alias(self, alias: str) -> Picture | None: ...
+
 
 #: Pictures that have to be there.
 SAMPLE: Final = 20
@@ -47,6 +55,39 @@ def check_belonging(
             f"Of the newest pictures of the pict-rs at {api.url}, none of {asked} is in this storage."
         )
     return there, asked
+
+
+def ensure_shown(
+    api: PictrsApi,
+    is_stored: Callable[[str], bool],
+    *,
+    known_gone: Container[str] = (),
+    database: KnowsAliases | None = None,
+) -> None:
+    """As ``check_belonging`` and ``check_same``; but what is not shown is refused.
+
+    :raises PictrsElsewhere: they do not belong together, or pict-rs has no picture that could show it.
+    :raises PictrsError: pict-rs or its database cannot be asked.
+    """
+    _, asked = check_belonging(api, is_stored, known_gone=known_gone)
+    if not asked:
+        raise PictrsElsewhere(f"The pict-rs at {api.url} has no picture that shows that it writes to this storage.")
+    if database is not None:
+        check_same(api, database)
+
+
+def check_same(api: PictrsApi, database: KnowsAliases) -> None:
+    """Look for the newest picture of pict-rs in its database.
+
+    :raises PictrsElsewhere: it is not there.
+    :raises PictrsError: pict-rs or its database cannot be asked.
+    """
+    aliases = [alias for entry in api.hashes(limit=1).entries for alias in entry.aliases]
+    if aliases and not any(database.by_alias(alias) for alias in aliases):
+        raise PictrsElsewhere(
+            "PICTRS_DATABASE_URL is not the database of the pict-rs at PICTRS_URL: its newest picture is missing.",
+            hint="Set both to those of the same pict-rs.",
+        )
 
 
 def _newest(api: PictrsApi) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 from lemmy_safety.errors import PictrsElsewhere
 from lemmy_safety.pictrs.api.answers import HashEntry, HashPage
 from lemmy_safety.pictrs.hashes import StoredHash
-from lemmy_safety.pictrs.pictures.belonging import check_belonging
+from lemmy_safety.pictrs.pictures.belonging import check_belonging, check_same, ensure_shown
 
 
 class Pages:
@@ -73,3 +73,27 @@ def test_with_nothing_but_deleted_originals_nothing_is_shown() -> None:
 def test_a_large_list_is_not_read_to_its_end() -> None:
     many = [str(number) for number in range(5000)]
     assert check_belonging(Pages(many), lambda _: True, known_gone=many[:1500]) == (0, 0)
+
+
+class Database:
+    """Knows these aliases."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def by_alias(self, alias: str):
+        return alias if alias in self.names else None
+
+
+def test_before_a_removal_it_has_to_be_shown() -> None:
+    """A pict-rs without a picture is perhaps a new one beside the one that is meant."""
+    ensure_shown(Pages(NAMES), lambda _: True)
+    with pytest.raises(PictrsElsewhere, match="no picture that shows"):
+        ensure_shown(Pages([]), lambda _: True)
+
+
+def test_the_database_has_to_be_that_of_the_same_pictrs() -> None:
+    ensure_shown(Pages(NAMES), lambda _: True, database=Database("000"))
+    check_same(Pages([]), Database())
+    with pytest.raises(PictrsElsewhere, match="PICTRS_DATABASE_URL is not the database of the pict-rs"):
+        ensure_shown(Pages(NAMES), lambda _: True, database=Database("030"))
