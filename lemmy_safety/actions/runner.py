@@ -203,7 +203,7 @@ class ActionRunner:
     def _postponed(self, pending: PendingAction, result: ActionResult) -> ActionReport:
         if result.wait is not Wait.BREAKER:  # the breaker has a line of its own
             self.ledger.actions.postpone(pending.id, result.detail, asks=result.wait is Wait.PERSON)
-            # What is removed is looked at many times: only news is worth a line.
+            # A removal is followed up many times: only news is worth a line.
             is_news = self._told.get(pending.id) != result.detail
             self._told[pending.id] = result.detail
             level = logging.WARNING if result.wait is Wait.PERSON else logging.INFO
