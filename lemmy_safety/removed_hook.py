@@ -43,7 +43,7 @@ _LISTEN_S: Final = 0.2
 #: What nginx's ngx_cache_purge, Varnish and CDNs use for one URL.
 _METHOD: Final = "PURGE"
 
-_REQUEST: Final = re.compile(r"(?:(?P<method>[A-Z]{3,16}) +)?(?P<url>https?://\S+)", re.IGNORECASE)
+_REQUEST: Final = re.compile(r"(?:(?P<method>[A-Z]{3,16}) {1,8})?(?P<url>https?://\S+)", re.IGNORECASE)
 
 #: The cache does not have it: ngx_cache_purge says 404 or 412.
 _NOT_CACHED: Final = frozenset({404, 410, 412})
