@@ -125,7 +125,8 @@ def upload_all(instance: Instance, pictures: Sequence[Picture], *, sides: Sequen
         picture.keys = {"original": instance.pictrs.internal("GET", "identifier", alias=name).json()["identifier"]}
         for side in sides:
             picture.keys[side] = by_bytes[picture.shown[thumbnail_path(name, side)]].pop()
-    assert {key for picture in pictures for key in picture.keys.values()} == new
+    known = {key for picture in pictures for key in picture.keys.values()}
+    assert known == new, f"{len(new - known)} files of no picture, {len(known - new)} not in the storage"
     instance.let_an_hour_pass()
 
 
