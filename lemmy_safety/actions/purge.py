@@ -83,14 +83,14 @@ class PurgeAction(Action):
             try:
                 self._ensure_belonging(storage)
                 target = self._pictures.of(storage, pending)
-            except PictrsTooOld:  # it does not tell which picture a file belongs to
-                return self._put_off(pending)
+            except PictrsTooOld as error:  # it does not tell which picture a file belongs to
+                return self._put_off(pending, error.message)
             if isinstance(target, ActionResult):
                 if not is_stored(storage, key):
                     return self._gone(storage, pending)
-                return (target.wait is Wait.REST and self._put_off(pending)) or target
+                return (target.wait is Wait.REST and self._put_off(pending, target.detail)) or target
             if isinstance(target, AsFile):
-                return self._put_off(pending)
+                return self._put_off(pending, target.reason)
             if is_stored(storage, key) and not storage.is_unchanged(pending.obj, pending.sha256):
                 raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
             purge = self._purger.plan(storage, target, key)
@@ -110,12 +110,12 @@ class PurgeAction(Action):
                 purge, confirmed=pending.confirmed, wanted=lambda: self._ledger.actions.is_intended(pending.id)
             )
 
-    def _put_off(self, pending: PendingAction) -> ActionResult | None:
+    def _put_off(self, pending: PendingAction, why: str) -> ActionResult | None:
         """A file that may be another size goes last: removing a flagged original removes it too."""
         if pending.id in self._last:
             return None
         self._last.add(pending.id)
-        return later(Wait.ORIGINAL, "its picture is not known; it goes after the pictures that are")
+        return later(Wait.ORIGINAL, f"it goes after the pictures that are known: {why}")
 
     def _gone(self, storage: Storage, pending: PendingAction) -> ActionResult:
         storage.ensure_mounted(pending.obj.key)

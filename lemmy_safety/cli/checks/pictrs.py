@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lemmy_safety.cli.checks.check import Check, fault
 from lemmy_safety.cli.input.asking import asker
-from lemmy_safety.errors import LemmySafetyError, ObjectGone, PictrsElsewhere, PictrsReadOnly, PictrsTooOld
+from lemmy_safety.errors import LemmySafetyError, PictrsElsewhere, PictrsReadOnly, PictrsTooOld
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from lemmy_safety.pictrs.api.client import PictrsApi
     from lemmy_safety.pictrs.repo.database import Repo
     from lemmy_safety.settings import Settings
-    from lemmy_safety.storage.base import Storage
 
 _AREA = "pict-rs"
 
@@ -113,6 +113,7 @@ def _place(url: str) -> str:
 
 def _check_storage(api: PictrsApi, settings: Settings) -> Iterator[Check]:
     from lemmy_safety import wiring  # noqa: PLC0415 - heavy
+    from lemmy_safety.actions.purging import is_stored  # noqa: PLC0415
     from lemmy_safety.pictrs.pictures.belonging import check_belonging  # noqa: PLC0415
 
     try:
@@ -120,21 +121,13 @@ def _check_storage(api: PictrsApi, settings: Settings) -> Iterator[Check]:
     except LemmySafetyError:
         return  # the checks of the storage report it
     with storage:
-        there, asked = check_belonging(api, lambda key: _is_stored(storage, key))
+        there, asked = check_belonging(api, partial(is_stored, storage))
     if asked:
         detail = f"of its {asked:,} newest pictures {there:,} are in this storage"
         yield Check(area=_AREA, name="storage", ok=True, detail=detail)
     else:
         detail = "pict-rs has no picture yet, so it is not known whether it writes to this storage"
         yield Check(area=_AREA, name="storage", ok=None, detail=detail)
-
-
-def _is_stored(storage: Storage, key: str) -> bool:
-    try:
-        storage.stat(key)
-    except ObjectGone:
-        return False
-    return True
 
 
 def _check_database(settings: Settings, stack: ExitStack) -> Generator[Check, None, Repo | None]:
