@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from lemmy_safety.actions.base import Action, ActionResult, Wait, done, later
+from lemmy_safety.actions.base import NOT_WANTED, Action, ActionResult, Wait, done, later
 from lemmy_safety.actions.delete import DeleteAction
 from lemmy_safety.actions.purging import is_stored
 from lemmy_safety.actions.whole_pictures import AsFile
@@ -27,9 +27,9 @@ from lemmy_safety.records import PurgeState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lemmy_safety.actions.purging import Purger
+    from lemmy_safety.actions.purging import Blocked, Purger
     from lemmy_safety.actions.whole_pictures import WholePictures
-    from lemmy_safety.ledger import Ledger, PendingAction
+    from lemmy_safety.ledger import Ledger, PendingAction, Purge
     from lemmy_safety.storage.base import Storage
 
 #: Errors about pict-rs as a whole. After one, nothing is asked for a while: each time-out takes seconds.
@@ -75,7 +75,7 @@ class PurgeAction(Action):
         if purge is None or purge.state is not PurgeState.SENT:
             return None
         with self._asking():
-            return self._purger.look(storage, purge)
+            return self._purger.look(storage, purge, blocked=self._blocked(storage, pending))
 
     def prepare(self, storage: Storage, pending: PendingAction) -> ActionResult | None:
         key = pending.obj.key
@@ -94,11 +94,8 @@ class PurgeAction(Action):
             if is_stored(storage, key) and not storage.is_unchanged(pending.obj, pending.sha256):
                 raise ObjectChanged(f"{key!r} changed since it was judged; it was left alone.")
             purge = self._purger.plan(storage, target, key)
-            if (cleared := self._ledger.objects.cleared(storage.name, purge.keys)) is not None:
-                return later(
-                    Wait.PERSON,
-                    f"it would take {cleared} along, which a person cleared; confirm that one too, or clear this one",
-                )
+            if (why := self._blocked(storage, pending)(purge)) is not None:
+                return why
             return None if pending.confirmed else self._purger.too_many(purge)
 
     def carry_out(self, storage: Storage, pending: PendingAction) -> ActionResult:
@@ -106,9 +103,23 @@ class PurgeAction(Action):
         if purge is None:
             return self._as_file.carry_out(storage, pending)
         with self._asking():
-            return self._purger.send(
-                purge, confirmed=pending.confirmed, wanted=lambda: self._ledger.actions.is_intended(pending.id)
+            return self._purger.send(purge, confirmed=pending.confirmed, blocked=self._blocked(storage, pending))
+
+    def _blocked(self, storage: Storage, pending: PendingAction) -> Blocked:
+        """Whether a person meanwhile cleared the object, or any part of its picture."""
+
+        def blocked(purge: Purge, /) -> ActionResult | None:
+            if not self._ledger.actions.is_intended(pending.id):
+                return NOT_WANTED
+            cleared = self._ledger.objects.cleared(storage.name, purge.keys)
+            if cleared is None:
+                return None
+            return later(
+                Wait.PERSON,
+                f"it would take {cleared} along, which a person cleared; confirm that one too, or clear this one",
             )
+
+        return blocked
 
     def _put_off(self, pending: PendingAction, why: str) -> ActionResult | None:
         """A file that may be another size goes last: removing a flagged original removes it too."""

@@ -11,15 +11,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
-from lemmy_safety.actions.base import NOT_WANTED, ActionResult, Wait, later
+from lemmy_safety.actions.base import ActionResult, Wait, later
 from lemmy_safety.errors import ObjectGone
 from lemmy_safety.ledger import PurgeAlias
 from lemmy_safety.pictrs.pictures.records import ORIGINAL, Found
 from lemmy_safety.records import ActionState, PurgeState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from lemmy_safety.actions.whole_pictures import FindsPictures
     from lemmy_safety.ledger import Ledger, Purge
     from lemmy_safety.pictrs.pictures.records import Picture
@@ -34,6 +32,16 @@ _GIVEN_UP_AFTER: Final = timedelta(minutes=15)
 _MOST_TRIES: Final = 20
 
 _NAMED: Final = 3
+
+
+class Blocked(Protocol):
+    """Why a picture may not go now; None if it may."""
+
+    def __call__(self, purge: Purge, /) -> ActionResult | None: ...
+
+
+def _never(_purge: Purge, /) -> ActionResult | None:
+    return None
 
 
 class AsksPictrs(Protocol):
@@ -74,36 +82,45 @@ class Purger:
             f"{len(purge.aliases):,} aliases would go ({_named(purge)}), and PICTRS_MAX_ALIASES is {self._max_aliases}",
         )
 
-    def send(self, purge: Purge, *, confirmed: bool, wanted: Callable[[], bool] = lambda: True) -> ActionResult:
+    def send(self, purge: Purge, *, confirmed: bool, blocked: Blocked = _never) -> ActionResult:
         """Ask pict-rs to remove the picture. Aliases that it got meanwhile are written down first.
 
-        ``confirmed``: a person decided about this picture, so that any number of aliases may go. ``wanted`` is asked
-        last: the look-ups before can take long, and a person may clear the picture meanwhile.
+        ``confirmed``: a person decided about this picture, so that any number of aliases may go. ``blocked`` is asked
+        last: the look-ups before can take long, and a person may clear a part of the picture meanwhile.
         """
         names = self._names(purge)
         purge = self._ledger.purges.add_aliases(purge.id, names)
         if not confirmed and (waits := self.too_many(purge)) is not None:
             return waits
-        if not wanted():
-            return NOT_WANTED
+        if (why := blocked(purge)) is not None:
+            return why
         if names:
             more = self._api.purge(names[0]) or ()
             self._ledger.purges.add_aliases(purge.id, more)
         self._ledger.purges.sent(purge.id)
         return later(Wait.REMOVAL, f"pict-rs is removing it: {_aliases(purge)}")
 
-    def look(self, storage: Storage, purge: Purge) -> ActionResult:
-        """Whether what was sent has happened. Repeats the request, and deletes what pict-rs leaves behind, in time."""
+    def look(self, storage: Storage, purge: Purge, *, blocked: Blocked = _never) -> ActionResult:
+        """Whether what was sent has happened. Repeats the request, and deletes what pict-rs leaves behind, in time.
+
+        ``blocked`` is asked right before each of these.
+        """
         now = self._ledger.database.now()
         age = now - (purge.sent_at or now)
         if self._names(purge):
-            return self._repeat(purge) if age >= _REPEAT_AFTER else later(Wait.REMOVAL, "pict-rs is still removing it")
+            return (
+                self._repeat(purge, blocked)
+                if age >= _REPEAT_AFTER
+                else later(Wait.REMOVAL, "pict-rs is still removing it")
+            )
         stored = [key for key in purge.keys if is_stored(storage, key)]
         if purge.original in stored and age >= _REPEAT_AFTER and (joined := self._joined(purge)):
-            return self._repeat(self._ledger.purges.add_aliases(purge.id, joined))
+            return self._repeat(self._ledger.purges.add_aliases(purge.id, joined), blocked)
         if stored and age < _GIVEN_UP_AFTER:
             return later(Wait.REMOVAL, f"pict-rs is still removing {_files(len(stored))}")
         for key in stored:
+            if (why := blocked(purge)) is not None:
+                return why
             storage.delete(key)
         storage.ensure_mounted(purge.original)
         self._ledger.purges.end(purge.id, PurgeState.GONE)
@@ -120,9 +137,9 @@ class Purger:
         """Whether pict-rs has no alias of a planned removal any more."""
         return not self._names(purge)
 
-    def _repeat(self, purge: Purge) -> ActionResult:
+    def _repeat(self, purge: Purge, blocked: Blocked) -> ActionResult:
         if purge.tries < _MOST_TRIES:
-            return self.send(purge, confirmed=True)
+            return self.send(purge, confirmed=True, blocked=blocked)
         self._ledger.purges.end(purge.id, PurgeState.FAILED)
         detail = f"pict-rs accepted its removal {purge.tries} times, and still has {_aliases(purge)}: see its log"
         return ActionResult(state=ActionState.FAILED, detail=detail)

@@ -236,6 +236,65 @@ def test_a_clearing_before_the_request_is_heeded(world) -> None:
     assert (world.left(), world.pictrs.purged) == ({"o"}, [])
 
 
+def test_an_old_plan_never_takes_along_what_a_person_cleared(world) -> None:
+    """pict-rs forgot the size since it was planned, so its picture is not known any more."""
+    picture(world, "o", "a.png", sizes=("s",))
+    world.judge("o")
+    world.ledger.reviews.decide(["o"], Review.CLEARED)
+    world.judge("s")
+    world.act()
+    world.ledger.reviews.decide(["s"], Review.CONFIRMED)
+    world.act()
+    world.pictrs.pictures.clear()
+    world.pictrs.add("o", "a.png")
+    world.pass_by(5)
+    world.start()
+    assert world.act() == {"s": Wait.PERSON}
+    assert (world.left(), world.pictrs.purged) == ({"o", "s"}, [])
+
+
+@pytest.mark.parametrize("cleared", ["o", "s"])
+def test_a_lost_request_is_not_repeated_once_any_part_is_cleared(world, cleared) -> None:
+    picture(world, "o", "a.png", sizes=("s",))
+    world.judge("o", "s")
+    world.pictrs.removes = False
+    world.act()
+    world.ledger.reviews.decide([cleared], Review.CLEARED)
+    world.pictrs.removes = True
+    world.pass_by(2)
+    world.start()
+    world.act()
+    assert (world.left(), world.pictrs.purged) == ({"o", "s"}, ["a.png"])
+
+
+def test_files_left_behind_are_kept_once_any_part_is_cleared(world) -> None:
+    picture(world, "o", "a.png", sizes=("s",))
+    world.judge("o")
+    world.pictrs.removes = False
+    world.act()
+    world.pictrs.forget("o", files=False)
+    world.judge("s")
+    world.ledger.reviews.decide(["s"], Review.CLEARED)
+    world.pass_by(16)
+    assert world.act() == {"o": Wait.PERSON}
+    assert world.left() == {"o", "s"}
+
+
+@pytest.mark.parametrize("cleared", ["o", "s"])
+def test_a_clearing_of_any_part_before_the_request_is_heeded(world, cleared) -> None:
+    picture(world, "o", "a.png", sizes=("s",))
+    world.judge("o", "s")
+    identifier = world.pictrs.identifier
+
+    def slow(alias: str) -> str | None:
+        world.ledger.reviews.decide([cleared], Review.CLEARED)
+        return identifier(alias)
+
+    world.pictrs.identifier = slow
+    world.act()
+    assert (world.left(), world.pictrs.purged) == ({"o", "s"}, [])
+
+
 def test_what_another_command_did_meanwhile_is_done_and_not_counted_again(world) -> None:
     picture(world, "o", "a.png")
     world.judge("o")
